@@ -1,0 +1,85 @@
+// swift-tools-version: 6.3
+import PackageDescription
+
+let package = Package(
+    name: "swift-libwebsockets",
+    products: [
+        .library(name: "WebSockets", targets: ["WebSockets"]),
+        .executable(name: "wsx", targets: ["wsx"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0", traits: []),
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2", traits: []),
+    ],
+    targets: [
+        .systemLibrary(
+            name: "CLibWebSockets", path: "Modulemaps/CLibWebSockets", pkgConfig: "libwebsockets",
+            providers: [.apt(["libwebsockets-dev"])]),
+        .systemLibrary(
+            name: "COpenSSL", path: "Modulemaps/COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(
+            name: "CZlib", path: "Modulemaps/CZlib", pkgConfig: "zlib", providers: [.apt(["libwebsockets-dev"])]),
+        .systemLibrary(
+            name: "CLibUV", path: "Modulemaps/CLibUV", pkgConfig: "libuv", providers: [.apt(["libwebsockets-dev"])]),
+        .target(name: "CLibWebSocketsShims", dependencies: ["CLibWebSockets", "COpenSSL", "CZlib", "CLibUV"]),
+        .target(
+            name: "WebSocketCore",
+            dependencies: [
+                .product(name: "DequeModule", package: "swift-collections"),
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+            ]),
+        .target(
+            name: "WebSocketLoop",
+            dependencies: [
+                "CLibWebSockets", "COpenSSL", "CZlib", "CLibUV", "CLibWebSocketsShims", "WebSocketCore",
+                .product(name: "DequeModule", package: "swift-collections"),
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "Logging", package: "swift-log"),
+            ]),
+        .target(
+            name: "WebSockets",
+            dependencies: [
+                "WebSocketCore", "WebSocketLoop",
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "Logging", package: "swift-log"),
+            ]),
+        .executableTarget(
+            name: "wsx",
+            dependencies: [
+                "WebSockets",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+            ]),
+        .testTarget(
+            name: "WebSocketCoreTests",
+            dependencies: ["WebSocketCore", .product(name: "HTTPTypes", package: "swift-http-types")]),
+        .testTarget(name: "WebSocketLoopTests", dependencies: ["WebSocketLoop", "WebSocketCore"]),
+        .testTarget(
+            name: "WebSocketsTests",
+            dependencies: [
+                "WebSockets", .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "Subprocess", package: "swift-subprocess"),
+            ]),
+    ]
+)
+
+for target in package.targets where [.regular, .executable, .test].contains(target.type) {
+    guard target.name != "CLibWebSocketsShims" else { continue }
+    target.swiftSettings =
+        (target.swiftSettings ?? []) + [
+            // SE-0335: existential types are spelled `any`.
+            .enableUpcomingFeature("ExistentialAny"),
+            // SE-0444: members come only from modules that the file imports.
+            .enableUpcomingFeature("MemberImportVisibility"),
+            // SE-0409: imports are internal unless they say otherwise.
+            .enableUpcomingFeature("InternalImportsByDefault"),
+            // SE-0461: async functions run on their caller's executor, which keeps loop code on its loop.
+            .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+        ]
+}

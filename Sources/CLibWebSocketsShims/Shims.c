@@ -1,0 +1,170 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+#define _GNU_SOURCE
+
+#include "CLibWebSocketsShims.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+
+static const struct lws_ext_options deflate_options[] = {
+    {"server_no_context_takeover", EXTARG_NONE},
+    {"client_no_context_takeover", EXTARG_NONE},
+    {"server_max_window_bits", EXTARG_OPT_DEC},
+    {"client_max_window_bits", EXTARG_OPT_DEC},
+    {NULL, 0},
+};
+
+// The parameters themselves are negotiated in Swift, from the header text. This answers
+// libwebsockets' questions so that it lets the extension be active, and nothing more.
+static int deflate_stub(struct lws_context *context, const struct lws_extension *extension, struct lws *wsi,
+                        enum lws_extension_callback_reasons reason, void *user, void *in, size_t length) {
+    (void)context;
+    (void)extension;
+    (void)wsi;
+    (void)length;
+    switch ((int)reason) {
+    case LWS_EXT_CB_CONSTRUCT:
+    case LWS_EXT_CB_CLIENT_CONSTRUCT:
+        *(void **)user = NULL;
+        *(const struct lws_ext_options **)in = deflate_options;
+        return 0;
+    default:
+        return 0;
+    }
+}
+
+static const struct lws_extension extensions[2] = {
+    {"permessage-deflate", deflate_stub, "permessage-deflate"},
+    {NULL, NULL, NULL},
+};
+
+const struct lws_extension *wsx_lws_extension_table(void) { return extensions; }
+
+int wsx_lws_pretend_readable(struct lws_context *context, struct lws *wsi) {
+    struct lws_pollfd descriptor;
+    memset(&descriptor, 0, sizeof descriptor);
+    descriptor.fd = lws_get_socket_fd(wsi);
+    descriptor.events = LWS_POLLIN;
+    descriptor.revents = LWS_POLLIN;
+    return lws_service_fd(context, &descriptor);
+}
+
+static _Thread_local const char *last_alert;
+static _Thread_local int last_alert_received;
+
+static void note_alert(const SSL *ssl, int where, int value) {
+    (void)ssl;
+    if (!(where & SSL_CB_ALERT)) return;
+    // close_notify is how TLS ends, not how it fails.
+    if ((value & 0xFF) == SSL_AD_CLOSE_NOTIFY) return;
+    last_alert = SSL_alert_desc_string_long(value);
+    last_alert_received = (where & SSL_CB_READ) != 0;
+}
+
+static void client_info(const SSL *constant, int where, int value) {
+    SSL *ssl = (SSL *)constant;
+    // libwebsockets has just set SNI and the name to verify from its own idea of the host, which is cut at the
+    // first colon and at 127 bytes. This is the last moment to put them right.
+    if ((where & SSL_CB_HANDSHAKE_START) && SSL_get_state(ssl) == TLS_ST_BEFORE) {
+        struct wsx_tls_identity *identity = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+        X509_VERIFY_PARAM *parameters = SSL_get0_param(ssl);
+        if (identity) {
+            char *server_name = identity->is_address ? NULL : identity->name;
+            SSL_set_tlsext_host_name(ssl, server_name);
+            X509_VERIFY_PARAM_set_hostflags(parameters, wsx_x509_host_flags());
+            if (identity->is_address) {
+                X509_VERIFY_PARAM_set1_host(parameters, NULL, 0);
+                X509_VERIFY_PARAM_set1_ip_asc(parameters, identity->name);
+            } else {
+                X509_VERIFY_PARAM_set1_ip(parameters, NULL, 0);
+                X509_VERIFY_PARAM_set1_host(parameters, identity->name, 0);
+            }
+        }
+    }
+    note_alert(constant, where, value);
+}
+
+void wsx_ssl_ctx_set_identity(SSL_CTX *context, struct wsx_tls_identity *identity) {
+    SSL_CTX_set_app_data(context, identity);
+    SSL_CTX_set_info_callback(context, client_info);
+}
+
+void wsx_ssl_ctx_watch_alerts(SSL_CTX *context) { SSL_CTX_set_info_callback(context, note_alert); }
+
+const char *wsx_tls_take_alert(int *was_received) {
+    const char *alert = last_alert;
+    if (was_received) *was_received = last_alert_received;
+    last_alert = NULL;
+    return alert;
+}
+
+int wsx_deflate_init(z_stream *stream, int level, int window_bits, int memory_level) {
+    memset(stream, 0, sizeof *stream);
+    return deflateInit2(stream, level, Z_DEFLATED, -window_bits, memory_level, Z_DEFAULT_STRATEGY);
+}
+
+int wsx_inflate_init(z_stream *stream, int window_bits) {
+    memset(stream, 0, sizeof *stream);
+    // A larger window than negotiated inflates the same stream; zlib has no raw window of 8 bits.
+    return inflateInit2(stream, -(window_bits < 9 ? 9 : window_bits));
+}
+
+struct walk_result {
+    int descriptor, polls, open;
+};
+
+static void walk(uv_handle_t *handle, void *argument) {
+    struct walk_result *result = argument;
+    uv_os_fd_t descriptor;
+    if (uv_is_closing(handle)) return;
+    result->open++;
+    if (handle->type != UV_POLL) return;
+    result->polls++;
+    if (uv_fileno(handle, &descriptor) == 0) result->descriptor = (int)descriptor;
+}
+
+int wsx_uv_only_poll_descriptor(uv_loop_t *loop) {
+    struct walk_result result = {-1, 0, 0};
+    uv_walk(loop, walk, &result);
+    return result.polls == 1 ? result.descriptor : -1;
+}
+
+int wsx_uv_open_handle_count(uv_loop_t *loop) {
+    struct walk_result result = {-1, 0, 0};
+    uv_walk(loop, walk, &result);
+    return result.open;
+}
+
+void wsx_random_bytes(void *memory, size_t count) {
+    unsigned char *at = memory;
+    while (count > 0) {
+        ssize_t got = getrandom(at, count, 0);
+        if (got < 0) {
+            if (errno == EINTR) continue;
+            abort();
+        }
+        at += got;
+        count -= (size_t)got;
+    }
+}
+
+void wsx_set_thread_name(const char *name) {
+    char short_name[16];
+    strncpy(short_name, name, sizeof short_name - 1);
+    short_name[sizeof short_name - 1] = 0;
+    pthread_setname_np(pthread_self(), short_name);
+}
+
+void wsx_ssl_ctx_clear_servername_callback(SSL_CTX *context) {
+    SSL_CTX_set_tlsext_servername_callback(context, NULL);
+}
+
+int wsx_accept(int listener) { return accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC); }

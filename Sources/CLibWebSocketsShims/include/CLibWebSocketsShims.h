@@ -1,0 +1,108 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+// What Swift cannot import from the C libraries: function-like macros, valueless defines,
+// variadics and the extension table. Every name starts with `wsx_`.
+
+#ifndef CLIBWEBSOCKETS_SHIMS_H
+#define CLIBWEBSOCKETS_SHIMS_H
+
+#include <libwebsockets.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <uv.h>
+#include <zlib.h>
+
+// Constants that libwebsockets spells as macros Swift does not see.
+static inline int wsx_lws_pre(void) { return LWS_PRE; }
+static inline int wsx_lws_version_number(void) { return LWS_LIBRARY_VERSION_NUMBER; }
+static inline const char *wsx_lws_build_version(void) { return LWS_LIBRARY_VERSION; }
+
+/// A `permessage-deflate` extension that only negotiates: payload passes untouched and RSV1 is
+/// tolerated, because the stock extension of 4.1.6 loops for ever on an uncompressed frame,
+/// aborts when a control frame meets a draining message and mixes up the takeover directions.
+const struct lws_extension *wsx_lws_extension_table(void);
+
+/// Hands bytes to libwebsockets exactly as they are, in one send.
+static inline int wsx_lws_write_raw(struct lws *wsi, unsigned char *bytes, size_t count) {
+    return lws_write(wsi, bytes, count, LWS_WRITE_HTTP);
+}
+
+/// Ends the connection now, from anywhere on the loop's thread except inside one of its callbacks.
+static inline void wsx_lws_kill(struct lws *wsi) {
+    lws_set_timeout(wsi, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_SYNC);
+}
+
+/// The same from inside one of its callbacks: it ends on the next turn of the loop.
+static inline void wsx_lws_kill_later(struct lws *wsi) {
+    lws_set_timeout(wsi, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_ASYNC);
+}
+
+/// `lws_service_fd` with a made-up readable event: libuv reports none for bytes that lws or
+/// OpenSSL already hold.
+int wsx_lws_pretend_readable(struct lws_context *context, struct lws *wsi);
+
+// OpenSSL's macros.
+static inline int wsx_ssl_ctx_set_minimum_version(SSL_CTX *context, int version) {
+    return (int)SSL_CTX_set_min_proto_version(context, version);
+}
+static inline void wsx_ssl_ctx_set_defaults(SSL_CTX *context) {
+    SSL_CTX_set_mode(context, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_options(context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
+}
+void wsx_ssl_ctx_clear_servername_callback(SSL_CTX *context);
+static inline int wsx_ssl_ctx_add_chain_certificate(SSL_CTX *context, X509 *certificate) {
+    return (int)SSL_CTX_add0_chain_cert(context, certificate);
+}
+static inline int wsx_ssl_is_before_handshake(const SSL *ssl) { return SSL_get_state(ssl) == TLS_ST_BEFORE; }
+static inline BIO *wsx_bio_from_memory(const void *bytes, int count) { return BIO_new_mem_buf(bytes, count); }
+static inline unsigned long wsx_err_last(void) { return ERR_peek_last_error(); }
+static inline int wsx_err_reason(unsigned long code) { return ERR_GET_REASON(code); }
+/// The host flags of RFC 6125: no partial wildcards, and never the common name.
+static inline unsigned int wsx_x509_host_flags(void) {
+    return X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT;
+}
+
+/// Whom a client's SSL_CTX is for: the name to verify and to send as SNI. IP addresses are never sent as SNI
+/// (RFC 6066 §3), though libwebsockets would.
+struct wsx_tls_identity {
+    int is_address;
+    char name[256];
+};
+
+/// Installs `identity` (not copied) and the handshake callback on a client's SSL_CTX.
+void wsx_ssl_ctx_set_identity(SSL_CTX *context, struct wsx_tls_identity *identity);
+
+/// The last alert that OpenSSL sent or received on this thread, or NULL. Reading it forgets it.
+const char *wsx_tls_take_alert(int *was_received);
+
+/// Makes a server's SSL_CTX report its alerts to `wsx_tls_take_alert`.
+void wsx_ssl_ctx_watch_alerts(SSL_CTX *context);
+
+// zlib's macros. Window bits are those of RFC 7692 (8 to 15); raw streams without header.
+int wsx_deflate_init(z_stream *stream, int level, int window_bits, int memory_level);
+int wsx_inflate_init(z_stream *stream, int window_bits);
+
+// libuv handles as opaque memory, so that Swift never depends on their layout.
+static inline uv_handle_t *wsx_uv_handle(void *handle) { return (uv_handle_t *)handle; }
+
+/// The number of the wake eventfd that libwebsockets' libuv plugin polls in a fresh loop, or -1.
+/// Only valid directly after `lws_create_context` with EXPLICIT_VHOSTS, when it is the only
+/// UV_POLL handle there is.
+int wsx_uv_only_poll_descriptor(uv_loop_t *loop);
+
+/// Fills memory from the kernel's CSPRNG. Never fails: the kernel's pool is ready long before any socket is.
+void wsx_random_bytes(void *memory, size_t count);
+
+/// `accept4` with both flags, non-blocking and close-on-exec.
+int wsx_accept(int listener);
+
+/// Names the calling thread for debuggers; cut at 15 bytes.
+void wsx_set_thread_name(const char *name);
+
+/// Handles of a loop that are not closing, for the tests and the teardown.
+int wsx_uv_open_handle_count(uv_loop_t *loop);
+
+#endif

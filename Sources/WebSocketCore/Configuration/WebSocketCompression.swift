@@ -1,0 +1,85 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+/// Whether and how messages are compressed (permessage-deflate, RFC 7692).
+///
+/// Compressing secrets together with text that an attacker chooses leaks them through the size of
+/// the frames (CRIME, BREACH). That is why a client offers compression only when it is asked to;
+/// a server accepts it by default.
+public enum WebSocketCompression: Sendable, Hashable {
+    /// No compression: not offered by a client, declined by a server.
+    case disabled
+    /// Offered by a client, accepted by a server.
+    case deflate(Deflate = Deflate())
+
+    /// The parameters of RFC 7692 §7.1 and zlib's knobs.
+    public struct Deflate: Sendable, Hashable {
+        /// The server compresses each message on its own. Costs ratio, saves memory. Default `false`.
+        public var serverNoContextTakeover = false
+        /// The client compresses each message on its own. Default `false`.
+        public var clientNoContextTakeover = false
+        /// The server's window, 8 to 15 bits. Default 15.
+        public var serverMaxWindowBits = 15
+        /// The client's window, 8 to 15 bits. Default 15. A compressor cannot use 8: with it our own
+        /// messages go out uncompressed, which is always allowed.
+        public var clientMaxWindowBits = 15
+        /// zlib's level, 1 (fastest) to 9. Default 1.
+        public var level = 1
+        /// zlib's memory level, 1 to 9. Default 5; a compressor takes about 2^(level+9) + 2^(bits+2) bytes.
+        public var memoryLevel = 5
+        /// Messages below this many bytes go out uncompressed: they would hardly shrink. Default 64.
+        public var minimumSize = 64
+
+        public init() {}
+    }
+
+    package func validate() throws(WebSocketError) {
+        guard case .deflate(let deflate) = self else { return }
+        func check(_ name: String, _ value: Int, _ range: ClosedRange<Int>) throws(WebSocketError) {
+            guard range.contains(value) else {
+                throw WebSocketError(
+                    .invalidConfiguration,
+                    "compression: \(name) is \(value); it must be in \(range.lowerBound)...\(range.upperBound)")
+            }
+        }
+        try check("serverMaxWindowBits", deflate.serverMaxWindowBits, 8...15)
+        try check("clientMaxWindowBits", deflate.clientMaxWindowBits, 8...15)
+        try check("level", deflate.level, 1...9)
+        try check("memoryLevel", deflate.memoryLevel, 1...9)
+        try check("minimumSize", deflate.minimumSize, 0...Int.max)
+    }
+}
+
+/// What both sides agreed on for one connection.
+public struct NegotiatedDeflate: Sendable, Hashable {
+    public var serverNoContextTakeover: Bool
+    public var clientNoContextTakeover: Bool
+    public var serverMaxWindowBits: Int
+    public var clientMaxWindowBits: Int
+
+    package init(
+        serverNoContextTakeover: Bool = false, clientNoContextTakeover: Bool = false,
+        serverMaxWindowBits: Int = 15, clientMaxWindowBits: Int = 15
+    ) {
+        self.serverNoContextTakeover = serverNoContextTakeover
+        self.clientNoContextTakeover = clientNoContextTakeover
+        self.serverMaxWindowBits = serverMaxWindowBits
+        self.clientMaxWindowBits = clientMaxWindowBits
+    }
+}
+
+extension NegotiatedDeflate: CustomStringConvertible {
+    /// The parameters as in a `Sec-WebSocket-Extensions` header.
+    public var description: String { "permessage-deflate" + parameterText(clientWindow: clientMaxWindowBits != 15) }
+
+    package func parameterText(clientWindow: Bool) -> String {
+        var text = ""
+        if serverNoContextTakeover { text += "; server_no_context_takeover" }
+        if clientNoContextTakeover { text += "; client_no_context_takeover" }
+        if serverMaxWindowBits != 15 { text += "; server_max_window_bits=\(serverMaxWindowBits)" }
+        if clientWindow { text += "; client_max_window_bits=\(clientMaxWindowBits)" }
+        return text
+    }
+}

@@ -1,0 +1,95 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+/// What a connection does once it is open. Clients and servers share it.
+public struct WebSocketOptions: Sendable, Hashable {
+    /// The largest message accepted, in bytes after decompression. Default 1 MiB. A larger one closes
+    /// the connection with 1009 and fails `receive` with `messageTooBig`.
+    public var maximumMessageSize = 1 << 20
+    /// The most frames one message may come in. Default 4,096; more closes with 1008.
+    public var maximumFragments = 4_096
+    /// When reading pauses because nobody receives.
+    public var inboundBuffer = InboundBuffer()
+    /// When `send` suspends because the peer does not read.
+    public var outboundBuffer = OutboundBuffer()
+    /// Pings that find out whether the peer is still there. `nil` sends none. Default 20 s / 20 s.
+    public var keepAlive: KeepAlive? = KeepAlive()
+    /// How long `close` waits for the peer's close frame before the connection is cut. Default 10 s.
+    public var closeTimeout: Duration = .seconds(10)
+    /// permessage-deflate (RFC 7692).
+    public var compression: WebSocketCompression = .disabled
+
+    public init() {}
+
+    /// Inbound marks. While reading is paused the peer feels TCP's backpressure, its pings wait, and
+    /// its close frame and end of file are not seen.
+    public struct InboundBuffer: Sendable, Hashable {
+        /// Waiting messages at which reading pauses, checked once per turn of the loop. Default 16.
+        public var highMessages = 16
+        /// Waiting messages at which a paused connection reads again. Default 4.
+        public var lowMessages = 4
+        /// Waiting bytes at which reading pauses at once. Default 4 MiB.
+        public var highBytes = 4 << 20
+
+        public init(highMessages: Int = 16, lowMessages: Int = 4, highBytes: Int = 4 << 20) {
+            self.highMessages = highMessages
+            self.lowMessages = lowMessages
+            self.highBytes = highBytes
+        }
+    }
+
+    /// Outbound marks, in bytes on the wire that the operating system has not taken. One message is
+    /// always taken whole, so the buffer holds at most `highBytes` and one message.
+    public struct OutboundBuffer: Sendable, Hashable {
+        /// At or above this, `send` suspends before it takes a message. Default 64 KiB.
+        public var highBytes = 64 << 10
+        /// Suspended senders go on at or below this. Default 16 KiB.
+        public var lowBytes = 16 << 10
+
+        public init(highBytes: Int = 64 << 10, lowBytes: Int = 16 << 10) {
+            self.highBytes = highBytes
+            self.lowBytes = lowBytes
+        }
+    }
+
+    /// Pings on the loop's own timer, independent of what user code does.
+    public struct KeepAlive: Sendable, Hashable {
+        /// From one pong to the next ping. Default 20 s.
+        public var interval: Duration
+        /// From a ping to the end of patience; then the connection fails with cause `pingTimeout`
+        /// and 1011 is sent. `nil` measures latency but never fails. Default 20 s.
+        public var timeout: Duration?
+
+        public init(interval: Duration = .seconds(20), timeout: Duration? = .seconds(20)) {
+            self.interval = interval
+            self.timeout = timeout
+        }
+    }
+
+    package func validate() throws(WebSocketError) {
+        func check(_ condition: Bool, _ text: @autoclosure () -> String) throws(WebSocketError) {
+            if !condition { throw WebSocketError(.invalidConfiguration, text()) }
+        }
+        try check(maximumMessageSize > 0, "maximumMessageSize is \(maximumMessageSize); it must be positive")
+        try check(maximumFragments > 0, "maximumFragments is \(maximumFragments); it must be positive")
+        let inbound = inboundBuffer
+        try check(
+            inbound.highMessages > 0 && inbound.lowMessages >= 0 && inbound.lowMessages < inbound.highMessages
+                && inbound.highBytes > 0,
+            "inboundBuffer needs 0 ≤ lowMessages < highMessages and highBytes > 0")
+        try check(
+            outboundBuffer.highBytes > 0 && outboundBuffer.lowBytes >= 0
+                && outboundBuffer.lowBytes < outboundBuffer.highBytes,
+            "outboundBuffer needs 0 ≤ lowBytes < highBytes")
+        try check(closeTimeout > .zero, "closeTimeout is \(closeTimeout); it must be positive")
+        if let keepAlive {
+            try check(keepAlive.interval > .zero, "keepAlive.interval is \(keepAlive.interval); it must be positive")
+            if let timeout = keepAlive.timeout {
+                try check(timeout > .zero, "keepAlive.timeout is \(timeout); it must be positive")
+            }
+        }
+        try compression.validate()
+    }
+}

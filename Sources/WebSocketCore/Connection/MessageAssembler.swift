@@ -1,0 +1,80 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+/// Puts the pieces of a message together, within limits. Pieces are whatever the frames' source hands
+/// over: parts of a frame, frames, or a decompressor's output.
+package struct MessageAssembler: Sendable {
+    package enum Violation: Error, Equatable, Sendable {
+        case messageTooBig(limit: Int)
+        case tooManyFragments(limit: Int)
+        case invalidUTF8
+    }
+
+    private enum State {
+        case idle
+        case assembling(WebSocketMessage.Kind)
+    }
+
+    private let maximumSize: Int
+    private let maximumFragments: Int
+    private var state = State.idle
+    private var bytes: [UInt8] = []
+    private var fragments = 0
+    private var validator = UTF8Validator()
+
+    package init(maximumSize: Int, maximumFragments: Int) {
+        self.maximumSize = maximumSize
+        self.maximumFragments = maximumFragments
+    }
+
+    package var isIdle: Bool { if case .idle = state { true } else { false } }
+    /// Bytes that the message under way may still take.
+    package var remainingBytes: Int { maximumSize - bytes.count }
+
+    /// A whole message in one uncompressed piece, which is the common case and copies once.
+    @inline(__always)
+    package func whole(
+        _ kind: WebSocketMessage.Kind, _ payload: UnsafeRawBufferPointer
+    ) throws(Violation) -> WebSocketMessage {
+        guard payload.count <= maximumSize else { throw .messageTooBig(limit: maximumSize) }
+        switch kind {
+        case .binary: return .binary([UInt8](payload))
+        case .text:
+            guard let text = String(validating: payload, as: UTF8.self) else { throw .invalidUTF8 }
+            return .text(text)
+        }
+    }
+
+    /// The first piece of a message is coming. Sources guarantee that messages do not overlap.
+    package mutating func begin(_ kind: WebSocketMessage.Kind) {
+        state = .assembling(kind)
+        fragments = 0
+    }
+
+    /// A frame of the message begins; `announced` bytes of it will come, before decompression.
+    package mutating func beginFrame(announced: UInt64, compressed: Bool) throws(Violation) {
+        fragments += 1
+        guard fragments <= maximumFragments else { throw .tooManyFragments(limit: maximumFragments) }
+        // Refused before a byte is kept; nothing is ever reserved on the word of a header alone.
+        guard compressed || announced <= UInt64(remainingBytes) else { throw .messageTooBig(limit: maximumSize) }
+    }
+
+    package mutating func append(_ piece: UnsafeRawBufferPointer) throws(Violation) {
+        guard piece.count <= remainingBytes else { throw .messageTooBig(limit: maximumSize) }
+        if case .assembling(.text) = state, !validator.consume(piece) { throw .invalidUTF8 }
+        bytes.append(contentsOf: piece)
+    }
+
+    /// The last piece has come.
+    package mutating func finish() throws(Violation) -> WebSocketMessage {
+        guard case .assembling(let kind) = state else { preconditionFailure("no message is being assembled") }
+        state = .idle
+        let whole = bytes
+        bytes = []
+        guard kind == .text else { return .binary(whole) }
+        guard validator.isComplete else { throw .invalidUTF8 }
+        return .text(String(decoding: whole, as: UTF8.self))
+    }
+}

@@ -1,0 +1,42 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+/// Counts the bytes that wait for the operating system, and holds the senders that wait for room.
+package struct OutboundQueue<Waiter: Sendable>: Sendable {
+    private let marks: WebSocketOptions.OutboundBuffer
+    package private(set) var bytes = 0
+    private var waiters = WaiterList<Waiter>()
+
+    package init(marks: WebSocketOptions.OutboundBuffer) { self.marks = marks }
+
+    package var waiterCount: Int { waiters.count }
+
+    /// Whether a message may be taken now. One that would overtake a waiting sender may not.
+    package var hasRoom: Bool { bytes < marks.highBytes && waiters.isEmpty }
+
+    /// A message of so many bytes on the wire was taken.
+    package mutating func took(_ count: Int) { bytes += count }
+
+    /// A sender waits, after `hasRoom` said no.
+    package mutating func wait(id: UInt64, _ waiter: Waiter) { waiters.append(id: id, waiter) }
+
+    /// The sender under this number, if it still waits.
+    package mutating func cancel(id: UInt64) -> Waiter? { waiters.remove(id: id) }
+
+    /// The operating system took so many bytes.
+    package mutating func drained(_ count: Int) {
+        bytes -= count
+        assert(bytes >= 0)
+    }
+
+    /// The next sender that may go on: below the low mark, and then until the high mark.
+    package mutating func nextAdmitted() -> Waiter? {
+        guard bytes <= marks.lowBytes else { return nil }
+        return waiters.popFirst()
+    }
+
+    /// The connection ended: all waiting senders.
+    package mutating func finish() -> [Waiter] { waiters.removeAll() }
+}

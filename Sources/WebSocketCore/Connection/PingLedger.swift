@@ -1,0 +1,124 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import DequeModule
+
+/// Our pings and their pongs (RFC 6455 §5.5.2, §5.5.3): the keepalive's and the user's. Holds no clock:
+/// times come in with the events, in nanoseconds.
+package struct PingLedger<Waiter: Sendable>: Sendable {
+    private struct Pending {
+        let number: UInt32
+        let sentAt: UInt64
+        let waiter: (id: UInt64, value: Waiter)?
+    }
+
+    private let interval: UInt64?
+    private let timeout: UInt64?
+    /// Part of every payload, so that a pong made up by somebody else is not taken for ours.
+    private let nonce: UInt32
+    private var counter: UInt32 = 0
+    private var pending: Deque<Pending> = []
+    /// When the keepalive's ping went out, while its pong is awaited.
+    private var keepAliveSentAt: UInt64?
+    /// The last measured round trip, in nanoseconds.
+    package private(set) var latency: UInt64?
+
+    package init(interval: UInt64?, timeout: UInt64?, nonce: UInt32) {
+        self.interval = interval
+        self.timeout = timeout
+        self.nonce = nonce
+    }
+
+    package var pendingCount: Int { pending.count }
+
+    /// When the keepalive's timer is to fire first.
+    package func firstDeadline(now: UInt64) -> UInt64? { interval.map { now &+ $0 } }
+
+    package struct Ping: Equatable {
+        package let payload: UInt64
+    }
+
+    /// The user pings.
+    package mutating func ping(now: UInt64, waiterID: UInt64, _ waiter: Waiter) -> Ping {
+        counter &+= 1
+        pending.append(Pending(number: counter, sentAt: now, waiter: (waiterID, waiter)))
+        return Ping(payload: payload(counter))
+    }
+
+    package enum TimerAction: Equatable {
+        /// Send a ping and fire again at the deadline.
+        case ping(Ping, next: UInt64)
+        /// Fire again at the deadline.
+        case again(UInt64)
+        /// The pong is late: the connection is dead.
+        case failed
+    }
+
+    /// The keepalive's timer fired.
+    package mutating func timerFired(now: UInt64) -> TimerAction {
+        guard let interval else { preconditionFailure("there is no keepalive") }
+        if let sentAt = keepAliveSentAt {
+            if let timeout {
+                let deadline = sentAt &+ timeout
+                return now >= deadline ? .failed : .again(deadline)
+            }
+            return .again(now &+ interval)
+        }
+        counter &+= 1
+        pending.append(Pending(number: counter, sentAt: now, waiter: nil))
+        keepAliveSentAt = now
+        return .ping(Ping(payload: payload(counter)), next: now &+ (timeout ?? interval))
+    }
+
+    package struct PongAction {
+        /// Waiters of this ping and of all before it, with each one's round trip in nanoseconds.
+        package var resumed: [(Waiter, UInt64)] = []
+        /// When the keepalive's timer is to fire next, if the pong answered its ping.
+        package var nextDeadline: UInt64?
+    }
+
+    /// A pong arrived. One that is not ours is ignored: it is allowed and proves nothing (§5.5.3).
+    package mutating func pong(_ bytes: UnsafeRawBufferPointer, now: UInt64) -> PongAction {
+        var action = PongAction()
+        guard bytes.count == 8 else { return action }
+        let value = UInt64(bigEndian: bytes.loadUnaligned(as: UInt64.self))
+        let number = UInt32(truncatingIfNeeded: value)
+        guard UInt32(truncatingIfNeeded: value >> 32) == nonce, pending.contains(where: { $0.number == number }) else {
+            return action
+        }
+        // A pong answers every ping before it too (§5.5.3).
+        while let first = pending.popFirst() {
+            let roundTrip = now &- first.sentAt
+            if let waiter = first.waiter {
+                action.resumed.append((waiter.value, roundTrip))
+            } else {
+                keepAliveSentAt = nil
+                if let interval { action.nextDeadline = now &+ interval }
+            }
+            if first.number == number {
+                latency = roundTrip
+                break
+            }
+        }
+        return action
+    }
+
+    /// The user no longer waits; the ping itself is already on its way.
+    package mutating func cancel(id: UInt64) -> Waiter? {
+        guard let index = pending.firstIndex(where: { $0.waiter?.id == id }) else { return nil }
+        let found = pending[index]
+        // Its place stays, so that its pong is still known.
+        pending[index] = Pending(number: found.number, sentAt: found.sentAt, waiter: nil)
+        return found.waiter?.value
+    }
+
+    /// The connection ended: all who still wait.
+    package mutating func finish() -> [Waiter] {
+        defer { pending = [] }
+        return pending.compactMap { $0.waiter?.value }
+    }
+
+    private func payload(_ number: UInt32) -> UInt64 { UInt64(nonce) << 32 | UInt64(number) }
+}

@@ -1,0 +1,30 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import DequeModule
+
+/// Waiters in order of arrival, each removable by its number. Removal looks through the list: it is short.
+package struct WaiterList<Waiter: Sendable>: Sendable {
+    private var entries: Deque<(id: UInt64, waiter: Waiter)> = []
+
+    package init() {}
+
+    package var count: Int { entries.count }
+    package var isEmpty: Bool { entries.isEmpty }
+
+    package mutating func append(id: UInt64, _ waiter: Waiter) { entries.append((id, waiter)) }
+
+    package mutating func popFirst() -> Waiter? { entries.popFirst()?.waiter }
+
+    package mutating func remove(id: UInt64) -> Waiter? {
+        guard let index = entries.firstIndex(where: { $0.id == id }) else { return nil }
+        return entries.remove(at: index).waiter
+    }
+
+    package mutating func removeAll() -> [Waiter] {
+        defer { entries = [] }
+        return entries.map(\.waiter)
+    }
+}

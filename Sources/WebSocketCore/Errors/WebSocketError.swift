@@ -1,0 +1,123 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+public import HTTPTypes
+
+/// The one error of the package: what happened, what to do, and the details that apply.
+public struct WebSocketError: Error, Sendable, Hashable {
+    /// What kind of failure it is. Cases may be added; switch with a `default`.
+    public struct Code: Sendable, Hashable, CustomStringConvertible {
+        package enum Base: String, Sendable {
+            case invalidURL, invalidConfiguration, nameNotFound, connectFailed, timedOut
+            case tlsFailed, handshakeRejected, handshakeInvalid
+            case messageTooBig, invalidUTF8, protocolViolation, connectionClosed
+            case invalidCloseCode, closeReasonTooLong, cancelled, resourceExhausted, listenFailed, shutDown
+        }
+        package let base: Base
+        package init(_ base: Base) { self.base = base }
+
+        /// The URL cannot be used; the message names the part.
+        public static let invalidURL = Self(.invalidURL)
+        /// A setting cannot be used; the message names the field.
+        public static let invalidConfiguration = Self(.invalidConfiguration)
+        /// The name does not resolve.
+        public static let nameNotFound = Self(.nameNotFound)
+        /// No address accepted the connection; `systemError` has the last `errno`, when it is known.
+        public static let connectFailed = Self(.connectFailed)
+        /// A deadline passed; `phase` says in which step.
+        public static let timedOut = Self(.timedOut)
+        /// TLS failed; `tlsFailure` has the cause.
+        public static let tlsFailed = Self(.tlsFailed)
+        /// The server answered with a status other than 101; `response` has it.
+        public static let handshakeRejected = Self(.handshakeRejected)
+        /// The server's answer breaks RFC 6455 §4.
+        public static let handshakeInvalid = Self(.handshakeInvalid)
+        /// A message is larger than `maximumMessageSize`.
+        public static let messageTooBig = Self(.messageTooBig)
+        /// A text message is not UTF-8.
+        public static let invalidUTF8 = Self(.invalidUTF8)
+        /// The peer broke RFC 6455 or RFC 7692.
+        public static let protocolViolation = Self(.protocolViolation)
+        /// The connection has ended; `closeInfo` says how.
+        public static let connectionClosed = Self(.connectionClosed)
+        public static let invalidCloseCode = Self(.invalidCloseCode)
+        public static let closeReasonTooLong = Self(.closeReasonTooLong)
+        /// The task was cancelled. Nothing was sent or lost by the call that threw.
+        public static let cancelled = Self(.cancelled)
+        /// Descriptors or memory ran out.
+        public static let resourceExhausted = Self(.resourceExhausted)
+        /// The server could not listen.
+        public static let listenFailed = Self(.listenFailed)
+        /// The event loop or the server has been shut down.
+        public static let shutDown = Self(.shutDown)
+
+        public var description: String { base.rawValue }
+    }
+
+    /// The step in which a deadline passed or an attempt failed.
+    public enum Phase: String, Sendable, Hashable {
+        case nameResolution, connect, tls, upgrade, ping, close, send
+    }
+
+    /// Why TLS failed.
+    public enum TLSFailure: String, Sendable, Hashable {
+        case expired, notYetValid, hostMismatch, selfSigned, untrusted, badChain, wrongUsage
+        /// The peer does not speak TLS at all.
+        case notTLS
+        /// No TLS version or cipher in common.
+        case version
+        /// The peer wants a client certificate or refuses ours.
+        case clientCertificate
+        /// The peer ended the handshake; the message has its alert.
+        case peerAlert
+        case other
+    }
+
+    /// A server's HTTP answer.
+    public struct Response: Sendable, Hashable {
+        public let status: Int
+        public let headers: HTTPFields
+
+        public init(status: Int, headers: HTTPFields) {
+            self.status = status
+            self.headers = headers
+        }
+    }
+
+    public let code: Code
+    /// A sentence that says what happened and what to do. Peer text in it is escaped.
+    public let message: String
+    public var phase: Phase?
+    public var tlsFailure: TLSFailure?
+    public var response: Response?
+    public var closeInfo: WebSocketCloseInfo?
+    /// The `errno` behind the failure, when the system gave one.
+    public var systemError: Int32?
+
+    public init(
+        _ code: Code, _ message: String, phase: Phase? = nil, tlsFailure: TLSFailure? = nil,
+        response: Response? = nil, closeInfo: WebSocketCloseInfo? = nil, systemError: Int32? = nil
+    ) {
+        self.code = code
+        self.message = message
+        self.phase = phase
+        self.tlsFailure = tlsFailure
+        self.response = response
+        self.closeInfo = closeInfo
+        self.systemError = systemError
+    }
+
+    package static func closed(_ info: WebSocketCloseInfo) -> Self {
+        Self(.connectionClosed, "the connection is closed: \(info); open a new one", closeInfo: info)
+    }
+
+    package static func cancelled(_ what: String) -> Self {
+        Self(.cancelled, "\(what) was cancelled with its task")
+    }
+}
+
+extension WebSocketError: CustomStringConvertible {
+    public var description: String { "\(code): \(message)" }
+}

@@ -1,0 +1,144 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+package import HTTPTypes
+
+/// A request head as it came over the wire.
+package struct HTTPRequestHead: Sendable, Hashable {
+    package var method: String
+    /// The target of the request line, byte for byte.
+    package var target: String
+    package var fields: HTTPFields
+}
+
+/// Reads a request head strictly (RFC 9112): CRLF only, no folding, no space around names, no control
+/// characters, finite sizes. It is pure: bytes in, a verdict out.
+package struct HTTPRequestHeadParser: Sendable {
+    package struct Limits: Sendable, Hashable {
+        package var requestLineBytes = 8_192
+        package var fieldBytes = 8_192
+        package var fields = 128
+
+        package init() {}
+        /// No head within the limits is longer.
+        package var headBytes: Int { min(requestLineBytes + 4 + fields * (fieldBytes + 2), 64 << 10) }
+    }
+
+    package enum Verdict: Equatable {
+        case incomplete
+        /// The head, and how many bytes it took. Bytes behind it belong to the connection.
+        case head(HTTPRequestHead, byteCount: Int)
+        case refused(UpgradeRefusal)
+    }
+
+    package static func parse(_ bytes: UnsafeRawBufferPointer, limits: Limits = Limits()) -> Verdict {
+        var reader = LineReader(bytes: bytes)
+        guard let requestLine = reader.line() else {
+            if reader.isMalformed { return .refused(.badRequest("a line does not end in CRLF")) }
+            if bytes.count > limits.requestLineBytes { return .refused(.uriTooLong) }
+            return bytes.count > 0 && !bytes[0].isTokenCharacter
+                ? .refused(.badRequest("this is not an HTTP request")) : .incomplete
+        }
+        guard requestLine.count <= limits.requestLineBytes else { return .refused(.uriTooLong) }
+        let parts = requestLine.split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false)
+        guard parts.count == 3, !parts[0].isEmpty, parts[0].allSatisfy(\.isTokenCharacter) else {
+            return .refused(.badRequest("the request line is malformed"))
+        }
+        guard !parts[1].isEmpty, parts[1].allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
+            return .refused(.badRequest("the request target is malformed"))
+        }
+        let version = String(decoding: parts[2], as: UTF8.self)
+        guard version.utf8.count == 8, version.hasPrefix("HTTP/") else {
+            return .refused(.badRequest("the request line is malformed"))
+        }
+        guard version == "HTTP/1.1" else { return .refused(.versionNotSupported) }
+
+        var fields = HTTPFields()
+        var count = 0
+        while let line = reader.line() {
+            if line.isEmpty {
+                let head = HTTPRequestHead(
+                    method: String(decoding: parts[0], as: UTF8.self), target: String(decoding: parts[1], as: UTF8.self),
+                    fields: fields)
+                return .head(head, byteCount: reader.position)
+            }
+            count += 1
+            guard count <= limits.fields, line.count <= limits.fieldBytes else { return .refused(.headersTooLarge) }
+            guard let field = HTTPFieldLine.parse(line) else {
+                return .refused(.badRequest("a header line is malformed"))
+            }
+            fields.append(field)
+        }
+        if reader.isMalformed { return .refused(.badRequest("a line does not end in CRLF")) }
+        return bytes.count >= limits.headBytes || bytes.count - reader.position > limits.fieldBytes
+            ? .refused(.headersTooLarge) : .incomplete
+    }
+}
+
+/// Reads a response head: `nil` unless it is complete and well-formed.
+package enum HTTPResponseHeadParser {
+    package static func parse(_ bytes: UnsafeRawBufferPointer) -> (status: Int, fields: HTTPFields, byteCount: Int)? {
+        var reader = LineReader(bytes: bytes)
+        guard let statusLine = reader.line() else { return nil }
+        let parts = statusLine.split(separator: UInt8(ascii: " "), maxSplits: 2, omittingEmptySubsequences: false)
+        guard parts.count >= 2, String(decoding: parts[0], as: UTF8.self).hasPrefix("HTTP/1."),
+            parts[1].count == 3, let status = Int(String(decoding: parts[1], as: UTF8.self))
+        else { return nil }
+        var fields = HTTPFields()
+        while let line = reader.line() {
+            if line.isEmpty { return (status, fields, reader.position) }
+            guard let field = HTTPFieldLine.parse(line) else { continue }
+            fields.append(field)
+        }
+        return nil
+    }
+}
+
+package enum HTTPFieldLine {
+    /// `name: value` (RFC 9112 §5). The value's bytes are read as ISO Latin 1 and may hold no controls but tab.
+    package static func parse(_ line: Slice<UnsafeRawBufferPointer>) -> HTTPField? {
+        guard let colon = line.firstIndex(of: UInt8(ascii: ":")), colon > line.startIndex,
+            line[..<colon].allSatisfy(\.isTokenCharacter),
+            let name = HTTPField.Name(String(decoding: line[..<colon], as: UTF8.self))
+        else { return nil }
+        var value = line[(colon + 1)...]
+        while let first = value.first, first == 0x20 || first == 0x09 { value = value.dropFirst() }
+        while let last = value.last, last == 0x20 || last == 0x09 { value = value.dropLast() }
+        guard value.allSatisfy({ $0 >= 0x20 && $0 != 0x7F || $0 == 0x09 }) else { return nil }
+        return HTTPField(name: name, lenientValue: value)
+    }
+}
+
+/// Cuts bytes at CRLF. A bare LF or CR is an error: it is how requests are smuggled.
+struct LineReader {
+    let bytes: UnsafeRawBufferPointer
+    private(set) var position = 0
+    private(set) var isMalformed = false
+
+    init(bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
+
+    /// The next line without its CRLF, or `nil` when it is not complete.
+    mutating func line() -> Slice<UnsafeRawBufferPointer>? {
+        guard !isMalformed else { return nil }
+        var index = position
+        while index < bytes.count {
+            switch bytes[index] {
+            case 0x0A:
+                isMalformed = true
+                return nil
+            case 0x0D:
+                guard index + 1 < bytes.count else { return nil }
+                guard bytes[index + 1] == 0x0A else {
+                    isMalformed = true
+                    return nil
+                }
+                defer { position = index + 2 }
+                return bytes[position..<index]
+            default: index += 1
+            }
+        }
+        return nil
+    }
+}

@@ -1,0 +1,149 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+package import HTTPTypes
+
+/// Why a server does not upgrade a request: a status, headers and one constant sentence.
+package struct UpgradeRefusal: Error, Sendable, Equatable {
+    package let status: Int
+    package let phrase: String
+    package let explanation: String
+    package let fields: HTTPFields
+
+    package init(_ status: Int, _ phrase: String, _ explanation: String, _ fields: HTTPFields = [:]) {
+        self.status = status
+        self.phrase = phrase
+        self.explanation = explanation
+        self.fields = fields
+    }
+
+    package static func badRequest(_ explanation: String) -> Self { Self(400, "Bad Request", explanation) }
+    package static let methodNotAllowed = Self(
+        405, "Method Not Allowed", "a WebSocket handshake is a GET request", [.allow: "GET"])
+    package static let uriTooLong = Self(414, "URI Too Long", "the request line is too long")
+    package static let headersTooLarge = Self(431, "Request Header Fields Too Large", "the headers are too large")
+    package static let versionNotSupported = Self(505, "HTTP Version Not Supported", "use HTTP/1.1")
+    package static let upgradeRequired = Self(
+        426, "Upgrade Required", "this is a WebSocket server; send Upgrade: websocket and Sec-WebSocket-Version: 13",
+        [.upgrade: "websocket", .connection: "Upgrade", .secWebSocketVersion: "13"])
+    package static let forbiddenOrigin = Self(403, "Forbidden", "the origin is not allowed")
+    package static let unavailable = Self(503, "Service Unavailable", "the server is shutting down or full")
+
+    /// The whole answer, after which the connection ends.
+    package var responseBytes: [UInt8] {
+        var text = "HTTP/1.1 \(status) \(phrase)\r\n"
+        for field in fields { text += "\(field.name.rawName): \(field.value)\r\n" }
+        if fields[.connection] == nil { text += "Connection: close\r\n" }
+        let body = explanation + "\n"
+        text += "Content-Type: text/plain; charset=utf-8\r\nContent-Length: \(body.utf8.count)\r\n\r\n" + body
+        return Array(text.utf8)
+    }
+}
+
+/// A request that passed every rule of RFC 6455 §4.2.1.
+package struct ValidatedUpgrade: Sendable, Hashable {
+    package let head: HTTPRequestHead
+    /// The 24 characters of `Sec-WebSocket-Key`.
+    package let key: String
+    package let host: String
+    package let origin: String?
+    package let subprotocols: [String]
+    /// All `Sec-WebSocket-Extensions` joined, or `nil`.
+    package let extensions: String?
+
+    package init(_ head: HTTPRequestHead) throws(UpgradeRefusal) {
+        self.head = head
+        guard head.method == "GET" else { throw .methodNotAllowed }
+        guard head.target.hasPrefix("/") else { throw .badRequest("the request target must be a path") }
+        func single(_ name: HTTPField.Name) throws(UpgradeRefusal) -> String? {
+            let values = head.fields[values: name]
+            guard values.count <= 1 else { throw .badRequest("\(name.rawName) stands more than once") }
+            return values.first
+        }
+        guard let host = try single(.hostField), !host.isEmpty, host.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
+            throw .badRequest("the Host header is missing")
+        }
+        self.host = host
+        guard head.fields[.transferEncoding] == nil, (try single(.contentLength) ?? "0") == "0" else {
+            throw .badRequest("a WebSocket handshake has no body")
+        }
+        // Upgrade and Connection are lists (RFC 6455 §4.2.1, 3 and 4).
+        func list(_ name: HTTPField.Name) throws(UpgradeRefusal) -> [String] {
+            guard let text = head.fields[name] else { return [] }
+            guard let tokens = HeaderScanner.tokenList(text.replacingSlash) else {
+                throw .badRequest("the \(name.rawName) header is malformed")
+            }
+            return tokens.map { $0.lowercased() }
+        }
+        guard try list(.upgrade).contains("websocket"), try list(.connection).contains("upgrade") else {
+            throw .upgradeRequired
+        }
+        guard try single(.secWebSocketVersion) == "13" else { throw .upgradeRequired }
+        guard let key = try single(.secWebSocketKey), Self.isValidKey(key) else {
+            throw .badRequest("Sec-WebSocket-Key must be 16 bytes in base64")
+        }
+        self.key = key
+        origin = try single(.origin)
+        if let text = head.fields[.secWebSocketProtocol] {
+            guard let tokens = HeaderScanner.tokenList(text), Set(tokens).count == tokens.count else {
+                throw .badRequest("the Sec-WebSocket-Protocol header is malformed")
+            }
+            subprotocols = tokens
+        } else {
+            subprotocols = []
+        }
+        extensions = head.fields[.secWebSocketExtensions]
+        if let extensions, ExtensionOffer.parse(extensions) == nil {
+            throw .badRequest("the Sec-WebSocket-Extensions header is malformed")
+        }
+    }
+
+    /// 22 base64 characters and `==`; the last one may only carry two bits.
+    static func isValidKey(_ key: String) -> Bool {
+        let bytes = Array(key.utf8)
+        guard bytes.count == 24, bytes[22] == UInt8(ascii: "="), bytes[23] == UInt8(ascii: "=") else { return false }
+        let valid = bytes[..<22].allSatisfy { byte in
+            switch byte {
+            case UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "a")...UInt8(ascii: "z"),
+                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "+"), UInt8(ascii: "/"):
+                true
+            default: false
+            }
+        }
+        return valid && [UInt8(ascii: "A"), UInt8(ascii: "Q"), UInt8(ascii: "g"), UInt8(ascii: "w")].contains(bytes[21])
+    }
+}
+
+extension String {
+    /// `Upgrade` may name versions (`foo/1`); only the names matter here.
+    fileprivate var replacingSlash: String { contains("/") ? String(map { $0 == "/" ? "-" : $0 }) : self }
+}
+
+extension HTTPField.Name {
+    package static let hostField = HTTPField.Name("Host")!
+}
+
+/// Who may open a connection from a browser (RFC 6455 §10.2).
+package enum OriginCheck {
+    /// Whether an `Origin` names the host that the request was sent to. A request without `Origin` is no
+    /// browser's and passes.
+    package static func isSameHost(origin: String?, host: String, isSecure: Bool) -> Bool {
+        guard let origin else { return true }
+        guard let separator = origin.firstRange(of: "://") else { return false }
+        let scheme = origin[..<separator.lowerBound].lowercased()
+        let port: String
+        switch scheme {
+        case "http": port = ":80"
+        case "https": port = ":443"
+        default: return false
+        }
+        func normalised(_ authority: String, _ defaultPort: String) -> String {
+            let lower = authority.lowercased()
+            return lower.hasSuffix(defaultPort) ? String(lower.dropLast(defaultPort.count)) : lower
+        }
+        return normalised(String(origin[separator.upperBound...]), port)
+            == normalised(host, isSecure ? ":443" : ":80")
+    }
+}

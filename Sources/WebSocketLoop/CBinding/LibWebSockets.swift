@@ -1,0 +1,195 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import CLibUV
+import CLibWebSockets
+import CLibWebSocketsShims
+import COpenSSL
+import Glibc
+import Logging
+import Synchronization
+
+/// What depends on libwebsockets' version or touches its process-wide state. Written against Debian 12's 4.1.6.
+package enum LibWebSockets {
+    /// The version of the headers this was built with.
+    package static var buildVersion: String { String(cString: wsx_lws_build_version()) }
+    /// The version of the library that is loaded.
+    package static var runtimeVersion: String { String(cString: lws_get_library_version()) }
+
+    /// One read of a connection. At least one TLS record, or a throttled TLS client spins for ever in 4.1.6.
+    static let readSize = 16 << 10
+    /// The buffer that all connections of a context share; also the limit for a client's request head.
+    static let serviceBufferSize = 64 << 10
+    /// Far beyond any deadline of ours: every deadline is ours.
+    private static let never: UInt32 = 7 * 24 * 3_600
+    /// 4.1.6 scans a table with one entry per allowed descriptor whenever a connection closes (2 µs at 1,024 entries,
+    /// 50 µs at 20,000) and takes a limit above ten million for 2,560. Descriptors above this are refused.
+    private static let maximumDescriptors: rlim_t = 16_384
+
+    /// Serialises context creation and destruction in the process.
+    private static let creation = Mutex<Void>(())
+
+    /// Initialises OpenSSL once, through a context that is never destroyed: 4.1.6 re-allocates a process-wide index
+    /// when a second context passes DO_SSL_GLOBAL_INIT, which crashes the connections of the first.
+    package static let initialize: Void = {
+        lws_set_log_level(0, nil)
+        var info = lws_context_creation_info()
+        info.port = CONTEXT_PORT_NO_LISTEN
+        info.options =
+            UInt64(LWS_SERVER_OPTION_EXPLICIT_VHOSTS) | UInt64(LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT)
+        info.fd_limit_per_thread = 4
+        _ = lws_create_context(&info)
+    }()
+
+    /// The protocol of all our vhosts. libwebsockets keeps pointers to it and its name.
+    nonisolated(unsafe) static let protocols: UnsafePointer<lws_protocols> = {
+        // Immutable after this initialiser.
+        let table = UnsafeMutablePointer<lws_protocols>.allocate(capacity: 2)
+        table.initialize(repeating: lws_protocols(), count: 2)
+        table[0].name = UnsafePointer(strdup("wsx"))
+        table[0].callback = lwsCallback
+        table[0].rx_buffer_size = readSize
+        table[0].tx_packet_size = 1 << 20
+        return UnsafePointer(table)
+    }()
+
+    /// All zero: libwebsockets' own keepalive stays silent.
+    nonisolated(unsafe) static let noKeepAlive: UnsafePointer<lws_retry_bo_t> = {
+        // Immutable after this initialiser.
+        let policy = UnsafeMutablePointer<lws_retry_bo_t>.allocate(capacity: 1)
+        policy.initialize(to: lws_retry_bo_t())
+        return UnsafePointer(policy)
+    }()
+
+    /// Creates a loop's context. `nil` when neither backend can be had.
+    static func makeContext(
+        loop: EventLoop, uv: UnsafeMutablePointer<uv_loop_t>, backend wanted: EventLoop.Backend?
+    ) -> (OpaquePointer, EventLoop.Backend)? {
+        _ = initialize
+        // Handed out of the lock; the context is the loop's alone.
+        nonisolated(unsafe) var result: (OpaquePointer, EventLoop.Backend)?
+        creation.withLock { _ in
+            result = withLoweredDescriptorLimit {
+                var info = lws_context_creation_info()
+                info.port = CONTEXT_PORT_NO_LISTEN
+                info.options = UInt64(LWS_SERVER_OPTION_EXPLICIT_VHOSTS)
+                info.user = Unmanaged.passUnretained(loop).toOpaque()
+                info.pt_serv_buf_size = UInt32(serviceBufferSize)
+                info.max_http_header_data2 = 32 << 10
+                info.max_http_header_pool2 = 16_384
+                info.timeout_secs = never
+                info.timeout_secs_ah_idle = never
+                info.connect_timeout_secs = never
+                info.retry_and_idle_policy = noKeepAlive
+                if wanted != .poll {
+                    info.options |= UInt64(LWS_SERVER_OPTION_LIBUV)
+                    var foreign: UnsafeMutableRawPointer? = UnsafeMutableRawPointer(uv)
+                    let context = withUnsafeMutablePointer(to: &foreign) { pointer in
+                        info.foreign_loops = pointer
+                        return lws_create_context(&info)
+                    }
+                    if let context { return (context, .libuv) }
+                    if wanted == .libuv { return nil }
+                    info.options &= ~UInt64(LWS_SERVER_OPTION_LIBUV)
+                    info.foreign_loops = nil
+                }
+                return lws_create_context(&info).map { ($0, .poll) }
+            }
+        }
+        return result
+    }
+
+    private static func withLoweredDescriptorLimit<Result>(_ body: () -> Result) -> Result {
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur > maximumDescriptors
+        else { return body() }
+        let before = limit
+        limit.rlim_cur = maximumDescriptors
+        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+        defer {
+            var restored = before
+            setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &restored)
+        }
+        return body()
+    }
+
+    /// Destroys a loop's context. Runs on the loop's thread, outside `uv_run`.
+    static func destroyContext(
+        of loop: EventLoop, uv: UnsafeMutablePointer<uv_loop_t>, backend: EventLoop.Backend, nested: NestedPoll?
+    ) {
+        guard backend == .libuv else {
+            nested?.close()
+            creation.withLock { _ in lws_context_destroy(loop.context) }
+            uv_run(uv, UV_RUN_NOWAIT)
+            return
+        }
+        // 4.1.6 closes its wake eventfd twice under libuv: once in the first `lws_context_destroy` and once in a
+        // later close callback, when the number may belong to somebody else. A duplicate of a spare descriptor takes
+        // the number in between, so that the second close hits it (libwebsockets.md §12).
+        let spare = open("/dev/null", O_RDONLY | O_CLOEXEC)
+        let victim = loop.wakeDescriptor
+        creation.withLock { _ in lws_context_destroy(loop.context) }
+        if victim >= 0 && spare >= 0 {
+            var placed = false
+            for _ in 0..<1_000 where !placed {
+                let copy = fcntl(spare, F_DUPFD_CLOEXEC, victim)
+                placed = copy == victim
+                if !placed {
+                    if copy >= 0 { close(copy) }
+                    usleep(1_000)
+                }
+            }
+            guard placed else {
+                // Better to leak a context than to close somebody's file.
+                loop.logger.error("could not guard a descriptor while destroying a loop; its context is leaked")
+                close(spare)
+                return
+            }
+        }
+        if spare >= 0 { close(spare) }
+        // Until libwebsockets' handles are gone; ours are unreferenced for that long.
+        loop.withoutOwnHandles { uv_run(uv, UV_RUN_DEFAULT) }
+        creation.withLock { _ in lws_context_destroy(loop.context) }
+    }
+}
+
+/// Drives a context that polls by itself beside a libuv loop: the libuv loop's backend descriptor is a raw file of
+/// the context, and its timeout a timer of it. A context that somebody else services is lived on in the same way.
+final class NestedPoll {
+    private unowned let loop: EventLoop
+    private let timer: UnsafeMutablePointer<lws_sorted_usec_list_t>
+    private var file: OpaquePointer?
+
+    init?(loop: EventLoop) {
+        self.loop = loop
+        timer = .allocate(capacity: 1)
+        timer.initialize(to: lws_sorted_usec_list_t())
+        guard let vhost = loop.vhosts.plain(of: loop) else { return nil }
+        var descriptor = lws_sock_file_fd_type()
+        descriptor.filefd = fcntl(uv_backend_fd(loop.uv), F_DUPFD_CLOEXEC, 0)
+        file = lws_adopt_descriptor_vhost(vhost, LWS_ADOPT_RAW_FILE_DESC, descriptor, nil, nil)
+        guard file != nil else { return nil }
+    }
+
+    func run(until isStopping: () -> Bool) {
+        while true {
+            uv_run(loop.uv, UV_RUN_NOWAIT)
+            if isStopping() { return }
+            let timeout = uv_backend_timeout(loop.uv)
+            if loop.hasReadyWork || timeout == 0 {
+                lws_service(loop.context, -1)
+                continue
+            }
+            if timeout > 0 { lws_sul_schedule(loop.context, 0, timer, { _ in }, Int64(timeout) * 1_000) }
+            lws_service(loop.context, 0)
+        }
+    }
+
+    func close() {
+        lws_sul_schedule(loop.context, 0, timer, { _ in }, Int64(LWS_SET_TIMER_USEC_CANCEL))
+    }
+
+    deinit { timer.deallocate() }
+}

@@ -1,0 +1,140 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import CLibWebSockets
+import CLibWebSocketsShims
+import COpenSSL
+import Glibc
+
+/// The vhosts of one loop: one for plain sockets, and one per TLS context. 4.1.6 cannot destroy a vhost that anything is
+/// bound to, so one goes only when its last connection is gone.
+struct VhostTable {
+    private var plainVhost: Vhost?
+    private var clients: [ObjectIdentifier: Vhost] = [:]
+    private var servers: [ObjectIdentifier: Vhost] = [:]
+
+    /// Clients keep at most so many TLS vhosts that no connection uses.
+    private static let maximumUnusedClients = 16
+
+    init() {}
+
+    mutating func plain(of loop: EventLoop) -> OpaquePointer? {
+        if let plainVhost { return plainVhost.handle }
+        plainVhost = Vhost(loop: loop, name: Vhost.uniqueName(), kind: .plain)
+        return plainVhost?.handle
+    }
+
+    var plainName: String? { plainVhost?.name }
+
+    /// The vhost of a client's TLS context, counted as used until `release`.
+    mutating func acquire(_ tls: ClientTLSContext, of loop: EventLoop) -> Vhost? {
+        if let known = clients[ObjectIdentifier(tls)] {
+            known.users += 1
+            return known
+        }
+        if clients.count >= Self.maximumUnusedClients {
+            clients = clients.filter { entry in
+                if entry.value.users == 0 { entry.value.destroy() }
+                return entry.value.isAlive
+            }
+        }
+        guard let vhost = Vhost(loop: loop, name: Vhost.uniqueName(), kind: .client(tls)) else { return nil }
+        vhost.users = 1
+        clients[ObjectIdentifier(tls)] = vhost
+        return vhost
+    }
+
+    /// The vhost of a server's TLS context. It lives as long as the loop: servers are few.
+    mutating func acquire(_ tls: ServerTLSContext, of loop: EventLoop) -> Vhost? {
+        if let known = servers[ObjectIdentifier(tls)] { return known }
+        guard let vhost = Vhost(loop: loop, name: Vhost.uniqueName(), kind: .server(tls)) else { return nil }
+        servers[ObjectIdentifier(tls)] = vhost
+        return vhost
+    }
+
+    mutating func removeAll() {
+        // The context destroys its vhosts; the SSL_CTXs must outlive that.
+        plainVhost = nil
+        clients = [:]
+        servers = [:]
+    }
+}
+
+/// One vhost and the strings that libwebsockets keeps pointers to.
+final class Vhost {
+    enum Kind {
+        case plain
+        case client(ClientTLSContext)
+        case server(ServerTLSContext)
+    }
+
+    let name: String
+    private(set) var handle: OpaquePointer!
+    private let nameMemory: UnsafeMutablePointer<CChar>
+    private let alpnMemory: UnsafeMutablePointer<CChar>
+    /// Keeps the TLS context alive as long as connections may use it.
+    private let kind: Kind
+    var users = 0
+    private(set) var isAlive = true
+
+    init?(loop: EventLoop, name: String, kind: Kind) {
+        self.name = name
+        self.kind = kind
+        nameMemory = strdup(name)
+        alpnMemory = strdup("http/1.1")
+        var info = lws_context_creation_info()
+        info.vhost_name = UnsafePointer(nameMemory)
+        info.protocols = LibWebSockets.protocols
+        info.extensions = wsx_lws_extension_table()
+        info.retry_and_idle_policy = LibWebSockets.noKeepAlive
+        info.timeout_secs = 7 * 24 * 3_600
+        info.connect_timeout_secs = 7 * 24 * 3_600
+        info.alpn = UnsafePointer(alpnMemory)
+        // An explicit empty proxy keeps libwebsockets from obeying the environment's `http_proxy`.
+        info.http_proxy_address = UnsafePointer(Self.emptyString)
+        switch kind {
+        case .plain:
+            info.port = CONTEXT_PORT_NO_LISTEN_SERVER
+        case .client(let tls):
+            info.port = CONTEXT_PORT_NO_LISTEN
+            info.options = UInt64(LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT)
+            info.provided_client_ssl_ctx = tls.context
+        case .server(let tls):
+            info.port = CONTEXT_PORT_NO_LISTEN_SERVER
+            info.options =
+                UInt64(LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT) | UInt64(LWS_SERVER_OPTION_CREATE_VHOST_SSL_CTX)
+            // Without one libwebsockets would load the system's CAs for a client that never is.
+            info.provided_client_ssl_ctx = tls.unusedClientContext
+            loop.serverTLSBeingCreated = tls
+        }
+        defer { loop.serverTLSBeingCreated = nil }
+        guard let handle = lws_create_vhost(loop.context, &info) else {
+            free(nameMemory)
+            free(alpnMemory)
+            return nil
+        }
+        self.handle = handle
+    }
+
+    func destroy() {
+        precondition(users == 0, "a vhost with connections cannot be destroyed")
+        guard isAlive else { return }
+        isAlive = false
+        lws_vhost_destroy(handle)
+    }
+
+    deinit {
+        // The strings stay: 4.1.6 frees a vhost's memory some time after `lws_vhost_destroy`, without saying when.
+    }
+
+    nonisolated(unsafe) private static let emptyString = strdup("")!
+
+    /// Unguessable: a client's Host header must never pick a vhost.
+    static func uniqueName() -> String {
+        var random: (UInt64, UInt64) = (0, 0)
+        withUnsafeMutableBytes(of: &random) { wsx_random_bytes($0.baseAddress!, $0.count) }
+        return "wsx-\(String(random.0, radix: 36))\(String(random.1, radix: 36))"
+    }
+}

@@ -1,0 +1,401 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import CLibWebSockets
+import CLibWebSocketsShims
+import COpenSSL
+import Glibc
+import HTTPTypes
+import WebSocketCore
+
+/// One attempt at one address, from the socket to the 101. Its end is recorded once: by libwebsockets' refusal to
+/// begin, or by the end of the wsi; all other callbacks only add detail.
+final class ClientHandshake: WireOwner {
+    enum Stage: Int, Comparable {
+        case tcp, tls, upgrade
+        static func < (a: Self, b: Self) -> Bool { a.rawValue < b.rawValue }
+        var phase: WebSocketError.Phase {
+            switch self {
+            case .tcp: .connect
+            case .tls: .tls
+            case .upgrade: .upgrade
+            }
+        }
+    }
+
+    private unowned let connector: ClientConnector
+    /// Keeps the connector while libwebsockets may call back.
+    private var connectorRetain: ClientConnector?
+    private let request: ClientRequest
+    private let address: String
+    private(set) var stage = Stage.tcp
+    private var isOver = false
+    private var isAbandoned = false
+    private var vhost: Vhost?
+    private var key = ""
+    // Details for the error.
+    private var verifyError: CInt?
+    private var libraryText = ""
+    private var tlsReason: CInt = 0
+    private var systemError: CInt = 0
+    private var response: WebSocketError.Response?
+    private var refusal: WebSocketError?
+    private var details = ConnectionDetails()
+
+    init(connector: ClientConnector, address: String) {
+        self.connector = connector
+        self.connectorRetain = connector
+        self.request = connector.request
+        self.address = address
+        super.init(loop: connector.loop)
+    }
+
+    func start() {
+        let plain: OpaquePointer?
+        if let tls = request.tls {
+            vhost = loop.vhosts.acquire(tls, of: loop)
+            plain = vhost?.handle
+        } else {
+            plain = loop.vhosts.plain(of: loop)
+        }
+        guard let handle = plain else {
+            end(WebSocketError(.resourceExhausted, "libwebsockets could not create a vhost"))
+            return
+        }
+        loop.counters.connections.add(1)
+        loop.counters.descriptors.add(1)
+        let pointer = retainedPointer()
+        // What libwebsockets would write from these is replaced in `appendHandshakeHeaders`.
+        let name = String(request.url.host.utf8.prefix(100))!
+        _ = wsx_tls_take_alert(nil)
+        errno = 0
+        var created: OpaquePointer?
+        let result: OpaquePointer? = address.withCString { address in
+            name.withCString { name in
+                "/".withCString { path in
+                    "http/1.1".withCString { alpn in
+                        "wsx".withCString { local in
+                            var info = lws_client_connect_info()
+                            info.context = loop.context
+                            info.vhost = handle
+                            info.address = address
+                            info.port = CInt(request.url.port)
+                            info.path = path
+                            info.host = name
+                            info.alpn = alpn
+                            info.local_protocol_name = local
+                            info.ssl_connection = CInt(LCCSCF_HTTP_NO_FOLLOW_REDIRECT.rawValue)
+                            if request.tls != nil { info.ssl_connection |= CInt(LCCSCF_USE_SSL.rawValue) }
+                            info.retry_and_idle_policy = LibWebSockets.noKeepAlive
+                            info.opaque_user_data = pointer
+                            return withUnsafeMutablePointer(to: &created) { created in
+                                info.pwsi = created
+                                return lws_client_connect_via_info(&info)
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        if isOver { return }
+        if result == nil {
+            // Refused at once, or failed within the call. Without a WSI_DESTROY there was never a wsi to destroy.
+            if systemError == 0 { systemError = errno }
+            if !isDestroyed {
+                if wsi == nil && created == nil { finishDestroyed(release: true) }
+            }
+        } else {
+            wsi = result
+        }
+    }
+
+    private var isDestroyed = false
+
+    // MARK: Callbacks
+
+    override func tcpConnected() {
+        stage = request.tls == nil ? .upgrade : .tls
+        if !isAbandoned { connector.progressed(self) }
+    }
+
+    override func verifiedCertificate(_ store: OpaquePointer, isValid: Bool) -> CInt {
+        guard let tls = request.tls, !isValid else { return 0 }
+        guard tls.isVerified else {
+            X509_STORE_CTX_set_error(store, X509_V_OK)
+            return 0
+        }
+        if verifyError == nil { verifyError = X509_STORE_CTX_get_error(store) }
+        return 1
+    }
+
+    override func appendHandshakeHeaders(
+        _ position: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>, room: Int
+    ) -> CInt {
+        stage = .upgrade
+        guard !isAbandoned, let end = position.pointee else { return -1 }
+        // 4.1.6 cuts targets, hosts and origins silently. Its request stands at the beginning of the service buffer,
+        // which ends `room + 12` bytes behind the position (the same in 4.3.5 and 5.0.0): the whole of it is
+        // rewritten, but for the key, whose hash libwebsockets has already taken.
+        let start = end + room + 12 - LibWebSockets.serviceBufferSize
+        let written = UnsafeRawBufferPointer(start: start, count: end - start)
+        guard written.starts(with: "GET ".utf8), let key = Self.key(in: written) else {
+            refusal = WebSocketError(
+                .handshakeInvalid,
+                "this version of libwebsockets lays out its request differently; use a version that README.md lists")
+            return -1
+        }
+        self.key = key
+        loop.serviceBuffer = UnsafeRawPointer(start)
+        let text = request.requestText(key: key)
+        let capacity = LibWebSockets.serviceBufferSize - 12
+        let count = text.utf8.count
+        guard count < capacity else { return -1 }
+        UnsafeMutableRawBufferPointer(start: start, count: capacity).copyBytes(from: text.utf8)
+        position.pointee = start + count
+        return 0
+    }
+
+    private static func key(in request: UnsafeRawBufferPointer) -> String? {
+        let name = Array("Sec-WebSocket-Key: ".utf8)
+        guard request.count > name.count + 24 else { return nil }
+        for index in 0..<(request.count - name.count - 24) where request[index] == name[0] {
+            if request[index..<(index + name.count)].elementsEqual(name) {
+                return String(decoding: request[(index + name.count)..<(index + name.count + 24)], as: UTF8.self)
+            }
+        }
+        return nil
+    }
+
+    override func receivedResponse() -> CInt {
+        // The head is still where it was read, if it came in one read; else the headers that libwebsockets knows.
+        if let buffer = loop.serviceBuffer {
+            let head = UnsafeRawBufferPointer(
+                start: buffer + Int(wsx_lws_pre()), count: LibWebSockets.serviceBufferSize - Int(wsx_lws_pre()))
+            if head.starts(with: "HTTP/1.".utf8), let parsed = HTTPResponseHeadParser.parse(head),
+                parsed.status == Int(lws_http_client_http_response(wsi))
+            {
+                response = .init(status: parsed.status, headers: parsed.fields)
+                return 0
+            }
+        }
+        response = .init(status: Int(lws_http_client_http_response(wsi)), headers: knownHeaders())
+        return 0
+    }
+
+    private func knownHeaders() -> HTTPFields {
+        var fields = HTTPFields()
+        for token in 0..<UInt32(WSI_TOKEN_COUNT.rawValue) {
+            let token = lws_token_indexes(rawValue: token)
+            guard let nameBytes = lws_token_to_string(token) else { continue }
+            let raw = String(cString: UnsafeRawPointer(nameBytes).assumingMemoryBound(to: CChar.self))
+            guard raw.hasSuffix(":"), let name = HTTPField.Name(String(raw.dropLast())) else { continue }
+            let length = lws_hdr_total_length(wsi, token)
+            guard length > 0 else { continue }
+            var value = [CChar](repeating: 0, count: Int(length) + 2)
+            guard lws_hdr_copy(wsi, &value, CInt(value.count), token) > 0 else { continue }
+            fields.append(
+                HTTPField(name: name, lenientValue: value.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }))
+        }
+        return fields
+    }
+
+    override func willEstablish() -> CInt {
+        guard !isAbandoned else { return -1 }
+        let fields = response?.headers ?? [:]
+        details.url = request.url
+        details.response = response
+        if let chosen = fields[.secWebSocketProtocol] {
+            guard request.subprotocols.contains(chosen) else {
+                refusal = invalid("the server chose a subprotocol that was not offered")
+                return -1
+            }
+            details.subprotocol = chosen
+        }
+        do throws(DeflateNegotiation.Refusal) {
+            details.deflate = try DeflateNegotiation.accept(
+                answer: fields[.secWebSocketExtensions], offered: request.options.compression)
+        } catch {
+            refusal = invalid(error.reason)
+            return -1
+        }
+        return 0
+    }
+
+    private func invalid(_ text: String) -> WebSocketError {
+        WebSocketError(
+            .handshakeInvalid, "the server's handshake is not valid: \(text)", phase: .upgrade, response: response)
+    }
+
+    override func established() -> CInt {
+        guard !isAbandoned, let wsi else { return -1 }
+        let descriptor = lws_get_socket_fd(wsi)
+        details.localAddress = SocketAddress.local(of: descriptor)
+        details.remoteAddress = SocketAddress.remote(of: descriptor)
+        details.tls = TLSInfo(wsi: wsi)
+        let connection = Connection(loop: loop, isClient: true, options: request.options, details: details)
+        connection.vhost = vhost
+        vhost = nil
+        isOver = true
+        handOver(to: connection)
+        connection.start()
+        connectorRetain = nil
+        connector.succeeded(self, connection)
+        return 0
+    }
+
+    override func connectionFailed(_ text: String) {
+        libraryText = text
+        tlsReason = wsx_err_reason(wsx_err_last())
+        if systemError == 0 { systemError = errno }
+    }
+
+    override func destroyed() { finishDestroyed(release: false) }
+
+    private func finishDestroyed(release: Bool) {
+        guard !isDestroyed else { return }
+        isDestroyed = true
+        loop.counters.connections.subtract(1)
+        loop.counters.descriptors.subtract(1)
+        vhost?.users -= 1
+        vhost = nil
+        let error = isOver || isAbandoned ? nil : makeError()
+        if release { Unmanaged.passUnretained(self).release() }
+        if let error { end(error) }
+        connectorRetain = nil
+    }
+
+    // MARK: Ending
+
+    private func end(_ error: WebSocketError) {
+        guard !isOver else { return }
+        isOver = true
+        if !isAbandoned { connector.failed(self, error) }
+    }
+
+    /// The connector no longer wants this attempt.
+    func abandon() {
+        guard !isOver, !isAbandoned else { return }
+        isAbandoned = true
+        // Later, because this may run inside a callback of this or another wsi.
+        if let wsi { wsx_lws_kill_later(wsi) }
+    }
+
+    private func makeError() -> WebSocketError {
+        if let refusal { return refusal }
+        if let response, response.status != 101 {
+            return WebSocketError(
+                .handshakeRejected,
+                "the server answered the handshake with status \(response.status) instead of 101; check the URL and the credentials",
+                phase: .upgrade, response: response)
+        }
+        if let verifyError { return TLSErrors.verification(verifyError, host: request.url.host) }
+        switch stage {
+        case .tcp:
+            let known = systemError != 0 && systemError != EINPROGRESS && systemError != EAGAIN
+            let code = known ? systemError : nil
+            let why = code.map { ": " + String(cString: strerror($0)) } ?? ""
+            let exhausted = code == EMFILE || code == ENFILE || code == ENOBUFS || code == ENOMEM
+            return WebSocketError(
+                exhausted ? .resourceExhausted : .connectFailed,
+                "no connection to \(address) port \(request.url.port)\(why); check that the server runs and is reachable",
+                phase: .connect, systemError: code)
+        case .tls:
+            return TLSErrors.handshake(reason: tlsReason, library: libraryText)
+        case .upgrade:
+            if response != nil || libraryText.hasPrefix("HS:") || libraryText.contains("pars") {
+                let text = Self.explanations.first { libraryText.hasPrefix($0.key) }?.value ?? libraryText.escapedForLog
+                return invalid(text.isEmpty ? "it broke off" : text)
+            }
+            var receivedAlert: CInt = 0
+            if request.tls != nil, let alert = wsx_tls_take_alert(&receivedAlert), receivedAlert != 0 {
+                return TLSErrors.alert(String(cString: alert))
+            }
+            return invalid("the server ended the connection before it answered")
+        }
+    }
+
+    private static let explanations: [String: String] = [
+        "HS: Accept hash wrong": "Sec-WebSocket-Accept does not match the key",
+        "HS: ACCEPT missing": "Sec-WebSocket-Accept is missing",
+        "HS: UPGRADE missing": "the Upgrade header is missing",
+        "HS: Upgrade to something": "the Upgrade header names something else than websocket",
+        "HS: UPGRADE malformed": "the Connection header does not say upgrade",
+        "HS: PROTOCOL malformed": "the server chose a subprotocol that was not offered",
+        "HS: EXT: unknown ext": "the server chose an extension that was not offered",
+        "HS: EXT": "the Sec-WebSocket-Extensions header is not valid",
+        "problems parsing header": "the response head is malformed or too large",
+    ]
+}
+
+/// Typed errors from OpenSSL's numbers.
+enum TLSErrors {
+    static func verification(_ code: CInt, host: String) -> WebSocketError {
+        let (failure, advice): (WebSocketError.TLSFailure, String) =
+            switch code {
+            case X509_V_ERR_CERT_HAS_EXPIRED: (.expired, "renew the server's certificate")
+            case X509_V_ERR_CERT_NOT_YET_VALID: (.notYetValid, "check both clocks")
+            case X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH:
+                (.hostMismatch, "it is not for “\(host)”; use the name in the certificate, or set tls.serverName")
+            case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT, X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
+                (.selfSigned, "add its CA to tls.trust if you trust it")
+            case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY, X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT,
+                X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE, X509_V_ERR_CERT_UNTRUSTED:
+                (.untrusted, "its CA is not trusted or an intermediate is missing; set tls.trust or complete the server's chain")
+            case X509_V_ERR_INVALID_PURPOSE: (.wrongUsage, "it is not meant for servers")
+            case X509_V_ERR_INVALID_CA, X509_V_ERR_PATH_LENGTH_EXCEEDED, X509_V_ERR_CERT_CHAIN_TOO_LONG:
+                (.badChain, "a certificate in the chain may not issue others")
+            default: (.other, "see the OpenSSL text")
+            }
+        let text = String(cString: X509_verify_cert_error_string(Int(code)))
+        return WebSocketError(
+            .tlsFailed, "the server's certificate is not accepted: \(text); \(advice)", phase: .tls, tlsFailure: failure)
+    }
+
+    static func handshake(reason: CInt, library: String) -> WebSocketError {
+        var received: CInt = 0
+        let alert = wsx_tls_take_alert(&received).map { String(cString: $0) }
+        switch reason {
+        case SSL_R_WRONG_VERSION_NUMBER, SSL_R_HTTP_REQUEST, SSL_R_HTTPS_PROXY_REQUEST, SSL_R_PACKET_LENGTH_TOO_LONG,
+            SSL_R_BAD_RECORD_TYPE, SSL_R_UNEXPECTED_MESSAGE, SSL_R_RECORD_LENGTH_MISMATCH:
+            if received == 0 || alert == nil {
+                return WebSocketError(
+                    .tlsFailed, "the server does not speak TLS on this port; use ws:// or the TLS port", phase: .tls,
+                    tlsFailure: .notTLS)
+            }
+        case SSL_R_UNSUPPORTED_PROTOCOL, SSL_R_VERSION_TOO_LOW, SSL_R_NO_PROTOCOLS_AVAILABLE:
+            return WebSocketError(
+                .tlsFailed, "no TLS version in common with the server; it needs TLS 1.2 or later", phase: .tls,
+                tlsFailure: .version)
+        default: break
+        }
+        if let alert, received != 0 { return self.alert(alert) }
+        let text = library.escapedForLog
+        return WebSocketError(
+            .tlsFailed, "the TLS handshake failed\(text.isEmpty ? "" : " (\(text))"); check that the server speaks TLS on this port",
+            phase: .tls, tlsFailure: library.contains("SYSCALL") ? .notTLS : .other)
+    }
+
+    static func alert(_ alert: String) -> WebSocketError {
+        let failure: WebSocketError.TLSFailure =
+            switch alert {
+            case "protocol version", "handshake failure", "insufficient security": .version
+            case "certificate required", "bad certificate", "certificate unknown", "unknown CA", "certificate expired",
+                "no certificate", "certificate revoked", "unsupported certificate":
+                .clientCertificate
+            default: .peerAlert
+            }
+        return WebSocketError(
+            .tlsFailed, "the server ended the TLS handshake with the alert “\(alert)”", phase: .tls, tlsFailure: failure)
+    }
+}
+
+extension TLSInfo {
+    init?(wsi: OpaquePointer) {
+        guard let ssl = lws_get_ssl(wsi) else { return nil }
+        version = String(cString: SSL_get_version(ssl))
+        cipher = SSL_CIPHER_get_name(SSL_get_current_cipher(ssl)).map { String(cString: $0) } ?? "unknown"
+        isResumed = SSL_session_reused(ssl) != 0
+    }
+}

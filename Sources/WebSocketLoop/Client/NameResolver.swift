@@ -1,0 +1,89 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import CLibUV
+import Glibc
+import WebSocketCore
+
+/// Looks names up on libuv's thread pool, never on the loop's thread.
+final class NameResolver {
+    private let request: UnsafeMutablePointer<uv_getaddrinfo_t>
+    private var completion: ((Result<[String], WebSocketError>) -> Void)?
+    private let host: String
+
+    /// Begins a look-up. `completion` runs on the loop; after `forget` it does not.
+    static func resolve(
+        _ host: String, on loop: EventLoop, completion: @escaping (Result<[String], WebSocketError>) -> Void
+    ) -> NameResolver {
+        let resolver = NameResolver(host: host, completion: completion)
+        var hints = addrinfo()
+        hints.ai_family = AF_UNSPEC
+        hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+        hints.ai_flags = AI_ADDRCONFIG
+        // libuv holds the resolver until it calls back: a look-up that has begun cannot be taken back.
+        resolver.request.pointee.data = Unmanaged.passRetained(resolver).toOpaque()
+        let status = uv_getaddrinfo(
+            loop.uv, resolver.request,
+            { request, status, results in
+                let resolver = Unmanaged<NameResolver>.fromOpaque(request!.pointee.data).takeRetainedValue()
+                defer { uv_freeaddrinfo(results) }
+                resolver.finish(status, results)
+            }, host, nil, &hints)
+        if status != 0 {
+            Unmanaged.passUnretained(resolver).release()
+            resolver.finish(status, nil)
+        }
+        return resolver
+    }
+
+    private init(host: String, completion: @escaping (Result<[String], WebSocketError>) -> Void) {
+        self.host = host
+        self.completion = completion
+        request = .allocate(capacity: 1)
+        request.initialize(to: uv_getaddrinfo_t())
+    }
+
+    /// Nobody wants the result any more.
+    func forget() { completion = nil }
+
+    private func finish(_ status: CInt, _ results: UnsafeMutablePointer<addrinfo>?) {
+        guard let completion else { return }
+        self.completion = nil
+        guard status == 0 else {
+            let why = String(cString: uv_strerror(status))
+            completion(
+                .failure(
+                    WebSocketError(
+                        .nameNotFound, "the name “\(host.escapedForLog)” could not be resolved: \(why); check the host and the network's DNS",
+                        phase: .nameResolution)))
+            return
+        }
+        var addresses: [String] = []
+        var next = results
+        while let entry = next {
+            if case .ip(let address, _)? = SocketAddress(storage: entry.pointee.ai_addr), !addresses.contains(address) {
+                addresses.append(address)
+            }
+            next = entry.pointee.ai_next
+        }
+        completion(.success(Self.interleaved(addresses)))
+    }
+
+    /// Alternates the families, keeping the resolver's order within each (RFC 8305 §4).
+    static func interleaved(_ addresses: [String]) -> [String] {
+        guard let first = addresses.first else { return [] }
+        let firstIsIPv6 = first.contains(":")
+        var same = addresses.filter { $0.contains(":") == firstIsIPv6 }[...]
+        var other = addresses.filter { $0.contains(":") != firstIsIPv6 }[...]
+        var result: [String] = []
+        while !same.isEmpty || !other.isEmpty {
+            if let address = same.popFirst() { result.append(address) }
+            if let address = other.popFirst() { result.append(address) }
+        }
+        return result
+    }
+
+    deinit { request.deallocate() }
+}

@@ -1,0 +1,444 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import CLibWebSockets
+import CLibWebSocketsShims
+import HTTPTypes
+import Synchronization
+package import WebSocketCore
+
+/// What the opening handshake settled.
+package struct ConnectionDetails: Sendable {
+    package var url: WebSocketURL?
+    package var request: HTTPRequestHead?
+    package var response: WebSocketError.Response?
+    package var subprotocol: String?
+    package var deflate: NegotiatedDeflate?
+    package var tls: TLSInfo?
+    package var localAddress: SocketAddress?
+    package var remoteAddress: SocketAddress?
+
+    package init() {}
+}
+
+/// An established WebSocket connection. Lives on its loop: every method that is not marked otherwise is called there.
+package final class Connection: WireOwner, @unchecked Sendable {
+    // Sendable because everything mutable is loop-confined, `Mutex` or `Atomic`.
+
+    package let details: ConnectionDetails
+    let isClient: Bool
+    let options: WebSocketOptions
+
+    // Shared with other threads.
+    let inbound: Mutex<InboundQueue<LoopWaiter<WebSocketMessage>, WebSocketError>>
+    /// Bytes that wait to be sent, for senders on other threads.
+    let outboundBytes = Atomic<Int>(0)
+    /// Bytes of messages that are on their way to the loop.
+    let promisedBytes = Atomic<Int>(0)
+    let isOpen = Atomic<Bool>(true)
+
+    // Loop-confined.
+    var machine = ConnectionStateMachine()
+    private var assembler: MessageAssembler
+    private var isMidFrame = false
+    private var isCompressedMessage = false
+    private let inflater: Inflater?
+    let deflater: Deflater?
+    var frames = FrameBuffer()
+    var outbound: OutboundQueue<PendingSend>
+    var pings: PingLedger<LoopWaiter<UInt64>>
+    private var messageHandler: MessageHandler?
+    private var isDirty = false
+    private var mustCheckInbound = false
+    private var isInCallback = false
+    /// lws holds bytes that the socket did not take; nothing more is handed to it until it says WRITEABLE.
+    var isChoked = false
+    var handedBytes = 0
+    var messagesInFrames = 0
+    var messagesHanded = 0
+    var droppedMessages = 0
+    private var failure: WebSocketError?
+    private var closeTimer: EventLoop.TimerToken?
+    private var keepAliveTimer: EventLoop.TimerToken?
+    private var closeWaiters = WaiterList<LoopWaiter<WebSocketCloseInfo>>()
+    package private(set) var closeInfo: WebSocketCloseInfo?
+    var vhost: Vhost?
+    /// Called once, on the loop, when the connection has ended.
+    var whenEnded: (() -> Void)?
+
+    package typealias MessageHandler = @Sendable (borrowing RawSpan, WebSocketMessage.Kind) -> Void
+
+    init(loop: EventLoop, isClient: Bool, options: WebSocketOptions, details: ConnectionDetails) {
+        self.isClient = isClient
+        self.options = options
+        self.details = details
+        assembler = MessageAssembler(
+            maximumSize: options.maximumMessageSize, maximumFragments: options.maximumFragments)
+        inbound = Mutex(InboundQueue(marks: options.inboundBuffer))
+        outbound = OutboundQueue(marks: options.outboundBuffer)
+        var nonce: UInt32 = 0
+        wsx_random_bytes(&nonce, MemoryLayout<UInt32>.size)
+        pings = PingLedger(
+            interval: options.keepAlive?.interval.nanoseconds, timeout: options.keepAlive?.timeout?.nanoseconds,
+            nonce: nonce)
+        if let agreed = details.deflate, case .deflate(let knobs) = options.compression {
+            // Ours is the side we send on: each side's window and takeover are named after the sender.
+            deflater = Deflater(
+                windowBits: isClient ? agreed.clientMaxWindowBits : agreed.serverMaxWindowBits,
+                resets: isClient ? agreed.clientNoContextTakeover : agreed.serverNoContextTakeover, options: knobs)
+            inflater = Inflater(
+                windowBits: isClient ? agreed.serverMaxWindowBits : agreed.clientMaxWindowBits,
+                resets: isClient ? agreed.serverNoContextTakeover : agreed.clientNoContextTakeover)
+        } else {
+            deflater = nil
+            inflater = nil
+        }
+        super.init(loop: loop)
+    }
+
+    /// The handshake is done; called inside libwebsockets' ESTABLISHED callback, after `handOver`.
+    func start() {
+        if let deadline = pings.firstDeadline(now: loop.now) { scheduleKeepAlive(at: deadline) }
+    }
+
+    // MARK: Receiving
+
+    override func received(_ bytes: UnsafeRawBufferPointer) -> CInt {
+        guard machine.canReceive, let wsi else { return 0 }
+        isInCallback = true
+        defer { isInCallback = false }
+        let isFinal = lws_is_final_fragment(wsi) != 0
+        let isFirst = lws_is_first_fragment(wsi) != 0
+        let remaining = lws_remaining_packet_payload(wsi)
+        let startsFrame = !isMidFrame
+        isMidFrame = remaining != 0
+        if inflater != nil, startsFrame {
+            let bits = lws_get_reserved_bits(wsi)
+            // libwebsockets lets every reserved bit pass once an extension is active.
+            if bits & 0x30 != 0 || (!isFirst && bits != 0) {
+                violation(.protocolError, "a frame has reserved bits that nothing was negotiated for")
+                return 0
+            }
+            if isFirst { isCompressedMessage = bits & 0x40 != 0 }
+        }
+        let kind: WebSocketMessage.Kind = lws_frame_is_binary(wsi) != 0 ? .binary : .text
+        do throws(MessageAssembler.Violation) {
+            if isFirst && isFinal && startsFrame && !isCompressedMessage {
+                if let messageHandler {
+                    try deliverBorrowed(bytes, kind, to: messageHandler)
+                } else {
+                    deliver(try assembler.whole(kind, bytes))
+                }
+                return 0
+            }
+            if isFirst { assembler.begin(kind) }
+            if startsFrame {
+                try assembler.beginFrame(
+                    announced: UInt64(bytes.count) + UInt64(remaining), compressed: isCompressedMessage)
+            }
+            if isCompressedMessage, let inflater {
+                do throws(Inflater.Failure) {
+                    try inflater.inflate(bytes, isLast: isFinal, scratch: loop.scratch, into: &assembler)
+                } catch {
+                    switch error {
+                    case .corrupt:
+                        violation(.invalidPayloadData, "a compressed message is corrupt")
+                        return 0
+                    case .violation(let violation): throw violation
+                    }
+                }
+            } else {
+                try assembler.append(bytes)
+            }
+            if isFinal {
+                isCompressedMessage = false
+                deliver(try assembler.finish())
+            }
+        } catch {
+            refuse(error)
+        }
+        return 0
+    }
+
+    private func deliver(_ message: WebSocketMessage) {
+        if let messageHandler {
+            message.withBytes { messageHandler($0.bytes, message.kind) }
+            return
+        }
+        let isClosing = !machine.canSend
+        enum Next { case nothing, pause, check }
+        var waiter: LoopWaiter<WebSocketMessage>?
+        let next: Next = inbound.withLock { queue in
+            // Nobody slows the peer down while the connection closes, so what does not fit is dropped and counted.
+            if isClosing && queue.messageCount >= options.inboundBuffer.highMessages && queue.waiterCount == 0 {
+                droppedMessages += 1
+                return .nothing
+            }
+            switch queue.push(message) {
+            case .deliver(let first):
+                waiter = first
+                return .nothing
+            case .buffered: return queue.isAboveMark ? .check : .nothing
+            case .bufferedPause: return isClosing ? .nothing : .pause
+            }
+        }
+        waiter?.resume(.success(message))
+        switch next {
+        case .nothing: break
+        case .pause: pauseReading()
+        case .check:
+            mustCheckInbound = true
+            markDirty()
+        }
+    }
+
+    private func deliverBorrowed(
+        _ bytes: UnsafeRawBufferPointer, _ kind: WebSocketMessage.Kind, to handler: MessageHandler
+    ) throws(MessageAssembler.Violation) {
+        guard bytes.count <= options.maximumMessageSize else {
+            throw .messageTooBig(limit: options.maximumMessageSize)
+        }
+        if kind == .text {
+            var validator = UTF8Validator()
+            guard validator.consume(bytes), validator.isComplete else { throw .invalidUTF8 }
+        }
+        handler(bytes.bytes, kind)
+    }
+
+    private func pauseReading() {
+        if let wsi { lws_rx_flow_control(wsi, 0) }
+    }
+
+    func resumeReading() {
+        if let wsi { lws_rx_flow_control(wsi, 1) }
+    }
+
+    /// Messages go to `handler`, on the loop, as they arrive; what was buffered goes first.
+    package func setMessageHandler(_ handler: @escaping MessageHandler) {
+        messageHandler = handler
+        while true {
+            switch inbound.withLock({ $0.pop() }) {
+            case .message(let message, let resume):
+                message.withBytes { handler($0.bytes, message.kind) }
+                if resume { resumeReading() }
+            case .ended, .empty: return
+            }
+        }
+    }
+
+    override func becameWritable() -> CInt { resumeWriting() }
+
+    // MARK: Turn
+
+    func markDirty() {
+        guard !isDirty else { return }
+        isDirty = true
+        loop.dirty.append(self)
+    }
+
+    /// The last step of a turn of the loop: one burst to the socket, and the inbound mark.
+    func endTurn() {
+        isDirty = false
+        flush()
+        guard mustCheckInbound else { return }
+        mustCheckInbound = false
+        if machine.canSend, inbound.withLock({ $0.shouldPause() }) { pauseReading() }
+    }
+
+    // MARK: Ping
+
+    override func receivedPong(_ bytes: UnsafeRawBufferPointer) {
+        let action = pings.pong(bytes, now: loop.now)
+        for (waiter, roundTrip) in action.resumed { waiter.resume(.success(roundTrip)) }
+        if let deadline = action.nextDeadline {
+            loop.cancel(keepAliveTimer)
+            scheduleKeepAlive(at: deadline)
+        }
+    }
+
+    private func scheduleKeepAlive(at deadline: UInt64) {
+        keepAliveTimer = loop.schedule(at: deadline) { [unowned self] in
+            keepAliveTimer = nil
+            guard machine.canSend else { return }
+            switch pings.timerFired(now: loop.now) {
+            case .ping(let ping, let next):
+                sendPing(ping.payload)
+                scheduleKeepAlive(at: next)
+            case .again(let next): scheduleKeepAlive(at: next)
+            case .failed:
+                fail(
+                    WebSocketCloseFrame(code: .internalError, reason: "keepalive ping timeout"), cause: .pingTimeout,
+                    error: WebSocketError(
+                        .timedOut, "no pong came within the keepalive's timeout; the peer or the network is gone",
+                        phase: .ping))
+            }
+        }
+    }
+
+    func sendPing(_ payload: UInt64) {
+        var bytes = payload.bigEndian
+        withUnsafeBytes(of: &bytes) { appendControl(.ping, $0) }
+    }
+
+    // MARK: Ending
+
+    /// The user closes; `waiter` is told the outcome.
+    func close(_ frame: WebSocketCloseFrame, _ waiter: LoopWaiter<WebSocketCloseInfo>?) {
+        if let closeInfo {
+            waiter?.resume(.success(closeInfo))
+            return
+        }
+        if let waiter { closeWaiters.append(id: waiter.id, waiter) }
+        switch machine.close(frame) {
+        case .send(let frame):
+            noLongerSending()
+            frame.payload.withUnsafeBytes { appendControl(.close, $0) }
+            // A paused connection would never see the peer's answer.
+            if inbound.withLock({ $0.resumeForClosing() }) { resumeReading() }
+            startCloseTimer(after: options.closeTimeout)
+        case .join: break
+        }
+    }
+
+    func waitClosed(_ waiter: LoopWaiter<WebSocketCloseInfo>) {
+        if let closeInfo {
+            waiter.resume(.success(closeInfo))
+        } else {
+            closeWaiters.append(id: waiter.id, waiter)
+        }
+    }
+
+    func cancelClose(_ id: UInt64) -> LoopWaiter<WebSocketCloseInfo>? { closeWaiters.remove(id: id) }
+
+    override func receivedClose(_ payload: UnsafeRawBufferPointer) -> CInt {
+        let frame: WebSocketCloseFrame
+        do throws(WebSocketCloseFrame.PayloadViolation) {
+            frame = try WebSocketCloseFrame(payload: payload)
+        } catch {
+            switch error {
+            case .invalidUTF8: violation(.invalidPayloadData, "the close reason is not UTF-8")
+            case .tooShort, .invalidCode: violation(.protocolError, "the close frame is malformed")
+            }
+            return -1
+        }
+        switch machine.peerClosed(frame) {
+        case .replyAndEnd(let reply):
+            noLongerSending()
+            reply.payload.withUnsafeBytes { appendControl(.close, $0) }
+            flush()
+            startCloseTimer(after: options.closeTimeout)
+        case .end: startCloseTimer(after: options.closeTimeout)
+        case .ignore: break
+        }
+        return -1
+    }
+
+    private func violation(_ code: WebSocketCloseCode, _ text: String) {
+        fail(
+            WebSocketCloseFrame(code: code, reason: text), cause: .peerViolation,
+            error: WebSocketError(
+                code == .invalidPayloadData ? .invalidUTF8 : .protocolViolation, "the peer broke the protocol: \(text)"))
+    }
+
+    private func refuse(_ violation: MessageAssembler.Violation) {
+        switch violation {
+        case .messageTooBig(let limit):
+            fail(
+                WebSocketCloseFrame(code: .messageTooBig, reason: "a message has more than \(limit) bytes"),
+                cause: .peerViolation,
+                error: WebSocketError(
+                    .messageTooBig,
+                    "a message has more than \(limit) bytes; raise maximumMessageSize if such messages are wanted"))
+        case .tooManyFragments(let limit):
+            fail(
+                WebSocketCloseFrame(code: .policyViolation, reason: "a message has more than \(limit) frames"),
+                cause: .peerViolation,
+                error: WebSocketError(
+                    .protocolViolation,
+                    "a message has more than \(limit) frames; raise maximumFragments if such messages are wanted"))
+        case .invalidUTF8:
+            fail(
+                WebSocketCloseFrame(code: .invalidPayloadData, reason: "a text message is not UTF-8"),
+                cause: .peerViolation,
+                error: WebSocketError(.invalidUTF8, "the peer sent a text message that is not UTF-8"))
+        }
+    }
+
+    /// Fails the connection: receivers are told at once, the peer gets the close frame and a moment to read it.
+    func fail(_ frame: WebSocketCloseFrame?, cause: WebSocketCloseInfo.Cause, error: WebSocketError) {
+        switch machine.fail(frame, cause: cause) {
+        case .end(let frame):
+            noLongerSending()
+            var error = error
+            error.closeInfo = WebSocketCloseInfo(received: nil, sent: frame, receivedFirst: nil, cause: cause)
+            failure = error
+            let waiters = inbound.withLock { $0.finish(error) }
+            for waiter in waiters { waiter.resume(.failure(error)) }
+            for waiter in pings.finish() { waiter.resume(.failure(error)) }
+            if let frame {
+                frame.payload.withUnsafeBytes { appendControl(.close, $0) }
+                if inbound.withLock({ $0.resumeForClosing() }) { resumeReading() }
+                startCloseTimer(after: min(options.closeTimeout, .seconds(1)))
+            } else {
+                cut()
+            }
+        case .ignore: break
+        }
+    }
+
+    /// Ends without a closing handshake.
+    package func abort() {
+        guard closeInfo == nil else { return }
+        fail(
+            nil, cause: .aborted,
+            error: WebSocketError(.connectionClosed, "the connection was aborted on this side; open a new one"))
+        // Also when a close was under way.
+        cut()
+    }
+
+    private func cut() {
+        guard let wsi else { return }
+        if isInCallback { wsx_lws_kill_later(wsi) } else { wsx_lws_kill(wsi) }
+    }
+
+    private func startCloseTimer(after delay: Duration) {
+        loop.cancel(closeTimer)
+        closeTimer = loop.schedule(after: delay.nanoseconds) { [unowned self] in
+            closeTimer = nil
+            if case .end = machine.closeTimedOut() { cut() }
+        }
+    }
+
+    private func noLongerSending() {
+        isOpen.store(false, ordering: .releasing)
+        loop.cancel(keepAliveTimer)
+        keepAliveTimer = nil
+        let error = WebSocketError(
+            .connectionClosed, "the connection is closing, so the message was not sent; open a new connection")
+        for pending in outbound.finish() { pending.waiter.resume(.failure(error)) }
+    }
+
+    override func destroyed() {
+        let unsent = messagesInFrames + messagesHanded
+        guard let info = machine.transportEnded(unsentMessages: unsent) else { return }
+        closeInfo = info
+        noLongerSending()
+        loop.cancel(closeTimer)
+        closeTimer = nil
+        var error = failure ?? .closed(info)
+        error.closeInfo = info
+        let waiters = inbound.withLock { $0.finish(error) }
+        for waiter in waiters { waiter.resume(.failure(error)) }
+        for waiter in pings.finish() { waiter.resume(.failure(error)) }
+        for waiter in closeWaiters.removeAll() { waiter.resume(.success(info)) }
+        vhost?.users -= 1
+        vhost = nil
+        messageHandler = nil
+        loop.counters.connections.subtract(1)
+        loop.counters.descriptors.subtract(1)
+        whenEnded?()
+        whenEnded = nil
+    }
+}

@@ -1,0 +1,141 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import CLibWebSocketsShims
+import CZlib
+import WebSocketCore
+
+/// Compresses messages (RFC 7692 §7.2.1). zlib's state is made with the first message that needs it.
+final class Deflater {
+    private let stream: UnsafeMutablePointer<z_stream>
+    private let resets: Bool
+    private let windowBits: Int
+    private let level: Int
+    private let memoryLevel: Int
+    private var isReady = false
+    let minimumSize: Int
+
+    /// `nil` for a window of 8 bits, which zlib cannot produce: such a side sends uncompressed messages.
+    init?(windowBits: Int, resets: Bool, options: WebSocketCompression.Deflate) {
+        guard windowBits > 8 else { return nil }
+        self.windowBits = windowBits
+        self.resets = resets
+        level = options.level
+        memoryLevel = options.memoryLevel
+        minimumSize = options.minimumSize
+        stream = .allocate(capacity: 1)
+        stream.initialize(to: z_stream())
+    }
+
+    /// Compresses a whole message into the scratch buffer; returns the size, without the tail that RFC 7692 removes,
+    /// or `nil` when zlib has no memory (then the message can go out as it is).
+    func compress(_ message: UnsafeRawBufferPointer, into scratch: inout ScratchBuffer) -> Int? {
+        if !isReady {
+            guard wsx_deflate_init(stream, CInt(level), CInt(windowBits), CInt(memoryLevel)) == Z_OK else { return nil }
+            isReady = true
+        } else if resets {
+            deflateReset(stream)
+        }
+        stream.pointee.next_in = UnsafeMutablePointer(
+            mutating: message.baseAddress?.assumingMemoryBound(to: UInt8.self))
+        stream.pointee.avail_in = UInt32(message.count)
+        var produced = 0
+        scratch.reserve(Int(deflateBound(stream, UInt(message.count))) + 64)
+        while true {
+            if scratch.memory.count - produced < 64 { scratch.reserve(scratch.memory.count * 2, keeping: produced) }
+            let room = scratch.memory.count - produced
+            stream.pointee.next_out = scratch.memory.baseAddress!.assumingMemoryBound(to: UInt8.self) + produced
+            stream.pointee.avail_out = UInt32(room)
+            let status = deflate(stream, Z_SYNC_FLUSH)
+            precondition(status == Z_OK || status == Z_BUF_ERROR, "deflate failed with \(status)")
+            produced += room - Int(stream.pointee.avail_out)
+            if stream.pointee.avail_out > 0 { break }
+        }
+        return produced - 4
+    }
+
+    deinit {
+        if isReady { deflateEnd(stream) }
+        stream.deallocate()
+    }
+}
+
+/// Decompresses messages (RFC 7692 §7.2.2), a bounded piece at a time.
+final class Inflater {
+    enum Failure: Error {
+        case corrupt
+        case violation(MessageAssembler.Violation)
+    }
+
+    private let stream: UnsafeMutablePointer<z_stream>
+    private let resets: Bool
+    private let windowBits: Int
+    private var isReady = false
+
+    init(windowBits: Int, resets: Bool) {
+        self.windowBits = windowBits
+        self.resets = resets
+        stream = .allocate(capacity: 1)
+        stream.initialize(to: z_stream())
+    }
+
+    /// Decompresses the next piece of a message into the assembler, which stops a bomb at the message limit.
+    func inflate(
+        _ piece: UnsafeRawBufferPointer, isLast: Bool, scratch: borrowing ScratchBuffer, into assembler: inout MessageAssembler
+    ) throws(Failure) {
+        if !isReady {
+            guard wsx_inflate_init(stream, CInt(windowBits)) == Z_OK else { throw .corrupt }
+            isReady = true
+        }
+        try feed(piece, scratch: scratch, into: &assembler)
+        guard isLast else { return }
+        // The tail of an empty stored block that the sender removed.
+        let tail: (UInt8, UInt8, UInt8, UInt8) = (0x00, 0x00, 0xFF, 0xFF)
+        var failure: Failure?
+        withUnsafeBytes(of: tail) { bytes in
+            do throws(Failure) {
+                try feed(bytes, scratch: scratch, into: &assembler)
+            } catch {
+                failure = error
+            }
+        }
+        if let failure { throw failure }
+        if resets { inflateReset(stream) }
+    }
+
+    private func feed(
+        _ piece: UnsafeRawBufferPointer, scratch: borrowing ScratchBuffer, into assembler: inout MessageAssembler
+    ) throws(Failure) {
+        guard let base = piece.baseAddress, !piece.isEmpty else { return }
+        stream.pointee.next_in = UnsafeMutablePointer(mutating: base.assumingMemoryBound(to: UInt8.self))
+        stream.pointee.avail_in = UInt32(piece.count)
+        let memory = scratch.memory
+        repeat {
+            stream.pointee.next_out = memory.baseAddress!.assumingMemoryBound(to: UInt8.self)
+            stream.pointee.avail_out = UInt32(memory.count)
+            let status = CZlib.inflate(stream, Z_SYNC_FLUSH)
+            let produced = memory.count - Int(stream.pointee.avail_out)
+            if produced > 0 {
+                do throws(MessageAssembler.Violation) {
+                    try assembler.append(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(memory)[..<produced]))
+                } catch {
+                    throw .violation(error)
+                }
+            }
+            switch status {
+            case Z_OK: break
+            case Z_BUF_ERROR: return
+            // A block with BFINAL set ends the stream; the message may go on with a new one (RFC 7692 §7.2.3.4).
+            case Z_STREAM_END: inflateReset(stream)
+            default: throw .corrupt
+            }
+        } while stream.pointee.avail_in > 0 || stream.pointee.avail_out == 0
+    }
+
+    deinit {
+        if isReady { inflateEnd(stream) }
+        stream.deallocate()
+    }
+}

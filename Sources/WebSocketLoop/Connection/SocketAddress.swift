@@ -1,0 +1,64 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+// Whichever C module first includes the socket headers is the one that Swift attributes them to.
+import CLibUV
+import Glibc
+
+/// The address of a socket's end.
+public enum SocketAddress: Sendable, Hashable, CustomStringConvertible {
+    case ip(address: String, port: Int)
+    /// A path, or an empty string for an unnamed socket.
+    case unix(path: String)
+
+    /// The port of an IP address.
+    public var port: Int? { if case .ip(_, let port) = self { port } else { nil } }
+
+    public var description: String {
+        switch self {
+        case .ip(let address, let port): address.contains(":") ? "[\(address)]:\(port)" : "\(address):\(port)"
+        case .unix(let path): "unix:\(path)"
+        }
+    }
+
+    init?(storage: UnsafePointer<sockaddr>) {
+        switch Int32(storage.pointee.sa_family) {
+        case AF_INET, AF_INET6:
+            var host = [CChar](repeating: 0, count: Int(NI_MAXHOST))
+            var service = [CChar](repeating: 0, count: Int(NI_MAXSERV))
+            let length = Int32(storage.pointee.sa_family) == AF_INET
+                ? MemoryLayout<sockaddr_in>.size : MemoryLayout<sockaddr_in6>.size
+            guard
+                getnameinfo(
+                    storage, socklen_t(length), &host, socklen_t(host.count), &service, socklen_t(service.count),
+                    NI_NUMERICHOST | NI_NUMERICSERV) == 0
+            else { return nil }
+            var address = Self.string(host)
+            if address.hasPrefix("::ffff:"), address.contains(".") { address.removeFirst(7) }
+            self = .ip(address: address, port: Int(Self.string(service)) ?? 0)
+        case AF_UNIX: self = .unix(path: "")
+        default: return nil
+        }
+    }
+
+    private static func string(_ characters: [CChar]) -> String {
+        String(decoding: characters.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    static func local(of descriptor: CInt) -> SocketAddress? { ask(getsockname, descriptor) }
+    static func remote(of descriptor: CInt) -> SocketAddress? { ask(getpeername, descriptor) }
+
+    private static func ask(
+        _ function: (CInt, UnsafeMutablePointer<sockaddr>, UnsafeMutablePointer<socklen_t>) -> CInt, _ descriptor: CInt
+    ) -> SocketAddress? {
+        var storage = sockaddr_storage()
+        var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+        return withUnsafeMutablePointer(to: &storage) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
+                function(descriptor, address, &length) == 0 ? SocketAddress(storage: address) : nil
+            }
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import CLibWebSocketsShims
+
+/// Mask keys from the kernel's CSPRNG, 1,024 at a time: unpredictable, as RFC 6455 §5.3 wants, without a system call
+/// for every frame.
+struct MaskKeys {
+    private var keys = [UInt32](repeating: 0, count: 1_024)
+    private var used = 1_024
+
+    @inline(__always)
+    mutating func next() -> UInt32 {
+        if used == keys.count { refill() }
+        used += 1
+        return keys[used - 1]
+    }
+
+    private mutating func refill() {
+        keys.withUnsafeMutableBytes { wsx_random_bytes($0.baseAddress!, $0.count) }
+        used = 0
+    }
+}
+
+/// Working memory of a loop, for results that are copied on at once.
+struct ScratchBuffer: ~Copyable {
+    private(set) var memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 16)
+
+    /// Grows to at least `count` bytes, keeping the first `keep`.
+    mutating func reserve(_ count: Int, keeping keep: Int = 0) {
+        guard count > memory.count else { return }
+        let larger = UnsafeMutableRawBufferPointer.allocate(byteCount: max(count, memory.count * 2), alignment: 16)
+        larger.copyMemory(from: UnsafeRawBufferPointer(rebasing: memory[..<keep]))
+        memory.deallocate()
+        memory = larger
+    }
+
+    /// Gives memory back after an unusually large use.
+    mutating func trim() {
+        guard memory.count > 1 << 20 else { return }
+        memory.deallocate()
+        memory = .allocate(byteCount: 64 << 10, alignment: 16)
+    }
+
+    deinit { memory.deallocate() }
+}
+
+/// Frames ready for the socket, behind the headroom that libwebsockets asks for. Empty buffers hold no memory, so an
+/// idle connection has none.
+struct FrameBuffer: ~Copyable {
+    private var memory: UnsafeMutableRawBufferPointer?
+    private(set) var count = 0
+    private static let headroom = Int(wsx_lws_pre())
+    private static let retainedCapacity = 4 << 10
+
+    init() {}
+
+    /// Room for `count` more bytes at the end; `commit` says how many were written.
+    @inline(__always)
+    mutating func reserve(_ more: Int) -> UnsafeMutableRawPointer {
+        if let memory, Self.headroom + count + more <= memory.count { return memory.baseAddress! + Self.headroom + count }
+        return grow(more)
+    }
+
+    private mutating func grow(_ more: Int) -> UnsafeMutableRawPointer {
+        let needed = Self.headroom + count + more
+        let capacity = max(needed, (memory?.count ?? 0) * 2, Self.retainedCapacity)
+        let larger = UnsafeMutableRawBufferPointer.allocate(byteCount: capacity, alignment: 16)
+        if let memory {
+            (larger.baseAddress! + Self.headroom).copyMemory(
+                from: memory.baseAddress! + Self.headroom, byteCount: count)
+            memory.deallocate()
+        }
+        memory = larger
+        return larger.baseAddress! + Self.headroom + count
+    }
+
+    @inline(__always)
+    mutating func commit(_ more: Int) { count += more }
+
+    /// The frames, valid until the next change.
+    @inline(__always)
+    var bytes: UnsafeMutablePointer<UInt8> {
+        (memory!.baseAddress! + Self.headroom).assumingMemoryBound(to: UInt8.self)
+    }
+
+    /// All frames were handed on.
+    @inline(__always)
+    mutating func removeAll() { count = 0 }
+
+    /// Gives the memory back; called when a connection has nothing to send for a turn.
+    mutating func release() {
+        guard count == 0 else { return }
+        memory?.deallocate()
+        memory = nil
+    }
+
+    var holdsLargeMemory: Bool { (memory?.count ?? 0) > Self.retainedCapacity }
+
+    deinit { memory?.deallocate() }
+}

@@ -1,0 +1,368 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import CLibUV
+import CLibWebSockets
+import CLibWebSocketsShims
+import Glibc
+import Logging
+import Synchronization
+import WebSocketCore
+
+/// One thread, one libuv loop, one `lws_context`. A connection lives its whole life on one loop.
+///
+/// Everything public here may be used from any thread. Code that runs on the loop (under `taskExecutor`) must not
+/// block: it would stall every connection of the loop. A loop that was held longer than `blockedLoopThreshold` logs
+/// a warning.
+public final class EventLoop: @unchecked Sendable {
+    // What makes it Sendable: immutable properties; `Mutex` and `Atomic`; and loop-confined state, which only code on
+    // the loop's thread touches (`preconditionOnLoop` checks where it is entered).
+
+    /// How libwebsockets is driven.
+    public enum Backend: String, Sendable {
+        /// libwebsockets' libuv plugin: a wake costs the same with any number of idle connections.
+        case libuv
+        /// libwebsockets' `poll()` loop, because the plugin is missing at run time: each wake costs about 0.1 µs for
+        /// every idle connection. Install Debian's `libwebsockets-evlib-uv`.
+        case poll
+    }
+
+    /// Prefer `taskExecutor` in `withTaskExecutorPreference(_:operation:)` to run a task on the loop.
+    public private(set) var taskExecutor: LoopTaskExecutor! = nil
+    /// For actors that live on the loop.
+    public private(set) var serialExecutor: LoopSerialExecutor! = nil
+    /// How this loop is driven.
+    public private(set) var backend: Backend = .libuv
+    /// A name for logs and debuggers, such as `wsx-loop-0`.
+    public let name: String
+
+    // Shared with other threads.
+    let inbox = Mutex(LoopInbox())
+    let wakePending = Atomic<Bool>(false)
+    let lateJobs = Mutex<Void>(())
+    private let thread = Atomic<UInt>(0)
+    let counters = LoopCounters()
+    let logger: Logger
+
+    // Loop-confined.
+    let uv: UnsafeMutablePointer<uv_loop_t>
+    let wakeHandle: UnsafeMutablePointer<uv_async_t>
+    private let prepareHandle: UnsafeMutablePointer<uv_prepare_t>
+    private let idleHandle: UnsafeMutablePointer<uv_idle_t>
+    private let timerHandle: UnsafeMutablePointer<uv_timer_t>
+    var context: OpaquePointer! = nil
+    /// libwebsockets' own wake eventfd; its teardown needs to know (see `LibWebSockets.destroyContext`).
+    private(set) var wakeDescriptor: CInt = -1
+    var localJobs: [LocalJob] = []
+    var jobBatch: [LocalJob] = []
+    var inboxBatch: [LoopInbox.Entry] = []
+    private var timers = TimerHeap<() -> Void>()
+    private var armedDeadline: UInt64?
+    private var isIdleRunning = false
+    /// Connections with something to do at the end of the turn.
+    var dirty: [Connection] = []
+    private var dirtyBatch: [Connection] = []
+    private var isStopping = false
+    private var nestedPoll: NestedPoll?
+    var maskKeys = MaskKeys()
+    var scratch = ScratchBuffer()
+    var vhosts = VhostTable()
+    /// Whose socket libwebsockets is being given, until it shows the wsi it made for it.
+    var adopting: WireOwner?
+    /// Where libwebsockets reads into, once a client handshake has shown it.
+    var serviceBuffer: UnsafeRawPointer?
+    /// Whose SSL_CTX libwebsockets is about to hand out, in a callback that names no vhost of ours.
+    var serverTLSBeingCreated: ServerTLSContext?
+    private let blockedLoopThreshold: UInt64
+
+    /// Creates a loop and starts its thread.
+    init(name: String, logger: Logger, backend: Backend?, blockedLoopThreshold: Duration) throws(WebSocketError) {
+        self.name = name
+        self.logger = logger
+        self.blockedLoopThreshold = blockedLoopThreshold.nanoseconds
+        uv = .allocate(capacity: 1)
+        wakeHandle = .allocate(capacity: 1)
+        prepareHandle = .allocate(capacity: 1)
+        idleHandle = .allocate(capacity: 1)
+        timerHandle = .allocate(capacity: 1)
+        taskExecutor = LoopTaskExecutor(loop: self)
+        serialExecutor = LoopSerialExecutor(loop: self)
+
+        uv_loop_init(uv)
+        uv_async_init(uv, wakeHandle) { _ in }
+        uv_prepare_init(uv, prepareHandle)
+        uv_idle_init(uv, idleHandle)
+        uv_timer_init(uv, timerHandle)
+        let me = Unmanaged.passUnretained(self).toOpaque()
+        prepareHandle.pointee.data = me
+        timerHandle.pointee.data = me
+        uv_prepare_start(prepareHandle) { handle in
+            Unmanaged<EventLoop>.fromOpaque(handle!.pointee.data).takeUnretainedValue().turn()
+        }
+
+        guard let (context, backend) = LibWebSockets.makeContext(loop: self, uv: uv, backend: backend) else {
+            throw WebSocketError(
+                .resourceExhausted,
+                "libwebsockets could not create a context; check the descriptor limit and run `wsx doctor`")
+        }
+        self.context = context
+        self.backend = backend
+        if backend == .libuv { wakeDescriptor = wsx_uv_only_poll_descriptor(uv) }
+        if backend == .poll {
+            logger.warning(
+                "libwebsockets' libuv plugin is missing; falling back to poll(), which slows down with every idle connection. Install libwebsockets-evlib-uv."
+            )
+        }
+        startThread()
+    }
+
+    private func startThread() {
+        let ready = LoopSemaphore()
+        let start = ThreadStart(loop: self, ready: ready)
+        var handle = pthread_t()
+        let status = pthread_create(
+            &handle, nil,
+            { argument in
+                let start = Unmanaged<ThreadStart>.fromOpaque(argument!).takeRetainedValue()
+                start.loop.runThread(start.ready)
+                return nil
+            }, Unmanaged.passRetained(start).toOpaque())
+        precondition(status == 0, "pthread_create failed with \(status)")
+        pthread_detach(handle)
+        ready.wait()
+    }
+
+    private func runThread(_ ready: LoopSemaphore) {
+        wsx_set_thread_name(name)
+        thread.store(UInt(pthread_self()), ordering: .releasing)
+        if backend == .poll { nestedPoll = NestedPoll(loop: self) }
+        ready.signal()
+        if let nestedPoll {
+            nestedPoll.run(until: { self.isStopping })
+        } else {
+            uv_run(uv, UV_RUN_DEFAULT)
+        }
+        tearDown()
+    }
+
+    /// Whether the caller runs on the loop's thread.
+    @inline(__always)
+    public var isOnLoop: Bool { thread.load(ordering: .relaxed) == UInt(pthread_self()) }
+
+    /// Traps unless called on the loop's thread.
+    package func preconditionOnLoop() {
+        precondition(isOnLoop, "this must run on \(name); use `withTaskExecutorPreference(loop.taskExecutor)`")
+    }
+
+    /// Monotonic nanoseconds.
+    @inline(__always)
+    var now: UInt64 { uv_hrtime() }
+
+    /// Jobs, then one flush per connection with something to send, until both are done; then the loop may block.
+    func turn() {
+        let began = now
+        var rounds = 0
+        repeat {
+            takeInbox()
+            // A bounded number of rounds, so that a task that keeps itself busy does not keep sockets waiting.
+            while !localJobs.isEmpty && rounds < 64 {
+                runJobs()
+                takeInbox()
+                rounds += 1
+            }
+            flushDirty()
+        } while (!localJobs.isEmpty || !dirty.isEmpty) && rounds < 64
+        // With work left over the loop must poll without blocking.
+        setIdleRunning(!localJobs.isEmpty || !dirty.isEmpty)
+        armTimer()
+        if rounds > 0 { checkBlocked(since: began) }
+    }
+
+    private func checkBlocked(since began: UInt64) {
+        let held = now &- began
+        guard held > blockedLoopThreshold else { return }
+        logger.warning(
+            "a task held the loop; move blocking work to the global executor",
+            metadata: ["loop": "\(name)", "milliseconds": "\(held / 1_000_000)"])
+    }
+
+    private func flushDirty() {
+        guard !dirty.isEmpty else { return }
+        swap(&dirty, &dirtyBatch)
+        for connection in dirtyBatch { connection.endTurn() }
+        dirtyBatch.removeAll(keepingCapacity: true)
+    }
+
+    var hasReadyWork: Bool { !localJobs.isEmpty || !dirty.isEmpty || wakePending.load(ordering: .relaxed) }
+
+    /// Our handles do not keep the loop running meanwhile.
+    func withoutOwnHandles(_ body: () -> Void) {
+        let handles = [
+            UnsafeMutableRawPointer(wakeHandle), UnsafeMutableRawPointer(prepareHandle),
+            UnsafeMutableRawPointer(idleHandle), UnsafeMutableRawPointer(timerHandle),
+        ]
+        for handle in handles { uv_unref(wsx_uv_handle(handle)) }
+        setIdleRunning(false)
+        body()
+        for handle in handles { uv_ref(wsx_uv_handle(handle)) }
+    }
+
+    private func setIdleRunning(_ wanted: Bool) {
+        guard wanted != isIdleRunning else { return }
+        isIdleRunning = wanted
+        if wanted {
+            uv_idle_start(idleHandle) { _ in }
+        } else {
+            uv_idle_stop(idleHandle)
+        }
+    }
+
+    // MARK: Timers
+
+    typealias TimerToken = TimerHeap<() -> Void>.Token
+
+    /// Runs `action` on the loop after a delay in nanoseconds, rounded up to milliseconds.
+    func schedule(after nanoseconds: UInt64, _ action: @escaping () -> Void) -> TimerToken {
+        schedule(at: now &+ nanoseconds, action)
+    }
+
+    func schedule(at deadline: UInt64, _ action: @escaping () -> Void) -> TimerToken {
+        counters.timers.add(1)
+        return timers.schedule(at: deadline, action)
+    }
+
+    func cancel(_ token: TimerToken?) {
+        if let token, timers.cancel(token) != nil { counters.timers.subtract(1) }
+    }
+
+    private func armTimer() {
+        let next = timers.nextDeadline
+        guard next != armedDeadline else { return }
+        armedDeadline = next
+        guard let next else {
+            uv_timer_stop(timerHandle)
+            return
+        }
+        uv_update_time(uv)
+        let now = now
+        let delay = next > now ? (next - now + 999_999) / 1_000_000 : 0
+        uv_timer_start(
+            timerHandle,
+            { handle in Unmanaged<EventLoop>.fromOpaque(handle!.pointee.data).takeUnretainedValue().fireTimers() },
+            delay, 0)
+    }
+
+    private func fireTimers() {
+        armedDeadline = nil
+        let now = now
+        while let action = timers.popDue(now: now) {
+            counters.timers.subtract(1)
+            action()
+        }
+    }
+
+    // MARK: Shutdown
+
+    /// Ends the loop and its thread, after which nothing runs on it any more. Connections that still live on it are
+    /// aborted. The shared group's loops cannot be shut down.
+    func shutDown() async {
+        await suspend { (continuation: LoopContinuation<Void>) in
+            let accepted = execute {
+                self.whenStopped.append(continuation)
+                self.stop()
+            }
+            if !accepted { continuation.resume(returning: ()) }
+        }
+    }
+
+    private var whenStopped: [LoopContinuation<Void>] = []
+    /// Run before the context goes: they end whatever still lives on the loop.
+    var onStop: [ObjectIdentifier: () -> Void] = [:]
+
+    private func stop() {
+        guard !isStopping else { return }
+        isStopping = true
+        for action in onStop.values { action() }
+        onStop = [:]
+        uv_stop(uv)
+        // `uv_stop` counts for the next check only: make sure there is one.
+        setIdleRunning(true)
+    }
+
+    private func tearDown() {
+        vhosts.removeAll()
+        LibWebSockets.destroyContext(of: self, uv: uv, backend: backend, nested: nestedPoll)
+        nestedPoll = nil
+        context = nil
+        // The last words of connections that ended with the context.
+        takeInbox()
+        while !localJobs.isEmpty { runJobs() }
+        let late = inbox.withLock { inbox in
+            inbox.isClosed = true
+            defer { inbox.entries = [] }
+            return inbox.entries
+        }
+        for entry in late {
+            switch entry {
+            case .taskJob(let job): localJobs.append(LocalJob(job: job, isSerial: false))
+            case .serialJob(let job): localJobs.append(LocalJob(job: job, isSerial: true))
+            case .operation(let operation): operation()
+            }
+        }
+        while !localJobs.isEmpty { runJobs() }
+        for handle in [
+            UnsafeMutableRawPointer(wakeHandle), UnsafeMutableRawPointer(prepareHandle),
+            UnsafeMutableRawPointer(idleHandle), UnsafeMutableRawPointer(timerHandle),
+        ] {
+            uv_close(wsx_uv_handle(handle), nil)
+        }
+        uv_run(uv, UV_RUN_DEFAULT)
+        let status = uv_loop_close(uv)
+        if status != 0 { logger.error("uv_loop_close failed", metadata: ["loop": "\(name)", "status": "\(status)"]) }
+        thread.store(0, ordering: .releasing)
+        for continuation in whenStopped { continuation.resume(returning: ()) }
+        whenStopped = []
+    }
+
+    deinit {
+        wakeHandle.deallocate()
+        prepareHandle.deallocate()
+        idleHandle.deallocate()
+        timerHandle.deallocate()
+        uv.deallocate()
+    }
+}
+
+private final class ThreadStart: Sendable {
+    let loop: EventLoop
+    let ready: LoopSemaphore
+    init(loop: EventLoop, ready: LoopSemaphore) {
+        self.loop = loop
+        self.ready = ready
+    }
+}
+
+/// Lets the creator of a thread wait until it runs.
+final class LoopSemaphore: @unchecked Sendable {
+    // The semaphore is its own synchronisation.
+    private let semaphore = UnsafeMutablePointer<sem_t>.allocate(capacity: 1)
+    init() { sem_init(semaphore, 0, 0) }
+    deinit {
+        sem_destroy(semaphore)
+        semaphore.deallocate()
+    }
+    func signal() { sem_post(semaphore) }
+    func wait() { while sem_wait(semaphore) != 0 {} }
+}
+
+extension Duration {
+    /// Whole nanoseconds, at least 0, at most about 292 years.
+    package var nanoseconds: UInt64 {
+        let (seconds, attoseconds) = components
+        if seconds < 0 || attoseconds < 0 { return 0 }
+        let (product, overflow) = UInt64(seconds).multipliedReportingOverflow(by: 1_000_000_000)
+        return overflow ? UInt64(Int64.max) : min(product &+ UInt64(attoseconds / 1_000_000_000), UInt64(Int64.max))
+    }
+}

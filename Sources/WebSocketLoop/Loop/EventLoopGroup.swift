@@ -1,0 +1,71 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import Glibc
+public import Logging
+import Synchronization
+public import WebSocketCore
+
+/// Several loops, handed out in turn.
+public final class EventLoopGroup: Sendable {
+    /// One loop per core, created on first use, never shut down.
+    public static let shared: EventLoopGroup = {
+        do {
+            return try EventLoopGroup(count: max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))), isShared: true)
+        } catch {
+            fatalError("\(error)")
+        }
+    }()
+
+    public let loops: [EventLoop]
+    private let nextIndex = Atomic<UInt>(0)
+    private let isShared: Bool
+
+    /// Creates loops and starts their threads.
+    ///
+    /// - Parameters:
+    ///   - count: How many loops, at least 1.
+    ///   - logger: Where the loops log; nothing above `warning`.
+    ///   - backend: Forces a backend; `nil` takes libuv and falls back to poll.
+    ///   - blockedLoopThreshold: How long tasks may hold a loop before a warning. Default 250 ms.
+    /// - Throws: `resourceExhausted` when libwebsockets cannot create a context.
+    public convenience init(
+        count: Int, logger: Logger = Logger(label: "swift-libwebsockets"), backend: EventLoop.Backend? = nil,
+        blockedLoopThreshold: Duration = .milliseconds(250)
+    ) throws(WebSocketError) {
+        try self.init(
+            count: count, logger: logger, backend: backend, blockedLoopThreshold: blockedLoopThreshold, isShared: false)
+    }
+
+    private init(
+        count: Int, logger: Logger = Logger(label: "swift-libwebsockets"), backend: EventLoop.Backend? = nil,
+        blockedLoopThreshold: Duration = .milliseconds(250), isShared: Bool
+    ) throws(WebSocketError) {
+        guard count > 0 else {
+            throw WebSocketError(.invalidConfiguration, "count is \(count); a group needs at least one loop")
+        }
+        var loops: [EventLoop] = []
+        for index in 0..<count {
+            loops.append(
+                try EventLoop(
+                    name: "wsx-loop-\(index)", logger: logger, backend: backend,
+                    blockedLoopThreshold: blockedLoopThreshold))
+        }
+        self.loops = loops
+        self.isShared = isShared
+    }
+
+    /// The next loop in turn.
+    public func next() -> EventLoop {
+        let index = nextIndex.wrappingAdd(1, ordering: .relaxed).oldValue
+        return loops[Int(index % UInt(loops.count))]
+    }
+
+    /// Ends the loops and their threads; connections that still live on them are aborted. Traps for `shared`.
+    public func shutDown() async {
+        precondition(!isShared, "EventLoopGroup.shared cannot be shut down; create a group of your own")
+        for loop in loops { await loop.shutDown() }
+    }
+}

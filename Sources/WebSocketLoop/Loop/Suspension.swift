@@ -1,0 +1,103 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import Synchronization
+package import WebSocketCore
+
+// A continuation is resumed exactly once because the state machine that holds it hands it out once. Debug builds
+// check that; release builds do not pay for it.
+#if DEBUG
+    package typealias LoopContinuation<Value> = CheckedContinuation<Value, Never>
+#else
+    package typealias LoopContinuation<Value> = UnsafeContinuation<Value, Never>
+#endif
+
+/// Suspends until the continuation is resumed.
+@inline(__always)
+package func suspend<Value>(
+    isolation: isolated (any Actor)? = #isolation, _ body: (LoopContinuation<Value>) -> Void
+) async -> sending Value {
+    #if DEBUG
+        await withCheckedContinuation(isolation: isolation, body)
+    #else
+        await withUnsafeContinuation(isolation: isolation, body)
+    #endif
+}
+
+/// A suspended call that the loop will resume, and the means to cancel it.
+package struct LoopWaiter<Value: Sendable>: Sendable {
+    package let id: UInt64
+    fileprivate let continuation: LoopContinuation<Result<Value, WebSocketError>>
+    private let counter: LoopCounter
+
+    fileprivate init(
+        id: UInt64, continuation: LoopContinuation<Result<Value, WebSocketError>>, counter: LoopCounter
+    ) {
+        self.id = id
+        self.continuation = continuation
+        self.counter = counter
+        counter.add(1)
+    }
+
+    func resume(_ result: Result<Value, WebSocketError>) {
+        counter.subtract(1)
+        continuation.resume(returning: result)
+    }
+}
+
+private let waiterIDs = Atomic<UInt64>(1)
+
+/// A number that no other waiter of the process has.
+func nextWaiterID() -> UInt64 { waiterIDs.wrappingAdd(1, ordering: .relaxed).oldValue }
+
+extension EventLoop {
+    /// Suspends the caller, from any executor, until `register` or whatever it leaves the waiter with resumes it.
+    ///
+    /// - Parameters:
+    ///   - register: Runs on the loop and takes over the waiter.
+    ///   - cancel: Runs on the loop when the task is cancelled and gives the waiter back, if it still has it.
+    package func wait<Value>(
+        for what: String, isolation: isolated (any Actor)? = #isolation,
+        register: @escaping @Sendable (LoopWaiter<Value>) -> Void,
+        cancel: @escaping @Sendable (UInt64) -> LoopWaiter<Value>?
+    ) async throws(WebSocketError) -> Value {
+        let id = nextWaiterID()
+        // Set before the cancel operation is queued: whichever of the two operations the loop sees first, the
+        // waiter is resumed.
+        let isCancelled = CancellationFlag()
+        let result: Result<Value, WebSocketError> = await withTaskCancellationHandler(
+            operation: {
+                await suspend { continuation in
+                    let waiter = LoopWaiter<Value>(id: id, continuation: continuation, counter: counters.continuations)
+                    let accepted = execute {
+                        if isCancelled.flag.load(ordering: .acquiring) {
+                            waiter.resume(.failure(.cancelled(what)))
+                        } else {
+                            register(waiter)
+                        }
+                    }
+                    if !accepted {
+                        waiter.resume(.failure(WebSocketError(.shutDown, "the event loop \(name) has been shut down")))
+                    }
+                }
+            },
+            onCancel: {
+                isCancelled.flag.store(true, ordering: .releasing)
+                execute { cancel(id)?.resume(.failure(.cancelled(what))) }
+            }, isolation: isolation)
+        return try result.get()
+    }
+
+    /// For waiters that do not need the loop: the caller registers it under a lock of its own.
+    func makeWaiter<Value>(
+        id: UInt64, _ continuation: LoopContinuation<Result<Value, WebSocketError>>
+    ) -> LoopWaiter<Value> {
+        LoopWaiter(id: id, continuation: continuation, counter: counters.continuations)
+    }
+}
+
+private final class CancellationFlag: Sendable {
+    let flag = Atomic<Bool>(false)
+}

@@ -1,0 +1,73 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+/// PEM text from a file or from memory.
+public enum PEMSource: Sendable, Hashable {
+    case file(String)
+    case bytes([UInt8])
+}
+
+/// The least TLS version that is accepted.
+public enum TLSVersion: Sendable, Hashable {
+    case tls12, tls13
+}
+
+/// How a client checks a server. The default is safe: the system's CAs, the URL's name, TLS 1.2 or later.
+public struct TLSClientConfiguration: Sendable, Hashable {
+    /// Whose certificates are trusted.
+    public enum Trust: Sendable, Hashable {
+        /// The system's CAs (Debian: `ca-certificates`).
+        case system
+        /// Only these CAs.
+        case certificates(PEMSource)
+    }
+
+    public enum Verification: Sendable, Hashable {
+        /// Chain, validity and name (RFC 6125: subject alternative names only, never the common name).
+        case full
+        /// NOTHING is checked: anybody in between can read and change everything. For experiments only.
+        case insecureNoVerification
+    }
+
+    /// Default `.system`.
+    public var trust: Trust = .system
+    /// Default `.full`.
+    public var verification: Verification = .full
+    /// Default TLS 1.2.
+    public var minimumVersion: TLSVersion = .tls12
+    /// The name to verify and to send as SNI. Default: the URL's host.
+    public var serverName: String?
+
+    public init() {}
+}
+
+/// A server's identity.
+public struct TLSServerConfiguration: Sendable, Hashable {
+    /// The certificate, followed by the intermediates.
+    public var certificateChain: PEMSource
+    public var privateKey: PEMSource
+    /// Default TLS 1.2.
+    public var minimumVersion: TLSVersion = .tls12
+
+    public init(certificateChain: PEMSource, privateKey: PEMSource) {
+        self.certificateChain = certificateChain
+        self.privateKey = privateKey
+    }
+
+    /// From two PEM files.
+    public static func files(certificate: String, key: String) -> Self {
+        Self(certificateChain: .file(certificate), privateKey: .file(key))
+    }
+}
+
+/// What TLS negotiated on a connection.
+public struct TLSInfo: Sendable, Hashable {
+    /// Such as `TLSv1.3`.
+    public let version: String
+    /// Such as `TLS_AES_256_GCM_SHA384`.
+    public let cipher: String
+    /// Whether an earlier session was resumed.
+    public let isResumed: Bool
+}

@@ -1,0 +1,205 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+public import HTTPTypes
+public import WebSocketCore
+public import WebSocketLoop
+
+/// An open WebSocket connection.
+///
+/// Every method may be called from any thread or task. On the connection's loop, which is where the scoped forms
+/// (`withConnection`, a server's handler) run their bodies, calls cost no thread crossing.
+///
+/// Close a connection when you are done. One that is dropped without `close` is aborted, and its peer sees 1006.
+public final class WebSocketConnection: Sendable {
+    package let wire: Connection
+
+    package init(_ wire: Connection) { self.wire = wire }
+
+    deinit {
+        let wire = wire
+        wire.loop.execute { wire.abort() }
+    }
+
+    /// The loop that the connection lives on.
+    public var eventLoop: EventLoop { wire.loop }
+    /// The subprotocol agreed on, if any (RFC 6455 §1.9).
+    public var subprotocol: String? { wire.details.subprotocol }
+    /// permessage-deflate's parameters, if it was agreed on.
+    public var deflate: NegotiatedDeflate? { wire.details.deflate }
+    /// What TLS negotiated; `nil` without TLS.
+    public var tls: TLSInfo? { wire.details.tls }
+    public var localAddress: SocketAddress? { wire.details.localAddress }
+    public var remoteAddress: SocketAddress? { wire.details.remoteAddress }
+    /// On a client: the server's answer to the handshake, with all its headers.
+    public var response: WebSocketError.Response? { wire.details.response }
+    /// On a server: the path and query that the client asked for, byte for byte.
+    public var requestTarget: String? { wire.details.request?.target }
+    /// On a server: the headers of the client's request.
+    public var requestHeaders: HTTPFields { wire.details.request?.fields ?? [:] }
+
+    // MARK: Sending
+
+    /// Sends a text message.
+    ///
+    /// Returns when the message is in the connection's outbound buffer, which is flushed at the end of the loop's turn.
+    /// While the buffer holds `outboundBuffer.highBytes` or more, suspends first. Messages of one task go out in order.
+    ///
+    /// - Throws: `connectionClosed`, `cancelled` (then nothing was sent), `shutDown`.
+    public func send(_ text: String) async throws(WebSocketError) {
+        var utf8 = text
+        switch utf8.withUTF8({ wire.send(.text, borrowing: UnsafeRawBufferPointer($0)) }) {
+        case .sent: return
+        case .closed: throw wire.closedSendError()
+        case .full: try await wire.sendSlowly(.text(text))
+        }
+    }
+
+    /// Sends a binary message. See ``send(_:)-(String)``.
+    public func send(_ bytes: [UInt8]) async throws(WebSocketError) {
+        switch bytes.withUnsafeBytes({ wire.send(.binary, borrowing: $0) }) {
+        case .sent: return
+        case .closed: throw wire.closedSendError()
+        case .full: try await wire.sendSlowly(.binary(bytes))
+        }
+    }
+
+    /// Sends a message as it is. See ``send(_:)-(String)``.
+    public func send(_ message: WebSocketMessage) async throws(WebSocketError) {
+        switch message {
+        case .text(let text): try await send(text)
+        case .binary(let bytes): try await send(bytes)
+        }
+    }
+
+    /// Sends without suspending, from the loop: from `onMessage`, or code under the loop's task executor.
+    ///
+    /// - Parameters:
+    ///   - bytes: Copied before the call returns. For `.text` they must be UTF-8.
+    ///   - kind: Whether the message is text or binary.
+    /// - Returns: `false` when the outbound buffer is full and nothing was sent.
+    /// - Throws: `connectionClosed`; `invalidUTF8` for text that is not.
+    /// - Precondition: Called on `eventLoop`.
+    public func trySend(
+        _ bytes: borrowing RawSpan, as kind: WebSocketMessage.Kind = .binary
+    ) throws(WebSocketError) -> Bool {
+        wire.loop.preconditionOnLoop()
+        let isValid = kind == .binary || bytes.withUnsafeBytes { buffer in
+            var validator = UTF8Validator()
+            return validator.consume(buffer) && validator.isComplete
+        }
+        guard isValid else {
+            throw WebSocketError(.invalidUTF8, "the bytes are not UTF-8; send them as binary")
+        }
+        switch bytes.withUnsafeBytes({ wire.send(kind, borrowing: $0) }) {
+        case .sent: return true
+        case .full: return false
+        case .closed: throw wire.closedSendError()
+        }
+    }
+
+    // MARK: Receiving
+
+    /// The next message; suspends until there is one. Several callers are served in the order they called.
+    ///
+    /// Messages that arrived before the end are delivered before it is reported. A cancelled call takes no message.
+    ///
+    /// - Throws: `connectionClosed` at the end, also at a normal one; the reason for a failed connection
+    ///   (`messageTooBig`, `invalidUTF8`, `protocolViolation`, `timedOut` for a missing pong); `cancelled`.
+    public func receive() async throws(WebSocketError) -> WebSocketMessage { try await wire.receive() }
+
+    /// The messages as a sequence. It ends after a normal close (both sides sent 1000, 1001 or no code) and throws
+    /// after any other end. Several iterators share the messages.
+    public var messages: Messages { Messages(wire: wire) }
+
+    /// Hands every message to `handler`, synchronously, on the loop, as it arrives, without a copy. Messages that were
+    /// waiting go first. `receive` and `messages` get none any more. There is no backpressure but the handler's time.
+    ///
+    /// - Important: The handler runs inside the loop. It must not block, and must not keep the bytes: they are valid
+    ///   for the call only. It may call ``trySend(_:as:)`` and ``abort()``.
+    public func onMessage(_ handler: @escaping @Sendable (borrowing RawSpan, WebSocketMessage.Kind) -> Void) {
+        let wire = wire
+        wire.loop.execute { wire.setMessageHandler(handler) }
+    }
+
+    /// See ``WebSocketConnection/messages``.
+    public struct Messages: AsyncSequence, Sendable {
+        public typealias Element = WebSocketMessage
+        public typealias Failure = WebSocketError
+        fileprivate let wire: Connection
+
+        public func makeAsyncIterator() -> Iterator { Iterator(wire: wire) }
+
+        public struct Iterator: AsyncIteratorProtocol {
+            fileprivate let wire: Connection
+
+            public mutating func next() async throws(WebSocketError) -> WebSocketMessage? {
+                if case .message(let message) = wire.popMessage() { return message }
+                return try await slowNext()
+            }
+
+            public mutating func next(
+                isolation actor: isolated (any Actor)?
+            ) async throws(WebSocketError) -> WebSocketMessage? {
+                if case .message(let message) = wire.popMessage() { return message }
+                return try await slowNext()
+            }
+
+            private func slowNext() async throws(WebSocketError) -> WebSocketMessage? {
+                do throws(WebSocketError) {
+                    return try await wire.receive()
+                } catch {
+                    if error.code == .connectionClosed, error.closeInfo?.isNormal == true { return nil }
+                    throw error
+                }
+            }
+        }
+    }
+
+    // MARK: Ping
+
+    /// Sends a ping (RFC 6455 §5.5.2), waits for its pong, and returns the round trip.
+    ///
+    /// - Throws: `connectionClosed` when the connection ends first; `cancelled`.
+    public func ping() async throws(WebSocketError) -> Duration {
+        .nanoseconds(Int64(clamping: try await wire.ping()))
+    }
+
+    // MARK: Closing
+
+    /// Closes with the handshake of RFC 6455 §7.1.2 and waits for its end, at most `closeTimeout`.
+    ///
+    /// What was sent before goes out first. Messages that arrive meanwhile can still be received. Closing a closed
+    /// connection returns how it ended.
+    ///
+    /// - Parameters:
+    ///   - code: 1000–1003, 1007–1014 or 3000–4999.
+    ///   - reason: At most 123 bytes of UTF-8.
+    /// - Throws: `invalidCloseCode` or `closeReasonTooLong`, before anything is sent; `cancelled`, while the close
+    ///   itself goes on.
+    @discardableResult
+    public func close(
+        code: WebSocketCloseCode = .normalClosure, reason: String = ""
+    ) async throws(WebSocketError) -> WebSocketCloseInfo {
+        try await wire.close(WebSocketCloseFrame(code: code, reason: reason))
+    }
+
+    /// Ends the connection at once, without a closing handshake. Calls that wait fail with `connectionClosed`.
+    public func abort() {
+        let wire = wire
+        wire.loop.execute { wire.abort() }
+    }
+
+    /// Waits until the connection has ended, whoever ends it, and says how.
+    public func closed() async throws(WebSocketError) -> WebSocketCloseInfo { try await wire.closed() }
+}
+
+/// Where the body of a scoped call runs.
+public enum WebSocketBodyExecutor: Sendable {
+    /// On the connection's loop: no thread crossing between the socket and the code, which must not block.
+    case loop
+    /// On Swift's global executor, for code that computes for long or blocks. About half as fast.
+    case global
+}

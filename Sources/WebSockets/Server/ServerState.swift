@@ -1,0 +1,130 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import Glibc
+import Synchronization
+import WebSocketCore
+import WebSocketLoop
+
+/// What a server's loops, its `run` and its `shutDown` share.
+final class ServerState: Sendable {
+    private enum Phase { case idle, running, stopping, finished }
+
+    private struct Shared {
+        var phase = Phase.idle
+        var waiters: [CheckedContinuation<Void, Never>] = []
+    }
+
+    let queues: [ConnectionQueue]
+    private let shared = Mutex(Shared())
+    private let stopping = Atomic<Bool>(false)
+    private let turn = Atomic<UInt>(0)
+
+    init(loops: [EventLoop]) { queues = loops.map { ConnectionQueue(loop: $0) } }
+
+    var isStopping: Bool { stopping.load(ordering: .acquiring) }
+
+    func nextLoop() -> EventLoop {
+        queues[Int(turn.wrappingAdd(1, ordering: .relaxed).oldValue % UInt(queues.count))].loop
+    }
+
+    /// On the connection's loop.
+    func established(_ connection: Connection) {
+        guard let queue = queues.first(where: { $0.loop === connection.loop }) else { return }
+        queue.add(connection)
+    }
+
+    func closeOrphan(_ descriptor: CInt) { close(descriptor) }
+
+    func beginRunning() -> Bool {
+        shared.withLock { shared in
+            guard shared.phase == .idle else { return false }
+            shared.phase = .running
+            return true
+        }
+    }
+
+    /// Closes what is open with 1001, and aborts what is still open after the timeout.
+    func stop(timeout: Duration) {
+        let first = shared.withLock { shared in
+            defer { if shared.phase == .running { shared.phase = .stopping } }
+            if shared.phase == .idle { shared.phase = .finished }
+            return shared.phase == .running
+        }
+        guard !stopping.exchange(true, ordering: .acquiringAndReleasing) || first else { return }
+        for queue in queues { queue.stop(timeout: timeout) }
+    }
+
+    func finished() {
+        let waiters = shared.withLock { shared in
+            shared.phase = .finished
+            defer { shared.waiters = [] }
+            return shared.waiters
+        }
+        for waiter in waiters { waiter.resume() }
+    }
+
+    func waitUntilFinished() async {
+        await withCheckedContinuation { continuation in
+            let isFinished = shared.withLock { shared in
+                if shared.phase == .finished || shared.phase == .idle { return true }
+                shared.waiters.append(continuation)
+                return false
+            }
+            if isFinished { continuation.resume() }
+        }
+    }
+}
+
+/// New connections of one loop on their way to their handlers, and those that are open.
+final class ConnectionQueue: Sendable {
+    private struct Shared {
+        var waiting: [Connection] = []
+        var consumer: CheckedContinuation<Connection?, Never>?
+        var isStopped = false
+    }
+
+    let loop: EventLoop
+    private let shared = Mutex(Shared())
+    private let open: OpenConnections
+
+    init(loop: EventLoop) {
+        self.loop = loop
+        open = OpenConnections(loop: loop)
+    }
+
+    /// On the loop.
+    func add(_ connection: Connection) {
+        open.insert(connection)
+        let consumer = shared.withLock { shared -> CheckedContinuation<Connection?, Never>? in
+            if let consumer = shared.consumer.take() { return consumer }
+            shared.waiting.append(connection)
+            return nil
+        }
+        consumer?.resume(returning: connection)
+    }
+
+    /// The next connection, or `nil` when the server stops and none is left.
+    func next() async -> Connection? {
+        await withCheckedContinuation { continuation in
+            let immediate: Connection?? = shared.withLock { shared in
+                if !shared.waiting.isEmpty { return shared.waiting.removeFirst() }
+                if shared.isStopped { return .some(nil) }
+                shared.consumer = continuation
+                return nil
+            }
+            if let immediate { continuation.resume(returning: immediate) }
+        }
+    }
+
+    func stop(timeout: Duration) {
+        let consumer = shared.withLock { shared in
+            shared.isStopped = true
+            return shared.consumer.take()
+        }
+        consumer?.resume(returning: nil)
+        open.closeAll(timeout: timeout)
+    }
+}
