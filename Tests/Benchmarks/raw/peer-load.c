@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+// This file is part of the swift-libwebsockets open source project.
+//
+// The peer of every server driver: a load generator on bare epoll. It keeps a fixed number of
+// messages in flight on each connection, masks every frame with a key of its own, and checks each
+// byte that comes back: every message carries a number, so a lost, doubled or swapped one shows.
+//
+//   peer-load WORKLOAD HOST PORT SECONDS [--server-pid PID]
+//
+// With the server's process id it also reads the server's processor time over the measured part.
+// idle1000 measures one connection alone, then the same with 1,000 idle ones beside it.
+
+#include "common.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+typedef struct {
+  const char *name;
+  int connections, depth;
+  size_t size;
+  int idle;
+} workload;
+
+static const workload workloads[] = {
+    {"s1a", 1, 1, 32, 0},      {"s1b", 64, 1, 32, 0},       {"s2", 64, 16, 32, 0},
+    {"s3", 4, 1, 65536, 0},    {"idle1000", 1, 1, 32, 1000},
+};
+
+typedef struct {
+  int fd, waiting;  // waiting: for the socket to take the rest of `out`
+  uint64_t sent, received, sent_at;
+  uint8_t *in, *out;
+  size_t in_length, in_capacity, out_at, out_length;
+} connection;
+
+typedef struct {
+  double seconds, rate, cpu, load_cpu, p50;
+  uint64_t messages;
+} outcome;
+
+static const workload *work;
+static int epoll_fd;
+static struct sockaddr_in address;
+static connection connections[64];
+static uint8_t *pattern;
+static size_t frame_size;
+static clockid_t server_clock;
+static int server_known;
+static histogram latencies;
+static uint64_t messages;
+
+static void fail(const char *why) {
+  fprintf(stderr, "peer-load: %s\n", why);
+  exit(1);
+}
+
+static uint32_t next_key(void) {
+  static uint64_t s = 0x9E3779B97F4A7C15u;
+  s ^= s << 13;
+  s ^= s >> 7;
+  s ^= s << 17;
+  return (uint32_t)(s >> 16);
+}
+
+static int dial(void) {
+  static const char ask[] =
+      "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+      "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+  char reply[2048];
+  size_t n = 0;
+  int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  struct timeval patience = {.tv_sec = 10};
+  if (fd < 0) die("socket");
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  if (connect(fd, (struct sockaddr *)&address, sizeof address)) die("connect");
+  if (send(fd, ask, sizeof ask - 1, MSG_NOSIGNAL) != (ssize_t)sizeof ask - 1) die("handshake");
+  do {
+    ssize_t k = recv(fd, reply + n, sizeof reply - 1 - n, 0);
+    if (k <= 0) fail("the handshake got no answer");
+    n += (size_t)k;
+    reply[n] = 0;
+  } while (!strstr(reply, "\r\n\r\n") && n < sizeof reply - 1);
+  if (strncmp(reply, "HTTP/1.1 101", 12) || !strstr(reply, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="))
+    fail("the handshake was refused");
+  if (fcntl(fd, F_SETFL, O_NONBLOCK)) die("fcntl");
+  return fd;
+}
+
+static void watch(connection *c, int waiting) {
+  struct epoll_event e = {.events = EPOLLIN | (waiting ? EPOLLOUT : 0u), .data.ptr = c};
+  if (c->waiting == waiting) return;
+  if (epoll_ctl(epoll_fd, EPOLL_CTL_MOD, c->fd, &e)) die("epoll_ctl");
+  c->waiting = waiting;
+}
+
+static void send_out(connection *c) {
+  while (c->out_at < c->out_length) {
+    ssize_t k = send(c->fd, c->out + c->out_at, c->out_length - c->out_at, MSG_NOSIGNAL);
+    if (k < 0 && errno == EAGAIN) break;
+    if (k <= 0) fail("the server closed a connection");
+    c->out_at += (size_t)k;
+  }
+  watch(c, c->out_at < c->out_length);
+  if (c->out_at == c->out_length) c->out_at = c->out_length = 0;
+}
+
+// `out` has room for the messages in flight: no more can ever be waiting.
+static void queue(connection *c) {
+  uint8_t *p = c->out + c->out_length;
+  uint32_t key = next_key();
+  memcpy(pattern, &c->sent, 8);
+  c->sent++;
+  size_t h = put_header(p, 0x82, work->size, 0x80);
+  memcpy(p + h, &key, 4);
+  mask_copy(p + h + 4, pattern, work->size, key);
+  c->out_length += h + 4 + work->size;
+}
+
+static void compact(connection *c) {
+  if (!c->out_at) return;
+  memmove(c->out, c->out + c->out_at, c->out_length - c->out_at);
+  c->out_length -= c->out_at;
+  c->out_at = 0;
+}
+
+static void receive(connection *c, uint64_t *now) {
+  ssize_t n = recv(c->fd, c->in + c->in_length, c->in_capacity - c->in_length, 0);
+  if (n < 0 && errno == EAGAIN) return;
+  if (n <= 0) fail("the server closed a connection");
+  c->in_length += (size_t)n;
+  size_t at = 0, h;
+  header f;
+  compact(c);
+  while ((h = get_header(c->in + at, c->in_length - at, &f)) && c->in_length - at >= h + f.length) {
+    const uint8_t *p = c->in + at + h;
+    if (f.first == 0x8A || f.first == 0x89) {  // none of ours, and too soon to matter
+      at += h + (size_t)f.length;
+      continue;
+    }
+    if (f.first != 0x82 || f.masked || f.length != work->size || memcmp(p, &c->received, 8) ||
+        memcmp(p + 8, pattern + 8, work->size - 8))
+      fail("a message came back different");
+    c->received++;
+    messages++;
+    at += h + (size_t)f.length;
+    queue(c);
+  }
+  if (!at) return;
+  c->in_length -= at;
+  if (c->in_length) memmove(c->in, c->in + at, c->in_length);
+  *now = now_ns();
+  if (work->depth == 1) {
+    histogram_add(&latencies, *now - c->sent_at);
+    c->sent_at = *now;
+  }
+  send_out(c);
+}
+
+static outcome measure(double seconds) {
+  uint64_t now = now_ns(), warm_at = now + (uint64_t)(warmup_for(seconds) * 1e9);
+  uint64_t stop_at = warm_at + (uint64_t)(seconds * 1e9), began = 0, cpu = 0, load_cpu = 0;
+  struct epoll_event events[64];
+  outcome o;
+  for (;;) {
+    int n = epoll_wait(epoll_fd, events, 64, 10000);
+    if (n == 0) fail("the server fell silent");
+    for (int i = 0; i < n; i++) {
+      connection *c = events[i].data.ptr;
+      if (events[i].events & EPOLLOUT) send_out(c);
+      if (events[i].events & ~(uint32_t)EPOLLOUT) receive(c, &now);
+    }
+    if (!began && now >= warm_at) {
+      began = now;
+      messages = 0;
+      memset(&latencies, 0, sizeof latencies);
+      if (server_known) cpu = cpu_ns(server_clock);
+      load_cpu = cpu_ns(CLOCK_PROCESS_CPUTIME_ID);
+    }
+    if (now >= stop_at) break;
+  }
+  o.seconds = (double)(now - began) / 1e9;
+  o.messages = messages;
+  o.rate = (double)messages / o.seconds;
+  o.cpu = server_known ? (double)(cpu_ns(server_clock) - cpu) / 1e3 / (double)messages : 0;
+  o.load_cpu = (double)(cpu_ns(CLOCK_PROCESS_CPUTIME_ID) - load_cpu) / 1e3 / (double)messages;
+  o.p50 = histogram_us(&latencies, 50);
+  return o;
+}
+
+int main(int argc, char **argv) {
+  outcome alone = {0}, o;
+  int pid = 0;
+  for (size_t i = 0; argc > 1 && i < sizeof workloads / sizeof *workloads; i++)
+    if (!strcmp(argv[1], workloads[i].name)) work = &workloads[i];
+  if (argc == 7 && !strcmp(argv[5], "--server-pid")) pid = atoi(argv[6]);
+  if (!work || (argc != 5 && pid <= 0)) {
+    fprintf(stderr, "usage: peer-load s1a|s1b|s2|s3|idle1000 HOST PORT SECONDS [--server-pid PID]\n");
+    return 2;
+  }
+  double seconds = atof(argv[4]);
+  address.sin_family = AF_INET;
+  address.sin_port = htons((uint16_t)atoi(argv[3]));
+  if (inet_pton(AF_INET, argv[2], &address.sin_addr) != 1) fail("HOST must be an IPv4 address");
+  alarm((unsigned)(2 * seconds) + 60);  // never outlive a server that hangs
+  limit_files(4096);
+  server_known = pid > 0 && !clock_getcpuclockid(pid, &server_clock);
+
+  pattern = xrealloc(NULL, work->size);
+  fill_payload(pattern, work->size);
+  frame_size = work->size + 14;
+  epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+  if (epoll_fd < 0) die("epoll_create1");
+  for (int i = 0; i < work->connections; i++) {
+    connection *c = &connections[i];
+    struct epoll_event e = {.events = EPOLLIN, .data.ptr = c};
+    c->in_capacity = frame_size * (size_t)work->depth + 4096;
+    c->in = xrealloc(NULL, c->in_capacity);
+    c->out = xrealloc(NULL, frame_size * (size_t)work->depth);
+    c->fd = dial();
+    if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, c->fd, &e)) die("epoll_ctl");
+  }
+  for (int i = 0; i < work->connections; i++) {
+    for (int k = 0; k < work->depth; k++) queue(&connections[i]);
+    connections[i].sent_at = now_ns();
+    send_out(&connections[i]);
+  }
+  if (work->idle) {
+    alone = measure(seconds);
+    for (int i = 0; i < work->idle; i++) dial();
+    connections[0].sent_at = now_ns();
+  }
+  o = measure(seconds);
+
+  printf("{\"workload\":\"%s\",\"messages\":%llu,\"seconds\":%.4f,\"rate\":%.1f,\"mb_per_s\":%.2f", work->name,
+         (unsigned long long)o.messages, o.seconds, o.rate, o.rate * (double)work->size / 1e6);
+  if (server_known) printf(",\"cpu_us_per_message\":%.4f", o.cpu);
+  printf(",\"load_cpu_us_per_message\":%.4f", o.load_cpu);
+  if (work->depth == 1) printf(",\"p50_us\":%.2f", o.p50);
+  if (work->idle) printf(",\"alone_rate\":%.1f,\"idle_ratio\":%.4f", alone.rate, o.rate / alone.rate);
+  printf("}\n");
+  return 0;
+}
