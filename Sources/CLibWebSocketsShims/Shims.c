@@ -175,3 +175,9 @@ int wsx_accept(int listener) { return accept4(listener, NULL, NULL, SOCK_NONBLOC
 const char *wsx_uv_build_version(void) {
     return STRING_OF(UV_VERSION_MAJOR) "." STRING_OF(UV_VERSION_MINOR) "." STRING_OF(UV_VERSION_PATCH) UV_VERSION_SUFFIX;
 }
+
+int wsx_socket_error(int descriptor) {
+    int error = 0;
+    socklen_t length = sizeof error;
+    return getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &error, &length) == 0 ? error : 0;
+}

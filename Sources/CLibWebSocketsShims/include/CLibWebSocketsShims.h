@@ -104,6 +104,9 @@ void wsx_random_bytes(void *memory, size_t count);
 /// `accept4` with both flags, non-blocking and close-on-exec.
 int wsx_accept(int listener);
 
+/// Takes the pending error of a socket (SO_ERROR); 0 when there is none.
+int wsx_socket_error(int descriptor);
+
 /// Names the calling thread for debuggers; cut at 15 bytes.
 void wsx_set_thread_name(const char *name);
 

@@ -24,9 +24,9 @@ public enum WebSocketLibraries {
     /// libwebsockets, OpenSSL, zlib and libuv.
     public static var versions: [Version] {
         func text(_ pointer: UnsafePointer<CChar>?) -> String { pointer.map { String(cString: $0) } ?? "unknown" }
-        /// "OpenSSL 3.0.22 25 Aug 2026" → "3.0.22"
+        /// "OpenSSL 3.0.22 25 Aug 2026" → "3.0.22", and "4.1.6-" and a commit, if there is one → "4.1.6"
         func number(_ text: String) -> String {
-            text.split(separator: " ").first { $0.first?.isNumber == true }.map(String.init) ?? text
+            text.split { $0 == " " || $0 == "-" }.first { $0.first?.isNumber == true }.map(String.init) ?? text
         }
         return [
             Version(

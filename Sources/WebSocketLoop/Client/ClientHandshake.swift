@@ -248,7 +248,13 @@ final class ClientHandshake: WireOwner {
     override func connectionFailed(_ text: String) {
         libraryText = text
         tlsReason = wsx_err_reason(wsx_err_last())
-        if systemError == 0 { systemError = errno }
+        guard systemError == 0 else { return }
+        if let wsi {
+            // errno is by now that of something libwebsockets did afterwards; the socket still knows.
+            systemError = wsx_socket_error(lws_get_socket_fd(wsi))
+        } else {
+            systemError = errno
+        }
     }
 
     override func destroyed() { finishDestroyed(release: false) }
