@@ -5,6 +5,7 @@
 
 import ArgumentParser
 import Glibc
+import Logging
 
 @main
 struct Wsx: AsyncParsableCommand {
@@ -26,6 +27,8 @@ struct Wsx: AsyncParsableCommand {
     static func main() async {
         // A reader that went away is an error of `write`, not the end of the process.
         signal(SIGPIPE, SIG_IGN)
+        // Log lines would get between the messages; what matters is reported, and `doctor` explains the rest.
+        LoggingSystem.bootstrap { _ in SwiftLogNoOpLogHandler() }
         do {
             var command = try parseAsRoot()
             if var asynchronous = command as? any AsyncParsableCommand {

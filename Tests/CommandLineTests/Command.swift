@@ -13,8 +13,8 @@ import WebSocketLoop
 enum Command {
     /// It lies next to the test bundle, which is the running program.
     private static let path: FilePath = {
-        let tests = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
-        return FilePath(tests).removingLastComponent().appending("wsx")
+        let tests = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
+        return FilePath(tests ?? CommandLine.arguments[0]).removingLastComponent().appending("wsx")
     }()
 
     struct Outcome {
@@ -22,7 +22,9 @@ enum Command {
         let output: String
         let error: String
 
-        var lines: [String] { output.split(separator: "\n", omittingEmptySubsequences: false).dropLast().map(String.init) }
+        var lines: [String] {
+            output.split(separator: "\n", omittingEmptySubsequences: false).dropLast().map(String.init)
+        }
         /// The output as one JSON object per line.
         func objects() throws -> [[String: Any]] { try lines.map(object) }
     }

@@ -14,7 +14,8 @@ import WebSockets
 struct ConnectTests {
     @Test func linesGoThroughAnEchoServerInPipes() async throws {
         let listener = try await Command.listen { url in
-            let input = "hello\n\nwörld\tä\u{1B}[31m\n" + String(repeating: "x", count: 200_000) + "\nwithout a newline"
+            let long = String(repeating: "x", count: 200_000)
+            let input = "hello\n\nwörld\tä\u{1B}[31m\n\(long)\nwithout a newline"
             let outcome = try await Command.run(["connect", url], input: input)
             #expect(outcome.code == 0)
             #expect(outcome.output == input + "\n")
@@ -163,12 +164,15 @@ struct ConnectTests {
 
     @Test func oneMessage() async throws {
         let configuration = WebSocketServerConfiguration()
-        try await withServer(configuration, { socket in
-            guard let request = try? await socket.receive() else { return }
-            try await socket.send(request)
-            try await socket.send("another")
-            _ = try await socket.closed()
-        }) { url in
+        try await withServer(
+            configuration,
+            { socket in
+                guard let request = try? await socket.receive() else { return }
+                try await socket.send(request)
+                try await socket.send("another")
+                _ = try await socket.closed()
+            }
+        ) { url in
             let outcome = try await Command.run(["connect", "-1", url], input: "question\n")
             #expect(outcome.code == 0)
             #expect(outcome.output == "question\n")
@@ -179,12 +183,17 @@ struct ConnectTests {
         var configuration = WebSocketServerConfiguration()
         configuration.subprotocols = ["chat.v2"]
         configuration.origins = .only(["https://example.com"])
-        try await withServer(configuration, { socket in
-            try await socket.send(socket.requestHeaders[HTTPField.Name("X-Token")!] ?? "none")
-            try await socket.send(socket.subprotocol ?? "none")
-        }) { url in
+        try await withServer(
+            configuration,
+            { socket in
+                try await socket.send(socket.requestHeaders[HTTPField.Name("X-Token")!] ?? "none")
+                try await socket.send(socket.subprotocol ?? "none")
+            }
+        ) { url in
             let options = ["connect", "-H", "X-Token: a: b", "--protocol", "chat.v1", "--protocol", "chat.v2"]
-            let accepted = try await Command.interact(options + ["--origin", "https://example.com", url]) { (client: Command.Running) async throws in
+            let accepted = try await Command.interact(
+                options + ["--origin", "https://example.com", url]
+            ) { (client: Command.Running) async throws in
                 #expect(try await client.nextLine() == "a: b")
                 #expect(try await client.nextLine() == "chat.v2")
             }
@@ -196,9 +205,12 @@ struct ConnectTests {
     }
 
     @Test func anAbnormalCloseIsAFailure() async throws {
-        try await withServer(WebSocketServerConfiguration(), { socket in
-            _ = try await socket.close(code: .internalError, reason: "full")
-        }) { url in
+        try await withServer(
+            WebSocketServerConfiguration(),
+            { socket in
+                _ = try await socket.close(code: .internalError, reason: "full")
+            }
+        ) { url in
             let outcome = try await Command.interact(["connect", url]) { _ in }
             #expect(outcome.code == 76)
             #expect(outcome.error.contains("1011"))
@@ -213,10 +225,13 @@ struct ConnectTests {
         _ body: (_ url: String, _ closes: Closes) async throws -> Void
     ) async throws {
         let closes = Closes()
-        try await withServer(WebSocketServerConfiguration(), { socket in
-            while (try? await socket.receive()) != nil {}
-            closes.add(try await socket.closed())
-        }) { try await body($0, closes) }
+        try await withServer(
+            WebSocketServerConfiguration(),
+            { socket in
+                while (try? await socket.receive()) != nil {}
+                closes.add(try await socket.closed())
+            }
+        ) { try await body($0, closes) }
     }
 
     private func withServer(

@@ -14,6 +14,7 @@ import Glibc
 public enum WebSocketLibraries {
     /// One library: what this program was compiled against and what is loaded.
     public struct Version: Sendable, Hashable {
+        /// Such as `OpenSSL`.
         public let name: String
         /// The version of the headers.
         public let headers: String

@@ -36,7 +36,8 @@ package struct ThrowawayCertificate: Sendable {
             try Self.extend(
                 authority, issuer: authority,
                 [
-                    (NID_basic_constraints, "critical,CA:TRUE,pathlen:0"), (NID_key_usage, "critical,keyCertSign,cRLSign"),
+                    (NID_basic_constraints, "critical,CA:TRUE,pathlen:0"),
+                    (NID_key_usage, "critical,keyCertSign,cRLSign"),
                     (NID_subject_key_identifier, "hash"), (NID_authority_key_identifier, "keyid:always"),
                 ])
             try Self.sign(authority, issuer: authority, key: authorityKey)

@@ -36,7 +36,7 @@ struct AutobahnClient: AsyncParsableCommand {
             return count
         }
         for number in 1...max(1, cases) where number <= cases {
-            Terminal.isErrorTerminal ? Terminal.progress("case \(number) of \(cases)") : ()
+            if Terminal.isErrorTerminal { Terminal.progress("case \(number) of \(cases)") }
             do {
                 try await WebSocketClient.withConnection(
                     to: "\(base)/runCase?case=\(number)&agent=\(agent)", configuration: configuration

@@ -5,6 +5,7 @@
 
 import ArgumentParser
 import WebSocketCore
+import WebSocketLoop
 import WebSockets
 
 struct Connect: AsyncParsableCommand {
@@ -112,6 +113,8 @@ struct Connect: AsyncParsableCommand {
 
     private func clientConfiguration() throws -> WebSocketClientConfiguration {
         var configuration = WebSocketClientConfiguration()
+        // One connection needs no loop per core.
+        configuration.eventLoop = try EventLoopGroup(count: 1).loops[0]
         configuration.headers = try fields()
         configuration.subprotocols = self.protocol
         configuration.openTimeout = .seconds(openTimeout)

@@ -34,8 +34,9 @@ final class Conversation: Sendable {
     func announce(url: WebSocketURL) async {
         if display.json {
             await Output.standard.write(json: [
-                "event": "open", "url": .string(url.description), "remote": .optional(socket.remoteAddress?.description),
-                "subprotocol": .optional(socket.subprotocol), "tlsVersion": .optional(socket.tls?.version),
+                "event": "open", "url": .string(url.description),
+                "remote": .optional(socket.remoteAddress?.description), "subprotocol": .optional(socket.subprotocol),
+                "tlsVersion": .optional(socket.tls?.version),
                 "tlsCipher": .optional(socket.tls?.cipher), "extensions": .optional(socket.deflate?.description),
             ])
         } else if display.showsStatus {

@@ -5,7 +5,6 @@
 
 import ArgumentParser
 import Glibc
-import Logging
 import WebSocketLoop
 import WebSockets
 
@@ -67,7 +66,6 @@ struct Demo: AsyncParsableCommand {
             tls: TLSServerConfiguration(
                 certificateChain: .bytes(certificate.certificate), privateKey: .bytes(certificate.privateKey)))
         serverConfiguration.eventLoopGroup = serverLoops
-        serverConfiguration.logger.logLevel = .critical
         let server = try WebSocketServer(configuration: serverConfiguration)
         var clientConfiguration = WebSocketClientConfiguration()
         clientConfiguration.tls.trust = .certificates(.bytes(certificate.authority))

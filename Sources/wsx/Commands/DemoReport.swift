@@ -37,7 +37,8 @@ struct DemoReport {
             (
                 "messages",
                 "\(decimal(tally.sent)) sent, \(decimal(tally.received)) came back, \(decimal(tally.wrong)) wrong"
-                    + " (\(decimal(tally.text)) text, \(decimal(tally.sent - tally.text)) binary, 0 to \(decimal(tally.largest)) bytes)"
+                    + " (\(decimal(tally.text)) text, \(decimal(tally.sent - tally.text)) binary,"
+                    + " 0 to \(decimal(tally.largest)) bytes)"
             ),
             ("round trips", "\(decimal(roundTripsPerSecond)) per second"),
             (

@@ -24,11 +24,12 @@ struct DemoCorpus: Sendable {
             for kind in 0..<4 { edges.append(Self.message(size: size, kind: kind, using: &generator)) }
         }
         var mixed: [WebSocketMessage] = []
-        for index in 0..<256 {
-            // Real traffic is mostly small: the cube favours short messages, and all of them take 18 doublings.
-            let share = Double.random(in: 0..<1, using: &generator)
-            let size = min(Self.largest, Int(exp2(18 * share * share * share)) - 1 + Int.random(in: 0..<64, using: &generator))
-            mixed.append(Self.message(size: size, kind: index % 4, using: &generator))
+        for index in 0..<400 {
+            // Real traffic is mostly small. Nine in ten stay below 1 KiB, one in a hundred may be as large as they get;
+            // the offset keeps the kinds from going in step with the sizes.
+            let bound = index % 100 == 99 ? Self.largest : index % 10 == 9 ? 16 << 10 : 1 << 10
+            let size = Int.random(in: 0..<bound, using: &generator)
+            mixed.append(Self.message(size: size, kind: (index + index / 10 + index / 100) % 4, using: &generator))
         }
         self.edges = edges
         self.mixed = mixed
@@ -37,10 +38,16 @@ struct DemoCorpus: Sendable {
     private static func message(size: Int, kind: Int, using generator: inout SplitMix64) -> WebSocketMessage {
         switch kind {
         case 0: .text(compressibleText(size: size, using: &generator))
-        case 1: .text(String(decoding: (0..<size).map { _ in UInt8.random(in: 0x21..<0x7F, using: &generator) }, as: UTF8.self))
+        case 1: .text(String(decoding: randomBytes(size, in: 0x21...0x7E, using: &generator), as: UTF8.self))
         case 2: .binary((0..<size).map { UInt8(truncatingIfNeeded: $0 >> 4) })
-        default: .binary((0..<size).map { _ in UInt8.random(in: 0...255, using: &generator) })
+        default: .binary(randomBytes(size, in: 0...255, using: &generator))
         }
+    }
+
+    private static func randomBytes(
+        _ count: Int, in range: ClosedRange<UInt8>, using generator: inout SplitMix64
+    ) -> [UInt8] {
+        (0..<count).map { _ in UInt8.random(in: range, using: &generator) }
     }
 
     /// Like the feed of an exchange, with text beyond ASCII; exactly `size` bytes of UTF-8.
@@ -146,7 +153,10 @@ extension WebSocketMessage {
         switch (self, other) {
         case (.text(var mine), .text(var theirs)):
             mine.withUTF8 { mine in
-                theirs.withUTF8 { mine.count == $0.count && (mine.isEmpty || memcmp(mine.baseAddress!, $0.baseAddress!, mine.count) == 0) }
+                theirs.withUTF8 { theirs in
+                    mine.count == theirs.count
+                        && (mine.isEmpty || memcmp(mine.baseAddress!, theirs.baseAddress!, mine.count) == 0)
+                }
             }
         case (.binary(let mine), .binary(let theirs)): mine == theirs
         default: false
@@ -174,8 +184,8 @@ final class DemoProgress: Sendable {
         let clock = ContinuousClock()
         let begin = clock.now
         while !Task.isCancelled {
-            Terminal.progress(
-                "\(decimal((clock.now - begin).inSeconds, 1)) s · \(decimal(count.load(ordering: .relaxed))) round trips")
+            let seconds = decimal((clock.now - begin).inSeconds, 1)
+            Terminal.progress("\(seconds) s · \(decimal(count.load(ordering: .relaxed))) round trips")
             try? await clock.sleep(for: .milliseconds(100))
         }
         Terminal.progress("")

@@ -101,7 +101,7 @@ struct Doctor: AsyncParsableCommand {
                 check = Check(name: check.name, value: certificates.directory)
             }
         } else {
-            check.problem = "neither it nor \(certificates.directory) holds any; wss:// works only with a CA of your own"
+            check.problem = "neither it nor \(certificates.directory) holds any; wss:// needs a CA of your own then"
             check.remedy = "sudo apt-get install ca-certificates"
         }
         return check
@@ -116,10 +116,11 @@ struct Doctor: AsyncParsableCommand {
         func text(_ value: rlim_t) -> String { value == rlim_t.max ? "unlimited" : "\(value)" }
         var check = Check(
             name: "descriptors",
-            value: "\(text(limit.rlim_cur)), can be raised to \(text(limit.rlim_max)); each connection takes one")
+            value: "\(text(limit.rlim_cur)), can be raised to \(text(limit.rlim_max))")
         if limit.rlim_cur < fewDescriptors {
-            check.problem = "that is few"
-            check.remedy = "ulimit -n \(min(limit.rlim_max, 16_384))"
+            check.problem = "that is few; each connection takes one"
+            // Above the hard limit only the administrator, or systemd's LimitNOFILE, can go.
+            if limit.rlim_max > limit.rlim_cur { check.remedy = "ulimit -n \(min(limit.rlim_max, 16_384))" }
         }
         return check
     }

@@ -4,7 +4,6 @@
 //===----------------------------------------------------------------------===//
 
 import ArgumentParser
-import Logging
 import Synchronization
 import WebSockets
 
@@ -51,7 +50,8 @@ struct Listen: AsyncParsableCommand {
 
     func validate() throws {
         guard (tlsCert == nil) == (tlsKey == nil) else {
-            throw ValidationError("--tls-cert and --tls-key belong together; add \(tlsCert == nil ? "--tls-cert" : "--tls-key")")
+            let missing = tlsCert == nil ? "--tls-cert" : "--tls-key"
+            throw ValidationError("--tls-cert and --tls-key belong together; add \(missing)")
         }
         guard (0...65_535).contains(port) else {
             throw ValidationError("--port is \(port); it must be in 0...65535")
@@ -68,7 +68,6 @@ struct Listen: AsyncParsableCommand {
         configuration.options.maximumMessageSize = maxMessageSize
         // Large messages may come in small frames.
         configuration.options.maximumFragments = max(4_096, maxMessageSize / 64)
-        configuration.logger.logLevel = .critical
         do {
             try await serve(configuration)
         } catch let error as WebSocketError {
