@@ -168,3 +168,16 @@ void wsx_ssl_ctx_clear_servername_callback(SSL_CTX *context) {
 }
 
 int wsx_accept(int listener) { return accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC); }
+
+#define STRING_OF_VALUE(value) #value
+#define STRING_OF(macro) STRING_OF_VALUE(macro)
+
+const char *wsx_uv_build_version(void) {
+    return STRING_OF(UV_VERSION_MAJOR) "." STRING_OF(UV_VERSION_MINOR) "." STRING_OF(UV_VERSION_PATCH) UV_VERSION_SUFFIX;
+}
+
+int wsx_socket_error(int descriptor) {
+    int error = 0;
+    socklen_t length = sizeof error;
+    return getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &error, &length) == 0 ? error : 0;
+}

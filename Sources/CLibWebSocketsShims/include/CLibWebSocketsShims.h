@@ -20,6 +20,11 @@ static inline int wsx_lws_pre(void) { return LWS_PRE; }
 static inline int wsx_lws_version_number(void) { return LWS_LIBRARY_VERSION_NUMBER; }
 static inline const char *wsx_lws_build_version(void) { return LWS_LIBRARY_VERSION; }
 
+// The versions of the headers, some of which are pasted together by macros.
+static inline const char *wsx_openssl_build_version(void) { return OPENSSL_VERSION_TEXT; }
+static inline const char *wsx_zlib_build_version(void) { return ZLIB_VERSION; }
+const char *wsx_uv_build_version(void);
+
 /// A `permessage-deflate` extension that only negotiates: payload passes untouched and RSV1 is
 /// tolerated, because the stock extension of 4.1.6 loops for ever on an uncompressed frame,
 /// aborts when a control frame meets a draining message and mixes up the takeover directions.
@@ -98,6 +103,9 @@ void wsx_random_bytes(void *memory, size_t count);
 
 /// `accept4` with both flags, non-blocking and close-on-exec.
 int wsx_accept(int listener);
+
+/// Takes the pending error of a socket (SO_ERROR); 0 when there is none.
+int wsx_socket_error(int descriptor);
 
 /// Names the calling thread for debuggers; cut at 15 bytes.
 void wsx_set_thread_name(const char *name);

@@ -69,6 +69,9 @@ final class ClientHandshake: WireOwner {
         let pointer = retainedPointer()
         // What libwebsockets would write from these is replaced in `appendHandshakeHeaders`.
         let name = String(request.url.host.utf8.prefix(100))!
+        // It refuses every subprotocol that it did not offer itself, so it has to know.
+        let offered = request.subprotocols.isEmpty ? nil : strdup(request.subprotocols.joined(separator: ", "))
+        defer { free(offered) }
         _ = wsx_tls_take_alert(nil)
         errno = 0
         var created: OpaquePointer?
@@ -86,6 +89,7 @@ final class ClientHandshake: WireOwner {
                             info.host = name
                             info.alpn = alpn
                             info.local_protocol_name = local
+                            info.protocol = UnsafePointer(offered)
                             info.ssl_connection = CInt(LCCSCF_HTTP_NO_FOLLOW_REDIRECT.rawValue)
                             if request.tls != nil { info.ssl_connection |= CInt(LCCSCF_USE_SSL.rawValue) }
                             info.retry_and_idle_policy = LibWebSockets.noKeepAlive
@@ -248,7 +252,13 @@ final class ClientHandshake: WireOwner {
     override func connectionFailed(_ text: String) {
         libraryText = text
         tlsReason = wsx_err_reason(wsx_err_last())
-        if systemError == 0 { systemError = errno }
+        guard systemError == 0 else { return }
+        if let wsi {
+            // errno is by now that of something libwebsockets did afterwards; the socket still knows.
+            systemError = wsx_socket_error(lws_get_socket_fd(wsi))
+        } else {
+            systemError = errno
+        }
     }
 
     override func destroyed() { finishDestroyed(release: false) }

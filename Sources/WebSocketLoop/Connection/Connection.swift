@@ -98,6 +98,11 @@ package final class Connection: WireOwner, @unchecked Sendable {
         super.init(loop: loop)
     }
 
+    /// Payload bytes that went out compressed, before and after; on the loop.
+    package var sentCompressed: (plain: Int, compressed: Int) {
+        (deflater?.plainBytes ?? 0, deflater?.compressedBytes ?? 0)
+    }
+
     /// The handshake is done; called inside libwebsockets' ESTABLISHED callback, after `handOver`.
     func start() {
         if let deadline = pings.firstDeadline(now: loop.now) { scheduleKeepAlive(at: deadline) }

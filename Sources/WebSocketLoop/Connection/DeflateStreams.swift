@@ -16,6 +16,9 @@ final class Deflater {
     private let memoryLevel: Int
     private var isReady = false
     let minimumSize: Int
+    /// What went in and what came out, for the ratio.
+    private(set) var plainBytes = 0
+    private(set) var compressedBytes = 0
 
     /// `nil` for a window of 8 bits, which zlib cannot produce: such a side sends uncompressed messages.
     init?(windowBits: Int, resets: Bool, options: WebSocketCompression.Deflate) {
@@ -53,6 +56,8 @@ final class Deflater {
             produced += room - Int(stream.pointee.avail_out)
             if stream.pointee.avail_out > 0 { break }
         }
+        plainBytes += message.count
+        compressedBytes += produced - 4
         return produced - 4
     }
 

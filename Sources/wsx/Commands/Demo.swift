@@ -1,0 +1,113 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import ArgumentParser
+import Glibc
+import WebSocketLoop
+import WebSockets
+
+struct Demo: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Verified traffic over TLS and compression, with nothing to set up.",
+        discussion: """
+            Makes a throw-away CA and certificate in memory, starts a TLS echo server inside this process, opens \
+            several connections and exchanges messages of mixed sizes and kinds. Every byte that comes back is compared.
+
+            \(Exit.table)
+            """)
+
+    @Option(name: .long, help: "How long to exchange messages.")
+    var seconds = 3.0
+
+    @Option(name: .long, help: "How many connections to open.")
+    var connections = 8
+
+    @OptionGroup var display: DisplayOptions
+
+    func validate() throws {
+        guard seconds > 0, seconds <= 3_600 else {
+            throw ValidationError("--seconds is \(seconds); it must be positive and at most 3600")
+        }
+        guard (1...1_000).contains(connections) else {
+            throw ValidationError("--connections is \(connections); it must be in 1...1000")
+        }
+    }
+
+    func run() async throws {
+        var report = DemoReport(connections: connections)
+        do {
+            try await exchange(&report)
+        } catch let error as WebSocketError {
+            report.failure = error
+        }
+        if display.json {
+            await Output.standard.write(json: report.json)
+        } else {
+            await Output.standard.write(line: report.text)
+        }
+        if let failure = report.failure { throw failure }
+        guard report.isGood else {
+            throw CommandFailure(code: Exit.internalError, message: "\(report.tally.wrong) messages came back wrong")
+        }
+    }
+
+    private func exchange(_ report: inout DemoReport) async throws {
+        let certificate = try ThrowawayCertificate()
+        let corpus = DemoCorpus()
+        // Half of the cores for each side, as if they were two machines.
+        let count = max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)) / 2)
+        let serverLoops = try EventLoopGroup(count: count)
+        let clientLoops = try EventLoopGroup(count: count)
+        report.backend = clientLoops.loops[0].backend
+
+        var serverConfiguration = WebSocketServerConfiguration(
+            tls: TLSServerConfiguration(
+                certificateChain: .bytes(certificate.certificate), privateKey: .bytes(certificate.privateKey)))
+        serverConfiguration.eventLoopGroup = serverLoops
+        let server = try WebSocketServer(configuration: serverConfiguration)
+        var clientConfiguration = WebSocketClientConfiguration()
+        clientConfiguration.tls.trust = .certificates(.bytes(certificate.authority))
+        clientConfiguration.options.compression = .deflate()
+
+        let serving = Task {
+            try await server.run { socket in
+                for try await message in socket.messages { try await socket.send(message) }
+            }
+        }
+        let progress = DemoProgress()
+        let ticker = display.showsStatus ? Task { await progress.show() } : nil
+        let clock = ContinuousClock()
+        let begin = clock.now
+        let end = begin + .seconds(seconds)
+        let url = "wss://localhost:\(server.port)/demo"
+        let result: Result<[DemoTally], any Error>
+        do {
+            result = .success(
+                try await withThrowingTaskGroup(of: DemoTally.self) { [connections] group in
+                    for index in 0..<connections {
+                        var configuration = clientConfiguration
+                        configuration.eventLoop = clientLoops.next()
+                        group.addTask { [configuration] in
+                            try await WebSocketClient.withConnection(to: url, configuration: configuration) { socket in
+                                try await DemoWorker(socket: socket, corpus: corpus, seed: UInt64(index))
+                                    .run(until: end, progress: progress)
+                            }
+                        }
+                    }
+                    return try await group.reduce(into: []) { $0.append($1) }
+                })
+        } catch {
+            result = .failure(error)
+        }
+        report.elapsed = begin.duration(to: clock.now)
+        ticker?.cancel()
+        await ticker?.value
+        await server.shutDown()
+        try await serving.value
+        await clientLoops.shutDown()
+        await serverLoops.shutDown()
+        for tally in try result.get() { report.tally.add(tally) }
+    }
+}

@@ -1,0 +1,67 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import ArgumentParser
+import Glibc
+import WebSockets
+
+/// One meaning per exit code; the numbers are those of `sysexits.h` and of `timeout`.
+enum Exit {
+    static let ok: CInt = 0
+    static let usage: CInt = 64
+    static let cannotConnect: CInt = 69
+    static let internalError: CInt = 70
+    static let protocolError: CInt = 76
+    static let timeout: CInt = 124
+
+    static let table = """
+        Exit codes:
+          0    all went well
+          64   usage: an option, a URL or a file that cannot be used
+          69   cannot connect or listen; doctor: something is missing
+          70   internal error; demo: a byte came back wrong
+          76   handshake or protocol failure, or an abnormal end
+          124  a deadline passed
+          130  interrupted before the connection was open, or twice
+        """
+
+    static func code(for error: WebSocketError) -> CInt {
+        switch error.code {
+        case .invalidURL, .invalidConfiguration, .invalidCloseCode, .closeReasonTooLong: usage
+        case .nameNotFound, .connectFailed, .tlsFailed, .listenFailed: cannotConnect
+        case .timedOut: timeout
+        case .connectionClosed where error.closeInfo?.cause == .closeTimeout: timeout
+        case .handshakeRejected, .handshakeInvalid, .messageTooBig, .invalidUTF8, .protocolViolation,
+            .connectionClosed:
+            protocolError
+        default: internalError
+        }
+    }
+
+    /// Reports the error in one line, if there is one to report, and ends the process.
+    static func end(with error: any Error) -> Never {
+        switch error {
+        case let failure as CommandFailure:
+            if let message = failure.message { Terminal.report(message) }
+            exit(failure.code)
+        case let error as WebSocketError:
+            Terminal.report(error.message)
+            exit(code(for: error))
+        default: break
+        }
+        // `--help`, `--version` and the like arrive as errors too.
+        guard Wsx.exitCode(for: error) != .success else { Wsx.exit(withError: error) }
+        let isUsage = Wsx.exitCode(for: error).rawValue == usage
+        let message = Wsx.message(for: error).split(whereSeparator: \.isNewline).first.map(String.init) ?? "\(error)"
+        Terminal.report(isUsage ? "\(message); see wsx --help" : message)
+        exit(isUsage ? usage : internalError)
+    }
+}
+
+/// An end that has its own code and is perhaps already reported.
+struct CommandFailure: Error {
+    let code: CInt
+    var message: String?
+}

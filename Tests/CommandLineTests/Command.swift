@@ -1,0 +1,136 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import Foundation
+import Subprocess
+import SystemPackage
+import Testing
+import WebSocketLoop
+
+/// Runs the `wsx` that was built together with these tests.
+enum Command {
+    /// It lies next to the test bundle, which is the running program.
+    private static let path: FilePath = {
+        let tests = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
+        return FilePath(tests ?? CommandLine.arguments[0]).removingLastComponent().appending("wsx")
+    }()
+
+    struct Outcome {
+        let code: Int32?
+        let output: String
+        let error: String
+
+        var lines: [String] {
+            output.split(separator: "\n", omittingEmptySubsequences: false).dropLast().map(String.init)
+        }
+        /// The output as one JSON object per line.
+        func objects() throws -> [[String: Any]] { try lines.map(object) }
+    }
+
+    private static let limit = 16 << 20
+    /// A developer's settings must not decide about the colour.
+    private static let environment = Environment.inherit.updating(["NO_COLOR": nil, "FORCE_COLOR": nil])
+
+    static func run(_ arguments: [String], input: [UInt8] = []) async throws -> Outcome {
+        let result = try await Subprocess.run(
+            .path(path), arguments: Arguments(arguments), environment: environment, input: .array(input),
+            output: .bytes(limit: limit), error: .string(limit: limit))
+        return Outcome(
+            code: result.terminationStatus.code, output: String(decoding: result.standardOutput, as: UTF8.self),
+            error: result.standardError)
+    }
+
+    static func run(_ arguments: [String], input: String) async throws -> Outcome {
+        try await run(arguments, input: Array(input.utf8))
+    }
+
+    /// A running command: its lines as they come, its input, and signals.
+    final class Running {
+        fileprivate var iterator: SubprocessOutputSequence.StringSequence<UTF8>.AsyncIterator
+        fileprivate let execution: Execution<CustomWriteInput, SequenceOutput, StringOutput<UTF8>>
+        fileprivate var lines: [String] = []
+
+        fileprivate init(_ execution: Execution<CustomWriteInput, SequenceOutput, StringOutput<UTF8>>) {
+            self.execution = execution
+            iterator = execution.standardOutput.strings().makeAsyncIterator()
+        }
+
+        func nextLine() async throws -> String? {
+            guard let line = try await iterator.next() else { return nil }
+            let text = line.last?.isNewline == true ? String(line.dropLast()) : line
+            lines.append(text)
+            return text
+        }
+
+        func write(_ text: String) async throws { _ = try await execution.standardInputWriter.write(text) }
+        func endInput() async throws { try await execution.standardInputWriter.finish() }
+        func send(_ signal: Signal) throws { try execution.send(signal: signal) }
+    }
+
+    /// Runs the command beside `body`, then reads its output to the end.
+    static func interact(_ arguments: [String], _ body: (Running) async throws -> Void) async throws -> Outcome {
+        let result = try await Subprocess.run(
+            .path(path), arguments: Arguments(arguments), environment: environment, input: .inputWriter,
+            output: .sequence, error: .string(limit: limit)
+        ) { execution in
+            let running = Running(execution)
+            do {
+                try await body(running)
+            } catch {
+                // Otherwise its end would be awaited for ever.
+                try? running.send(.kill)
+                throw error
+            }
+            while try await running.nextLine() != nil {}
+            return running.lines
+        }
+        let code = result.terminationStatus.code
+        let error = result.standardError
+        return Outcome(
+            code: code, output: result.takeClosureResult().map { $0 + "\n" }.joined(), error: error)
+    }
+
+    /// Runs `wsx listen`, hands its URL to `body`, and ends it with SIGTERM.
+    @discardableResult
+    static func listen(
+        _ arguments: [String] = [], _ body: (_ url: String) async throws -> Void
+    ) async throws -> Outcome {
+        try await interact(["listen"] + arguments) { running in
+            let line = try #require(try await running.nextLine())
+            let url = try #require(line.wholeMatch(of: /listening on (wss?:\/\/.+:[1-9][0-9]*)/)?.output.1)
+            try await body(String(url))
+            try running.send(.terminate)
+        }
+    }
+}
+
+extension TerminationStatus {
+    /// `nil` when a signal ended the process.
+    fileprivate var code: Int32? { if case .exited(let code) = self { code } else { nil } }
+}
+
+/// One line of JSON.
+func object(_ line: String?) throws -> [String: Any] {
+    let line = try #require(line)
+    let value = try JSONSerialization.jsonObject(with: Data(line.utf8))
+    return try #require(value as? [String: Any])
+}
+
+/// A throw-away certificate in files of a directory that is removed afterwards.
+func withCertificateFiles(
+    _ body: (_ authority: String, _ certificate: String, _ key: String) async throws -> Void
+) async throws {
+    let made = try ThrowawayCertificate()
+    let directory = FileManager.default.temporaryDirectory.appending(path: "wsx-tests-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: directory) }
+    func file(_ name: String, _ bytes: [UInt8]) throws -> String {
+        let url = directory.appending(path: name)
+        try Data(bytes).write(to: url)
+        return url.path
+    }
+    try await body(
+        file("ca.pem", made.authority), file("certificate.pem", made.certificate), file("key.pem", made.privateKey))
+}

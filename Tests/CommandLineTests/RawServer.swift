@@ -1,0 +1,89 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import COpenSSL
+import Dispatch
+import Glibc
+import Testing
+import WebSocketCore
+
+/// A TCP server on the loopback interface whose every byte the test decides. One connection at a time; each call blocks
+/// a thread of its own.
+final class RawServer: Sendable {
+    let port: Int
+    private let listener: CInt
+    private let queue = DispatchQueue(label: "raw-server", attributes: .concurrent)
+
+    init() throws {
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = in_addr_t(INADDR_LOOPBACK).bigEndian
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let isBound = withUnsafeMutablePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(descriptor, $0, length) == 0 && listen(descriptor, 8) == 0
+                    && getsockname(descriptor, $0, &length) == 0
+            }
+        }
+        try #require(isBound)
+        listener = descriptor
+        port = Int(UInt16(bigEndian: address.sin_port))
+    }
+
+    /// The next connection's descriptor.
+    func accept() async -> CInt {
+        await onThread { Glibc.accept(self.listener, nil, nil) }
+    }
+
+    /// The next connection, after the opening handshake of RFC 6455 §4.2.2.
+    func acceptWebSocket() async throws -> CInt {
+        let descriptor = await accept()
+        let head = await read(descriptor) { $0.suffix(4) == Array("\r\n\r\n".utf8)[...] }
+        let text = String(decoding: head, as: UTF8.self)
+        let key = try #require(text.firstMatch(of: /(?i)sec-websocket-key: (\S+)/)?.output.1)
+        var digest = [UInt8](repeating: 0, count: 20)
+        let challenge = Array((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").utf8)
+        SHA1(challenge, challenge.count, &digest)
+        write(
+            descriptor,
+            Array(
+                """
+                HTTP/1.1 101 Switching Protocols\r
+                Upgrade: websocket\r
+                Connection: Upgrade\r
+                Sec-WebSocket-Accept: \(HandshakeText.base64(digest))\r
+                \r
+
+                """.utf8))
+        return descriptor
+    }
+
+    /// Reads until the bytes satisfy `isEnough` or the peer ends; returns them all.
+    func read(_ descriptor: CInt, until isEnough: @escaping @Sendable ([UInt8]) -> Bool) async -> [UInt8] {
+        await onThread {
+            var bytes: [UInt8] = []
+            var chunk = [UInt8](repeating: 0, count: 4_096)
+            while !isEnough(bytes) {
+                let count = Glibc.read(descriptor, &chunk, chunk.count)
+                guard count > 0 else { break }
+                bytes += chunk[..<count]
+            }
+            return bytes
+        }
+    }
+
+    func write(_ descriptor: CInt, _ bytes: [UInt8]) { _ = Glibc.write(descriptor, bytes, bytes.count) }
+
+    func close(_ descriptor: CInt) { _ = Glibc.close(descriptor) }
+
+    private func onThread<Result: Sendable>(_ work: @escaping @Sendable () -> Result) async -> Result {
+        await withCheckedContinuation { continuation in
+            queue.async { continuation.resume(returning: work()) }
+        }
+    }
+
+    deinit { _ = Glibc.close(listener) }
+}
