@@ -85,7 +85,8 @@ package enum HTTPResponseHeadParser {
         guard let statusLine = reader.line() else { return nil }
         let parts = statusLine.split(separator: UInt8(ascii: " "), maxSplits: 2, omittingEmptySubsequences: false)
         guard parts.count >= 2, String(decoding: parts[0], as: UTF8.self).hasPrefix("HTTP/1."),
-            parts[1].count == 3, let status = Int(String(decoding: parts[1], as: UTF8.self))
+            parts[1].count == 3, parts[1].allSatisfy({ $0 >= 0x30 && $0 <= 0x39 }),
+            let status = Int(String(decoding: parts[1], as: UTF8.self))
         else { return nil }
         var fields = HTTPFields()
         while let line = reader.line() {
