@@ -72,13 +72,16 @@ public struct NegotiatedDeflate: Sendable, Hashable {
 
 extension NegotiatedDeflate: CustomStringConvertible {
     /// The parameters as in a `Sec-WebSocket-Extensions` header.
-    public var description: String { "permessage-deflate" + parameterText(clientWindow: clientMaxWindowBits != 15) }
+    public var description: String {
+        "permessage-deflate"
+            + parameterText(serverWindow: serverMaxWindowBits != 15, clientWindow: clientMaxWindowBits != 15)
+    }
 
-    package func parameterText(clientWindow: Bool) -> String {
+    package func parameterText(serverWindow: Bool, clientWindow: Bool) -> String {
         var text = ""
         if serverNoContextTakeover { text += "; server_no_context_takeover" }
         if clientNoContextTakeover { text += "; client_no_context_takeover" }
-        if serverMaxWindowBits != 15 { text += "; server_max_window_bits=\(serverMaxWindowBits)" }
+        if serverWindow { text += "; server_max_window_bits=\(serverMaxWindowBits)" }
         if clientWindow { text += "; client_max_window_bits=\(clientMaxWindowBits)" }
         return text
     }

@@ -36,7 +36,7 @@ public struct WebSocketURL: Sendable, Hashable {
         func invalid(_ text: String) -> WebSocketError { WebSocketError(.invalidURL, "the URL \(text)") }
         for byte in string.utf8 where byte <= 0x20 || byte >= 0x7F || byte == UInt8(ascii: "\\") {
             throw invalid(
-                byte >= 0x7F
+                byte > 0x7F
                     ? "has a character outside ASCII; percent-encode it, and write the host in its xn-- form"
                     : "has a space, a control character or a backslash; percent-encode it")
         }
@@ -65,6 +65,12 @@ public struct WebSocketURL: Sendable, Hashable {
             guard credentials.contains(":") else { throw invalid("has a user without a password; write user:password@") }
             guard let decoded = String(credentials).percentDecoded else {
                 throw invalid("has an invalid percent-encoding in its user or password")
+            }
+            guard decoded.allSatisfy({ $0 >= 0x20 && $0 != 0x7F }) else {
+                throw invalid("has a control character in its user or password; RFC 7617 §2 forbids it")
+            }
+            guard String(credentials.prefix { $0 != ":" }).percentDecoded?.contains(UInt8(ascii: ":")) == false else {
+                throw invalid("has a colon in its user; RFC 7617 §2 forbids it, only the password may have one")
             }
             userInfo = decoded
         } else {
@@ -115,6 +121,11 @@ extension WebSocketURL: CustomStringConvertible {
         }
         return "\(isSecure ? "wss" : "ws")://\(hostHeader)\(path)"
     }
+}
+
+extension WebSocketURL: CustomReflectable {
+    /// Nothing but the description: `dump` and test frameworks print mirrors.
+    public var customMirror: Mirror { Mirror(self, children: [:], displayStyle: .struct) }
 }
 
 extension UInt8 {

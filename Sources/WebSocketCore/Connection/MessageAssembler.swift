@@ -51,6 +51,9 @@ package struct MessageAssembler: Sendable {
     package mutating func begin(_ kind: WebSocketMessage.Kind) {
         state = .assembling(kind)
         fragments = 0
+        // Nothing of a message that was refused may reach this one.
+        bytes = []
+        validator = UTF8Validator()
     }
 
     /// A frame of the message begins; `announced` bytes of it will come, before decompression.

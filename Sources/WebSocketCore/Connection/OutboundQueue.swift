@@ -8,6 +8,8 @@ package struct OutboundQueue<Waiter: Sendable>: Sendable {
     private let marks: WebSocketOptions.OutboundBuffer
     package private(set) var bytes = 0
     private var waiters = WaiterList<Waiter>()
+    /// Whether the low mark was reached and waiting senders are going on.
+    private var isAdmitting = false
 
     package init(marks: WebSocketOptions.OutboundBuffer) { self.marks = marks }
 
@@ -31,10 +33,11 @@ package struct OutboundQueue<Waiter: Sendable>: Sendable {
         assert(bytes >= 0)
     }
 
-    /// The next sender that may go on: below the low mark, and then until the high mark.
+    /// The next sender that may go on: from the low mark on, and then until the high mark. Ask until it is `nil`.
     package mutating func nextAdmitted() -> Waiter? {
-        guard bytes <= marks.lowBytes else { return nil }
-        return waiters.popFirst()
+        if bytes <= marks.lowBytes { isAdmitting = true }
+        if bytes >= marks.highBytes || waiters.isEmpty { isAdmitting = false }
+        return isAdmitting ? waiters.popFirst() : nil
     }
 
     /// The connection ended: all waiting senders.

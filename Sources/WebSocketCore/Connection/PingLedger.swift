@@ -8,10 +8,17 @@ import DequeModule
 /// Our pings and their pongs (RFC 6455 §5.5.2, §5.5.3): the keepalive's and the user's. Holds no clock:
 /// times come in with the events, in nanoseconds.
 package struct PingLedger<Waiter: Sendable>: Sendable {
+    private enum Owner {
+        case keepAlive
+        case user(id: UInt64, Waiter)
+        /// A user who no longer waits. The ping is still out, and its pong must not be taken for the keepalive's.
+        case nobody
+    }
+
     private struct Pending {
         let number: UInt32
         let sentAt: UInt64
-        let waiter: (id: UInt64, value: Waiter)?
+        var owner: Owner
     }
 
     private let interval: UInt64?
@@ -43,7 +50,7 @@ package struct PingLedger<Waiter: Sendable>: Sendable {
     /// The user pings.
     package mutating func ping(now: UInt64, waiterID: UInt64, _ waiter: Waiter) -> Ping {
         counter &+= 1
-        pending.append(Pending(number: counter, sentAt: now, waiter: (waiterID, waiter)))
+        pending.append(Pending(number: counter, sentAt: now, owner: .user(id: waiterID, waiter)))
         return Ping(payload: payload(counter))
     }
 
@@ -67,7 +74,7 @@ package struct PingLedger<Waiter: Sendable>: Sendable {
             return .again(now &+ interval)
         }
         counter &+= 1
-        pending.append(Pending(number: counter, sentAt: now, waiter: nil))
+        pending.append(Pending(number: counter, sentAt: now, owner: .keepAlive))
         keepAliveSentAt = now
         return .ping(Ping(payload: payload(counter)), next: now &+ (timeout ?? interval))
     }
@@ -91,9 +98,10 @@ package struct PingLedger<Waiter: Sendable>: Sendable {
         // A pong answers every ping before it too (§5.5.3).
         while let first = pending.popFirst() {
             let roundTrip = now &- first.sentAt
-            if let waiter = first.waiter {
-                action.resumed.append((waiter.value, roundTrip))
-            } else {
+            switch first.owner {
+            case .user(_, let waiter): action.resumed.append((waiter, roundTrip))
+            case .nobody: break
+            case .keepAlive:
                 keepAliveSentAt = nil
                 if let interval { action.nextDeadline = now &+ interval }
             }
@@ -107,17 +115,19 @@ package struct PingLedger<Waiter: Sendable>: Sendable {
 
     /// The user no longer waits; the ping itself is already on its way.
     package mutating func cancel(id: UInt64) -> Waiter? {
-        guard let index = pending.firstIndex(where: { $0.waiter?.id == id }) else { return nil }
-        let found = pending[index]
-        // Its place stays, so that its pong is still known.
-        pending[index] = Pending(number: found.number, sentAt: found.sentAt, waiter: nil)
-        return found.waiter?.value
+        for index in pending.indices {
+            guard case .user(id, let waiter) = pending[index].owner else { continue }
+            // Its place stays, so that its pong is still known.
+            pending[index].owner = .nobody
+            return waiter
+        }
+        return nil
     }
 
     /// The connection ended: all who still wait.
     package mutating func finish() -> [Waiter] {
         defer { pending = [] }
-        return pending.compactMap { $0.waiter?.value }
+        return pending.compactMap { if case .user(_, let waiter) = $0.owner { waiter } else { nil } }
     }
 
     private func payload(_ number: UInt32) -> UInt64 { UInt64(nonce) << 32 | UInt64(number) }

@@ -95,6 +95,7 @@ package enum DeflateNegotiation {
             clientNoContextTakeover: deflate.clientNoContextTakeover,
             serverMaxWindowBits: deflate.serverMaxWindowBits)
         var seen: Set<String> = []
+        var serverWindowOffered = false
         var clientWindowOffered = false
         for parameter in offer.parameters {
             guard seen.insert(parameter.name).inserted else { return nil }
@@ -103,6 +104,7 @@ package enum DeflateNegotiation {
             case ("client_no_context_takeover", nil): agreed.clientNoContextTakeover = true
             case ("server_max_window_bits", let value?):
                 guard let bits = windowBits(value) else { return nil }
+                serverWindowOffered = true
                 agreed.serverMaxWindowBits = min(agreed.serverMaxWindowBits, bits)
             case ("client_max_window_bits", let value):
                 clientWindowOffered = true
@@ -118,7 +120,10 @@ package enum DeflateNegotiation {
         } else if deflate.clientMaxWindowBits < 15 {
             return nil
         }
-        let text = agreed.parameterText(clientWindow: clientWindowOffered && agreed.clientMaxWindowBits != 15)
+        // An offered server window is accepted by repeating it, also when it limits nothing (RFC 7692 §7.1.2.1).
+        let text = agreed.parameterText(
+            serverWindow: serverWindowOffered || agreed.serverMaxWindowBits != 15,
+            clientWindow: clientWindowOffered && agreed.clientMaxWindowBits != 15)
         return Answer(agreed: agreed, parameterText: text)
     }
 

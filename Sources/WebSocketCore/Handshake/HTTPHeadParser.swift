@@ -37,7 +37,7 @@ package struct HTTPRequestHeadParser: Sendable {
         var reader = LineReader(bytes: bytes)
         guard let requestLine = reader.line() else {
             if reader.isMalformed { return .refused(.badRequest("a line does not end in CRLF")) }
-            if bytes.count > limits.requestLineBytes { return .refused(.uriTooLong) }
+            if reader.pendingCount > limits.requestLineBytes { return .refused(.uriTooLong) }
             return bytes.count > 0 && !bytes[0].isTokenCharacter
                 ? .refused(.badRequest("this is not an HTTP request")) : .incomplete
         }
@@ -59,6 +59,7 @@ package struct HTTPRequestHeadParser: Sendable {
         var count = 0
         while let line = reader.line() {
             if line.isEmpty {
+                guard reader.position <= limits.headBytes else { return .refused(.headersTooLarge) }
                 let head = HTTPRequestHead(
                     method: String(decoding: parts[0], as: UTF8.self), target: String(decoding: parts[1], as: UTF8.self),
                     fields: fields)
@@ -72,7 +73,7 @@ package struct HTTPRequestHeadParser: Sendable {
             fields.append(field)
         }
         if reader.isMalformed { return .refused(.badRequest("a line does not end in CRLF")) }
-        return bytes.count >= limits.headBytes || bytes.count - reader.position > limits.fieldBytes
+        return bytes.count >= limits.headBytes || reader.pendingCount > limits.fieldBytes
             ? .refused(.headersTooLarge) : .incomplete
     }
 }
@@ -84,7 +85,8 @@ package enum HTTPResponseHeadParser {
         guard let statusLine = reader.line() else { return nil }
         let parts = statusLine.split(separator: UInt8(ascii: " "), maxSplits: 2, omittingEmptySubsequences: false)
         guard parts.count >= 2, String(decoding: parts[0], as: UTF8.self).hasPrefix("HTTP/1."),
-            parts[1].count == 3, let status = Int(String(decoding: parts[1], as: UTF8.self))
+            parts[1].count == 3, parts[1].allSatisfy({ $0 >= 0x30 && $0 <= 0x39 }),
+            let status = Int(String(decoding: parts[1], as: UTF8.self))
         else { return nil }
         var fields = HTTPFields()
         while let line = reader.line() {
@@ -118,6 +120,12 @@ struct LineReader {
     private(set) var isMalformed = false
 
     init(bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
+
+    /// Bytes of the line that is not complete, without the CR that may end it.
+    var pendingCount: Int {
+        let count = bytes.count - position
+        return count > 0 && bytes[bytes.count - 1] == 0x0D ? count - 1 : count
+    }
 
     /// The next line without its CRLF, or `nil` when it is not complete.
     mutating func line() -> Slice<UnsafeRawBufferPointer>? {

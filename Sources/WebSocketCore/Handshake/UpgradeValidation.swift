@@ -131,6 +131,8 @@ package enum OriginCheck {
     /// browser's and passes.
     package static func isSameHost(origin: String?, host: String, isSecure: Bool) -> Bool {
         guard let origin else { return true }
+        // Strings are equal by canonical equivalence, which takes U+212A for a K.
+        guard origin.utf8.allSatisfy({ $0 < 0x80 }), host.utf8.allSatisfy({ $0 < 0x80 }) else { return false }
         guard let separator = origin.firstRange(of: "://") else { return false }
         let scheme = origin[..<separator.lowerBound].lowercased()
         let port: String

@@ -25,6 +25,10 @@ public struct WebSocketCloseFrame: Sendable, Hashable {
                 .invalidCloseCode,
                 "close code \(code.rawValue) may not be sent; use 1000–1003, 1007–1014 or 3000–4999")
         }
+        guard code != .noStatusReceived || reason.isEmpty else {
+            throw WebSocketError(
+                .invalidCloseCode, "a close reason needs a code to stand behind; use 1000–1003, 1007–1014 or 3000–4999")
+        }
         guard reason.utf8.count <= Self.maximumReasonBytes else {
             throw WebSocketError(
                 .closeReasonTooLong,
