@@ -35,6 +35,9 @@ let package = Package(
                 .product(name: "HTTPTypes", package: "swift-http-types"),
             ]),
         .target(
+            name: "WebSocketPool",
+            dependencies: [.product(name: "DequeModule", package: "swift-collections")]),
+        .target(
             name: "WebSocketLoop",
             dependencies: [
                 "CLibWebSockets", "COpenSSL", "CZlib", "CLibUV", "CLibWebSocketsShims", "WebSocketCore",
@@ -59,9 +62,14 @@ let package = Package(
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Logging", package: "swift-log"),
             ]),
+        // `scripts/check` links this one and asserts that Foundation is not among its libraries.
+        .executableTarget(name: "linkage-check", dependencies: ["WebSockets"], path: "Tests/Linkage"),
         .testTarget(
             name: "WebSocketCoreTests",
             dependencies: ["WebSocketCore", .product(name: "HTTPTypes", package: "swift-http-types")]),
+        .testTarget(
+            name: "WebSocketPoolTests",
+            dependencies: ["WebSocketPool", .product(name: "DequeModule", package: "swift-collections")]),
         .testTarget(name: "WebSocketLoopTests", dependencies: ["WebSocketLoop", "WebSocketCore"]),
         .testTarget(
             name: "WebSocketsTests",

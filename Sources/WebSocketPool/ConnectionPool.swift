@@ -1,0 +1,129 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import Synchronization
+
+/// Lends connections and keeps them fit to be lent.
+///
+/// The pool does nothing until ``run()`` runs in some task; acquires made before that wait for it. All methods may be
+/// called from any thread.
+///
+/// ```swift
+/// let reply = try await pool.withConnection { connection in
+///     try await connection.request(message)
+/// }
+/// ```
+public final class ConnectionPool<Connection: PooledConnection, Time: Clock<Duration>>: Sendable {
+    let core: PoolCore
+
+    /// Makes a pool. Starts nothing.
+    ///
+    /// - Parameters:
+    ///   - configuration: See ``PoolConfiguration``.
+    ///   - clock: Measures every timeout and age.
+    ///   - endpointCount: How many endpoints `connect` understands. New connections go to the one with the fewest
+    ///     leases; one that refuses connections is ejected for a while (see ``CircuitBreaker``).
+    ///   - observer: Told what happens.
+    ///   - connect: Opens a connection to the endpoint with the given index, `0 ..< endpointCount`. Should end soon
+    ///     after its task was cancelled; the pool gives its slot away at `connectTimeout` whether it does or not, and
+    ///     closes a connection that comes too late.
+    public init(
+        configuration: PoolConfiguration = .init(), clock: Time, endpointCount: Int = 1,
+        observer: (any PoolObserver)? = nil,
+        connect: @escaping @Sendable (_ endpoint: Int) async throws -> Connection
+    ) {
+        self.core = PoolCore(
+            configuration: configuration, time: TimeSource(clock), endpointCount: endpointCount, observer: observer,
+            connect: connect)
+    }
+
+    /// Runs the pool until it is shut down, or until the task is cancelled, which closes every connection at once.
+    ///
+    /// May be called once. Returns when all connections and all background work have ended.
+    ///
+    /// - Throws: ``PoolError`` when the warm-up failed and its policy is `failFast`; the pool is closed then.
+    public func run() async throws(PoolError) { try await self.core.run() }
+
+    /// Runs a pool for as long as `body` runs, then waits `shutdownGrace` for leases that outlive it.
+    public static func withPool<Value>(
+        configuration: PoolConfiguration = .init(), clock: Time, endpointCount: Int = 1,
+        observer: (any PoolObserver)? = nil,
+        connect: @escaping @Sendable (_ endpoint: Int) async throws -> Connection,
+        _ body: (ConnectionPool<Connection, Time>) async throws -> Value
+    ) async throws -> Value {
+        let pool = ConnectionPool(
+            configuration: configuration, clock: clock, endpointCount: endpointCount, observer: observer,
+            connect: connect)
+        return try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await pool.run() }
+            let result: Result<Value, any Error>
+            do { result = .success(try await body(pool)) } catch { result = .failure(error) }
+            await pool.shutDown(grace: configuration.shutdownGrace)
+            // A pool that failed to start explains an error of the body better than the body does.
+            try await group.waitForAll()
+            return try result.get()
+        }
+    }
+
+    /// Opens up to `count` more connections, in parallel, but no more than `softMaximum` in all.
+    ///
+    /// - Returns: How many were opened. With `bestEffort` failures only make it smaller.
+    /// - Throws: With `failFast`, the first failure.
+    @discardableResult
+    public func warmUp(_ count: Int, policy: WarmUpPolicy = .bestEffort) async throws(PoolError) -> Int {
+        try await self.core.warmUp(count, policy: policy)
+    }
+
+    /// Refuses new acquires, fails the waiting ones, closes what is not lent, and waits `grace` at most for leases.
+    /// Then it closes their connections under them. Returns when no connection is left, `grace + closeTimeout` later
+    /// at most. May be called again, with a shorter grace; cancelling the caller ends the grace.
+    public func shutDown(grace: Duration = .zero) async { await self.core.shutDown(grace: grace.ticks) }
+
+    // MARK: Control
+
+    /// Changes the pool's size. Connections that are too many are closed when they are idle.
+    public func resize(softMaximum: Int, hardMaximum: Int, minimumIdle: Int) {
+        self.core.send { $0.resize(soft: softMaximum, hard: hardMaximum, minimumIdle: minimumIdle, at: $1) }
+    }
+
+    /// Lets acquires wait, up to their timeouts, and opens no connection until ``resume()``. Leases go on.
+    public func suspend() {
+        self.core.machine.withLock { $0.suspend() }
+    }
+
+    public func resume() {
+        self.core.send { $0.resume(at: $1) }
+    }
+
+    /// Closes idle connections above `minimumIdle`, and returns how many.
+    @discardableResult
+    public func releaseUnused() -> Int {
+        let now = self.core.time.now
+        let (count, action) = self.core.machine.withLock { $0.releaseUnused(at: now) }
+        self.core.act(action)
+        return count
+    }
+
+    /// Retires every connection there is: idle ones now, lent ones when they come back. For when all of them have
+    /// become useless together, for example after a change of credentials.
+    public func reset() {
+        self.core.send { $0.reset(at: $1) }
+    }
+
+    /// A consistent snapshot.
+    public var statistics: PoolStatistics { self.core.machine.withLock { $0.statistics } }
+}
+
+extension ConnectionPool where Time == ContinuousClock {
+    /// Makes a pool on the continuous clock. Starts nothing.
+    public convenience init(
+        configuration: PoolConfiguration = .init(), endpointCount: Int = 1, observer: (any PoolObserver)? = nil,
+        connect: @escaping @Sendable (_ endpoint: Int) async throws -> Connection
+    ) {
+        self.init(
+            configuration: configuration, clock: ContinuousClock(), endpointCount: endpointCount, observer: observer,
+            connect: connect)
+    }
+}

@@ -1,0 +1,170 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+/// How a ``ConnectionPool`` behaves. Every default is finite and safe.
+///
+/// Durations have no unit of their own (`.seconds(30)`); `nil` switches a feature off. Values that contradict each
+/// other are corrected by the pool rather than trapped: `softMaximum` is at most `hardMaximum`, and `minimumIdle` at
+/// most `softMaximum`.
+public struct PoolConfiguration: Sendable {
+    // MARK: Size
+
+    /// Connections the pool keeps. Above it they are overflow: closed as soon as nobody wants them. Default 16.
+    public var softMaximum = 16
+
+    /// Connections the pool ever has at a time, whatever they are doing. Default 16 (HikariCP: `maximumPoolSize`).
+    public var hardMaximum = 16
+
+    /// Idle connections that the pool keeps ready, refilled in the background, never beyond `softMaximum`.
+    /// Default 0 (HikariCP: `minimumIdle`). `idleTimeout` spares them, `maximumLifetime` does not.
+    public var minimumIdle = 0
+
+    /// Connections opened when the pool starts. Default 0. They then obey `idleTimeout`.
+    public var warmUpCount = 0
+
+    /// Whether a failed warm-up ends the pool. Default `.bestEffort` (HikariCP: `initializationFailTimeout`).
+    public var warmUpPolicy = WarmUpPolicy.bestEffort
+
+    /// Which idle connection is lent first. Default `.lastUsedFirst`, which lets the others reach `idleTimeout`.
+    public var reuseOrder = ReuseOrder.lastUsedFirst
+
+    // MARK: Waiting
+
+    /// How long an acquire waits in all, connecting included, unless it says otherwise.
+    /// Default 30 s (HikariCP: `connectionTimeout`).
+    public var acquireTimeout = Duration.seconds(30)
+
+    /// How many acquires may wait at a time; the next one fails with `waiterLimitReached`. Default 10,000.
+    public var maximumWaiters = 10_000
+
+    // MARK: Connecting
+
+    /// How long one attempt may take. Default 10 s.
+    public var connectTimeout = Duration.seconds(10)
+
+    /// How many attempts may be under way at a time. Default 20.
+    public var maximumConcurrentConnects = 20
+
+    /// How patiently the pool grows while it has connections in circulation: it opens one, doubles with each success,
+    /// and doubles as well when somebody has waited this long. Default 250 ms.
+    ///
+    /// A burst of short leases is then served by the connections there are, instead of by dozens of new ones that
+    /// come too late. `.zero` opens one connection for each waiter at once, up to `maximumConcurrentConnects`.
+    public var connectStagger = Duration.milliseconds(250)
+
+    /// Delays after failed attempts.
+    public var backoff = Backoff()
+
+    /// When an endpoint is given up for a while.
+    public var circuitBreaker = CircuitBreaker()
+
+    /// Whether an error of the factory makes further attempts pointless, for example a refused credential. The
+    /// endpoint's circuit then opens at once. Default: no error does. Called outside of the pool's lock.
+    public var isFatalConnectError: @Sendable (any Error) -> Bool = { _ in false }
+
+    // MARK: Health
+
+    /// Idle time after which a connection is closed, unless `minimumIdle` needs it.
+    /// Default 60 s (HikariCP: `idleTimeout`).
+    public var idleTimeout: Duration? = .seconds(60)
+
+    /// Age after which a connection is replaced. A lease is never interrupted: the connection is closed when it comes
+    /// back. Default 30 min (HikariCP: `maxLifetime`).
+    public var maximumLifetime: Duration? = .seconds(1800)
+
+    /// By how much of `maximumLifetime` a connection may end earlier, drawn for each, so that connections opened
+    /// together do not end together. Default 0.1: with 30 min the pool is renewed over 3 minutes.
+    public var lifetimeJitter = 0.1
+
+    /// How often an idle connection is validated. Default 30 s, up to a tenth earlier (HikariCP: `keepaliveTime`).
+    public var keepaliveInterval: Duration? = .seconds(30)
+
+    /// A connection that proved itself more recently than this is lent without validation; `nil` lends every open
+    /// connection unvalidated. Default 500 ms (HikariCP: `aliveBypassWindowMs`).
+    ///
+    /// Past the window an acquire suspends for one round trip, so set it to `nil` where `keepaliveInterval` is enough.
+    public var validationBypass: Duration? = .milliseconds(500)
+
+    /// How long a validation may take. Default 5 s (HikariCP: `validationTimeout`).
+    public var validationTimeout = Duration.seconds(5)
+
+    // MARK: Returning and closing
+
+    /// What happens to unread messages. Default `.discardConnection`.
+    public var hygiene = ReleaseHygiene.discardConnection
+
+    /// Whether a connection may be reused although the body of `withConnection` threw this error. Default: never,
+    /// because nobody knows how far the exchange got.
+    public var isReusableAfter: @Sendable (any Error) -> Bool = { _ in false }
+
+    /// How long closing one connection may take before its slot is given away. Default 10 s.
+    public var closeTimeout = Duration.seconds(10)
+
+    /// How long ``ConnectionPool/withPool(configuration:clock:endpointCount:observer:connect:_:)`` waits for leases
+    /// when its body returns. Default 10 s.
+    public var shutdownGrace = Duration.seconds(10)
+
+    // MARK: Watching
+
+    /// How long a lease may last before it is reported as a suspected leak, with the place where it was taken.
+    /// Default `nil`, off (HikariCP: `leakDetectionThreshold`). The lease goes on.
+    public var leakThreshold: Duration?
+
+    public init() {}
+}
+
+/// Full-jitter exponential backoff: the `n`th delay is drawn uniformly from `0 ..< min(maximum, base × 2ⁿ)`.
+///
+/// Counted for each endpoint; one success resets it.
+public struct Backoff: Sendable, Hashable {
+    /// Bound of the first delay. Default 100 ms.
+    public var base: Duration
+    /// Bound of every delay. Default 10 s.
+    public var maximum: Duration
+
+    public init(base: Duration = .milliseconds(100), maximum: Duration = .seconds(10)) {
+        self.base = base
+        self.maximum = maximum
+    }
+}
+
+/// When an endpoint that refuses connections is ejected, and how it returns.
+///
+/// An ejected endpoint gets no attempt until its time is over, then a single probe. After the probe the number of
+/// concurrent attempts doubles with each success until `maximumConcurrentConnects` is reached. When every endpoint is
+/// ejected and no connection is left, acquires fail at once with `circuitOpen`.
+public struct CircuitBreaker: Sendable, Hashable {
+    /// Consecutive failures that eject an endpoint. Default 5.
+    public var failureThreshold: Int
+    /// How long the first ejection lasts; each further one without a success in between lasts twice as long, up to
+    /// `maximumOpenDuration`. Default 1 s.
+    public var openDuration: Duration
+    /// Default 60 s.
+    public var maximumOpenDuration: Duration
+
+    public init(
+        failureThreshold: Int = 5, openDuration: Duration = .seconds(1), maximumOpenDuration: Duration = .seconds(60)
+    ) {
+        self.failureThreshold = failureThreshold
+        self.openDuration = openDuration
+        self.maximumOpenDuration = maximumOpenDuration
+    }
+}
+
+/// Whether a pool whose warm-up failed goes on.
+public enum WarmUpPolicy: Sendable, Hashable {
+    /// Failures are observed, not thrown.
+    case bestEffort
+    /// The first failed attempt ends the warm-up and the pool.
+    case failFast
+}
+
+/// Which idle connection is lent first.
+public enum ReuseOrder: Sendable, Hashable {
+    /// Like a stack: busy connections stay busy and the others can be closed.
+    case lastUsedFirst
+    /// Like a queue: the load is spread and every connection stays warm.
+    case firstReturnedFirst
+}

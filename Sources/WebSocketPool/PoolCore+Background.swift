@@ -1,0 +1,181 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import Synchronization
+
+// Everything that takes time: runs in the task of `run()` and its children, and nowhere else.
+extension PoolCore {
+    func run() async throws(PoolError) {
+        precondition(
+            !self.hasRun.exchange(true, ordering: .relaxed), "ConnectionPool.run() may be called only once")
+        await withTaskCancellationHandler {
+            await withDiscardingTaskGroup { group in
+                group.addTask { await self.operations.drive { await self.perform($0) } }
+                group.addTask { await self.closings.drive { await self.perform($0) } }
+                group.addTask { await self.timers.drive { await self.tick(at: $0) } }
+                self.send { $0.start(at: $1) }
+                if self.configuration.warmUpCount > 0 {
+                    group.addTask { await self.startWarm() }
+                }
+            }
+        } onCancel: {
+            self.beginShutdown(grace: 0)
+        }
+        if let error = self.startError.withLock({ $0 }) { throw error }
+    }
+
+    private func startWarm() async {
+        do throws(PoolError) {
+            _ = try await self.warmUp(self.configuration.warmUpCount, policy: self.configuration.warmUpPolicy)
+        } catch {
+            // A pool that was shut down meanwhile did not fail to start.
+            if error.code != .poolClosed && error.code != .cancelled { self.startError.withLock { $0 = error } }
+            self.beginShutdown(grace: 0)
+        }
+    }
+
+    /// Opens connections by acquiring new ones: in parallel, within the pool's limits, and in the order of arrival
+    /// with everybody else.
+    func warmUp(_ count: Int, policy: WarmUpPolicy) async throws(PoolError) -> Int {
+        let room = self.machine.withLock { min(count, $0.settings.softMaximum - $0.counts.total) }
+        let timeout = self.configuration.connectTimeout.ticks
+        let site = SourceSite(file: #fileID, line: #line)
+        var grants: [Grant<any PooledConnection>] = []
+        var failure: PoolError?
+        await withTaskGroup(of: Result<Grant<any PooledConnection>, PoolError>.self) { group in
+            for _ in 0..<max(0, room) {
+                group.addTask {
+                    do throws(PoolError) {
+                        return .success(try await self.acquire(.warmUp, timeout: timeout, site: site))
+                    } catch {
+                        return .failure(error)
+                    }
+                }
+            }
+            for await result in group {
+                switch result {
+                case .success(let grant): grants.append(grant)
+                case .failure(let error):
+                    guard policy == .failFast, failure == nil else { continue }
+                    failure = error
+                    group.cancelAll()
+                }
+            }
+        }
+        // Held until now, so that none of them was counted twice.
+        for grant in grants { self.release(grant.token, of: grant.handle, discard: false) }
+        if let failure { throw failure }
+        return grants.count
+    }
+
+    private func perform(_ operation: Machine.Action.Operation) async {
+        switch operation {
+        case .connect(let key, let endpoint):
+            await self.connect(key, endpoint: endpoint)
+        case .validate(let key, let connection):
+            let timeout = self.configuration.validationTimeout
+            let result = await self.bounded(timeout.ticks) { await connection.validate(timeout: timeout) }
+            let isAlive = (try? result.get()) ?? false
+            self.send { $0.validated(key, isAlive: isAlive, at: $1) }
+        case .drain(let key, let connection):
+            guard case .drain(let options) = self.configuration.hygiene else { return }
+            let result = await self.bounded(options.timeout.ticks) { await connection.drain(options) }
+            let outcome = (try? result.get()) ?? .timedOut
+            self.send { $0.drained(key, outcome, at: $1) }
+        case .close(let key, let connection):
+            _ = await self.bounded(self.configuration.closeTimeout.ticks) { await connection.close() }
+            self.send { $0.closed(key, at: $1) }
+        }
+    }
+
+    private func connect(_ key: ConnectionKey, endpoint: Int) async {
+        let result = await self.bounded(self.configuration.connectTimeout.ticks) { try await self.connect(endpoint) }
+        switch result {
+        case .success(let connection):
+            let now = self.time.now
+            let (isTaken, action) = self.machine.withLock { $0.connected(key, connection, at: now) }
+            self.act(action)
+            if isTaken {
+                // After the machine knows it, so that the end of a connection never precedes its beginning.
+                // Strong, because a weak reference would slow down every retain of the pool; the connection drops it.
+                connection.onClose { self.send { $0.closed(key, at: $1) } }
+            } else {
+                await connection.close()
+            }
+        case .failure(let error):
+            let isFatal = self.configuration.isFatalConnectError(error)
+            self.send { $0.connectFailed(key, error, isFatal: isFatal, at: $1) }
+        }
+    }
+
+    /// Performs `work` and cancels it after `timeout`. What it nevertheless produces is returned, not lost.
+    private func bounded<Value: Sendable>(
+        _ timeout: Ticks, _ work: @escaping @Sendable () async throws -> Value
+    ) async -> Result<Value, any Error> {
+        let deadline = self.time.now.after(timeout)
+        return await withTaskGroup(of: Result<Value, any Error>?.self) { group in
+            group.addTask {
+                do { return .success(try await work()) } catch { return .failure(error) }
+            }
+            if deadline != .never {
+                group.addTask {
+                    try? await self.time.sleep(until: deadline)
+                    return nil
+                }
+            }
+            var timedOut = false
+            while let finished = await group.next() {
+                group.cancelAll()
+                switch finished {
+                case .success(let value): return .success(value)
+                case .failure(let error): return .failure(timedOut ? PoolOperationTimedOut() : error)
+                case nil: timedOut = true
+                }
+            }
+            return .failure(PoolOperationTimedOut())
+        }
+    }
+
+    func tick(at deadline: Ticks) async {
+        do { try await self.time.sleep(until: deadline) } catch { return }
+        // A clock may wake a little early; the machine believes that the time has come.
+        self.send { $0.tick(at: max($1, deadline)) }
+    }
+
+    // MARK: Ending
+
+    func beginShutdown(grace: Ticks) {
+        self.send { $0.shutDown(deadline: $1.after(grace), at: $1) }
+    }
+
+    /// Returns when the last connection is gone. Cancelling the caller ends the grace, not the wait.
+    func shutDown(grace: Ticks) async {
+        self.beginShutdown(grace: grace)
+        await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let isTerminated = self.termination.withLock { termination in
+                    if !termination.isTerminated { termination.waiters.append(continuation) }
+                    return termination.isTerminated
+                }
+                if isTerminated { continuation.resume() }
+            }
+        } onCancel: {
+            self.beginShutdown(grace: 0)
+        }
+    }
+
+    func finish() {
+        self.operations.finish()
+        self.closings.finish()
+        self.timers.finish()
+        let waiters = self.termination.withLock { termination in
+            termination.isTerminated = true
+            let waiters = termination.waiters
+            termination.waiters = []
+            return waiters
+        }
+        for waiter in waiters { waiter.resume() }
+    }
+}

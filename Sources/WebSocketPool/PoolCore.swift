@@ -1,0 +1,221 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import Synchronization
+
+#if DEBUG
+    /// Traps when an acquire is resumed twice, and reports one that never is.
+    typealias PoolContinuation = CheckedContinuation<Result<Grant<any PooledConnection>, PoolError>, Never>
+    func withPoolContinuation(
+        _ body: (PoolContinuation) -> Void
+    ) async -> Result<Grant<any PooledConnection>, PoolError> {
+        await withCheckedContinuation(body)
+    }
+#else
+    typealias PoolContinuation = UnsafeContinuation<Result<Grant<any PooledConnection>, PoolError>, Never>
+    func withPoolContinuation(
+        _ body: (PoolContinuation) -> Void
+    ) async -> Result<Grant<any PooledConnection>, PoolError> {
+        await withUnsafeContinuation(body)
+    }
+#endif
+
+/// The shell around the machine: takes the lock, asks, unlocks, acts.
+///
+/// Not generic, so that the hot path is compiled for the one machine it runs on; ``ConnectionPool`` puts the types
+/// back.
+final class PoolCore: Sendable {
+    typealias Machine = PoolStateMachine<any PooledConnection, PoolContinuation>
+
+    let configuration: PoolConfiguration
+    /// Of the configuration, which is too large to be read from on the hot path.
+    let hygiene: ReleaseHygiene
+    let time: TimeSource
+    let observer: (any PoolObserver)?
+    /// Asked first on the hot path: even an absent observer is expensive to copy.
+    let isObserved: Bool
+    let connect: @Sendable (Int) async throws -> any PooledConnection
+
+    let machine: Mutex<Machine>
+    let operations = WorkLane<Machine.Action.Operation>()
+    let closings = WorkLane<Machine.Action.Operation>()
+    let timers = WorkLane<Ticks>()
+    let hasRun = Atomic(false)
+    let termination = Mutex(Termination())
+    /// Why the pool ended before it was asked to: its warm-up failed.
+    let startError = Mutex<PoolError?>(nil)
+
+    struct Termination {
+        var isTerminated = false
+        var waiters: [CheckedContinuation<Void, Never>] = []
+    }
+
+    init(
+        configuration: PoolConfiguration, time: TimeSource, endpointCount: Int, observer: (any PoolObserver)?,
+        connect: @escaping @Sendable (Int) async throws -> any PooledConnection
+    ) {
+        self.configuration = configuration
+        self.hygiene = configuration.hygiene
+        self.time = time
+        self.observer = observer
+        self.isObserved = observer != nil
+        self.connect = connect
+        self.machine = Mutex(
+            Machine(
+                settings: PoolSettings(configuration), endpointCount: endpointCount,
+                randomSeed: .random(in: 0 ... .max),
+                isObserved: self.isObserved))
+    }
+
+    // MARK: Ask, then act
+
+    /// Feeds one event and carries out what follows.
+    func send(_ event: (inout sending Machine, Ticks) -> Machine.Action) {
+        let now = self.time.now
+        self.act(self.machine.withLock { event(&$0, now) })
+    }
+
+    func act(_ action: Machine.Action) {
+        for resumption in action.resumptions { resumption.waiter.resume(returning: resumption.result) }
+        for operation in action.operations {
+            if case .close = operation {
+                self.closings.post(.work(operation))
+            } else {
+                self.operations.post(.work(operation))
+            }
+        }
+        if action.cancelsOperations { self.operations.post(.cancelAll) }
+        if let timer = action.timer { self.timers.post(.work(timer)) }
+        if self.isObserved, let observer = self.observer {
+            for event in action.events { event.report(to: observer) }
+        }
+        if action.isTerminal { self.finish() }
+    }
+
+    // MARK: Acquiring
+
+    /// The fast path: an idle connection that may be lent as it is. Neither suspends nor allocates.
+    func acquireIdle(site: SourceSite) -> Grant<any PooledConnection>? {
+        while true {
+            let now = self.time.now
+            // Out of the closure by itself: an optional struct around a reference costs more than the lock.
+            var handle: (any PooledConnection)?
+            let idle = self.machine.withLock { machine -> Machine.IdleGrant? in
+                guard let idle = machine.acquireIdle(site: site, at: now) else { return nil }
+                handle = machine.handles[idle.token.slot]
+                return idle
+            }
+            guard let idle, let handle else { return nil }
+            if idle.timer != .never { self.timers.post(.work(idle.timer)) }
+            if idle.isShort { self.send { $0.refill(at: $1) } }
+            if let defect = self.defect(of: handle) {
+                self.send { $0.takeBack(idle.token, .unusable(defect), hasWaited: false, at: $1) }
+                continue
+            }
+            if self.isObserved { self.observer?.leaseGranted(waited: .zero) }
+            return Grant(token: idle.token, handle: handle)
+        }
+    }
+
+    /// The general path: waits, in the order of arrival, until `timeout`.
+    func acquire(
+        _ kind: AcquireKind, timeout: Ticks, site: SourceSite
+    ) async throws(PoolError) -> Grant<any PooledConnection> {
+        let queuedAt = self.time.now
+        let deadline = queuedAt.after(timeout)
+        let (ticket, isStarted) = self.machine.withLock { ($0.nextTicket(), $0.lifecycle != .initial) }
+        while true {
+            let result: Result<Grant<any PooledConnection>, PoolError>
+            if isStarted {
+                result = await self.wait(kind, ticket: ticket, site: site, queuedAt: queuedAt, deadline: deadline)
+            } else {
+                // Nobody drives the pool's timers yet, so this acquire brings its own.
+                result = await withTaskGroup(of: Void.self) { group in
+                    group.addTask { await self.tick(at: deadline) }
+                    defer { group.cancelAll() }
+                    return await self.wait(kind, ticket: ticket, site: site, queuedAt: queuedAt, deadline: deadline)
+                }
+            }
+            let grant = try result.get()
+            if Task.isCancelled {
+                self.send { $0.takeBack(grant.token, .cancelled, hasWaited: true, at: $1) }
+                throw self.error(.cancelled)
+            }
+            guard let defect = self.defect(of: grant.handle) else { return grant }
+            // The old ticket keeps the acquire's place in the queue.
+            self.send { $0.takeBack(grant.token, .unusable(defect), hasWaited: true, at: $1) }
+        }
+    }
+
+    private func wait(
+        _ kind: AcquireKind, ticket: UInt64, site: SourceSite, queuedAt: Ticks, deadline: Ticks
+    ) async -> Result<Grant<any PooledConnection>, PoolError> {
+        await withTaskCancellationHandler {
+            await withPoolContinuation { continuation in
+                let now = self.time.now
+                // The flag is read under the lock that the handler takes: either it is set here, or the handler
+                // comes later and finds the ticket.
+                let outcome = self.machine.withLock { machine -> Result<Machine.Action, PoolError> in
+                    if Task.isCancelled { return .failure(machine.refuseCancelled()) }
+                    return .success(
+                        machine.acquire(
+                            continuation, ticket: ticket, kind: kind, site: site, queuedAt: queuedAt,
+                            deadline: deadline, at: now))
+                }
+                switch outcome {
+                case .success(let action):
+                    self.act(action)
+                case .failure(let error):
+                    continuation.resume(returning: .failure(error))
+                    self.observer?.acquireFailed(error)
+                }
+            }
+        } onCancel: {
+            self.send { $0.cancelAcquire(ticket: ticket, at: $1) }
+        }
+    }
+
+    /// Why a connection must not be lent, looked at after the lock was released and right before it is.
+    private func defect(of connection: any PooledConnection) -> ConnectionEndReason? {
+        if !connection.isOpen { return .closedByPeer }
+        if self.hygiene != .none, connection.hasUnreadInput { return .unreadInput }
+        return nil
+    }
+
+    // MARK: Leases
+
+    func release(_ token: LeaseToken, of connection: any PooledConnection, discard: Bool) {
+        let verdict = self.verdict(on: connection, discard: discard)
+        let now = self.time.now
+        if verdict == .reuse, !self.isObserved {
+            // The usual case, which has no consequences.
+            if let timer = self.machine.withLock({ $0.releaseIdle(token, at: now) }) {
+                if timer != .never { self.timers.post(.work(timer)) }
+                return
+            }
+        }
+        self.act(self.machine.withLock { $0.release(token, verdict, at: now) })
+    }
+
+    private func verdict(on connection: any PooledConnection, discard: Bool) -> Machine.Verdict {
+        if discard { return .discard(.discarded) }
+        if !connection.isOpen { return .discard(.closedByPeer) }
+        switch self.hygiene {
+        case .none: return .reuse
+        case .discardConnection: return connection.hasUnreadInput ? .discard(.unreadInput) : .reuse
+        case .drain(let options): return options.quietPeriod > .zero || connection.hasUnreadInput ? .drain : .reuse
+        }
+    }
+
+    func detach(_ token: LeaseToken) throws(PoolError) {
+        let now = self.time.now
+        guard let action = self.machine.withLock({ $0.detach(token, at: now) }) else { throw self.error(.leaseEnded) }
+        self.act(action)
+    }
+
+    func isValid(_ token: LeaseToken) -> Bool { self.machine.withLock { $0.isValid(token) } }
+
+    func error(_ code: PoolError.Code) -> PoolError { self.machine.withLock { $0.error(code) } }
+}

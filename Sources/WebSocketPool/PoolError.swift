@@ -1,0 +1,85 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+/// Why the pool could not do what it was asked.
+///
+/// A struct around a hidden enum, so that new codes never break a caller. Compare ``code``.
+public struct PoolError: Error, Sendable {
+    /// What went wrong.
+    public struct Code: Sendable, Hashable, CustomStringConvertible {
+        private enum Kind: String {
+            case acquireTimedOut, cancelled, circuitOpen, connectFailed, leaseEnded, poolClosed, waiterLimitReached
+        }
+
+        private let kind: Kind
+        private init(_ kind: Kind) { self.kind = kind }
+
+        /// No connection became available in time. The underlying error is the last failed attempt's, if any.
+        public static let acquireTimedOut = Self(.acquireTimedOut)
+        /// The task was cancelled before it got a connection. Nothing is lent.
+        public static let cancelled = Self(.cancelled)
+        /// Every endpoint is ejected and no connection is left: waiting would not help.
+        public static let circuitOpen = Self(.circuitOpen)
+        /// An attempt to connect failed or exceeded `connectTimeout`.
+        public static let connectFailed = Self(.connectFailed)
+        /// The lease was released or detached, or the pool took its connection back.
+        public static let leaseEnded = Self(.leaseEnded)
+        /// The pool is shutting down or closed.
+        public static let poolClosed = Self(.poolClosed)
+        /// `maximumWaiters` acquires are waiting already.
+        public static let waiterLimitReached = Self(.waiterLimitReached)
+
+        public var description: String { self.kind.rawValue }
+    }
+
+    // One word instead of thirty, because errors travel through continuations and typed throws.
+    private final class Storage: Sendable {
+        let code: Code
+        let statistics: PoolStatistics
+        let underlyingError: (any Error)?
+
+        init(code: Code, statistics: PoolStatistics, underlyingError: (any Error)?) {
+            self.code = code
+            self.statistics = statistics
+            self.underlyingError = underlyingError
+        }
+    }
+
+    private let storage: Storage
+
+    package init(_ code: Code, statistics: PoolStatistics, underlyingError: (any Error)? = nil) {
+        self.storage = Storage(code: code, statistics: statistics, underlyingError: underlyingError)
+    }
+
+    public var code: Code { self.storage.code }
+
+    /// The pool as it was when the error was made.
+    public var statistics: PoolStatistics { self.storage.statistics }
+
+    /// What caused it, for example the factory's error.
+    public var underlyingError: (any Error)? { self.storage.underlyingError }
+}
+
+extension PoolError: CustomStringConvertible {
+    public var description: String {
+        let advice =
+            switch self.code {
+            case .acquireTimedOut: "no connection became available in time"
+            case .cancelled: "the task was cancelled while it waited for a connection"
+            case .circuitOpen: "every endpoint is ejected after repeated connect failures"
+            case .connectFailed: "a connection could not be opened"
+            case .leaseEnded: "the lease has ended; acquire a new one"
+            case .waiterLimitReached: "too many acquires are waiting"
+            default: "the pool is closed"
+            }
+        let cause = self.underlyingError.map { "; cause: \($0)" } ?? ""
+        return "\(self.code): \(advice) (\(self.statistics.counts))\(cause)"
+    }
+}
+
+/// An attempt to connect, or another operation on a connection, took longer than the pool allows.
+public struct PoolOperationTimedOut: Error, Sendable, Hashable {
+    public init() {}
+}

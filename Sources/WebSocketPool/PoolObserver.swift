@@ -1,0 +1,139 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+/// Receives what happens in a pool: the seam for logs, metrics and traces.
+///
+/// Every method has a default that does nothing. They are called after the pool's lock was released, from the thread
+/// on which the event occurred, so they may ask the pool for its statistics but must not block. Events of different
+/// threads may arrive in another order than they occurred.
+public protocol PoolObserver: Sendable {
+    /// An attempt to connect succeeded after `duration`.
+    func connectionOpened(endpoint: Int, after duration: Duration)
+    /// An attempt to connect failed.
+    func connectFailed(endpoint: Int, error: any Error)
+    /// A connection left the pool.
+    func connectionClosed(endpoint: Int, reason: ConnectionEndReason)
+    /// A connection did not prove alive; `connectionClosed` follows.
+    func validationFailed(endpoint: Int)
+    /// A connection was drained.
+    func drainFinished(endpoint: Int, outcome: DrainOutcome)
+    /// An acquire starts to wait; `depth` counts it.
+    func acquireQueued(depth: Int)
+    /// An acquire got a connection.
+    func leaseGranted(waited: Duration)
+    /// A lease ended.
+    func leaseEnded(after usage: Duration)
+    /// An acquire ended without a connection.
+    func acquireFailed(_ error: PoolError)
+    /// A lease has lasted longer than `leakThreshold`. Reported once for each lease.
+    func leakSuspected(takenAt site: SourceSite, after duration: Duration)
+    /// A lease that had been reported as a suspected leak came back.
+    func suspectedLeakReturned(takenAt site: SourceSite, after duration: Duration)
+    /// A lease was released that had ended already. Harmless, but the caller has lost track.
+    func releaseIgnored()
+    /// An endpoint was ejected for `duration`.
+    func circuitOpened(endpoint: Int, for duration: Duration)
+    /// An ejected endpoint accepted a connection again.
+    func circuitClosed(endpoint: Int)
+}
+
+extension PoolObserver {
+    public func connectionOpened(endpoint: Int, after duration: Duration) {}
+    public func connectFailed(endpoint: Int, error: any Error) {}
+    public func connectionClosed(endpoint: Int, reason: ConnectionEndReason) {}
+    public func validationFailed(endpoint: Int) {}
+    public func drainFinished(endpoint: Int, outcome: DrainOutcome) {}
+    public func acquireQueued(depth: Int) {}
+    public func leaseGranted(waited: Duration) {}
+    public func leaseEnded(after usage: Duration) {}
+    public func acquireFailed(_ error: PoolError) {}
+    public func leakSuspected(takenAt site: SourceSite, after duration: Duration) {}
+    public func suspectedLeakReturned(takenAt site: SourceSite, after duration: Duration) {}
+    public func releaseIgnored() {}
+    public func circuitOpened(endpoint: Int, for duration: Duration) {}
+    public func circuitClosed(endpoint: Int) {}
+}
+
+/// Why a connection left the pool.
+public enum ConnectionEndReason: String, Sendable, Hashable {
+    /// It closed by itself, or its peer closed it.
+    case closedByPeer
+    /// The borrower discarded it, or its body threw or was cancelled.
+    case discarded
+    /// It was released with unread input, or received some while idle.
+    case unreadInput
+    /// It did not prove alive.
+    case validationFailed
+    /// It could not be drained.
+    case drainFailed
+    /// It was idle for `idleTimeout`, or `releaseUnused` found it idle.
+    case idle
+    /// It reached its maximum lifetime.
+    case lifetime
+    /// The pool was above its soft or hard maximum.
+    case overflow
+    /// It made room for a connection that had to be new.
+    case evicted
+    /// `reset` retired it.
+    case reset
+    /// The pool shut down.
+    case shutdown
+    /// The borrower took it out of the pool.
+    case detached
+}
+
+/// A place in the source: where a lease was taken.
+public struct SourceSite: Sendable, CustomStringConvertible {
+    public var file: StaticString
+    public var line: UInt
+
+    public init(file: StaticString, line: UInt) {
+        self.file = file
+        self.line = line
+    }
+
+    public var description: String { "\(self.file):\(self.line)" }
+}
+
+/// An observer's call, as a value that the state machine can return.
+package enum PoolEvent: Sendable {
+    case connectionOpened(endpoint: Int, after: Ticks)
+    case connectFailed(endpoint: Int, error: any Error)
+    case connectionClosed(endpoint: Int, reason: ConnectionEndReason)
+    case validationFailed(endpoint: Int)
+    case drainFinished(endpoint: Int, outcome: DrainOutcome)
+    case acquireQueued(depth: Int)
+    case leaseGranted(waited: Ticks)
+    case leaseEnded(after: Ticks)
+    case acquireFailed(PoolError)
+    case leakSuspected(SourceSite, after: Ticks)
+    case suspectedLeakReturned(SourceSite, after: Ticks)
+    case releaseIgnored
+    case circuitOpened(endpoint: Int, duration: Ticks)
+    case circuitClosed(endpoint: Int)
+
+    func report(to observer: any PoolObserver) {
+        switch self {
+        case .connectionOpened(let endpoint, let time):
+            observer.connectionOpened(endpoint: endpoint, after: .nanoseconds(time))
+        case .connectFailed(let endpoint, let error): observer.connectFailed(endpoint: endpoint, error: error)
+        case .connectionClosed(let endpoint, let reason):
+            observer.connectionClosed(endpoint: endpoint, reason: reason)
+        case .validationFailed(let endpoint): observer.validationFailed(endpoint: endpoint)
+        case .drainFinished(let endpoint, let outcome): observer.drainFinished(endpoint: endpoint, outcome: outcome)
+        case .acquireQueued(let depth): observer.acquireQueued(depth: depth)
+        case .leaseGranted(let time): observer.leaseGranted(waited: .nanoseconds(time))
+        case .leaseEnded(let time): observer.leaseEnded(after: .nanoseconds(time))
+        case .acquireFailed(let error): observer.acquireFailed(error)
+        case .leakSuspected(let site, let time): observer.leakSuspected(takenAt: site, after: .nanoseconds(time))
+        case .suspectedLeakReturned(let site, let time):
+            observer.suspectedLeakReturned(takenAt: site, after: .nanoseconds(time))
+        case .releaseIgnored: observer.releaseIgnored()
+        case .circuitOpened(let endpoint, let time):
+            observer.circuitOpened(endpoint: endpoint, for: .nanoseconds(time))
+        case .circuitClosed(let endpoint): observer.circuitClosed(endpoint: endpoint)
+        }
+    }
+}

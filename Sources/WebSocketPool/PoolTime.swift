@@ -1,0 +1,93 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+/// Nanoseconds since the pool was made, or a span of them.
+///
+/// The machine counts in these instead of the clock's own instants: it stays free of a generic parameter that the hot
+/// path would pay for, and its states can be written down in a test.
+package typealias Ticks = Int64
+
+extension Ticks {
+    /// Later than every instant that is ever reached.
+    package static var never: Ticks { .max }
+
+    /// This instant, `span` later; `never` when either is.
+    package func after(_ span: Ticks) -> Ticks {
+        let (sum, overflow) = self.addingReportingOverflow(span)
+        return overflow ? .never : sum
+    }
+}
+
+extension Duration {
+    /// Whole nanoseconds, at least 0, saturating at `never`.
+    package var ticks: Ticks {
+        let (seconds, attoseconds) = self.components
+        if seconds < 0 || attoseconds < 0 { return 0 }
+        let (product, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
+        return overflow ? .never : product.after(attoseconds / 1_000_000_000)
+    }
+}
+
+extension Duration {
+    /// The nanoseconds of a duration that is a whole number of them and not negative, as every difference of this
+    /// clock's readings is.
+    ///
+    /// An exact division by 10⁹ = 2⁹ × 5⁹: a shift, and a multiplication by the inverse of 5⁹ modulo 2⁶⁴. Dividing
+    /// 128 bits in general takes longer than reading the clock.
+    fileprivate var wholeNanoseconds: Ticks {
+        let inverse: UInt64 = 0x8E47_CE42_3A2E_9C6D
+        return Ticks(bitPattern: UInt64(truncatingIfNeeded: self.attoseconds >> 9) &* inverse)
+    }
+}
+
+/// The clock behind the pool, with its type erased.
+///
+/// A class, because the size of a clock's instant is known at run time only, and a pool that contained one would be
+/// laid out at run time as well.
+final class TimeSource: Sendable {
+    /// The usual clock is read without the indirections of the general case: every lease reads it twice.
+    private let continuousOrigin: ContinuousClock.Instant
+    private let other: (@Sendable () -> Ticks)?
+    private let sleep: @Sendable (Ticks) async throws -> Void
+
+    init<C: Clock<Duration>>(_ clock: C) {
+        let origin = clock.now
+        if let origin = origin as? ContinuousClock.Instant {
+            self.continuousOrigin = origin
+            self.other = nil
+        } else {
+            self.continuousOrigin = .now
+            self.other = { origin.duration(to: clock.now).ticks }
+        }
+        self.sleep = { deadline in
+            try await clock.sleep(until: origin.advanced(by: .nanoseconds(deadline)), tolerance: nil)
+        }
+    }
+
+    var now: Ticks { self.other?() ?? self.continuousOrigin.duration(to: .now).wholeNanoseconds }
+
+    /// Returns at `deadline`, or throws when the task is cancelled.
+    func sleep(until deadline: Ticks) async throws {
+        try await self.sleep(deadline)
+    }
+}
+
+/// SplitMix64: small, seedable and good enough to spread delays. Not for secrets.
+package struct PoolRandom: RandomNumberGenerator, Sendable {
+    private var state: UInt64
+
+    package init(seed: UInt64) { self.state = seed }
+
+    package mutating func next() -> UInt64 {
+        self.state &+= 0x9E37_79B9_7F4A_7C15
+        var word = self.state
+        word = (word ^ (word >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        word = (word ^ (word >> 27)) &* 0x94D0_49BB_1331_11EB
+        return word ^ (word >> 31)
+    }
+
+    /// Uniform in `0 ... bound`.
+    mutating func span(upTo bound: Ticks) -> Ticks { bound <= 0 ? 0 : Ticks.random(in: 0...bound, using: &self) }
+}

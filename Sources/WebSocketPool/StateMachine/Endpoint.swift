@@ -1,0 +1,124 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+package import DequeModule
+
+/// One of the places that connections lead to, with its circuit breaker.
+package struct Endpoint: Sendable {
+    package enum Health: Sendable, Hashable {
+        /// Attempts are allowed; after a failure one at a time, and not before `retryAt`.
+        /// → `ejected` at the breaker's threshold of consecutive failures, or after a fatal one.
+        case healthy(failures: Int, retryAt: Ticks)
+        /// No attempts. `times` counts ejections without a success in between.
+        /// → `probing` at `until`; `returning` when an attempt from before the ejection succeeds after all.
+        case ejected(until: Ticks, times: Int)
+        /// One attempt at a time.
+        /// → `returning` when it succeeds; `ejected`, for longer, when it fails.
+        case probing(times: Int)
+        /// At most `allowance` attempts at a time; doubles with each success.
+        /// → `healthy` when the allowance has reached the pool's limit; `ejected` on a failure.
+        case returning(allowance: Int, times: Int)
+    }
+
+    package private(set) var health = Health.healthy(failures: 0, retryAt: 0)
+    /// Tells failures of attempts that began before an ejection from those that count.
+    private(set) var ejections = 0
+
+    /// Slots that are idle here, least recently returned first.
+    package var idle: Deque<Int> = []
+    package var total = 0
+    package var leased = 0
+    package var connecting = 0
+
+    package init() {}
+
+    package var isEjected: Bool {
+        if case .ejected = self.health { true } else { false }
+    }
+
+    /// The next instant at which time alone changes what is allowed.
+    var nextChange: Ticks {
+        switch self.health {
+        case .healthy(let failures, let retryAt): failures > 0 ? retryAt : .never
+        case .ejected(let until, _): until
+        case .probing, .returning: .never
+        }
+    }
+
+    /// Lets time end an ejection.
+    package mutating func advance(to now: Ticks) {
+        if case .ejected(let until, let times) = self.health, until <= now { self.health = .probing(times: times) }
+    }
+
+    package func allowsAttempt(at now: Ticks) -> Bool {
+        switch self.health {
+        case .healthy(let failures, let retryAt): failures == 0 || (retryAt <= now && self.connecting == 0)
+        case .ejected: false
+        case .probing: self.connecting == 0
+        case .returning(let allowance, _): self.connecting < allowance
+        }
+    }
+
+    /// An attempt succeeded.
+    /// - Returns: Whether the circuit closed by it.
+    package mutating func attemptSucceeded(limit: Int) -> Bool {
+        switch self.health {
+        case .healthy:
+            self.health = .healthy(failures: 0, retryAt: 0)
+            return false
+        case .ejected(_, let times), .probing(let times):
+            self.health = limit > 1 ? .returning(allowance: 1, times: times) : .healthy(failures: 0, retryAt: 0)
+            return true
+        case .returning(let allowance, let times):
+            self.health =
+                allowance * 2 < limit
+                ? .returning(allowance: allowance * 2, times: times) : .healthy(failures: 0, retryAt: 0)
+            return false
+        }
+    }
+
+    /// An attempt failed.
+    /// - Returns: For how long the endpoint is ejected because of it, if it is.
+    package mutating func attemptFailed(
+        at now: Ticks, sinceEjection: Int, isFatal: Bool, settings: PoolSettings, random: inout PoolRandom
+    ) -> Ticks? {
+        switch self.health {
+        case .healthy(let failures, _):
+            if isFatal || failures + 1 >= settings.failureThreshold {
+                return self.eject(at: now, times: 0, settings: settings, random: &random)
+            }
+            let bound = settings.backoffBase.doubled(failures, upTo: settings.backoffMaximum)
+            self.health = .healthy(failures: failures + 1, retryAt: now.after(random.span(upTo: bound)))
+            return nil
+        case .ejected:
+            return nil
+        case .probing(let times), .returning(_, let times):
+            guard sinceEjection == self.ejections else { return nil }
+            return self.eject(at: now, times: times + 1, settings: settings, random: &random)
+        }
+    }
+
+    private mutating func eject(at now: Ticks, times: Int, settings: PoolSettings, random: inout PoolRandom) -> Ticks {
+        let longest = settings.openDuration.doubled(times, upTo: settings.maximumOpenDuration)
+        // Half fixed, half random: many pools that lost one server together must not probe it together.
+        let duration = longest - random.span(upTo: longest / 2)
+        self.health = .ejected(until: now.after(duration), times: times)
+        self.ejections += 1
+        return duration
+    }
+}
+
+extension Ticks {
+    /// `self × 2ⁿ`, at most `bound`.
+    fileprivate func doubled(_ times: Int, upTo bound: Ticks) -> Ticks {
+        var value = Swift.min(self, bound)
+        var left = times
+        while left > 0, value > 0, value < bound {
+            value = value > bound / 2 ? bound : value * 2
+            left -= 1
+        }
+        return value
+    }
+}

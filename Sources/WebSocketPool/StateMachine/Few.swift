@@ -1,0 +1,29 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+/// A list that allocates from its second element on. Most events have no consequence, or one.
+package struct Few<Element>: Sequence {
+    private var first: Element?
+    private var rest: [Element] = []
+
+    package init() {}
+
+    package var isEmpty: Bool { self.first == nil }
+
+    package mutating func append(_ element: Element) {
+        if self.first == nil { self.first = element } else { self.rest.append(element) }
+    }
+
+    package struct Iterator: IteratorProtocol {
+        fileprivate var first: Element?
+        fileprivate var rest: ArraySlice<Element>
+
+        package mutating func next() -> Element? { self.first.take() ?? self.rest.popFirst() }
+    }
+
+    package func makeIterator() -> Iterator { Iterator(first: self.first, rest: self.rest[...]) }
+}
+
+extension Few: Sendable where Element: Sendable {}

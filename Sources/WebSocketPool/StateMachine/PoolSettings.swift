@@ -1,0 +1,71 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+/// The configuration as the machine uses it: corrected, and in ticks.
+package struct PoolSettings: Sendable {
+    package var softMaximum: Int
+    package var hardMaximum: Int
+    package var minimumIdle: Int
+    package var maximumWaiters: Int
+    package var connectLimit: Int
+    package var reuseOrder: ReuseOrder
+
+    package var connectTimeout: Ticks
+    package var connectStagger: Ticks
+    package var backoffBase: Ticks
+    package var backoffMaximum: Ticks
+    package var failureThreshold: Int
+    package var openDuration: Ticks
+    package var maximumOpenDuration: Ticks
+
+    package var idleTimeout: Ticks
+    package var maximumLifetime: Ticks
+    package var lifetimeJitter: Double
+    package var keepaliveInterval: Ticks
+    package var validationBypass: Ticks
+    package var validationTimeout: Ticks
+    package var drainTimeout: Ticks
+    package var closeTimeout: Ticks
+    package var leakThreshold: Ticks
+
+    /// How long a waiter trusts validations under way before the pool opens a connection for it as well.
+    var patience: Ticks { self.connectStagger > 0 ? self.connectStagger : 250_000_000 }
+
+    package init(_ configuration: PoolConfiguration) {
+        self.hardMaximum = max(1, configuration.hardMaximum)
+        self.softMaximum = min(max(0, configuration.softMaximum), self.hardMaximum)
+        self.minimumIdle = min(max(0, configuration.minimumIdle), self.softMaximum)
+        self.maximumWaiters = max(0, configuration.maximumWaiters)
+        self.connectLimit = max(1, configuration.maximumConcurrentConnects)
+        self.reuseOrder = configuration.reuseOrder
+        self.connectTimeout = configuration.connectTimeout.ticks
+        self.connectStagger = configuration.connectStagger.ticks
+        self.backoffBase = configuration.backoff.base.ticks
+        self.backoffMaximum = configuration.backoff.maximum.ticks
+        self.failureThreshold = max(1, configuration.circuitBreaker.failureThreshold)
+        self.openDuration = configuration.circuitBreaker.openDuration.ticks
+        self.maximumOpenDuration = max(
+            self.openDuration, configuration.circuitBreaker.maximumOpenDuration.ticks)
+        self.idleTimeout = configuration.idleTimeout?.ticks ?? .never
+        self.maximumLifetime = configuration.maximumLifetime?.ticks ?? .never
+        self.lifetimeJitter = min(max(0, configuration.lifetimeJitter), 1)
+        self.keepaliveInterval = configuration.keepaliveInterval?.ticks ?? .never
+        self.validationBypass = configuration.validationBypass?.ticks ?? .never
+        self.validationTimeout = configuration.validationTimeout.ticks
+        self.closeTimeout = configuration.closeTimeout.ticks
+        self.leakThreshold = configuration.leakThreshold?.ticks ?? .never
+        if case .drain(let options) = configuration.hygiene {
+            self.drainTimeout = options.timeout.ticks
+        } else {
+            self.drainTimeout = 0
+        }
+    }
+
+    mutating func resize(soft: Int, hard: Int, minimumIdle: Int) {
+        self.hardMaximum = max(1, hard)
+        self.softMaximum = min(max(0, soft), self.hardMaximum)
+        self.minimumIdle = min(max(0, minimumIdle), self.softMaximum)
+    }
+}

@@ -1,0 +1,167 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+extension PoolStateMachine {
+    /// Brings supply and demand together. Called after every event that may have changed either; afterwards nobody
+    /// waits who could be served, and no connection is missing that may be opened.
+    mutating func pump(at now: Ticks, _ action: inout Action) {
+        guard case .running(let isSuspended) = self.lifecycle else { return }
+        if self.waiters.isEmpty {
+            self.connectWindow = 1
+            self.isImpatient = false
+            self.growAt = .never
+            if self.counts.idle + self.counts.validating >= self.settings.minimumIdle { return }
+        }
+        if isSuspended && !self.isPlanted(.suspensionIsIgnored) { return }
+
+        self.lendIdle(at: now, &action)
+        for index in self.endpoints.indices { self.endpoints[index].advance(to: now) }
+        self.startConnects(at: now, &action)
+        self.evictForNew(at: now, &action)
+        self.failWithoutHope(&action)
+
+        if !self.waiters.isEmpty, self.growAt == .never {
+            self.growAt = now.after(self.settings.patience)
+            self.arm(self.growAt, &action)
+        }
+    }
+
+    /// Lends idle connections to waiters; those that have to prove themselves first are validated, one per waiter.
+    private mutating func lendIdle(at now: Ticks, _ action: inout Action) {
+        while self.waiters.anyCount > self.borrowValidations, let index = self.nextIdle() {
+            if self.slots[index].expiresAt <= now {
+                self.close(index, reason: .lifetime, at: now, &action)
+            } else if self.isFresh(index, at: now) {
+                self.takeIdle(index)
+                guard self.grantToWaiter(index, isNew: false, at: now, &action) else { return }
+            } else {
+                self.takeIdle(index)
+                self.validate(index, forBorrow: true, at: now, &action)
+            }
+        }
+    }
+
+    mutating func validate(_ index: Int, forBorrow: Bool, at now: Ticks, _ action: inout Action) {
+        guard let handle = self.handles[index] else { return }
+        self.setState(index, .validating(forBorrow: forBorrow), at: now)
+        self.slots[index].deadline = now.after(self.settings.validationTimeout)
+        self.arm(self.slots[index].deadline, &action)
+        self.totals.validationsStarted += 1
+        action.operations.append(.validate(self.key(index), handle))
+    }
+
+    mutating func drain(_ index: Int, at now: Ticks, _ action: inout Action) {
+        guard case .running = self.lifecycle, self.slots[index].epoch == self.epoch,
+            let handle = self.handles[index]
+        else {
+            let reason: ConnectionEndReason
+            if case .running = self.lifecycle { reason = .reset } else { reason = .shutdown }
+            self.close(index, reason: reason, at: now, &action)
+            return
+        }
+        self.setState(index, .draining, at: now)
+        self.slots[index].deadline = now.after(self.settings.drainTimeout)
+        self.arm(self.slots[index].deadline, &action)
+        self.totals.drainsStarted += 1
+        action.operations.append(.drain(self.key(index), handle))
+    }
+
+    /// Waiters for whom a connection has to be opened.
+    package var connectDemand: Int {
+        max(
+            self.waiters.count - (self.isImpatient ? 0 : self.borrowValidations),
+            self.waiters.newCount)
+    }
+
+    /// Attempts that may be under way for waiters.
+    ///
+    /// With connections in circulation the pool grows carefully; an empty pool has nothing to wait for.
+    package var connectLimit: Int {
+        let isCareful = self.settings.connectStagger > 0 && self.counts.live > 0
+        return isCareful ? min(self.connectWindow, self.settings.connectLimit) : self.settings.connectLimit
+    }
+
+    private mutating func startConnects(at now: Ticks, _ action: inout Action) {
+        let isUnlimited = self.isPlanted(.hardMaximumIsIgnored)
+        while true {
+            let demand = self.connectDemand
+            let isForWaiter = self.counts.connecting < demand
+            let resting = self.counts.idle + self.counts.validating
+            let refill = self.isPlanted(.minimumIdleIsNotRefilled) ? 0 : max(0, self.settings.minimumIdle - resting)
+            guard self.counts.connecting < max(0, demand) + refill else { return }
+            let capacity = isForWaiter ? self.settings.hardMaximum : self.settings.softMaximum
+            guard self.counts.total < capacity || isUnlimited && self.counts.total < 2 * capacity else { return }
+            let limit = isForWaiter ? self.connectLimit : self.settings.connectLimit
+            guard self.counts.connecting < limit || self.isPlanted(.connectLimitIsIgnored) else { return }
+            guard let endpoint = self.nextEndpoint(at: now) else {
+                self.armEndpoints(at: now, &action)
+                return
+            }
+            self.connect(to: endpoint, at: now, &action)
+        }
+    }
+
+    /// The endpoint to connect to next: the one with the fewest leases, then with the fewest connections.
+    private func nextEndpoint(at now: Ticks) -> Int? {
+        var best: Int?
+        for candidate in self.endpoints.indices {
+            guard self.endpoints[candidate].allowsAttempt(at: now) || self.isPlanted(.backoffIsIgnored) else {
+                continue
+            }
+            guard let current = best else {
+                best = candidate
+                continue
+            }
+            let left = self.endpoints[candidate]
+            let right = self.endpoints[current]
+            if (left.leased + left.connecting, left.total) < (right.leased + right.connecting, right.total) {
+                best = candidate
+            }
+        }
+        return best
+    }
+
+    private mutating func connect(to endpoint: Int, at now: Ticks, _ action: inout Action) {
+        let index: Int
+        if let free = self.freeSlots.popLast() {
+            index = free
+        } else {
+            index = self.slots.count
+            self.slots.append(ConnectionSlot())
+            self.handles.append(nil)
+        }
+        self.lastSerial += 1
+        self.slots[index].endpoint = endpoint
+        self.setState(index, .connecting, at: now)
+        self.slots[index].serial = self.lastSerial
+        self.slots[index].epoch = self.epoch
+        self.slots[index].ejections = self.endpoints[endpoint].ejections
+        self.slots[index].deadline = now.after(self.settings.connectTimeout)
+        self.arm(self.slots[index].deadline, &action)
+        self.totals.connectsStarted += 1
+        action.operations.append(.connect(self.key(index), endpoint: endpoint))
+    }
+
+    /// A full pool makes room for those who need a new connection.
+    private mutating func evictForNew(at now: Ticks, _ action: inout Action) {
+        while self.counts.total >= self.settings.hardMaximum,
+            self.waiters.evictingCount > self.counts.connecting + self.counts.closing,
+            let index = self.endpoints.lazy.compactMap(\.idle.first).min(by: {
+                self.slots[$0].returnedAt < self.slots[$1].returnedAt
+            })
+        {
+            self.close(index, reason: .evicted, at: now, &action)
+        }
+    }
+
+    /// With every endpoint ejected, those end who could only be served by a new connection.
+    private mutating func failWithoutHope(_ action: inout Action) {
+        guard !self.waiters.isEmpty, self.counts.connecting == 0, self.endpoints.allSatisfy(\.isEjected) else { return }
+        let isEmpty = self.counts.live == 0
+        while let entry = self.waiters.removeFirst(where: { isEmpty || $0.kind != .any }) {
+            self.fail(entry, .circuitOpen, cause: self.lastFailure, &action)
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+/// Decides everything that a pool does. Holds no clock, no task, no lock and no connection's interface.
+///
+/// Each event returns one ``PoolAction``; the shell carries it out after it has let go of its lock. A value, so that
+/// tests can fork it: `Handle` is the connection and `Waiter` what resumes an acquire, both only passed through.
+package struct PoolStateMachine<Handle, Waiter> {
+    package typealias Action = PoolAction<Handle, Waiter>
+
+    package enum Lifecycle: Sendable, Hashable {
+        /// Made, not run. Acquires wait; nothing is connected.
+        /// → `running` when `run()` begins; `closed` when shut down.
+        case initial
+        /// Lending. While suspended, acquires wait, nothing is connected, and what comes back rests.
+        /// → `shuttingDown` when shut down.
+        case running(isSuspended: Bool)
+        /// Acquires are refused; leases may end until `deadline`, then their connections are closed under them.
+        /// → `closed` when the last connection is gone.
+        case shuttingDown(deadline: Ticks)
+        /// Final. Every later event is ignored, and a connection that arrives late is refused.
+        case closed
+    }
+
+    package internal(set) var lifecycle = Lifecycle.initial
+    package internal(set) var settings: PoolSettings
+    package internal(set) var slots: [ConnectionSlot] = []
+    /// The connections in the slots of the same indexes.
+    package internal(set) var handles: [Handle?] = []
+    package internal(set) var endpoints: [Endpoint]
+    package internal(set) var waiters = WaiterQueue<Waiter>()
+    package internal(set) var counts = PoolCounts()
+
+    package internal(set) var totals = PoolTotals()
+    // The sums of `totals`, in ticks: cheaper to add to than durations.
+    var waitTime: Ticks = 0
+    var usageTime: Ticks = 0
+    var connectTime: Ticks = 0
+
+    var freeSlots: [Int] = []
+    var lastSerial: UInt64 = 0
+    var lastLeaseID: UInt64 = 0
+    var lastTicket: UInt64 = 0
+    /// Leases whose connection is gone but whose borrower has not noticed.
+    var brokenLeases: Set<UInt64> = []
+    /// Raised by `reset`.
+    var epoch = 0
+
+    /// Validations on behalf of waiters.
+    package internal(set) var borrowValidations = 0
+    /// Attempts that may be under way while connections are in circulation.
+    package internal(set) var connectWindow = 1
+    /// When the window doubles because waiters have waited long enough.
+    var growAt = Ticks.never
+    /// Waiters have waited long enough not to count on validations under way.
+    package internal(set) var isImpatient = false
+
+    /// The shell's timers that have not fired, latest first; they are only ever added in descending order.
+    var armedTimers: [Ticks] = []
+    /// The most recent failure to connect, which becomes the cause of a waiter's error.
+    var lastFailure: (any Error)?
+    var random: PoolRandom
+    /// Whether events are wanted.
+    let isObserved: Bool
+
+    #if DEBUG
+        package var mutation: Mutation?
+        func isPlanted(_ mutation: Mutation) -> Bool { self.mutation == mutation }
+    #else
+        @inline(__always) func isPlanted(_ mutation: Mutation) -> Bool { false }
+    #endif
+
+    package init(settings: PoolSettings, endpointCount: Int, randomSeed: UInt64, isObserved: Bool) {
+        self.settings = settings
+        self.endpoints = Array(repeating: Endpoint(), count: max(1, endpointCount))
+        self.random = PoolRandom(seed: randomSeed)
+        self.isObserved = isObserved
+    }
+
+    package var statistics: PoolStatistics {
+        var statistics = PoolStatistics()
+        statistics.counts = self.counts
+        statistics.counts.waiting = self.waiters.count
+        statistics.totals = self.totals
+        statistics.totals.waitTime = .nanoseconds(self.waitTime)
+        statistics.totals.usageTime = .nanoseconds(self.usageTime)
+        statistics.totals.connectTime = .nanoseconds(self.connectTime)
+        statistics.endpoints = self.endpoints.map { endpoint in
+            var entry = EndpointStatistics()
+            entry.total = endpoint.total
+            entry.leased = endpoint.leased
+            entry.connecting = endpoint.connecting
+            entry.isEjected = endpoint.isEjected
+            return entry
+        }
+        return statistics
+    }
+
+    package var isSuspended: Bool { self.lifecycle == .running(isSuspended: true) }
+
+    // MARK: Steps shared by the events
+
+    func error(_ code: PoolError.Code, cause: (any Error)? = nil) -> PoolError {
+        PoolError(code, statistics: self.statistics, underlyingError: cause)
+    }
+
+    /// The only place where a connection changes its state, so that the counts cannot drift.
+    mutating func setState(_ index: Int, _ state: ConnectionSlot.State, at now: Ticks) {
+        let (former, endpoint) = (self.slots[index].state, self.slots[index].endpoint)
+        self.count(former, endpoint, -1)
+        self.count(state, endpoint, 1)
+        self.slots[index].enter(state, at: now)
+    }
+
+    @inline(__always)
+    private mutating func count(_ state: ConnectionSlot.State, _ endpoint: Int, _ change: Int) {
+        switch state {
+        case .free: self.endpoints[endpoint].total -= change
+        case .connecting:
+            self.counts.connecting += change
+            self.endpoints[endpoint].connecting += change
+        case .idle: self.counts.idle += change
+        case .validating(let forBorrow):
+            self.counts.validating += change
+            if forBorrow { self.borrowValidations += change }
+        case .leased:
+            self.counts.leased += change
+            self.endpoints[endpoint].leased += change
+        case .draining: self.counts.draining += change
+        case .closing: self.counts.closing += change
+        }
+    }
+
+    /// The slot of a connection that is still there.
+    func index(of key: ConnectionKey) -> Int? {
+        guard key.slot < self.slots.count, self.slots[key.slot].serial == key.serial,
+            self.slots[key.slot].state != .free
+        else { return nil }
+        return key.slot
+    }
+
+    func key(_ index: Int) -> ConnectionKey { ConnectionKey(slot: index, serial: self.slots[index].serial) }
+
+    /// Gives the slot back. The connection is closed, was never opened, or is nobody's business any more.
+    mutating func free(_ index: Int, reason: ConnectionEndReason?, at now: Ticks, _ action: inout Action) {
+        if self.slots[index].state == .idle { self.removeFromIdle(index) }
+        if let reason {
+            if reason == .detached { self.totals.connectionsDetached += 1 } else { self.totals.connectionsClosed += 1 }
+            self.emit(.connectionClosed(endpoint: self.slots[index].endpoint, reason: reason), &action)
+        }
+        self.setState(index, .free, at: now)
+        self.handles[index] = nil
+        self.freeSlots.append(index)
+    }
+
+    /// Starts closing an open connection.
+    mutating func close(_ index: Int, reason: ConnectionEndReason, at now: Ticks, _ action: inout Action) {
+        if self.slots[index].state == .idle { self.removeFromIdle(index) }
+        self.setState(index, .closing, at: now)
+        self.slots[index].endReason = reason
+        self.slots[index].deadline = now.after(self.settings.closeTimeout)
+        self.arm(self.slots[index].deadline, &action)
+        if let handle = self.handles[index] { action.operations.append(.close(self.key(index), handle)) }
+    }
+
+    mutating func removeFromIdle(_ index: Int) {
+        let endpoint = self.slots[index].endpoint
+        if let position = self.endpoints[endpoint].idle.firstIndex(of: index) {
+            self.endpoints[endpoint].idle.remove(at: position)
+        }
+    }
+
+    func emit(_ event: @autoclosure () -> PoolEvent, _ action: inout Action) {
+        if self.isObserved { action.events.append(event()) }
+    }
+
+    mutating func fail(
+        _ entry: WaiterQueue<Waiter>.Entry, _ code: PoolError.Code, cause: (any Error)? = nil, _ action: inout Action
+    ) {
+        switch code {
+        case .acquireTimedOut: if !self.isPlanted(.countersMissTimeouts) { self.totals.acquireTimeouts += 1 }
+        case .cancelled: self.totals.acquireCancellations += 1
+        default: self.totals.acquireFailures += 1
+        }
+        let error = self.error(code, cause: cause)
+        action.resumptions.append(.init(waiter: entry.waiter, result: .failure(error)))
+        self.emit(.acquireFailed(error), &action)
+    }
+}
+
+extension PoolStateMachine: Sendable where Handle: Sendable, Waiter: Sendable {}

@@ -1,0 +1,97 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+package import DequeModule
+
+/// What an acquire accepts.
+package enum AcquireKind: Sendable, Hashable {
+    /// Any connection.
+    case any
+    /// Only one that has never been lent.
+    case new
+    /// Like `new`, for a warm-up: fails with the first failed attempt and evicts nobody.
+    case warmUp
+}
+
+/// Acquires in the order of their tickets.
+package struct WaiterQueue<Waiter> {
+    package struct Entry {
+        package var ticket: UInt64
+        package var waiter: Waiter
+        package var kind: AcquireKind
+        package var queuedAt: Ticks
+        package var deadline: Ticks
+        package var site: SourceSite
+    }
+
+    package private(set) var entries: Deque<Entry> = []
+    package private(set) var newCount = 0
+    private(set) var warmUpCount = 0
+
+    package var isEmpty: Bool { self.entries.isEmpty }
+    package var count: Int { self.entries.count }
+    package var anyCount: Int { self.entries.count - self.newCount }
+
+    /// Puts an entry where its ticket belongs. That is the end, unless an acquire got a connection that turned out
+    /// to be dead and takes up its old place.
+    mutating func insert(_ entry: Entry) {
+        var index = self.entries.count
+        while index > 0, self.entries[index - 1].ticket > entry.ticket { index -= 1 }
+        self.entries.insert(entry, at: index)
+        self.count(entry.kind, 1)
+    }
+
+    /// Removes the first entry that accepts a connection which is `isNew` or not.
+    mutating func popFirst(isNew: Bool) -> Entry? {
+        if isNew || self.newCount == 0 {
+            guard let entry = self.entries.popFirst() else { return nil }
+            self.count(entry.kind, -1)
+            return entry
+        }
+        guard let index = self.entries.firstIndex(where: { $0.kind == .any }) else { return nil }
+        return self.remove(at: index)
+    }
+
+    mutating func popLast(isNew: Bool) -> Entry? {
+        guard let index = self.entries.lastIndex(where: { isNew || $0.kind == .any }) else { return nil }
+        return self.remove(at: index)
+    }
+
+    func contains(ticket: UInt64) -> Bool { self.index(of: ticket) != nil }
+
+    mutating func remove(ticket: UInt64) -> Entry? { self.index(of: ticket).map { self.remove(at: $0) } }
+
+    private func index(of ticket: UInt64) -> Int? {
+        // Tickets ascend, so this is a binary search.
+        var low = 0
+        var high = self.entries.count
+        while low < high {
+            let middle = (low + high) / 2
+            if self.entries[middle].ticket < ticket { low = middle + 1 } else { high = middle }
+        }
+        return low < self.entries.count && self.entries[low].ticket == ticket ? low : nil
+    }
+
+    mutating func removeFirst(where matches: (Entry) -> Bool) -> Entry? {
+        self.entries.firstIndex(where: matches).map { self.remove(at: $0) }
+    }
+
+    private mutating func remove(at index: Int) -> Entry {
+        let entry = self.entries.remove(at: index)
+        self.count(entry.kind, -1)
+        return entry
+    }
+
+    private mutating func count(_ kind: AcquireKind, _ change: Int) {
+        if kind != .any { self.newCount += change }
+        if kind == .warmUp { self.warmUpCount += change }
+    }
+
+    /// Waiters for whom an idle connection may be closed.
+    var evictingCount: Int { self.newCount - self.warmUpCount }
+}
+
+extension WaiterQueue: Sendable where Waiter: Sendable {}
+extension WaiterQueue.Entry: Sendable where Waiter: Sendable {}

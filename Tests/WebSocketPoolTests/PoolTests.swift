@@ -1,0 +1,368 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import Synchronization
+import Testing
+import WebSocketPool
+
+/// The pool as its users see it, in simulated time.
+@Suite("Pool")
+struct PoolTests {
+    struct BodyFailed: Error {}
+
+    @Test("withConnection lends, returns and reuses")
+    func lending() throws {
+        try withSimulatedPool { pool, server, _ in
+            for _ in 0..<10 { try await pool.withConnection { #expect($0.isOpen) } }
+            #expect(server.seen.connections.count == 1)
+            #expect(pool.statistics.totals.acquired == 10 && pool.statistics.totals.leasesEnded == 10)
+            #expect(pool.statistics.counts.idle == 1)
+        }
+    }
+
+    @Test("A body that throws does not give its connection to the next")
+    func throwingBody() throws {
+        try withSimulatedPool { pool, server, simulation in
+            await #expect(throws: BodyFailed.self) { try await pool.withConnection { _ in throw BodyFailed() } }
+            try await pool.withConnection { #expect($0.id == 1) }
+            await simulation.pass(.milliseconds(1))
+            #expect(server.seen.connections[0].closings == 1)
+        }
+    }
+
+    @Test("An error that the configuration calls harmless keeps the connection")
+    func harmlessError() throws {
+        var configuration = PoolConfiguration()
+        configuration.isReusableAfter = { $0 is BodyFailed }
+        try withSimulatedPool(configuration) { pool, _, _ in
+            await #expect(throws: BodyFailed.self) { try await pool.withConnection { _ in throw BodyFailed() } }
+            try await pool.withConnection { #expect($0.id == 0) }
+        }
+    }
+
+    @Test("A cancelled body never returns a connection in the middle of an exchange")
+    func cancelledBody() throws {
+        try withSimulatedPool { pool, server, simulation in
+            await withTaskGroup(of: Void.self) { group in
+                group.addTask { try? await pool.withConnection { _ in await simulation.pass(.seconds(1)) } }
+                await simulation.pass(.milliseconds(1))
+                group.cancelAll()
+            }
+            await simulation.pass(.milliseconds(1))
+            #expect(pool.statistics.counts.idle == 0)
+            #expect(server.seen.connections[0].closings == 1)
+        }
+    }
+
+    @Test("Waiters are served in the order of arrival", arguments: 0..<20)
+    func fifo(seed: UInt64) throws {
+        var configuration = PoolConfiguration()
+        configuration.softMaximum = 1
+        configuration.hardMaximum = 1
+        try withSimulatedPool(configuration, seed: seed) { pool, _, simulation in
+            let order = Log<Int>()
+            let first = try await pool.acquire()
+            await withTaskGroup(of: Void.self) { group in
+                for index in 0..<8 {
+                    group.addTask {
+                        await simulation.pass(.milliseconds(index))
+                        guard let lease = try? await pool.acquire() else { return }
+                        order.append(index)
+                        await simulation.pass(.milliseconds(3))
+                        lease.release()
+                    }
+                }
+                await simulation.pass(.milliseconds(20))
+                #expect(pool.statistics.counts.waiting == 8)
+                first.release()
+            }
+            #expect(order.all == Array(0..<8))
+        }
+    }
+
+    @Test("An acquire ends at its timeout, to the nanosecond")
+    func acquireTimeout() throws {
+        var configuration = PoolConfiguration()
+        configuration.softMaximum = 1
+        configuration.hardMaximum = 1
+        try withSimulatedPool(configuration) { pool, _, simulation in
+            let lease = try await pool.acquire()
+            let start = simulation.elapsed
+            let error = await #expect(throws: PoolError.self) { _ = try await pool.acquire(timeout: .milliseconds(70)) }
+            #expect(error?.code == .acquireTimedOut)
+            #expect(error?.statistics.counts.leased == 1)
+            #expect(simulation.elapsed - start == .milliseconds(70))
+            lease.release()
+        }
+    }
+
+    @Test("A pool that was never run still keeps its timeouts")
+    func timeoutWithoutRun() throws {
+        try Simulation.run { simulation in
+            let pool = SimulatedPool(clock: simulation) { _ in throw BodyFailed() }
+            let error = await #expect(throws: PoolError.self) { _ = try await pool.acquire(timeout: .seconds(1)) }
+            #expect(error?.code == .acquireTimedOut)
+            #expect(simulation.elapsed == .seconds(1))
+            await pool.shutDown()
+            try await pool.run()
+        }
+    }
+
+    @Test("Cancelling an acquire in any of its states costs no slot", arguments: 0..<40)
+    func cancelAcquire(seed: UInt64) throws {
+        var configuration = PoolConfiguration()
+        configuration.softMaximum = 2
+        configuration.hardMaximum = 2
+        var behaviour = MockServer.Behaviour()
+        behaviour.connectDelay = .milliseconds(10)
+        behaviour.validationDelay = .milliseconds(4)
+        try withSimulatedPool(configuration, server: behaviour, seed: seed) { pool, _, simulation in
+            for _ in 0..<20 {
+                await withTaskGroup(of: Void.self) { group in
+                    for _ in 0..<4 {
+                        group.addTask {
+                            try? await pool.withConnection { _ in await simulation.pass(.milliseconds(3)) }
+                        }
+                    }
+                    await simulation.pass(.milliseconds(Int(simulation.random(15))))
+                    group.cancelAll()
+                }
+                await simulation.pass(.milliseconds(Int(simulation.random(1_500))))
+            }
+            await simulation.pass(.seconds(1))
+            let counts = pool.statistics.counts
+            #expect(counts.leased == 0 && counts.waiting == 0 && counts.connecting == 0)
+            let leases = [try await pool.acquire(), try await pool.acquire()]
+            for lease in leases { lease.release() }
+        }
+    }
+
+    @Test("acquireNew never reuses and makes room in a full pool")
+    func acquireNew() throws {
+        var configuration = PoolConfiguration()
+        configuration.softMaximum = 1
+        configuration.hardMaximum = 1
+        try withSimulatedPool(configuration) { pool, server, _ in
+            try await pool.withConnection { #expect($0.id == 0) }
+            try await pool.withNewConnection { #expect($0.id == 1) }
+            #expect(server.openConnections.map(\.id) == [1])
+        }
+    }
+
+    @Test("tryAcquire takes what is there and starts nothing")
+    func tryAcquire() throws {
+        try withSimulatedPool { pool, server, _ in
+            #expect(pool.tryAcquire() == nil)
+            #expect(server.seen.attempts.isEmpty)
+            try await pool.withConnection { _ in }
+            let lease = try #require(pool.tryAcquire())
+            #expect(pool.tryAcquire() == nil)
+            lease.release()
+        }
+    }
+
+    @Test("A detached connection belongs to the caller")
+    func detach() throws {
+        try withSimulatedPool { pool, server, _ in
+            let lease = try await pool.acquire()
+            let connection = try lease.detach()
+            #expect(pool.statistics.counts.total == 0)
+            #expect(!lease.isValid)
+            #expect(throws: PoolError.self) { _ = try lease.detach() }
+            await pool.shutDown()
+            #expect(connection.isOpen)
+            await connection.close()
+            #expect(server.seen.closeCalls == 1)
+        }
+    }
+
+    @Test("Idle connections end at their timeout, except the minimum")
+    func idleTimeout() throws {
+        var configuration = PoolConfiguration()
+        configuration.minimumIdle = 2
+        configuration.idleTimeout = .seconds(10)
+        configuration.keepaliveInterval = nil
+        try withSimulatedPool(configuration) { pool, _, simulation in
+            let leases = [try await pool.acquire(), try await pool.acquire(), try await pool.acquire()]
+            for lease in leases { lease.release() }
+            #expect(pool.statistics.counts.idle >= 3)
+            await simulation.pass(.seconds(11))
+            #expect(pool.statistics.counts.idle == 2)
+            await simulation.pass(.seconds(100))
+            #expect(pool.statistics.counts.idle == 2)
+        }
+    }
+
+    @Test("Connections opened together do not end together")
+    func lifetimeJitter() throws {
+        var configuration = PoolConfiguration()
+        configuration.softMaximum = 50
+        configuration.hardMaximum = 50
+        configuration.minimumIdle = 50
+        configuration.idleTimeout = nil
+        configuration.keepaliveInterval = nil
+        try withSimulatedPool(configuration) { pool, server, simulation in
+            await simulation.pass(.seconds(1))
+            #expect(pool.statistics.counts.idle == 50)
+            await simulation.pass(.seconds(1799))
+            let renewals = server.seen.attempts.dropFirst(50)
+            #expect(renewals.count == 50)
+            for second in 1_600..<1_801 {
+                let inThisSecond = renewals.count { $0 >= .seconds(second) && $0 < .seconds(second + 1) }
+                #expect(inThisSecond <= 5, "more than a tenth of the pool renewed within a second")
+            }
+        }
+    }
+
+    @Test("A lease outlives the maximum lifetime of its connection")
+    func lifetimeSparesLeases() throws {
+        var configuration = PoolConfiguration()
+        configuration.maximumLifetime = .seconds(10)
+        configuration.lifetimeJitter = 0
+        try withSimulatedPool(configuration) { pool, server, simulation in
+            let lease = try await pool.acquire()
+            await simulation.pass(.seconds(60))
+            #expect(try lease.connection.isOpen)
+            lease.release()
+            await simulation.pass(.milliseconds(1))
+            #expect(server.openConnections.isEmpty)
+        }
+    }
+
+    @Test("Overflow connections are closed as soon as nobody wants them")
+    func overflow() throws {
+        var configuration = PoolConfiguration()
+        configuration.softMaximum = 1
+        configuration.hardMaximum = 3
+        try withSimulatedPool(configuration) { pool, server, simulation in
+            let leases = [try await pool.acquire(), try await pool.acquire(), try await pool.acquire()]
+            for lease in leases { lease.release() }
+            await simulation.pass(.milliseconds(1))
+            #expect(server.openConnections.count == 1)
+        }
+    }
+
+    @Test("resize, suspend, resume, releaseUnused and reset")
+    func control() throws {
+        try withSimulatedPool { pool, server, simulation in
+            let opened = try await pool.warmUp(4)
+            #expect(opened == 4)
+            pool.resize(softMaximum: 2, hardMaximum: 3, minimumIdle: 0)
+            await simulation.pass(.milliseconds(1))
+            #expect(pool.statistics.counts.total == 2)
+
+            pool.suspend()
+            let error = await #expect(throws: PoolError.self) { _ = try await pool.acquire(timeout: .milliseconds(5)) }
+            #expect(error?.code == .acquireTimedOut)
+            pool.resume()
+
+            let lease = try await pool.acquire()
+            pool.reset()
+            await simulation.pass(.milliseconds(1))
+            #expect(server.openConnections.count == 1, "the lent one is spared")
+            lease.release()
+            await simulation.pass(.milliseconds(1))
+            #expect(server.openConnections.isEmpty)
+
+            try await pool.withConnection { _ in }
+            #expect(pool.releaseUnused() == 1)
+            await simulation.pass(.milliseconds(1))
+            #expect(server.openConnections.isEmpty)
+        }
+    }
+
+    @Test("A suspected leak is reported with the place where the lease was taken")
+    func leaks() throws {
+        var configuration = PoolConfiguration()
+        configuration.leakThreshold = .seconds(2)
+        let observer = RecordingObserver()
+        try withSimulatedPool(configuration, observer: observer) { pool, _, simulation in
+            let line: UInt = #line + 1
+            let lease = try await pool.acquire()
+            await simulation.pass(.seconds(10))
+            #expect(observer.events.all.count { $0.hasPrefix("leak ") } == 1)
+            #expect(observer.events.all.contains { $0.hasPrefix("leak ") && $0.hasSuffix("PoolTests.swift:\(line)") })
+            lease.release()
+            #expect(observer.events.all.contains("leak returned"))
+            #expect(pool.statistics.totals.leaksSuspected == 1)
+        }
+    }
+
+    @Test("A body runs on the executor that its connection prefers")
+    func executor() throws {
+        try withSimulatedPool { pool, server, simulation in
+            let executor = CountingExecutor(simulation)
+            server.set { $0.executor = executor }
+            try await pool.withConnection { _ in
+                let before = executor.count
+                await simulation.pass(.milliseconds(1))
+                #expect(executor.count > before)
+            }
+            let after = executor.count
+            await simulation.pass(.milliseconds(1))
+            #expect(executor.count == after)
+        }
+    }
+
+    @Test("Statistics add up waiting, usage and connecting times")
+    func times() throws {
+        var configuration = PoolConfiguration()
+        configuration.softMaximum = 1
+        configuration.hardMaximum = 1
+        var behaviour = MockServer.Behaviour()
+        behaviour.connectDelay = .milliseconds(100)
+        try withSimulatedPool(configuration, server: behaviour) { pool, _, simulation in
+            try await pool.withConnection { _ in await simulation.pass(.milliseconds(30)) }
+            let totals = pool.statistics.totals
+            #expect(totals.waitTime == .milliseconds(100))
+            #expect(totals.connectTime == .milliseconds(100))
+            #expect(totals.usageTime == .milliseconds(30))
+        }
+    }
+}
+
+/// Values in the order in which they were logged.
+final class Log<Element: Sendable>: Sendable {
+    private let elements = Mutex<[Element]>([])
+    func append(_ element: Element) { self.elements.withLock { $0.append(element) } }
+    var all: [Element] { self.elements.withLock { $0 } }
+}
+
+/// Writes every event down in words.
+final class RecordingObserver: PoolObserver {
+    let events = Log<String>()
+
+    func connectionOpened(endpoint: Int, after duration: Duration) { self.events.append("opened \(endpoint)") }
+    func connectFailed(endpoint: Int, error: any Error) { self.events.append("connect failed \(endpoint)") }
+    func connectionClosed(endpoint: Int, reason: ConnectionEndReason) { self.events.append("closed \(reason)") }
+    func validationFailed(endpoint: Int) { self.events.append("validation failed") }
+    func drainFinished(endpoint: Int, outcome: DrainOutcome) { self.events.append("drained \(outcome)") }
+    func acquireQueued(depth: Int) { self.events.append("queued \(depth)") }
+    func leaseGranted(waited: Duration) { self.events.append("granted") }
+    func leaseEnded(after usage: Duration) { self.events.append("ended") }
+    func acquireFailed(_ error: PoolError) { self.events.append("failed \(error.code)") }
+    func leakSuspected(takenAt site: SourceSite, after duration: Duration) { self.events.append("leak \(site)") }
+    func suspectedLeakReturned(takenAt site: SourceSite, after duration: Duration) {
+        self.events.append("leak returned")
+    }
+    func releaseIgnored() { self.events.append("release ignored") }
+    func circuitOpened(endpoint: Int, for duration: Duration) { self.events.append("circuit opened \(endpoint)") }
+    func circuitClosed(endpoint: Int) { self.events.append("circuit closed \(endpoint)") }
+}
+
+/// Counts the jobs that it passes on.
+final class CountingExecutor: TaskExecutor {
+    private let simulation: Simulation
+    private let jobs = Atomic(0)
+
+    init(_ simulation: Simulation) { self.simulation = simulation }
+
+    var count: Int { self.jobs.load(ordering: .relaxed) }
+
+    func enqueue(_ job: consuming ExecutorJob) {
+        self.jobs.add(1, ordering: .relaxed)
+        self.simulation.enqueue(job)
+    }
+}

@@ -1,0 +1,481 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import WebSocketPool
+
+/// Drives the machine and, beside it, a reference model made of plain arrays: obvious, slow, without timers.
+///
+/// The model learns what the machine decided only from its actions. It checks that each decision was allowed, that the
+/// machine's counts are those of the model, and that nothing that is due is missing.
+struct Harness {
+    typealias Machine = PoolStateMachine<Int, Int>
+
+    enum State: Hashable { case connecting, idle, validating, leased, draining, closing }
+
+    struct Tenant {
+        var key: ConnectionKey
+        var state: State
+        var endpoint: Int
+        var since: Ticks
+        var deadline: Ticks
+        var handle: Int
+        var openedAt: Ticks = 0
+        var provenAt: Ticks = 0
+        var returnedAt: Ticks = 0
+    }
+
+    struct Waiting {
+        var id: Int
+        var ticket: UInt64
+        var kind: AcquireKind
+        var deadline: Ticks
+    }
+
+    struct Failure: Error {}
+
+    var machine: Machine
+    let configuration: PoolConfiguration
+    var now: Ticks = 0
+    var violation: String?
+
+    var tenants: [Tenant] = []
+    /// Least recently returned first.
+    var idleOrder: [ConnectionKey] = []
+    var waiting: [Waiting] = []
+    var leases: [LeaseToken] = []
+    var endedLeases: [LeaseToken] = []
+    var brokenLeases: [LeaseToken] = []
+    /// Attempts whose slots were given away and that may still report.
+    var abandoned: [ConnectionKey] = []
+    var timers: [Ticks] = []
+    var totals = PoolTotals()
+    var soft: Int
+    var hard: Int
+    var lastID = 0
+    var lastHandle = 0
+    var lastLease: UInt64 = 0
+    var lastSerial: UInt64 = 0
+    var opened = 0
+    var isSuspended = false
+    var shutDownAt: Ticks?
+    var isTerminated = false
+
+    init(_ configuration: PoolConfiguration, endpoints: Int = 1, mutation: Planted = .none) {
+        self.configuration = configuration
+        self.machine = Machine(
+            settings: PoolSettings(configuration), endpointCount: endpoints, randomSeed: 42, isObserved: false)
+        self.soft = configuration.softMaximum
+        self.hard = configuration.hardMaximum
+        #if DEBUG
+            self.machine.mutation = mutation
+        #endif
+    }
+
+    mutating func check(_ condition: Bool, _ message: @autoclosure () -> String) {
+        if !condition && self.violation == nil { self.violation = message() }
+    }
+
+    // MARK: Steps
+
+    mutating func start() { self.absorb(self.machine.start(at: 0)) }
+
+    /// Applies a step; one that makes no sense now is left out.
+    mutating func apply(_ step: Step) {
+        let argument = step.argument
+        switch step.verb {
+        case .acquire: self.acquire(.any, timeout: argument == 0 ? 0 : Ticks(20 + argument * 2))
+        case .acquireNew: self.acquire(.new, timeout: Ticks(20 + argument * 2))
+        case .warmUp: self.acquire(.warmUp, timeout: Ticks(20 + argument * 2))
+        case .tryAcquire: self.tryAcquire()
+        case .cancel:
+            guard let waiter = self.pick(self.waiting, argument) else { return }
+            let action = self.machine.cancelAcquire(ticket: waiter.ticket, at: self.now)
+            let cancelled = Array(action.resumptions).contains { $0.waiter == waiter.id }
+            self.check(cancelled, "3: a cancelled acquire was not ended")
+            self.absorb(action, cancelled: waiter.id)
+        case .release: self.release(argument, .reuse)
+        case .discard: self.release(argument, .discard(.discarded))
+        case .drain: self.release(argument, .drain)
+        case .takeBackCancelled: self.takeBack(argument, .cancelled)
+        case .takeBackDead: self.takeBack(argument, .unusable(.closedByPeer))
+        case .releaseStale: self.releaseStale(argument)
+        case .detach: self.detach(argument)
+        case .connectOK: self.connectOK(argument)
+        case .connectFail, .connectFatal: self.connectFail(argument, isFatal: step.verb == .connectFatal)
+        case .lateConnect: self.lateConnect(argument)
+        case .peerClose: self.peerClose(argument)
+        case .validatedOK, .validatedBad: self.validated(argument, isAlive: step.verb == .validatedOK)
+        case .drainedClean, .drainedDirty: self.drained(argument, isClean: step.verb == .drainedClean)
+        case .closeDone:
+            guard let index = self.pick(.closing, argument) else { return }
+            let key = self.tenants[index].key
+            self.end(index)
+            self.absorb(self.machine.closed(key, at: self.now))
+        case .pass: self.tick(by: Ticks(1 + argument % 16))
+        case .passLong: self.tick(by: Ticks(20 + argument * 2))
+        case .resize:
+            self.hard = 1 + argument % 4
+            self.soft = min(self.soft, self.hard)
+            let action = self.machine.resize(
+                soft: self.soft, hard: self.hard, minimumIdle: min(self.configuration.minimumIdle, self.soft),
+                at: self.now)
+            self.absorb(action)
+        case .suspend:
+            self.machine.suspend()
+            if self.shutDownAt == nil { self.isSuspended = true }
+        case .resume:
+            self.isSuspended = false
+            self.absorb(self.machine.resume(at: self.now))
+        case .releaseUnused: self.absorb(self.machine.releaseUnused(at: self.now).1)
+        case .reset: self.absorb(self.machine.reset(at: self.now))
+        case .shutDown:
+            let deadline = self.now.after(Ticks(argument))
+            for index in self.tenants.indices where self.shutDownAt == nil && self.tenants[index].state == .connecting {
+                let closeDeadline = self.now.after(self.configuration.closeTimeout.ticks)
+                self.tenants[index].deadline = min(self.tenants[index].deadline, closeDeadline)
+            }
+            self.shutDownAt = min(self.shutDownAt ?? .never, deadline)
+            self.absorb(self.machine.shutDown(deadline: deadline, at: self.now))
+        }
+        self.checkRest()
+    }
+
+    private mutating func acquire(_ kind: AcquireKind, timeout: Ticks) {
+        self.lastID += 1
+        let ticket = self.machine.nextTicket()
+        let deadline = self.now.after(timeout)
+        let expected = self.waiting.isEmpty && !self.isSuspended && kind == .any ? self.nextIdle : nil
+        self.waiting.append(Waiting(id: self.lastID, ticket: ticket, kind: kind, deadline: deadline))
+        let action = self.machine.acquire(
+            self.lastID, ticket: ticket, kind: kind, site: SourceSite(file: #fileID, line: #line), queuedAt: self.now,
+            deadline: deadline, at: self.now)
+        self.absorb(action, reuse: expected)
+    }
+
+    private mutating func tryAcquire() {
+        let expected = self.nextIdle
+        let site = SourceSite(file: #fileID, line: #line)
+        guard let idle = self.machine.acquireIdle(site: site, at: self.now) else { return }
+        guard let handle = self.machine.handles[idle.token.slot] else {
+            self.check(false, "2: an empty slot was lent")
+            return
+        }
+        let grant = Grant(token: idle.token, handle: handle)
+        self.check(self.waiting.isEmpty, "4: a newcomer overtook the queue")
+        self.check(!self.isSuspended && self.shutDownAt == nil, "a pool that does not lend lent")
+        if let expected { self.check(self.key(of: grant.handle) == expected, "12: reuse order") }
+        if idle.timer != .never { self.timers.append(idle.timer) }
+        self.grant(grant, available: [])
+        self.checkCounts()
+        if idle.isShort { self.absorb(self.machine.refill(at: self.now)) }
+    }
+
+    private mutating func release(_ argument: Int, _ verdict: Machine.Verdict) {
+        guard let token = self.pick(self.leases, argument), let index = self.index(of: token) else { return }
+        let key = self.tenants[index].key
+        self.endLease(token)
+        if verdict == .reuse, argument % 2 == 0, let timer = self.machine.releaseIdle(token, at: self.now) {
+            self.check(self.waiting.isEmpty, "5: a released connection passed by a waiter")
+            self.timers.append(timer)
+            self.prove(index)
+            self.becomeIdle(index)
+            self.checkCounts()
+            return
+        }
+        let action = self.machine.release(token, verdict, at: self.now)
+        if case .discard = verdict {
+            self.absorb(action)
+            self.check(self.tenant(key)?.state == .closing, "7: a discarded connection was kept")
+        } else {
+            self.prove(index)
+            self.absorb(action, available: [key])
+        }
+    }
+
+    /// The shell saw, right after a grant, that it must not be passed on. Only for leases of this instant.
+    private mutating func takeBack(_ argument: Int, _ refusal: Machine.Refusal) {
+        guard let token = self.pick(self.leases, argument), let index = self.index(of: token) else { return }
+        let key = self.tenants[index].key
+        self.leases.removeAll { $0 == token }
+        self.endedLeases.append(token)
+        self.totals.acquired -= 1
+        if refusal == .cancelled { self.totals.acquireCancellations += 1 }
+        let action = self.machine.takeBack(token, refusal, hasWaited: false, at: self.now)
+        self.absorb(action, available: refusal == .cancelled ? [key] : [])
+    }
+
+    private mutating func releaseStale(_ argument: Int) {
+        if argument % 2 == 0, let token = self.pick(self.brokenLeases, argument) {
+            self.brokenLeases.removeAll { $0 == token }
+            self.endedLeases.append(token)
+            self.absorb(self.machine.release(token, .reuse, at: self.now))
+        } else if let token = self.pick(self.endedLeases, argument) {
+            self.totals.releasesIgnored += 1
+            self.check(!self.machine.isValid(token), "2: an ended lease is valid")
+            self.absorb(self.machine.release(token, .reuse, at: self.now))
+        }
+    }
+
+    private mutating func detach(_ argument: Int) {
+        guard let token = self.pick(self.leases, argument), let index = self.index(of: token) else { return }
+        self.endLease(token)
+        self.tenants.remove(at: index)
+        self.totals.connectionsDetached += 1
+        guard let action = self.machine.detach(token, at: self.now) else {
+            self.check(false, "2: a valid lease could not be detached")
+            return
+        }
+        self.absorb(action)
+    }
+
+    private mutating func connectOK(_ argument: Int) {
+        guard let index = self.pick(.connecting, argument) else { return }
+        let key = self.tenants[index].key
+        self.lastHandle += 1
+        self.opened += 1
+        self.tenants[index].handle = self.lastHandle
+        self.tenants[index].state = .idle
+        self.tenants[index].openedAt = self.now
+        self.prove(index)
+        self.totals.connectsSucceeded += 1
+        let (isTaken, action) = self.machine.connected(key, self.lastHandle, at: self.now)
+        self.check(isTaken, "a connection that was wanted was refused")
+        self.absorb(action, available: [key])
+    }
+
+    private mutating func connectFail(_ argument: Int, isFatal: Bool) {
+        guard let index = self.pick(.connecting, argument) else { return }
+        let key = self.tenants[index].key
+        self.tenants.remove(at: index)
+        self.totals.connectsFailed += 1
+        self.absorb(self.machine.connectFailed(key, Failure(), isFatal: isFatal, at: self.now))
+    }
+
+    private mutating func lateConnect(_ argument: Int) {
+        guard let key = self.pick(self.abandoned, argument) else { return }
+        self.abandoned.removeAll { $0 == key }
+        self.lastHandle += 1
+        let (isTaken, action) = self.machine.connected(key, self.lastHandle, at: self.now)
+        self.check(!isTaken, "7: a connection that came too late was kept")
+        self.absorb(action)
+    }
+
+    private mutating func peerClose(_ argument: Int) {
+        let open = self.tenants.indices.filter { self.tenants[$0].state != .connecting }
+        guard let index = self.pick(open, argument) else { return }
+        let tenant = self.tenants[index]
+        if let token = self.leases.first(where: { $0.slot == tenant.key.slot }), tenant.state == .leased {
+            self.endLease(token, isBroken: true)
+        }
+        self.end(index)
+        self.absorb(self.machine.closed(tenant.key, at: self.now))
+    }
+
+    private mutating func validated(_ argument: Int, isAlive: Bool) {
+        guard let index = self.pick(.validating, argument) else { return }
+        let key = self.tenants[index].key
+        if isAlive {
+            let isKeepalive = self.machine.slots[key.slot].state == .validating(forBorrow: false)
+            self.prove(index, isUse: !isKeepalive)
+        }
+        self.absorb(
+            self.machine.validated(key, isAlive: isAlive, at: self.now), available: isAlive ? [key] : [])
+        if !isAlive { self.check(self.tenant(key)?.state == .closing, "a dead connection was kept") }
+    }
+
+    private mutating func drained(_ argument: Int, isClean: Bool) {
+        guard let index = self.pick(.draining, argument) else { return }
+        let key = self.tenants[index].key
+        let isFresh = self.tenants[index].openedAt.after(self.lifetime) > self.now && self.shutDownAt == nil
+        if isClean { self.prove(index) }
+        let before = self.machine.statistics.counts
+        self.absorb(
+            self.machine.drained(key, isClean ? .clean : .unexpectedInput, at: self.now),
+            available: isClean ? [key] : [])
+        let isClosing = self.tenant(key)?.state == .closing
+        self.check(isClean || isClosing, "7: a connection that is not clean was kept")
+        // Resets are not modelled; a pool with room and a fresh connection has no other reason to close it.
+        if isClean, isFresh, self.machine.slots[key.slot].endReason == .drainFailed, before.total <= self.soft {
+            self.check(!isClosing, "a drained connection was not reused")
+        }
+    }
+
+    private mutating func tick(by span: Ticks) {
+        self.now += span
+        self.timers.removeAll { $0 <= self.now }
+        // What the pool gives up on by itself.
+        for tenant in self.tenants where tenant.deadline <= self.now {
+            switch tenant.state {
+            case .connecting:
+                self.abandoned.append(tenant.key)
+                self.totals.connectsFailed += 1
+                self.tenants.removeAll { $0.key == tenant.key }
+            case .closing:
+                self.totals.connectionsClosed += 1
+                self.tenants.removeAll { $0.key == tenant.key }
+            default: break
+            }
+        }
+        let idleBefore = self.idleOrder.count
+        let action = self.machine.tick(at: self.now)
+        if let timer = action.timer { self.check(timer > self.now, "9: a timer that is due already: it would spin") }
+        self.absorb(action)
+        self.check(!self.waiting.contains { $0.deadline <= self.now }, "6: a waiter is past its deadline")
+        for tenant in self.tenants where tenant.deadline <= self.now {
+            self.check(tenant.state == .leased, "a \(tenant.state) connection is past its deadline")
+        }
+        self.checkIdleTimes(idleBefore: idleBefore)
+    }
+
+    // MARK: What the machine decided
+
+    private mutating func absorb(
+        _ action: Machine.Action, available: [ConnectionKey] = [], cancelled: Int? = nil, reuse: ConnectionKey? = nil
+    ) {
+        if let timer = action.timer { self.timers.append(timer) }
+        var available = available
+        for operation in action.operations {
+            switch operation {
+            case .connect(let key, let endpoint): self.began(key, endpoint)
+            case .validate(let key, _):
+                self.move(
+                    key, from: [.idle, .leased, .draining], to: .validating, for: self.configuration.validationTimeout)
+                available.removeAll { $0 == key }
+                if let reuse { self.check(key == reuse, "12: reuse order") }
+            case .drain(let key, _):
+                self.move(key, from: [.leased], to: .draining, for: .nanoseconds(45))
+                available.removeAll { $0 == key }
+            case .close(let key, _):
+                if let index = self.tenants.firstIndex(where: { $0.key == key }), self.tenants[index].state == .leased,
+                    let token = self.leases.first(where: { $0.slot == key.slot })
+                {
+                    self.check(self.shutDownAt ?? .never <= self.now, "2: a connection was closed under its borrower")
+                    self.endLease(token, isBroken: true)
+                }
+                self.move(
+                    key, from: [.connecting, .idle, .validating, .leased, .draining], to: .closing,
+                    for: self.configuration.closeTimeout)
+                available.removeAll { $0 == key }
+            }
+        }
+        for resumption in action.resumptions {
+            switch resumption.result {
+            case .success(let grant):
+                self.serve(resumption.waiter, grant, available: available)
+                if let reuse { self.check(self.key(of: grant.handle) == reuse, "12: reuse order") }
+                available.removeAll { $0 == self.key(of: grant.handle) }
+            case .failure(let error):
+                self.refuse(resumption.waiter, error, cancelled: cancelled)
+            }
+        }
+        for key in available {
+            if let index = self.tenants.firstIndex(where: { $0.key == key }) { self.becomeIdle(index) }
+        }
+        if action.isTerminal {
+            self.check(!self.isTerminated && self.shutDownAt != nil && self.tenants.isEmpty, "9: terminated wrongly")
+            self.isTerminated = true
+        }
+        self.checkCounts()
+    }
+
+    private mutating func began(_ key: ConnectionKey, _ endpoint: Int) {
+        self.check(key.serial > self.lastSerial, "1: a serial repeats")
+        self.check(!self.tenants.contains { $0.key.slot == key.slot }, "1: a slot was given away twice")
+        self.check(self.shutDownAt == nil && !self.isSuspended, "10: a connect while the pool does not connect")
+        self.lastSerial = key.serial
+        self.totals.connectsStarted += 1
+        self.tenants.append(
+            Tenant(
+                key: key, state: .connecting, endpoint: endpoint, since: self.now,
+                deadline: self.now.after(self.configuration.connectTimeout.ticks), handle: 0))
+        self.check(self.tenants.count <= self.hard, "1: more connections than the hard maximum")
+        let connecting = self.tenants.count { $0.state == .connecting }
+        self.check(connecting <= self.configuration.maximumConcurrentConnects, "10: too many attempts at a time")
+        let here = self.tenants.count { $0.state == .connecting && $0.endpoint == endpoint }
+        switch self.machine.endpoints[endpoint].health {
+        case .healthy(let failures, let retryAt):
+            self.check(failures == 0 || retryAt <= self.now && here == 1, "10: an attempt before its backoff")
+        case .ejected: self.check(false, "10: an attempt to an ejected endpoint")
+        case .probing: self.check(here == 1, "10: two probes")
+        case .returning(let allowance, _): self.check(here <= allowance, "10: a returning endpoint was stampeded")
+        }
+    }
+
+    private mutating func move(_ key: ConnectionKey, from states: [State], to state: State, for span: Duration) {
+        guard let index = self.tenants.firstIndex(where: { $0.key == key }) else {
+            self.check(false, "1: an operation on a connection that is gone")
+            return
+        }
+        let former = self.tenants[index].state
+        self.check(states.contains(former), "1: \(former) became \(state)")
+        self.tenants[index].state = state
+        self.tenants[index].since = self.now
+        self.tenants[index].deadline = self.now.after(span.ticks)
+        self.idleOrder.removeAll { $0 == key }
+    }
+
+    private mutating func serve(_ id: Int, _ grant: Grant<Int>, available: [ConnectionKey]) {
+        guard let place = self.waiting.firstIndex(where: { $0.id == id }) else {
+            self.check(false, "3: an acquire ended twice")
+            return
+        }
+        let kind = self.waiting[place].kind
+        let isNew = self.tenants.first { $0.handle == grant.handle }?.openedAt == self.now
+        let earlier = self.waiting[..<place].contains { $0.kind == kind || ($0.kind == .any && !isNew) }
+        self.check(!earlier, "4: an acquire was overtaken")
+        if kind != .any { self.check(isNew && grant.token.id > 0, "a used connection was lent as new") }
+        self.check(!self.isSuspended && self.shutDownAt == nil, "a pool that does not lend lent")
+        self.waiting.remove(at: place)
+        self.totals.acquiredAfterWaiting += 1
+        self.grant(grant, available: available)
+    }
+
+    private mutating func grant(_ grant: Grant<Int>, available: [ConnectionKey]) {
+        self.check(grant.token.id > self.lastLease, "2: a lease id repeats")
+        self.lastLease = grant.token.id
+        self.totals.acquired += 1
+        guard let index = self.tenants.firstIndex(where: { $0.handle == grant.handle }) else {
+            self.check(false, "2: a connection that is gone was lent")
+            return
+        }
+        let tenant = self.tenants[index]
+        self.check(tenant.state == .idle || available.contains(tenant.key), "2: a \(tenant.state) connection was lent")
+        let bypass = self.configuration.validationBypass?.ticks ?? .never
+        self.check(self.now - tenant.provenAt <= bypass, "a connection was lent that had to prove itself")
+        self.check(tenant.openedAt.after(self.lifetime) > self.now, "a connection was lent after its lifetime")
+        self.tenants[index].state = .leased
+        self.tenants[index].deadline = .never
+        self.idleOrder.removeAll { $0 == tenant.key }
+        self.leases.append(grant.token)
+    }
+
+    private mutating func refuse(_ id: Int, _ error: PoolError, cancelled: Int?) {
+        guard let place = self.waiting.firstIndex(where: { $0.id == id }) else {
+            self.check(false, "3: an acquire ended twice")
+            return
+        }
+        let waiter = self.waiting.remove(at: place)
+        switch error.code {
+        case .acquireTimedOut:
+            self.check(waiter.deadline <= self.now, "6: an acquire timed out early")
+            self.totals.acquireTimeouts += 1
+        case .cancelled:
+            self.check(cancelled == id, "3: an acquire was cancelled that nobody cancelled")
+            self.totals.acquireCancellations += 1
+        case .circuitOpen:
+            self.check(self.machine.endpoints.allSatisfy(\.isEjected), "an acquire failed although there was hope")
+            self.totals.acquireFailures += 1
+        case .poolClosed:
+            self.check(self.shutDownAt != nil, "an open pool said that it was closed")
+            self.totals.acquireFailures += 1
+        case .connectFailed:
+            self.check(waiter.kind == .warmUp, "an acquire failed with one attempt")
+            self.totals.acquireFailures += 1
+        default:
+            self.check(self.waiting.count >= self.configuration.maximumWaiters, "an acquire was refused without need")
+            self.totals.acquireFailures += 1
+        }
+    }
+}
