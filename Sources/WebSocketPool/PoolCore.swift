@@ -6,20 +6,20 @@
 import Synchronization
 
 #if DEBUG
-    /// Traps when an acquire is resumed twice, and reports one that never is.
-    typealias PoolContinuation = CheckedContinuation<Result<Grant<any PooledConnection>, PoolError>, Never>
-    func withPoolContinuation(
-        _ body: (PoolContinuation) -> Void
-    ) async -> Result<Grant<any PooledConnection>, PoolError> {
-        await withCheckedContinuation(body)
-    }
+/// Traps when an acquire is resumed twice, and reports one that never is.
+typealias PoolContinuation = CheckedContinuation<Result<Grant<any PooledConnection>, PoolError>, Never>
+func withPoolContinuation(
+    _ body: (PoolContinuation) -> Void
+) async -> Result<Grant<any PooledConnection>, PoolError> {
+    await withCheckedContinuation(body)
+}
 #else
-    typealias PoolContinuation = UnsafeContinuation<Result<Grant<any PooledConnection>, PoolError>, Never>
-    func withPoolContinuation(
-        _ body: (PoolContinuation) -> Void
-    ) async -> Result<Grant<any PooledConnection>, PoolError> {
-        await withUnsafeContinuation(body)
-    }
+typealias PoolContinuation = UnsafeContinuation<Result<Grant<any PooledConnection>, PoolError>, Never>
+func withPoolContinuation(
+    _ body: (PoolContinuation) -> Void
+) async -> Result<Grant<any PooledConnection>, PoolError> {
+    await withUnsafeContinuation(body)
+}
 #endif
 
 /// The shell around the machine: takes the lock, asks, unlocks, acts.

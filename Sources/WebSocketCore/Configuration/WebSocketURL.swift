@@ -61,8 +61,12 @@ public struct WebSocketURL: Sendable, Hashable {
         if let at = authority.firstIndex(of: "@") {
             let credentials = authority[..<at]
             authority = authority[authority.index(after: at)...]
-            guard !authority.contains("@") else { throw invalid("has more than one @; percent-encode those in the password") }
-            guard credentials.contains(":") else { throw invalid("has a user without a password; write user:password@") }
+            guard !authority.contains("@") else {
+                throw invalid("has more than one @; percent-encode those in the password")
+            }
+            guard credentials.contains(":") else {
+                throw invalid("has a user without a password; write user:password@")
+            }
             guard let decoded = String(credentials).percentDecoded else {
                 throw invalid("has an invalid percent-encoding in its user or password")
             }
@@ -113,9 +117,11 @@ extension WebSocketURL: CustomStringConvertible {
         let path: String
         if let question = target.firstIndex(of: "?") {
             let query = target[target.index(after: question)...].split(separator: "&", omittingEmptySubsequences: false)
-            path = String(target[...question]) + query.map { item in
-                item.firstIndex(of: "=").map { item[...$0] + "…" } ?? (item.isEmpty ? "" : "…")
-            }.joined(separator: "&")
+            path =
+                String(target[...question])
+                + query.map { item in
+                    item.firstIndex(of: "=").map { item[...$0] + "…" } ?? (item.isEmpty ? "" : "…")
+                }.joined(separator: "&")
         } else {
             path = target
         }
@@ -173,7 +179,8 @@ package enum IPAddress {
         let parts = text.split(separator: ".", omittingEmptySubsequences: false)
         return parts.count == 4
             && parts.allSatisfy { part in
-                (1...3).contains(part.utf8.count) && part.utf8.allSatisfy { $0 >= 0x30 && $0 <= 0x39 } && Int(part)! <= 255
+                (1...3).contains(part.utf8.count) && part.utf8.allSatisfy { $0 >= 0x30 && $0 <= 0x39 }
+                    && Int(part)! <= 255
                     && (part.utf8.count == 1 || part.first != "0")
             }
     }
@@ -192,7 +199,9 @@ package enum IPAddress {
         var groups = 0
         for half in halves where !half.isEmpty {
             for group in half.split(separator: ":", omittingEmptySubsequences: false) {
-                guard (1...4).contains(group.utf8.count), group.utf8.allSatisfy({ $0.hexValue != nil }) else { return false }
+                guard (1...4).contains(group.utf8.count), group.utf8.allSatisfy({ $0.hexValue != nil }) else {
+                    return false
+                }
                 groups += 1
             }
         }

@@ -13,7 +13,8 @@ package enum DeflateNegotiation {
         if deflate.serverNoContextTakeover { text += "; server_no_context_takeover" }
         if deflate.clientNoContextTakeover { text += "; client_no_context_takeover" }
         if deflate.serverMaxWindowBits != 15 { text += "; server_max_window_bits=\(deflate.serverMaxWindowBits)" }
-        text += deflate.clientMaxWindowBits == 15
+        text +=
+            deflate.clientMaxWindowBits == 15
             ? "; client_max_window_bits" : "; client_max_window_bits=\(deflate.clientMaxWindowBits)"
         return text
     }

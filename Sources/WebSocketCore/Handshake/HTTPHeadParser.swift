@@ -61,7 +61,8 @@ package struct HTTPRequestHeadParser: Sendable {
             if line.isEmpty {
                 guard reader.position <= limits.headBytes else { return .refused(.headersTooLarge) }
                 let head = HTTPRequestHead(
-                    method: String(decoding: parts[0], as: UTF8.self), target: String(decoding: parts[1], as: UTF8.self),
+                    method: String(decoding: parts[0], as: UTF8.self),
+                    target: String(decoding: parts[1], as: UTF8.self),
                     fields: fields)
                 return .head(head, byteCount: reader.position)
             }

@@ -12,7 +12,8 @@ package enum HandshakeText {
         url: WebSocketURL, key: String, fields: HTTPFields, subprotocols: [String], extensions: String?
     ) -> String {
         var text = "GET \(url.target) HTTP/1.1\r\nHost: \(url.hostHeader)\r\n"
-        text += "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: \(key)\r\nSec-WebSocket-Version: 13\r\n"
+        text +=
+            "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: \(key)\r\nSec-WebSocket-Version: 13\r\n"
         if !subprotocols.isEmpty { text += "Sec-WebSocket-Protocol: \(subprotocols.joined(separator: ", "))\r\n" }
         if let extensions { text += "Sec-WebSocket-Extensions: \(extensions)\r\n" }
         for field in fields { text += "\(field.name.rawName): \(field.value)\r\n" }
@@ -67,7 +68,8 @@ package enum HandshakeText {
         var index = 0
         while index < bytes.count {
             let left = bytes.count - index
-            let word = UInt32(bytes[index]) << 16 | (left > 1 ? UInt32(bytes[index + 1]) << 8 : 0)
+            let word =
+                UInt32(bytes[index]) << 16 | (left > 1 ? UInt32(bytes[index + 1]) << 8 : 0)
                 | (left > 2 ? UInt32(bytes[index + 2]) : 0)
             result.append(alphabet[Int(word >> 18)])
             result.append(alphabet[Int(word >> 12 & 63)])

@@ -112,7 +112,8 @@ package struct ValidatedUpgrade: Sendable, Hashable {
             default: false
             }
         }
-        return valid && [UInt8(ascii: "A"), UInt8(ascii: "Q"), UInt8(ascii: "g"), UInt8(ascii: "w")].contains(bytes[21])
+        return valid
+            && [UInt8(ascii: "A"), UInt8(ascii: "Q"), UInt8(ascii: "g"), UInt8(ascii: "w")].contains(bytes[21])
     }
 }
 

@@ -32,7 +32,8 @@ public struct WebSocketCloseFrame: Sendable, Hashable {
         guard reason.utf8.count <= Self.maximumReasonBytes else {
             throw WebSocketError(
                 .closeReasonTooLong,
-                "the close reason has \(reason.utf8.count) bytes; shorten it to \(Self.maximumReasonBytes) bytes of UTF-8")
+                "the close reason has \(reason.utf8.count) bytes; shorten it to \(Self.maximumReasonBytes) bytes of UTF-8"
+            )
         }
     }
 

@@ -94,7 +94,9 @@ let lwsCallback:
             return WireOwner.owner(of: wsi)?.established() ?? -1
         case LWS_CALLBACK_CLIENT_CONNECTION_ERROR:
             if let owner = WireOwner.owner(of: wsi) {
-                let text = input.map { String(decoding: UnsafeRawBufferPointer(start: $0, count: length), as: UTF8.self) }
+                let text = input.map {
+                    String(decoding: UnsafeRawBufferPointer(start: $0, count: length), as: UTF8.self)
+                }
                 owner.connectionFailed(text ?? "")
             }
             return 0
@@ -120,7 +122,9 @@ let lwsCallback:
             return owner.verifiedCertificate(OpaquePointer(user), isValid: length != 0)
         case LWS_CALLBACK_OPENSSL_LOAD_EXTRA_SERVER_VERIFY_CERTS:
             // The wsi is a fake one that knows only its context.
-            guard let context = lws_get_context(wsi), let pointer = lws_context_user(context), let user else { return -1 }
+            guard let context = lws_get_context(wsi), let pointer = lws_context_user(context), let user else {
+                return -1
+            }
             let loop = Unmanaged<EventLoop>.fromOpaque(pointer).takeUnretainedValue()
             return loop.serverTLSBeingCreated?.fill(OpaquePointer(user)) == true ? 0 : -1
 

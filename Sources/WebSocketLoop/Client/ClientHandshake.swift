@@ -352,7 +352,10 @@ enum TLSErrors {
                 (.selfSigned, "add its CA to tls.trust if you trust it")
             case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY, X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT,
                 X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE, X509_V_ERR_CERT_UNTRUSTED:
-                (.untrusted, "its CA is not trusted or an intermediate is missing; set tls.trust or complete the server's chain")
+                (
+                    .untrusted,
+                    "its CA is not trusted or an intermediate is missing; set tls.trust or complete the server's chain"
+                )
             case X509_V_ERR_INVALID_PURPOSE: (.wrongUsage, "it is not meant for servers")
             case X509_V_ERR_INVALID_CA, X509_V_ERR_PATH_LENGTH_EXCEEDED, X509_V_ERR_CERT_CHAIN_TOO_LONG:
                 (.badChain, "a certificate in the chain may not issue others")
@@ -360,7 +363,8 @@ enum TLSErrors {
             }
         let text = String(cString: X509_verify_cert_error_string(Int(code)))
         return WebSocketError(
-            .tlsFailed, "the server's certificate is not accepted: \(text); \(advice)", phase: .tls, tlsFailure: failure)
+            .tlsFailed, "the server's certificate is not accepted: \(text); \(advice)", phase: .tls, tlsFailure: failure
+        )
     }
 
     static func handshake(reason: CInt, library: String) -> WebSocketError {
@@ -383,7 +387,8 @@ enum TLSErrors {
         if let alert, received != 0 { return self.alert(alert) }
         let text = library.escapedForLog
         return WebSocketError(
-            .tlsFailed, "the TLS handshake failed\(text.isEmpty ? "" : " (\(text))"); check that the server speaks TLS on this port",
+            .tlsFailed,
+            "the TLS handshake failed\(text.isEmpty ? "" : " (\(text))"); check that the server speaks TLS on this port",
             phase: .tls, tlsFailure: library.contains("SYSCALL") ? .notTLS : .other)
     }
 
@@ -397,7 +402,8 @@ enum TLSErrors {
             default: .peerAlert
             }
         return WebSocketError(
-            .tlsFailed, "the server ended the TLS handshake with the alert “\(alert)”", phase: .tls, tlsFailure: failure)
+            .tlsFailed, "the server ended the TLS handshake with the alert “\(alert)”", phase: .tls, tlsFailure: failure
+        )
     }
 }
 

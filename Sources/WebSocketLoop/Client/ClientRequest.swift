@@ -41,7 +41,8 @@ package struct ClientRequest: Sendable {
         guard size < LibWebSockets.serviceBufferSize - 256 else {
             throw WebSocketError(
                 .invalidConfiguration,
-                "the request with its target and headers has \(size) bytes; the limit is \(LibWebSockets.serviceBufferSize - 256)")
+                "the request with its target and headers has \(size) bytes; the limit is \(LibWebSockets.serviceBufferSize - 256)"
+            )
         }
     }
 

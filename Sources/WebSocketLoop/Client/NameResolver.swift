@@ -56,7 +56,8 @@ final class NameResolver {
             completion(
                 .failure(
                     WebSocketError(
-                        .nameNotFound, "the name “\(host.escapedForLog)” could not be resolved: \(why); check the host and the network's DNS",
+                        .nameNotFound,
+                        "the name “\(host.escapedForLog)” could not be resolved: \(why); check the host and the network's DNS",
                         phase: .nameResolution)))
             return
         }

@@ -36,7 +36,9 @@ extension Connection {
         if let deflater, payload.count >= deflater.minimumSize,
             let count = deflater.compress(payload, into: &loop.scratch)
         {
-            appendFrame(opcode, compressed: true, UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(loop.scratch.memory)[..<count]))
+            appendFrame(
+                opcode, compressed: true,
+                UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(loop.scratch.memory)[..<count]))
             loop.scratch.trim()
         } else {
             appendFrame(opcode, compressed: false, payload)

@@ -344,7 +344,8 @@ package final class Connection: WireOwner, @unchecked Sendable {
         fail(
             WebSocketCloseFrame(code: code, reason: text), cause: .peerViolation,
             error: WebSocketError(
-                code == .invalidPayloadData ? .invalidUTF8 : .protocolViolation, "the peer broke the protocol: \(text)"))
+                code == .invalidPayloadData ? .invalidUTF8 : .protocolViolation, "the peer broke the protocol: \(text)")
+        )
     }
 
     private func refuse(_ violation: MessageAssembler.Violation) {

@@ -88,7 +88,8 @@ final class Inflater {
 
     /// Decompresses the next piece of a message into the assembler, which stops a bomb at the message limit.
     func inflate(
-        _ piece: UnsafeRawBufferPointer, isLast: Bool, scratch: borrowing ScratchBuffer, into assembler: inout MessageAssembler
+        _ piece: UnsafeRawBufferPointer, isLast: Bool, scratch: borrowing ScratchBuffer,
+        into assembler: inout MessageAssembler
     ) throws(Failure) {
         if !isReady {
             guard wsx_inflate_init(stream, CInt(windowBits)) == Z_OK else { throw .corrupt }

@@ -28,7 +28,8 @@ public enum SocketAddress: Sendable, Hashable, CustomStringConvertible {
         case AF_INET, AF_INET6:
             var host = [CChar](repeating: 0, count: Int(NI_MAXHOST))
             var service = [CChar](repeating: 0, count: Int(NI_MAXSERV))
-            let length = Int32(storage.pointee.sa_family) == AF_INET
+            let length =
+                Int32(storage.pointee.sa_family) == AF_INET
                 ? MemoryLayout<sockaddr_in>.size : MemoryLayout<sockaddr_in6>.size
             guard
                 getnameinfo(

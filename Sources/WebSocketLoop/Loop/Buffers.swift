@@ -60,7 +60,9 @@ struct FrameBuffer: ~Copyable {
     /// Room for `count` more bytes at the end; `commit` says how many were written.
     @inline(__always)
     mutating func reserve(_ more: Int) -> UnsafeMutableRawPointer {
-        if let memory, Self.headroom + count + more <= memory.count { return memory.baseAddress! + Self.headroom + count }
+        if let memory, Self.headroom + count + more <= memory.count {
+            return memory.baseAddress! + Self.headroom + count
+        }
         return grow(more)
     }
 

@@ -104,7 +104,8 @@ extension EventLoop {
             case .taskJob(let job): job.runSynchronously(on: taskExecutor.asUnownedTaskExecutor())
             case .serialJob(let job):
                 job.runSynchronously(
-                    isolatedTo: serialExecutor.asUnownedSerialExecutor(), taskExecutor: taskExecutor.asUnownedTaskExecutor())
+                    isolatedTo: serialExecutor.asUnownedSerialExecutor(),
+                    taskExecutor: taskExecutor.asUnownedTaskExecutor())
             case .operation(let operation): operation()
             }
         }

@@ -9,9 +9,9 @@ package import WebSocketCore
 // A continuation is resumed exactly once because the state machine that holds it hands it out once. Debug builds
 // check that; release builds do not pay for it.
 #if DEBUG
-    package typealias LoopContinuation<Value> = CheckedContinuation<Value, Never>
+package typealias LoopContinuation<Value> = CheckedContinuation<Value, Never>
 #else
-    package typealias LoopContinuation<Value> = UnsafeContinuation<Value, Never>
+package typealias LoopContinuation<Value> = UnsafeContinuation<Value, Never>
 #endif
 
 /// Suspends until the continuation is resumed.
@@ -20,9 +20,9 @@ package func suspend<Value>(
     isolation: isolated (any Actor)? = #isolation, _ body: (LoopContinuation<Value>) -> Void
 ) async -> sending Value {
     #if DEBUG
-        await withCheckedContinuation(isolation: isolation, body)
+    await withCheckedContinuation(isolation: isolation, body)
     #else
-        await withUnsafeContinuation(isolation: isolation, body)
+    await withUnsafeContinuation(isolation: isolation, body)
     #endif
 }
 

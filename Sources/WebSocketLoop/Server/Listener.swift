@@ -49,7 +49,8 @@ package final class Listener: @unchecked Sendable {
         guard status == 0, let first = results else {
             throw WebSocketError(
                 .listenFailed,
-                "the host “\(host.escapedForLog)” is no address of this machine: \(String(cString: gai_strerror(status)))")
+                "the host “\(host.escapedForLog)” is no address of this machine: \(String(cString: gai_strerror(status)))"
+            )
         }
         defer { freeaddrinfo(results) }
         func failure(_ what: String) -> WebSocketError {

@@ -121,7 +121,8 @@ package final class ServerTLSContext: @unchecked Sendable {
         unusedClientContext = SSL_CTX_new(TLS_client_method())!
         guard X509_check_private_key(chain[0], key) == 1 else {
             throw WebSocketError(
-                .invalidConfiguration, "tls.privateKey does not belong to the first certificate of tls.certificateChain")
+                .invalidConfiguration, "tls.privateKey does not belong to the first certificate of tls.certificateChain"
+            )
         }
     }
 

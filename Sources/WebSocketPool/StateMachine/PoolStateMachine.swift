@@ -66,10 +66,10 @@ package struct PoolStateMachine<Handle, Waiter> {
     let isObserved: Bool
 
     #if DEBUG
-        package var mutation: Mutation?
-        func isPlanted(_ mutation: Mutation) -> Bool { self.mutation == mutation }
+    package var mutation: Mutation?
+    func isPlanted(_ mutation: Mutation) -> Bool { self.mutation == mutation }
     #else
-        @inline(__always) func isPlanted(_ mutation: Mutation) -> Bool { false }
+    @inline(__always) func isPlanted(_ mutation: Mutation) -> Bool { false }
     #endif
 
     package init(settings: PoolSettings, endpointCount: Int, randomSeed: UInt64, isObserved: Bool) {

@@ -86,10 +86,12 @@ public final class WebSocketConnection: Sendable {
         _ bytes: borrowing RawSpan, as kind: WebSocketMessage.Kind = .binary
     ) throws(WebSocketError) -> Bool {
         wire.loop.preconditionOnLoop()
-        let isValid = kind == .binary || bytes.withUnsafeBytes { buffer in
-            var validator = UTF8Validator()
-            return validator.consume(buffer) && validator.isComplete
-        }
+        let isValid =
+            kind == .binary
+            || bytes.withUnsafeBytes { buffer in
+                var validator = UTF8Validator()
+                return validator.consume(buffer) && validator.isComplete
+            }
         guard isValid else {
             throw WebSocketError(.invalidUTF8, "the bytes are not UTF-8; send them as binary")
         }

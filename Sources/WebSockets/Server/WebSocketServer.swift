@@ -161,7 +161,8 @@ public final class WebSocketServer: Sendable {
         } catch let error as WebSocketError where error.code == .connectionClosed || state.isStopping {
             configuration.logger.debug("a connection ended", metadata: ["reason": "\(error)"])
         } catch {
-            configuration.logger.info("a handler failed; its connection is closed with 1011", metadata: ["error": "\(error)"])
+            configuration.logger.info(
+                "a handler failed; its connection is closed with 1011", metadata: ["error": "\(error)"])
         }
     }
 

@@ -69,7 +69,7 @@ struct Harness {
         self.soft = configuration.softMaximum
         self.hard = configuration.hardMaximum
         #if DEBUG
-            self.machine.mutation = mutation
+        self.machine.mutation = mutation
         #endif
     }
 

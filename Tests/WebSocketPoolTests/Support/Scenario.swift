@@ -173,8 +173,8 @@ struct Scenario: CustomStringConvertible {
 }
 
 #if DEBUG
-    typealias Planted = Mutation?
+typealias Planted = Mutation?
 #else
-    /// Release builds have no planted bugs.
-    enum Planted { case none }
+/// Release builds have no planted bugs.
+enum Planted { case none }
 #endif

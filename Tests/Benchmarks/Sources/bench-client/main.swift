@@ -110,7 +110,8 @@ struct WrongEcho: Error {}
 @concurrent func pingPong(_ job: Job) async throws {
     let payload = [UInt8](repeating: 0x41, count: 32)
     if job.mode == .onmessage { return try await synchronous(job, payload, depth: 1) }
-    try await WebSocketClient.withConnection(to: job.url(), configuration: job.configuration(), executor: job.executor) {
+    try await WebSocketClient.withConnection(to: job.url(), configuration: job.configuration(), executor: job.executor)
+    {
         socket in
         var meter = Meter(seconds: job.seconds)
         while !meter.isOver {
@@ -126,7 +127,8 @@ struct WrongEcho: Error {}
 @concurrent func pipelined(_ job: Job, depth: Int) async throws {
     let payload = [UInt8](repeating: 0x41, count: 32)
     if job.mode == .onmessage { return try await synchronous(job, payload, depth: depth) }
-    try await WebSocketClient.withConnection(to: job.url(), configuration: job.configuration(), executor: job.executor) {
+    try await WebSocketClient.withConnection(to: job.url(), configuration: job.configuration(), executor: job.executor)
+    {
         socket in
         var meter = Meter(seconds: job.seconds)
         for _ in 0..<depth { try await socket.send(payload) }
@@ -186,7 +188,9 @@ struct WrongEcho: Error {}
                 ) { socket in
                     while !shared.isOver {
                         try await socket.send(payload)
-                        guard case .binary(let echo) = try await socket.receive(), echo == payload else { throw WrongEcho() }
+                        guard case .binary(let echo) = try await socket.receive(), echo == payload else {
+                            throw WrongEcho()
+                        }
                         shared.count()
                     }
                 }
