@@ -44,7 +44,9 @@ let package = Package(
                 .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Logging", package: "swift-log"),
-            ]),
+            ],
+            // SE-0458: every use of what C gives us says `unsafe`.
+            swiftSettings: [.strictMemorySafety()]),
         .target(
             name: "WebSockets",
             dependencies: [

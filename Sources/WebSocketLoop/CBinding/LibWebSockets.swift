@@ -14,9 +14,9 @@ import Synchronization
 /// What depends on libwebsockets' version or touches its process-wide state. Written against Debian 12's 4.1.6.
 package enum LibWebSockets {
     /// The version of the headers this was built with.
-    package static var buildVersion: String { String(cString: wsx_lws_build_version()) }
+    package static var buildVersion: String { unsafe String(cString: wsx_lws_build_version()) }
     /// The version of the library that is loaded.
-    package static var runtimeVersion: String { String(cString: lws_get_library_version()) }
+    package static var runtimeVersion: String { unsafe String(cString: lws_get_library_version()) }
 
     /// One read of a connection. At least one TLS record, or a throttled TLS client spins for ever in 4.1.6.
     static let readSize = 16 << 10
@@ -35,32 +35,32 @@ package enum LibWebSockets {
     /// when a second context passes DO_SSL_GLOBAL_INIT, which crashes the connections of the first.
     package static let initialize: Void = {
         lws_set_log_level(0, nil)
-        var info = lws_context_creation_info()
-        info.port = CONTEXT_PORT_NO_LISTEN
-        info.options =
+        var info = unsafe lws_context_creation_info()
+        unsafe info.port = CONTEXT_PORT_NO_LISTEN
+        unsafe info.options =
             UInt64(LWS_SERVER_OPTION_EXPLICIT_VHOSTS) | UInt64(LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT)
-        info.fd_limit_per_thread = 4
-        _ = lws_create_context(&info)
+        unsafe info.fd_limit_per_thread = 4
+        _ = unsafe lws_create_context(&info)
     }()
 
     /// The protocol of all our vhosts. libwebsockets keeps pointers to it and its name.
     nonisolated(unsafe) static let protocols: UnsafePointer<lws_protocols> = {
         // Immutable after this initialiser.
         let table = UnsafeMutablePointer<lws_protocols>.allocate(capacity: 2)
-        table.initialize(repeating: lws_protocols(), count: 2)
-        table[0].name = UnsafePointer(strdup("wsx"))
-        table[0].callback = lwsCallback
-        table[0].rx_buffer_size = readSize
-        table[0].tx_packet_size = 1 << 20
-        return UnsafePointer(table)
+        unsafe table.initialize(repeating: lws_protocols(), count: 2)
+        unsafe table[0].name = unsafe UnsafePointer(strdup("wsx"))
+        unsafe table[0].callback = unsafe lwsCallback
+        unsafe table[0].rx_buffer_size = readSize
+        unsafe table[0].tx_packet_size = 1 << 20
+        return unsafe UnsafePointer(table)
     }()
 
     /// All zero: libwebsockets' own keepalive stays silent.
     nonisolated(unsafe) static let noKeepAlive: UnsafePointer<lws_retry_bo_t> = {
         // Immutable after this initialiser.
         let policy = UnsafeMutablePointer<lws_retry_bo_t>.allocate(capacity: 1)
-        policy.initialize(to: lws_retry_bo_t())
-        return UnsafePointer(policy)
+        unsafe policy.initialize(to: lws_retry_bo_t())
+        return unsafe UnsafePointer(policy)
     }()
 
     /// Creates a loop's context. `nil` when neither backend can be had.
@@ -71,46 +71,47 @@ package enum LibWebSockets {
         // Handed out of the lock; the context is the loop's alone.
         nonisolated(unsafe) var result: (OpaquePointer, EventLoop.Backend)?
         creation.withLock { _ in
-            result = withLoweredDescriptorLimit {
-                var info = lws_context_creation_info()
-                info.port = CONTEXT_PORT_NO_LISTEN
-                info.options = UInt64(LWS_SERVER_OPTION_EXPLICIT_VHOSTS)
-                info.user = Unmanaged.passUnretained(loop).toOpaque()
-                info.pt_serv_buf_size = UInt32(serviceBufferSize)
-                info.max_http_header_data2 = 32 << 10
-                info.max_http_header_pool2 = 16_384
-                info.timeout_secs = never
-                info.timeout_secs_ah_idle = never
-                info.connect_timeout_secs = never
-                info.retry_and_idle_policy = noKeepAlive
+            unsafe result = unsafe withLoweredDescriptorLimit {
+                var info = unsafe lws_context_creation_info()
+                unsafe info.port = CONTEXT_PORT_NO_LISTEN
+                unsafe info.options = UInt64(LWS_SERVER_OPTION_EXPLICIT_VHOSTS)
+                unsafe info.user = unsafe Unmanaged.passUnretained(loop).toOpaque()
+                unsafe info.pt_serv_buf_size = UInt32(serviceBufferSize)
+                unsafe info.max_http_header_data2 = 32 << 10
+                unsafe info.max_http_header_pool2 = 16_384
+                unsafe info.timeout_secs = never
+                unsafe info.timeout_secs_ah_idle = never
+                unsafe info.connect_timeout_secs = never
+                unsafe info.retry_and_idle_policy = unsafe noKeepAlive
                 if wanted != .poll {
-                    info.options |= UInt64(LWS_SERVER_OPTION_LIBUV)
+                    unsafe info.options |= UInt64(LWS_SERVER_OPTION_LIBUV)
                     var foreign: UnsafeMutableRawPointer? = UnsafeMutableRawPointer(uv)
-                    let context = withUnsafeMutablePointer(to: &foreign) { pointer in
-                        info.foreign_loops = pointer
-                        return lws_create_context(&info)
+                    let context = unsafe withUnsafeMutablePointer(to: &foreign) { pointer in
+                        unsafe info.foreign_loops = unsafe pointer
+                        return unsafe lws_create_context(&info)
                     }
-                    if let context { return (context, .libuv) }
+                    if let context = unsafe context { return unsafe (context, .libuv) }
                     if wanted == .libuv { return nil }
-                    info.options &= ~UInt64(LWS_SERVER_OPTION_LIBUV)
-                    info.foreign_loops = nil
+                    unsafe info.options &= ~UInt64(LWS_SERVER_OPTION_LIBUV)
+                    unsafe info.foreign_loops = nil
                 }
-                return lws_create_context(&info).map { ($0, .poll) }
+                return unsafe lws_create_context(&info).map { unsafe ($0, .poll) }
             }
         }
-        return result
+        return unsafe result
     }
 
     private static func withLoweredDescriptorLimit<Result>(_ body: () -> Result) -> Result {
         var limit = rlimit()
-        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur > maximumDescriptors
+        guard unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0,
+            limit.rlim_cur > maximumDescriptors
         else { return body() }
         let before = limit
         limit.rlim_cur = maximumDescriptors
-        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+        unsafe setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
         defer {
             var restored = before
-            setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &restored)
+            unsafe setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &restored)
         }
         return body()
     }
@@ -121,16 +122,16 @@ package enum LibWebSockets {
     ) {
         guard backend == .libuv else {
             nested?.close()
-            creation.withLock { _ in lws_context_destroy(loop.context) }
-            uv_run(uv, UV_RUN_NOWAIT)
+            creation.withLock { _ in unsafe lws_context_destroy(loop.context) }
+            unsafe uv_run(uv, UV_RUN_NOWAIT)
             return
         }
         // 4.1.6 closes its wake eventfd twice under libuv: once in the first `lws_context_destroy` and once in a
         // later close callback, when the number may belong to somebody else. A duplicate of a spare descriptor takes
         // the number in between, so that the second close hits it (libwebsockets.md §12).
-        let spare = open("/dev/null", O_RDONLY | O_CLOEXEC)
+        let spare = unsafe open("/dev/null", O_RDONLY | O_CLOEXEC)
         let victim = loop.wakeDescriptor
-        creation.withLock { _ in lws_context_destroy(loop.context) }
+        creation.withLock { _ in unsafe lws_context_destroy(loop.context) }
         if victim >= 0 && spare >= 0 {
             var placed = false
             for _ in 0..<1_000 where !placed {
@@ -150,46 +151,46 @@ package enum LibWebSockets {
         }
         if spare >= 0 { close(spare) }
         // Until libwebsockets' handles are gone; ours are unreferenced for that long.
-        loop.withoutOwnHandles { uv_run(uv, UV_RUN_DEFAULT) }
-        creation.withLock { _ in lws_context_destroy(loop.context) }
+        loop.withoutOwnHandles { unsafe uv_run(uv, UV_RUN_DEFAULT) }
+        creation.withLock { _ in unsafe lws_context_destroy(loop.context) }
     }
 }
 
 /// Drives a context that polls by itself beside a libuv loop: the libuv loop's backend descriptor is a raw file of
 /// the context, and its timeout a timer of it. A context that somebody else services is lived on in the same way.
-final class NestedPoll {
+@safe final class NestedPoll {
     private unowned let loop: EventLoop
     private let timer: UnsafeMutablePointer<lws_sorted_usec_list_t>
     private var file: OpaquePointer?
 
     init?(loop: EventLoop) {
         self.loop = loop
-        timer = .allocate(capacity: 1)
-        timer.initialize(to: lws_sorted_usec_list_t())
-        guard let vhost = loop.vhosts.plain(of: loop) else { return nil }
+        unsafe timer = .allocate(capacity: 1)
+        unsafe timer.initialize(to: lws_sorted_usec_list_t())
+        guard let vhost = unsafe loop.vhosts.plain(of: loop) else { return nil }
         var descriptor = lws_sock_file_fd_type()
-        descriptor.filefd = fcntl(uv_backend_fd(loop.uv), F_DUPFD_CLOEXEC, 0)
-        file = lws_adopt_descriptor_vhost(vhost, LWS_ADOPT_RAW_FILE_DESC, descriptor, nil, nil)
-        guard file != nil else { return nil }
+        unsafe descriptor.filefd = unsafe fcntl(uv_backend_fd(loop.uv), F_DUPFD_CLOEXEC, 0)
+        unsafe file = unsafe lws_adopt_descriptor_vhost(vhost, LWS_ADOPT_RAW_FILE_DESC, descriptor, nil, nil)
+        guard unsafe file != nil else { return nil }
     }
 
     func run(until isStopping: () -> Bool) {
         while true {
-            uv_run(loop.uv, UV_RUN_NOWAIT)
+            unsafe uv_run(loop.uv, UV_RUN_NOWAIT)
             if isStopping() { return }
-            let timeout = uv_backend_timeout(loop.uv)
+            let timeout = unsafe uv_backend_timeout(loop.uv)
             if loop.hasReadyWork || timeout == 0 {
-                lws_service(loop.context, -1)
+                unsafe lws_service(loop.context, -1)
                 continue
             }
-            if timeout > 0 { lws_sul_schedule(loop.context, 0, timer, { _ in }, Int64(timeout) * 1_000) }
-            lws_service(loop.context, 0)
+            if timeout > 0 { unsafe lws_sul_schedule(loop.context, 0, timer, { _ in }, Int64(timeout) * 1_000) }
+            unsafe lws_service(loop.context, 0)
         }
     }
 
     func close() {
-        lws_sul_schedule(loop.context, 0, timer, { _ in }, Int64(LWS_SET_TIMER_USEC_CANCEL))
+        unsafe lws_sul_schedule(loop.context, 0, timer, { _ in }, Int64(LWS_SET_TIMER_USEC_CANCEL))
     }
 
-    deinit { timer.deallocate() }
+    deinit { unsafe timer.deallocate() }
 }

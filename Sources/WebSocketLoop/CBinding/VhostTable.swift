@@ -21,9 +21,9 @@ struct VhostTable {
     init() {}
 
     mutating func plain(of loop: EventLoop) -> OpaquePointer? {
-        if let plainVhost { return plainVhost.handle }
+        if let plainVhost { return unsafe plainVhost.handle }
         plainVhost = Vhost(loop: loop, name: Vhost.uniqueName(), kind: .plain)
-        return plainVhost?.handle
+        return unsafe plainVhost?.handle
     }
 
     var plainName: String? { plainVhost?.name }
@@ -63,7 +63,7 @@ struct VhostTable {
 }
 
 /// One vhost and the strings that libwebsockets keeps pointers to.
-final class Vhost {
+@safe final class Vhost {
     enum Kind {
         case plain
         case client(ClientTLSContext)
@@ -82,59 +82,59 @@ final class Vhost {
     init?(loop: EventLoop, name: String, kind: Kind) {
         self.name = name
         self.kind = kind
-        nameMemory = strdup(name)
-        alpnMemory = strdup("http/1.1")
-        var info = lws_context_creation_info()
-        info.vhost_name = UnsafePointer(nameMemory)
-        info.protocols = LibWebSockets.protocols
-        info.extensions = wsx_lws_extension_table()
-        info.retry_and_idle_policy = LibWebSockets.noKeepAlive
-        info.timeout_secs = 7 * 24 * 3_600
-        info.connect_timeout_secs = 7 * 24 * 3_600
-        info.alpn = UnsafePointer(alpnMemory)
+        unsafe nameMemory = unsafe strdup(name)
+        unsafe alpnMemory = unsafe strdup("http/1.1")
+        var info = unsafe lws_context_creation_info()
+        unsafe info.vhost_name = unsafe UnsafePointer(nameMemory)
+        unsafe info.protocols = unsafe LibWebSockets.protocols
+        unsafe info.extensions = unsafe wsx_lws_extension_table()
+        unsafe info.retry_and_idle_policy = unsafe LibWebSockets.noKeepAlive
+        unsafe info.timeout_secs = 7 * 24 * 3_600
+        unsafe info.connect_timeout_secs = 7 * 24 * 3_600
+        unsafe info.alpn = unsafe UnsafePointer(alpnMemory)
         // An explicit empty proxy keeps libwebsockets from obeying the environment's `http_proxy`.
-        info.http_proxy_address = UnsafePointer(Self.emptyString)
+        unsafe info.http_proxy_address = unsafe UnsafePointer(Self.emptyString)
         switch kind {
         case .plain:
-            info.port = CONTEXT_PORT_NO_LISTEN_SERVER
+            unsafe info.port = CONTEXT_PORT_NO_LISTEN_SERVER
         case .client(let tls):
-            info.port = CONTEXT_PORT_NO_LISTEN
-            info.options = UInt64(LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT)
-            info.provided_client_ssl_ctx = tls.context
+            unsafe info.port = CONTEXT_PORT_NO_LISTEN
+            unsafe info.options = UInt64(LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT)
+            unsafe info.provided_client_ssl_ctx = unsafe tls.context
         case .server(let tls):
-            info.port = CONTEXT_PORT_NO_LISTEN_SERVER
-            info.options =
+            unsafe info.port = CONTEXT_PORT_NO_LISTEN_SERVER
+            unsafe info.options =
                 UInt64(LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT) | UInt64(LWS_SERVER_OPTION_CREATE_VHOST_SSL_CTX)
             // Without one libwebsockets would load the system's CAs for a client that never is.
-            info.provided_client_ssl_ctx = tls.unusedClientContext
+            unsafe info.provided_client_ssl_ctx = unsafe tls.unusedClientContext
             loop.serverTLSBeingCreated = tls
         }
         defer { loop.serverTLSBeingCreated = nil }
-        guard let handle = lws_create_vhost(loop.context, &info) else {
-            free(nameMemory)
-            free(alpnMemory)
+        guard let handle = unsafe lws_create_vhost(loop.context, &info) else {
+            unsafe free(nameMemory)
+            unsafe free(alpnMemory)
             return nil
         }
-        self.handle = handle
+        unsafe self.handle = unsafe handle
     }
 
     func destroy() {
         precondition(users == 0, "a vhost with connections cannot be destroyed")
         guard isAlive else { return }
         isAlive = false
-        lws_vhost_destroy(handle)
+        unsafe lws_vhost_destroy(handle)
     }
 
     deinit {
         // The strings stay: 4.1.6 frees a vhost's memory some time after `lws_vhost_destroy`, without saying when.
     }
 
-    nonisolated(unsafe) private static let emptyString = strdup("")!
+    nonisolated(unsafe) private static let emptyString = unsafe strdup("")!
 
     /// Unguessable: a client's Host header must never pick a vhost.
     static func uniqueName() -> String {
         var random: (UInt64, UInt64) = (0, 0)
-        withUnsafeMutableBytes(of: &random) { wsx_random_bytes($0.baseAddress!, $0.count) }
+        unsafe withUnsafeMutableBytes(of: &random) { unsafe wsx_random_bytes($0.baseAddress!, $0.count) }
         return "wsx-\(String(random.0, radix: 36))\(String(random.1, radix: 36))"
     }
 }

@@ -24,12 +24,14 @@ public enum WebSocketLibraries {
 
     /// libwebsockets, OpenSSL, zlib and libuv.
     public static var versions: [Version] {
-        func text(_ pointer: UnsafePointer<CChar>?) -> String { pointer.map { String(cString: $0) } ?? "unknown" }
+        func text(_ pointer: UnsafePointer<CChar>?) -> String {
+            unsafe pointer.map { unsafe String(cString: $0) } ?? "unknown"
+        }
         /// "OpenSSL 3.0.22 25 Aug 2026" → "3.0.22", and "4.1.6-" and a commit, if there is one → "4.1.6"
         func number(_ text: String) -> String {
             text.split { $0 == " " || $0 == "-" }.first { $0.first?.isNumber == true }.map(String.init) ?? text
         }
-        return [
+        return unsafe [
             Version(
                 name: "libwebsockets", headers: number(LibWebSockets.buildVersion),
                 loaded: number(LibWebSockets.runtimeVersion)),
@@ -44,19 +46,19 @@ public enum WebSocketLibraries {
     /// Where OpenSSL looks for the system's CAs, and whether anything is there.
     package static var systemCertificates: (file: String, directory: String, exist: Bool) {
         func path(_ variable: UnsafePointer<CChar>, _ builtIn: UnsafePointer<CChar>) -> String {
-            String(cString: getenv(variable) ?? UnsafeMutablePointer(mutating: builtIn))
+            unsafe String(cString: getenv(variable) ?? UnsafeMutablePointer(mutating: builtIn))
         }
-        let file = path(X509_get_default_cert_file_env(), X509_get_default_cert_file())
-        let directory = path(X509_get_default_cert_dir_env(), X509_get_default_cert_dir())
-        return (file, directory, access(file, R_OK) == 0 || hasEntry(directory))
+        let file = unsafe path(X509_get_default_cert_file_env(), X509_get_default_cert_file())
+        let directory = unsafe path(X509_get_default_cert_dir_env(), X509_get_default_cert_dir())
+        return unsafe (file, directory, access(file, R_OK) == 0 || hasEntry(directory))
     }
 
     private static func hasEntry(_ directory: String) -> Bool {
-        guard let handle = opendir(directory) else { return false }
-        defer { closedir(handle) }
-        while let entry = readdir(handle) {
+        guard let handle = unsafe opendir(directory) else { return false }
+        defer { unsafe closedir(handle) }
+        while let entry = unsafe readdir(handle) {
             // Neither "." nor "..".
-            if entry.pointee.d_name.0 != CChar(UInt8(ascii: ".")) { return true }
+            if unsafe entry.pointee.d_name.0 != CChar(UInt8(ascii: ".")) { return true }
         }
         return false
     }

@@ -9,7 +9,7 @@ import CLibWebSocketsShims
 /// What a wsi belongs to. libwebsockets holds one retain of it, from `adopt(wsi:)` or the call that creates the wsi until
 /// `LWS_CALLBACK_WSI_DESTROY`. All methods run on the loop's thread; those named after callbacks run inside one, where
 /// no user code runs and no wsi is killed synchronously.
-package class WireOwner {
+@safe package class WireOwner {
     package let loop: EventLoop
     var wsi: OpaquePointer?
 
@@ -43,19 +43,19 @@ package class WireOwner {
 
 extension WireOwner {
     /// The retained pointer that libwebsockets keeps.
-    func retainedPointer() -> UnsafeMutableRawPointer { Unmanaged.passRetained(self).toOpaque() }
+    func retainedPointer() -> UnsafeMutableRawPointer { unsafe Unmanaged.passRetained(self).toOpaque() }
 
     /// Hands the wsi and libwebsockets' retain over to another owner.
     func handOver(to other: WireOwner) {
-        guard let wsi else { preconditionFailure("there is no wsi to hand over") }
-        other.wsi = wsi
-        self.wsi = nil
-        lws_set_opaque_user_data(wsi, other.retainedPointer())
-        Unmanaged.passUnretained(self).release()
+        guard let wsi = unsafe wsi else { preconditionFailure("there is no wsi to hand over") }
+        unsafe other.wsi = unsafe wsi
+        unsafe self.wsi = nil
+        unsafe lws_set_opaque_user_data(wsi, other.retainedPointer())
+        unsafe Unmanaged.passUnretained(self).release()
     }
 
     static func owner(of wsi: OpaquePointer?) -> WireOwner? {
-        lws_get_opaque_user_data(wsi).map { Unmanaged<WireOwner>.fromOpaque($0).takeUnretainedValue() }
+        unsafe lws_get_opaque_user_data(wsi).map { unsafe Unmanaged<WireOwner>.fromOpaque($0).takeUnretainedValue() }
     }
 }
 
@@ -66,36 +66,37 @@ let lwsCallback:
     ) -> CInt = { wsi, reason, user, input, length in
         switch reason {
         case LWS_CALLBACK_RECEIVE, LWS_CALLBACK_CLIENT_RECEIVE:
-            return WireOwner.owner(of: wsi)?.received(UnsafeRawBufferPointer(start: input, count: length)) ?? -1
+            return unsafe WireOwner.owner(of: wsi)?.received(UnsafeRawBufferPointer(start: input, count: length)) ?? -1
         case LWS_CALLBACK_SERVER_WRITEABLE, LWS_CALLBACK_CLIENT_WRITEABLE:
-            return WireOwner.owner(of: wsi)?.becameWritable() ?? 0
+            return unsafe WireOwner.owner(of: wsi)?.becameWritable() ?? 0
         case LWS_CALLBACK_RECEIVE_PONG, LWS_CALLBACK_CLIENT_RECEIVE_PONG:
-            WireOwner.owner(of: wsi)?.receivedPong(UnsafeRawBufferPointer(start: input, count: length))
+            unsafe WireOwner.owner(of: wsi)?.receivedPong(UnsafeRawBufferPointer(start: input, count: length))
             return 0
         case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
-            return WireOwner.owner(of: wsi)?.receivedClose(UnsafeRawBufferPointer(start: input, count: length)) ?? -1
+            return unsafe WireOwner.owner(of: wsi)?.receivedClose(UnsafeRawBufferPointer(start: input, count: length))
+                ?? -1
 
         case LWS_CALLBACK_WSI_CREATE:
             // For a client this is the moment TCP is connected.
-            if let owner = WireOwner.owner(of: wsi) {
-                owner.wsi = wsi
+            if let owner = unsafe WireOwner.owner(of: wsi) {
+                unsafe owner.wsi = unsafe wsi
                 owner.tcpConnected()
             }
             return 0
         case LWS_CALLBACK_CLIENT_APPEND_HANDSHAKE_HEADER:
-            guard let owner = WireOwner.owner(of: wsi), let input else { return -1 }
-            let position = input.assumingMemoryBound(to: UnsafeMutablePointer<CChar>?.self)
-            return owner.appendHandshakeHeaders(position, room: length)
+            guard let owner = unsafe WireOwner.owner(of: wsi), let input = unsafe input else { return -1 }
+            let position = unsafe input.assumingMemoryBound(to: UnsafeMutablePointer<CChar>?.self)
+            return unsafe owner.appendHandshakeHeaders(position, room: length)
         case LWS_CALLBACK_ESTABLISHED_CLIENT_HTTP:
-            return WireOwner.owner(of: wsi)?.receivedResponse() ?? -1
+            return unsafe WireOwner.owner(of: wsi)?.receivedResponse() ?? -1
         case LWS_CALLBACK_CLIENT_FILTER_PRE_ESTABLISH:
-            return WireOwner.owner(of: wsi)?.willEstablish() ?? -1
+            return unsafe WireOwner.owner(of: wsi)?.willEstablish() ?? -1
         case LWS_CALLBACK_CLIENT_ESTABLISHED, LWS_CALLBACK_ESTABLISHED:
-            return WireOwner.owner(of: wsi)?.established() ?? -1
+            return unsafe WireOwner.owner(of: wsi)?.established() ?? -1
         case LWS_CALLBACK_CLIENT_CONNECTION_ERROR:
-            if let owner = WireOwner.owner(of: wsi) {
-                let text = input.map {
-                    String(decoding: UnsafeRawBufferPointer(start: $0, count: length), as: UTF8.self)
+            if let owner = unsafe WireOwner.owner(of: wsi) {
+                let text = unsafe input.map {
+                    unsafe String(decoding: UnsafeRawBufferPointer(start: $0, count: length), as: UTF8.self)
                 }
                 owner.connectionFailed(text ?? "")
             }
@@ -103,36 +104,38 @@ let lwsCallback:
 
         case LWS_CALLBACK_SERVER_NEW_CLIENT_INSTANTIATED:
             // The first callback of an adopted socket in which its opaque data stays set.
-            guard let wsi, let pointer = lws_context_user(lws_get_context(wsi)) else { return -1 }
-            let loop = Unmanaged<EventLoop>.fromOpaque(pointer).takeUnretainedValue()
+            guard let wsi = unsafe wsi, let pointer = unsafe lws_context_user(lws_get_context(wsi)) else { return -1 }
+            let loop = unsafe Unmanaged<EventLoop>.fromOpaque(pointer).takeUnretainedValue()
             guard let owner = loop.adopting.take() else { return -1 }
-            lws_set_opaque_user_data(wsi, owner.retainedPointer())
-            owner.instantiated(wsi)
+            unsafe lws_set_opaque_user_data(wsi, owner.retainedPointer())
+            unsafe owner.instantiated(wsi)
             return 0
         case LWS_CALLBACK_CONFIRM_EXTENSION_OKAY:
-            return WireOwner.owner(of: wsi)?.confirmsExtension() == true ? 0 : 1
+            return unsafe WireOwner.owner(of: wsi)?.confirmsExtension() == true ? 0 : 1
         case LWS_CALLBACK_FILTER_PROTOCOL_CONNECTION:
-            return WireOwner.owner(of: wsi)?.willAnswerUpgrade() ?? -1
+            return unsafe WireOwner.owner(of: wsi)?.willAnswerUpgrade() ?? -1
         case LWS_CALLBACK_ADD_HEADERS:
-            guard let owner = WireOwner.owner(of: wsi), let input else { return 0 }
-            return owner.addResponseHeaders(input.assumingMemoryBound(to: lws_process_html_args.self))
+            guard let owner = unsafe WireOwner.owner(of: wsi), let input = unsafe input else { return 0 }
+            return unsafe owner.addResponseHeaders(input.assumingMemoryBound(to: lws_process_html_args.self))
 
         case LWS_CALLBACK_OPENSSL_PERFORM_SERVER_CERT_VERIFICATION:
-            guard let owner = WireOwner.owner(of: wsi), let user else { return 0 }
-            return owner.verifiedCertificate(OpaquePointer(user), isValid: length != 0)
+            guard let owner = unsafe WireOwner.owner(of: wsi), let user = unsafe user else { return 0 }
+            return unsafe owner.verifiedCertificate(OpaquePointer(user), isValid: length != 0)
         case LWS_CALLBACK_OPENSSL_LOAD_EXTRA_SERVER_VERIFY_CERTS:
             // The wsi is a fake one that knows only its context.
-            guard let context = lws_get_context(wsi), let pointer = lws_context_user(context), let user else {
+            guard let context = unsafe lws_get_context(wsi), let pointer = unsafe lws_context_user(context),
+                let user = unsafe user
+            else {
                 return -1
             }
-            let loop = Unmanaged<EventLoop>.fromOpaque(pointer).takeUnretainedValue()
-            return loop.serverTLSBeingCreated?.fill(OpaquePointer(user)) == true ? 0 : -1
+            let loop = unsafe Unmanaged<EventLoop>.fromOpaque(pointer).takeUnretainedValue()
+            return unsafe loop.serverTLSBeingCreated?.fill(OpaquePointer(user)) == true ? 0 : -1
 
         case LWS_CALLBACK_WSI_DESTROY:
-            guard let pointer = lws_get_opaque_user_data(wsi) else { return 0 }
-            lws_set_opaque_user_data(wsi, nil)
-            let owner = Unmanaged<WireOwner>.fromOpaque(pointer).takeRetainedValue()
-            owner.wsi = nil
+            guard let pointer = unsafe lws_get_opaque_user_data(wsi) else { return 0 }
+            unsafe lws_set_opaque_user_data(wsi, nil)
+            let owner = unsafe Unmanaged<WireOwner>.fromOpaque(pointer).takeRetainedValue()
+            unsafe owner.wsi = nil
             owner.destroyed()
             return 0
         default:

@@ -56,47 +56,47 @@ final class ClientHandshake: WireOwner {
         let plain: OpaquePointer?
         if let tls = request.tls {
             vhost = loop.vhosts.acquire(tls, of: loop)
-            plain = vhost?.handle
+            unsafe plain = unsafe vhost?.handle
         } else {
-            plain = loop.vhosts.plain(of: loop)
+            unsafe plain = unsafe loop.vhosts.plain(of: loop)
         }
-        guard let handle = plain else {
+        guard let handle = unsafe plain else {
             end(WebSocketError(.resourceExhausted, "libwebsockets could not create a vhost"))
             return
         }
         loop.counters.connections.add(1)
         loop.counters.descriptors.add(1)
-        let pointer = retainedPointer()
+        let pointer = unsafe retainedPointer()
         // What libwebsockets would write from these is replaced in `appendHandshakeHeaders`.
         let name = String(request.url.host.utf8.prefix(100))!
         // It refuses every subprotocol that it did not offer itself, so it has to know.
-        let offered = request.subprotocols.isEmpty ? nil : strdup(request.subprotocols.joined(separator: ", "))
-        defer { free(offered) }
-        _ = wsx_tls_take_alert(nil)
+        let offered = unsafe request.subprotocols.isEmpty ? nil : strdup(request.subprotocols.joined(separator: ", "))
+        defer { unsafe free(offered) }
+        _ = unsafe wsx_tls_take_alert(nil)
         errno = 0
         var created: OpaquePointer?
-        let result: OpaquePointer? = address.withCString { address in
-            name.withCString { name in
-                "/".withCString { path in
-                    "http/1.1".withCString { alpn in
-                        "wsx".withCString { local in
-                            var info = lws_client_connect_info()
-                            info.context = loop.context
-                            info.vhost = handle
-                            info.address = address
-                            info.port = CInt(request.url.port)
-                            info.path = path
-                            info.host = name
-                            info.alpn = alpn
-                            info.local_protocol_name = local
-                            info.protocol = UnsafePointer(offered)
-                            info.ssl_connection = CInt(LCCSCF_HTTP_NO_FOLLOW_REDIRECT.rawValue)
-                            if request.tls != nil { info.ssl_connection |= CInt(LCCSCF_USE_SSL.rawValue) }
-                            info.retry_and_idle_policy = LibWebSockets.noKeepAlive
-                            info.opaque_user_data = pointer
-                            return withUnsafeMutablePointer(to: &created) { created in
-                                info.pwsi = created
-                                return lws_client_connect_via_info(&info)
+        let result: OpaquePointer? = unsafe address.withCString { address in
+            unsafe name.withCString { name in
+                unsafe "/".withCString { path in
+                    unsafe "http/1.1".withCString { alpn in
+                        unsafe "wsx".withCString { local in
+                            var info = unsafe lws_client_connect_info()
+                            unsafe info.context = unsafe loop.context
+                            unsafe info.vhost = unsafe handle
+                            unsafe info.address = unsafe address
+                            unsafe info.port = CInt(request.url.port)
+                            unsafe info.path = unsafe path
+                            unsafe info.host = unsafe name
+                            unsafe info.alpn = unsafe alpn
+                            unsafe info.local_protocol_name = unsafe local
+                            unsafe info.protocol = unsafe UnsafePointer(offered)
+                            unsafe info.ssl_connection = CInt(LCCSCF_HTTP_NO_FOLLOW_REDIRECT.rawValue)
+                            if request.tls != nil { unsafe info.ssl_connection |= CInt(LCCSCF_USE_SSL.rawValue) }
+                            unsafe info.retry_and_idle_policy = unsafe LibWebSockets.noKeepAlive
+                            unsafe info.opaque_user_data = unsafe pointer
+                            return unsafe withUnsafeMutablePointer(to: &created) { created in
+                                unsafe info.pwsi = unsafe created
+                                return unsafe lws_client_connect_via_info(&info)
                             }
                         }
                     }
@@ -104,14 +104,14 @@ final class ClientHandshake: WireOwner {
             }
         }
         if isOver { return }
-        if result == nil {
+        if unsafe result == nil {
             // Refused at once, or failed within the call. Without a WSI_DESTROY there was never a wsi to destroy.
             if systemError == 0 { systemError = errno }
             if !isDestroyed {
-                if wsi == nil && created == nil { finishDestroyed(release: true) }
+                if unsafe wsi == nil && created == nil { finishDestroyed(release: true) }
             }
         } else {
-            wsi = result
+            unsafe wsi = unsafe result
         }
     }
 
@@ -127,10 +127,10 @@ final class ClientHandshake: WireOwner {
     override func verifiedCertificate(_ store: OpaquePointer, isValid: Bool) -> CInt {
         guard let tls = request.tls, !isValid else { return 0 }
         guard tls.isVerified else {
-            X509_STORE_CTX_set_error(store, X509_V_OK)
+            unsafe X509_STORE_CTX_set_error(store, X509_V_OK)
             return 0
         }
-        if verifyError == nil { verifyError = X509_STORE_CTX_get_error(store) }
+        if verifyError == nil { verifyError = unsafe X509_STORE_CTX_get_error(store) }
         return 1
     }
 
@@ -138,35 +138,35 @@ final class ClientHandshake: WireOwner {
         _ position: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>, room: Int
     ) -> CInt {
         stage = .upgrade
-        guard !isAbandoned, let end = position.pointee else { return -1 }
+        guard !isAbandoned, let end = unsafe position.pointee else { return -1 }
         // 4.1.6 cuts targets, hosts and origins silently. Its request stands at the beginning of the service buffer,
         // which ends `room + 12` bytes behind the position (the same in 4.3.5 and 5.0.0): the whole of it is
         // rewritten, but for the key, whose hash libwebsockets has already taken.
-        let start = end + room + 12 - LibWebSockets.serviceBufferSize
-        let written = UnsafeRawBufferPointer(start: start, count: end - start)
-        guard written.starts(with: "GET ".utf8), let key = Self.key(in: written) else {
+        let start = unsafe end + room + 12 - LibWebSockets.serviceBufferSize
+        let written = unsafe UnsafeRawBufferPointer(start: start, count: end - start)
+        guard unsafe written.starts(with: "GET ".utf8), let key = unsafe Self.key(in: written) else {
             refusal = WebSocketError(
                 .handshakeInvalid,
                 "this version of libwebsockets lays out its request differently; use a version that README.md lists")
             return -1
         }
         self.key = key
-        loop.serviceBuffer = UnsafeRawPointer(start)
+        unsafe loop.serviceBuffer = UnsafeRawPointer(start)
         let text = request.requestText(key: key)
         let capacity = LibWebSockets.serviceBufferSize - 12
         let count = text.utf8.count
         guard count < capacity else { return -1 }
-        UnsafeMutableRawBufferPointer(start: start, count: capacity).copyBytes(from: text.utf8)
-        position.pointee = start + count
+        unsafe UnsafeMutableRawBufferPointer(start: start, count: capacity).copyBytes(from: text.utf8)
+        unsafe position.pointee = unsafe start + count
         return 0
     }
 
     private static func key(in request: UnsafeRawBufferPointer) -> String? {
         let name = Array("Sec-WebSocket-Key: ".utf8)
         guard request.count > name.count + 24 else { return nil }
-        for index in 0..<(request.count - name.count - 24) where request[index] == name[0] {
-            if request[index..<(index + name.count)].elementsEqual(name) {
-                return String(decoding: request[(index + name.count)..<(index + name.count + 24)], as: UTF8.self)
+        for index in 0..<(request.count - name.count - 24) where unsafe request[index] == name[0] {
+            if unsafe request[index..<(index + name.count)].elementsEqual(name) {
+                return unsafe String(decoding: request[(index + name.count)..<(index + name.count + 24)], as: UTF8.self)
             }
         }
         return nil
@@ -174,17 +174,17 @@ final class ClientHandshake: WireOwner {
 
     override func receivedResponse() -> CInt {
         // The head is still where it was read, if it came in one read; else the headers that libwebsockets knows.
-        if let buffer = loop.serviceBuffer {
-            let head = UnsafeRawBufferPointer(
+        if let buffer = unsafe loop.serviceBuffer {
+            let head = unsafe UnsafeRawBufferPointer(
                 start: buffer + Int(wsx_lws_pre()), count: LibWebSockets.serviceBufferSize - Int(wsx_lws_pre()))
-            if head.starts(with: "HTTP/1.".utf8), let parsed = HTTPResponseHeadParser.parse(head),
-                parsed.status == Int(lws_http_client_http_response(wsi))
+            if unsafe head.starts(with: "HTTP/1.".utf8), let parsed = unsafe HTTPResponseHeadParser.parse(head),
+                unsafe parsed.status == Int(lws_http_client_http_response(wsi))
             {
                 response = .init(status: parsed.status, headers: parsed.fields)
                 return 0
             }
         }
-        response = .init(status: Int(lws_http_client_http_response(wsi)), headers: knownHeaders())
+        response = unsafe .init(status: Int(lws_http_client_http_response(wsi)), headers: knownHeaders())
         return 0
     }
 
@@ -192,13 +192,13 @@ final class ClientHandshake: WireOwner {
         var fields = HTTPFields()
         for token in 0..<UInt32(WSI_TOKEN_COUNT.rawValue) {
             let token = lws_token_indexes(rawValue: token)
-            guard let nameBytes = lws_token_to_string(token) else { continue }
-            let raw = String(cString: UnsafeRawPointer(nameBytes).assumingMemoryBound(to: CChar.self))
+            guard let nameBytes = unsafe lws_token_to_string(token) else { continue }
+            let raw = unsafe String(cString: UnsafeRawPointer(nameBytes).assumingMemoryBound(to: CChar.self))
             guard raw.hasSuffix(":"), let name = HTTPField.Name(String(raw.dropLast())) else { continue }
-            let length = lws_hdr_total_length(wsi, token)
+            let length = unsafe lws_hdr_total_length(wsi, token)
             guard length > 0 else { continue }
             var value = [CChar](repeating: 0, count: Int(length) + 2)
-            guard lws_hdr_copy(wsi, &value, CInt(value.count), token) > 0 else { continue }
+            guard unsafe lws_hdr_copy(wsi, &value, CInt(value.count), token) > 0 else { continue }
             fields.append(
                 HTTPField(name: name, lenientValue: value.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }))
         }
@@ -233,11 +233,11 @@ final class ClientHandshake: WireOwner {
     }
 
     override func established() -> CInt {
-        guard !isAbandoned, let wsi else { return -1 }
-        let descriptor = lws_get_socket_fd(wsi)
+        guard !isAbandoned, let wsi = unsafe wsi else { return -1 }
+        let descriptor = unsafe lws_get_socket_fd(wsi)
         details.localAddress = SocketAddress.local(of: descriptor)
         details.remoteAddress = SocketAddress.remote(of: descriptor)
-        details.tls = TLSInfo(wsi: wsi)
+        details.tls = unsafe TLSInfo(wsi: wsi)
         let connection = Connection(loop: loop, isClient: true, options: request.options, details: details)
         connection.vhost = vhost
         vhost = nil
@@ -253,9 +253,9 @@ final class ClientHandshake: WireOwner {
         libraryText = text
         tlsReason = wsx_err_reason(wsx_err_last())
         guard systemError == 0 else { return }
-        if let wsi {
+        if let wsi = unsafe wsi {
             // errno is by now that of something libwebsockets did afterwards; the socket still knows.
-            systemError = wsx_socket_error(lws_get_socket_fd(wsi))
+            systemError = unsafe wsx_socket_error(lws_get_socket_fd(wsi))
         } else {
             systemError = errno
         }
@@ -271,7 +271,7 @@ final class ClientHandshake: WireOwner {
         vhost?.users -= 1
         vhost = nil
         let error = isOver || isAbandoned ? nil : makeError()
-        if release { Unmanaged.passUnretained(self).release() }
+        if release { unsafe Unmanaged.passUnretained(self).release() }
         if let error { end(error) }
         connectorRetain = nil
     }
@@ -289,7 +289,7 @@ final class ClientHandshake: WireOwner {
         guard !isOver, !isAbandoned else { return }
         isAbandoned = true
         // Later, because this may run inside a callback of this or another wsi.
-        if let wsi { wsx_lws_kill_later(wsi) }
+        if let wsi = unsafe wsi { unsafe wsx_lws_kill_later(wsi) }
     }
 
     private func makeError() -> WebSocketError {
@@ -305,7 +305,7 @@ final class ClientHandshake: WireOwner {
         case .tcp:
             let known = systemError != 0 && systemError != EINPROGRESS && systemError != EAGAIN
             let code = known ? systemError : nil
-            let why = code.map { ": " + String(cString: strerror($0)) } ?? ""
+            let why = code.map { unsafe ": " + String(cString: strerror($0)) } ?? ""
             let exhausted = code == EMFILE || code == ENFILE || code == ENOBUFS || code == ENOMEM
             return WebSocketError(
                 exhausted ? .resourceExhausted : .connectFailed,
@@ -319,8 +319,8 @@ final class ClientHandshake: WireOwner {
                 return invalid(text.isEmpty ? "it broke off" : text)
             }
             var receivedAlert: CInt = 0
-            if request.tls != nil, let alert = wsx_tls_take_alert(&receivedAlert), receivedAlert != 0 {
-                return TLSErrors.alert(String(cString: alert))
+            if request.tls != nil, let alert = unsafe wsx_tls_take_alert(&receivedAlert), receivedAlert != 0 {
+                return unsafe TLSErrors.alert(String(cString: alert))
             }
             return invalid("the server ended the connection before it answered")
         }
@@ -361,7 +361,7 @@ enum TLSErrors {
                 (.badChain, "a certificate in the chain may not issue others")
             default: (.other, "see the OpenSSL text")
             }
-        let text = String(cString: X509_verify_cert_error_string(Int(code)))
+        let text = unsafe String(cString: X509_verify_cert_error_string(Int(code)))
         return WebSocketError(
             .tlsFailed, "the server's certificate is not accepted: \(text); \(advice)", phase: .tls, tlsFailure: failure
         )
@@ -369,7 +369,7 @@ enum TLSErrors {
 
     static func handshake(reason: CInt, library: String) -> WebSocketError {
         var received: CInt = 0
-        let alert = wsx_tls_take_alert(&received).map { String(cString: $0) }
+        let alert = unsafe wsx_tls_take_alert(&received).map { unsafe String(cString: $0) }
         switch reason {
         case SSL_R_WRONG_VERSION_NUMBER, SSL_R_HTTP_REQUEST, SSL_R_HTTPS_PROXY_REQUEST, SSL_R_PACKET_LENGTH_TOO_LONG,
             SSL_R_BAD_RECORD_TYPE, SSL_R_UNEXPECTED_MESSAGE, SSL_R_RECORD_LENGTH_MISMATCH:
@@ -409,9 +409,9 @@ enum TLSErrors {
 
 extension TLSInfo {
     init?(wsi: OpaquePointer) {
-        guard let ssl = lws_get_ssl(wsi) else { return nil }
-        version = String(cString: SSL_get_version(ssl))
-        cipher = SSL_CIPHER_get_name(SSL_get_current_cipher(ssl)).map { String(cString: $0) } ?? "unknown"
-        isResumed = SSL_session_reused(ssl) != 0
+        guard let ssl = unsafe lws_get_ssl(wsi) else { return nil }
+        version = unsafe String(cString: SSL_get_version(ssl))
+        cipher = unsafe SSL_CIPHER_get_name(SSL_get_current_cipher(ssl)).map { unsafe String(cString: $0) } ?? "unknown"
+        isResumed = unsafe SSL_session_reused(ssl) != 0
     }
 }

@@ -8,7 +8,7 @@ import Glibc
 import WebSocketCore
 
 /// Looks names up on libuv's thread pool, never on the loop's thread.
-final class NameResolver {
+@safe final class NameResolver {
     private let request: UnsafeMutablePointer<uv_getaddrinfo_t>
     private var completion: ((Result<[String], WebSocketError>) -> Void)?
     private let host: String
@@ -18,22 +18,22 @@ final class NameResolver {
         _ host: String, on loop: EventLoop, completion: @escaping (Result<[String], WebSocketError>) -> Void
     ) -> NameResolver {
         let resolver = NameResolver(host: host, completion: completion)
-        var hints = addrinfo()
-        hints.ai_family = AF_UNSPEC
-        hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
-        hints.ai_flags = AI_ADDRCONFIG
+        var hints = unsafe addrinfo()
+        unsafe hints.ai_family = AF_UNSPEC
+        unsafe hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+        unsafe hints.ai_flags = AI_ADDRCONFIG
         // libuv holds the resolver until it calls back: a look-up that has begun cannot be taken back.
-        resolver.request.pointee.data = Unmanaged.passRetained(resolver).toOpaque()
-        let status = uv_getaddrinfo(
+        unsafe resolver.request.pointee.data = unsafe Unmanaged.passRetained(resolver).toOpaque()
+        let status = unsafe uv_getaddrinfo(
             loop.uv, resolver.request,
             { request, status, results in
-                let resolver = Unmanaged<NameResolver>.fromOpaque(request!.pointee.data).takeRetainedValue()
-                defer { uv_freeaddrinfo(results) }
-                resolver.finish(status, results)
+                let resolver = unsafe Unmanaged<NameResolver>.fromOpaque(request!.pointee.data).takeRetainedValue()
+                defer { unsafe uv_freeaddrinfo(results) }
+                unsafe resolver.finish(status, results)
             }, host, nil, &hints)
         if status != 0 {
-            Unmanaged.passUnretained(resolver).release()
-            resolver.finish(status, nil)
+            unsafe Unmanaged.passUnretained(resolver).release()
+            unsafe resolver.finish(status, nil)
         }
         return resolver
     }
@@ -41,8 +41,8 @@ final class NameResolver {
     private init(host: String, completion: @escaping (Result<[String], WebSocketError>) -> Void) {
         self.host = host
         self.completion = completion
-        request = .allocate(capacity: 1)
-        request.initialize(to: uv_getaddrinfo_t())
+        unsafe request = .allocate(capacity: 1)
+        unsafe request.initialize(to: uv_getaddrinfo_t())
     }
 
     /// Nobody wants the result any more.
@@ -52,7 +52,7 @@ final class NameResolver {
         guard let completion else { return }
         self.completion = nil
         guard status == 0 else {
-            let why = String(cString: uv_strerror(status))
+            let why = unsafe String(cString: uv_strerror(status))
             completion(
                 .failure(
                     WebSocketError(
@@ -62,12 +62,14 @@ final class NameResolver {
             return
         }
         var addresses: [String] = []
-        var next = results
-        while let entry = next {
-            if case .ip(let address, _)? = SocketAddress(storage: entry.pointee.ai_addr), !addresses.contains(address) {
+        var next = unsafe results
+        while let entry = unsafe next {
+            if case .ip(let address, _)? = unsafe SocketAddress(storage: entry.pointee.ai_addr),
+                !addresses.contains(address)
+            {
                 addresses.append(address)
             }
-            next = entry.pointee.ai_next
+            unsafe next = unsafe entry.pointee.ai_next
         }
         completion(.success(Self.interleaved(addresses)))
     }
@@ -86,5 +88,5 @@ final class NameResolver {
         return result
     }
 
-    deinit { request.deallocate() }
+    deinit { unsafe request.deallocate() }
 }

@@ -27,39 +27,39 @@ extension Connection {
     func send(_ kind: WebSocketMessage.Kind, _ payload: UnsafeRawBufferPointer) -> SendResult {
         guard machine.canSend else { return .closed }
         guard outbound.hasRoom else { return .full }
-        append(kind, payload)
+        unsafe append(kind, payload)
         return .sent
     }
 
     func append(_ kind: WebSocketMessage.Kind, _ payload: UnsafeRawBufferPointer) {
         let opcode: FrameEncoder.Opcode = kind == .text ? .text : .binary
         if let deflater, payload.count >= deflater.minimumSize,
-            let count = deflater.compress(payload, into: &loop.scratch)
+            let count = unsafe deflater.compress(payload, into: &loop.scratch)
         {
-            appendFrame(
+            unsafe appendFrame(
                 opcode, compressed: true,
                 UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(loop.scratch.memory)[..<count]))
             loop.scratch.trim()
         } else {
-            appendFrame(opcode, compressed: false, payload)
+            unsafe appendFrame(opcode, compressed: false, payload)
         }
         messagesInFrames += 1
     }
 
     /// Control frames ignore the marks: they are small, and needed most when the peer is slow.
     func appendControl(_ opcode: FrameEncoder.Opcode, _ payload: UnsafeRawBufferPointer) {
-        appendFrame(opcode, compressed: false, payload)
+        unsafe appendFrame(opcode, compressed: false, payload)
     }
 
     @inline(__always)
     private func appendFrame(_ opcode: FrameEncoder.Opcode, compressed: Bool, _ payload: UnsafeRawBufferPointer) {
         // A client masks every frame (RFC 6455 §5.3), a server none.
         let maskKey: UInt32? = isClient ? loop.maskKeys.next() : nil
-        let destination = frames.reserve(FrameEncoder.maximumHeaderBytes + payload.count)
-        let header = FrameEncoder.writeHeader(
+        let destination = unsafe frames.reserve(FrameEncoder.maximumHeaderBytes + payload.count)
+        let header = unsafe FrameEncoder.writeHeader(
             opcode, compressed: compressed, payloadBytes: payload.count, maskKey: maskKey, to: destination)
         if let base = payload.baseAddress {
-            FrameEncoder.copy(base, count: payload.count, maskKey: maskKey, to: destination + header)
+            unsafe FrameEncoder.copy(base, count: payload.count, maskKey: maskKey, to: destination + header)
         }
         let size = header + payload.count
         frames.commit(size)
@@ -71,22 +71,22 @@ extension Connection {
     /// Hands everything queued to libwebsockets as one burst of whole frames. Whole, because it may put a pong of its
     /// own between two bursts.
     func flush() {
-        guard !isChoked, frames.count > 0, let wsi else { return }
+        guard !isChoked, frames.count > 0, let wsi = unsafe wsi else { return }
         let count = frames.count
-        let written = wsx_lws_write_raw(wsi, frames.bytes, count)
+        let written = unsafe wsx_lws_write_raw(wsi, frames.bytes, count)
         frames.removeAll()
         frames.release()
         guard written >= 0 else {
             // The socket is dead. libwebsockets learns that by itself, but not necessarily soon.
-            wsx_lws_kill_later(wsi)
+            unsafe wsx_lws_kill_later(wsi)
             return
         }
-        if lws_partial_buffered(wsi) != 0 {
+        if unsafe lws_partial_buffered(wsi) != 0 {
             isChoked = true
             handedBytes = count
             messagesHanded = messagesInFrames
             messagesInFrames = 0
-            lws_callback_on_writable(wsi)
+            unsafe lws_callback_on_writable(wsi)
             return
         }
         messagesInFrames = 0
@@ -94,9 +94,9 @@ extension Connection {
     }
 
     func resumeWriting() -> CInt {
-        guard isChoked, let wsi else { return 0 }
-        guard lws_partial_buffered(wsi) == 0 else {
-            lws_callback_on_writable(wsi)
+        guard isChoked, let wsi = unsafe wsi else { return 0 }
+        guard unsafe lws_partial_buffered(wsi) == 0 else {
+            unsafe lws_callback_on_writable(wsi)
             return 0
         }
         isChoked = false
@@ -111,7 +111,7 @@ extension Connection {
     private func drained(_ count: Int) {
         outbound.drained(count)
         while let next = outbound.nextAdmitted() {
-            next.message.withBytes { append(next.message.kind, $0) }
+            unsafe next.message.withBytes { unsafe append(next.message.kind, $0) }
             next.waiter.resume(.success(()))
         }
         outboundBytes.store(outbound.bytes, ordering: .relaxed)
@@ -130,7 +130,7 @@ extension Connection {
         _ kind: WebSocketMessage.Kind, borrowing payload: UnsafeRawBufferPointer
     ) -> SendResult {
         guard loop.isOnLoop else { return .full }
-        return send(kind, payload)
+        return unsafe send(kind, payload)
     }
 
     package func closedSendError() -> WebSocketError {
@@ -156,7 +156,7 @@ extension Connection {
                         self.messagesInFrames += 1
                         return
                     }
-                    message.withBytes { self.append(message.kind, $0) }
+                    unsafe message.withBytes { unsafe self.append(message.kind, $0) }
                 }
                 if !accepted {
                     promisedBytes.wrappingSubtract(size, ordering: .relaxed)
@@ -173,7 +173,7 @@ extension Connection {
                     return
                 }
                 if self.outbound.hasRoom {
-                    message.withBytes { self.append(message.kind, $0) }
+                    unsafe message.withBytes { unsafe self.append(message.kind, $0) }
                     waiter.resume(.success(()))
                 } else {
                     self.outbound.wait(id: waiter.id, PendingSend(message: message, waiter: waiter))
@@ -278,8 +278,8 @@ extension Result {
 extension WebSocketMessage {
     func withBytes(_ body: (UnsafeRawBufferPointer) -> Void) {
         switch self {
-        case .text(var text): text.withUTF8 { body(UnsafeRawBufferPointer($0)) }
-        case .binary(let bytes): bytes.withUnsafeBytes { body($0) }
+        case .text(var text): text.withUTF8 { unsafe body(UnsafeRawBufferPointer($0)) }
+        case .binary(let bytes): unsafe bytes.withUnsafeBytes { unsafe body($0) }
         }
     }
 }

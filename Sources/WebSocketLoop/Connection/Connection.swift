@@ -79,7 +79,7 @@ package final class Connection: WireOwner, @unchecked Sendable {
         inbound = Mutex(InboundQueue(marks: options.inboundBuffer))
         outbound = OutboundQueue(marks: options.outboundBuffer)
         var nonce: UInt32 = 0
-        wsx_random_bytes(&nonce, MemoryLayout<UInt32>.size)
+        unsafe wsx_random_bytes(&nonce, MemoryLayout<UInt32>.size)
         pings = PingLedger(
             interval: options.keepAlive?.interval.nanoseconds, timeout: options.keepAlive?.timeout?.nanoseconds,
             nonce: nonce)
@@ -111,16 +111,16 @@ package final class Connection: WireOwner, @unchecked Sendable {
     // MARK: Receiving
 
     override func received(_ bytes: UnsafeRawBufferPointer) -> CInt {
-        guard machine.canReceive, let wsi else { return 0 }
+        guard machine.canReceive, let wsi = unsafe wsi else { return 0 }
         isInCallback = true
         defer { isInCallback = false }
-        let isFinal = lws_is_final_fragment(wsi) != 0
-        let isFirst = lws_is_first_fragment(wsi) != 0
-        let remaining = lws_remaining_packet_payload(wsi)
+        let isFinal = unsafe lws_is_final_fragment(wsi) != 0
+        let isFirst = unsafe lws_is_first_fragment(wsi) != 0
+        let remaining = unsafe lws_remaining_packet_payload(wsi)
         let startsFrame = !isMidFrame
         isMidFrame = remaining != 0
         if inflater != nil, startsFrame {
-            let bits = lws_get_reserved_bits(wsi)
+            let bits = unsafe lws_get_reserved_bits(wsi)
             // libwebsockets lets every reserved bit pass once an extension is active.
             if bits & 0x30 != 0 || (!isFirst && bits != 0) {
                 violation(.protocolError, "a frame has reserved bits that nothing was negotiated for")
@@ -128,13 +128,13 @@ package final class Connection: WireOwner, @unchecked Sendable {
             }
             if isFirst { isCompressedMessage = bits & 0x40 != 0 }
         }
-        let kind: WebSocketMessage.Kind = lws_frame_is_binary(wsi) != 0 ? .binary : .text
+        let kind: WebSocketMessage.Kind = unsafe lws_frame_is_binary(wsi) != 0 ? .binary : .text
         do throws(MessageAssembler.Violation) {
             if isFirst && isFinal && startsFrame && !isCompressedMessage {
                 if let messageHandler {
-                    try deliverBorrowed(bytes, kind, to: messageHandler)
+                    try unsafe deliverBorrowed(bytes, kind, to: messageHandler)
                 } else {
-                    deliver(try assembler.whole(kind, bytes))
+                    unsafe deliver(try assembler.whole(kind, bytes))
                 }
                 return 0
             }
@@ -145,7 +145,7 @@ package final class Connection: WireOwner, @unchecked Sendable {
             }
             if isCompressedMessage, let inflater {
                 do throws(Inflater.Failure) {
-                    try inflater.inflate(bytes, isLast: isFinal, scratch: loop.scratch, into: &assembler)
+                    try unsafe inflater.inflate(bytes, isLast: isFinal, scratch: loop.scratch, into: &assembler)
                 } catch {
                     switch error {
                     case .corrupt:
@@ -155,7 +155,7 @@ package final class Connection: WireOwner, @unchecked Sendable {
                     }
                 }
             } else {
-                try assembler.append(bytes)
+                try unsafe assembler.append(bytes)
             }
             if isFinal {
                 isCompressedMessage = false
@@ -169,7 +169,7 @@ package final class Connection: WireOwner, @unchecked Sendable {
 
     private func deliver(_ message: WebSocketMessage) {
         if let messageHandler {
-            message.withBytes { messageHandler($0.bytes, message.kind) }
+            unsafe message.withBytes { unsafe messageHandler($0.bytes, message.kind) }
             return
         }
         let isClosing = !machine.canSend
@@ -207,17 +207,17 @@ package final class Connection: WireOwner, @unchecked Sendable {
         }
         if kind == .text {
             var validator = UTF8Validator()
-            guard validator.consume(bytes), validator.isComplete else { throw .invalidUTF8 }
+            guard unsafe validator.consume(bytes), validator.isComplete else { throw .invalidUTF8 }
         }
-        handler(bytes.bytes, kind)
+        unsafe handler(bytes.bytes, kind)
     }
 
     private func pauseReading() {
-        if let wsi { lws_rx_flow_control(wsi, 0) }
+        if let wsi = unsafe wsi { unsafe lws_rx_flow_control(wsi, 0) }
     }
 
     func resumeReading() {
-        if let wsi { lws_rx_flow_control(wsi, 1) }
+        if let wsi = unsafe wsi { unsafe lws_rx_flow_control(wsi, 1) }
     }
 
     /// Messages go to `handler`, on the loop, as they arrive; what was buffered goes first.
@@ -226,7 +226,7 @@ package final class Connection: WireOwner, @unchecked Sendable {
         while true {
             switch inbound.withLock({ $0.pop() }) {
             case .message(let message, let resume):
-                message.withBytes { handler($0.bytes, message.kind) }
+                unsafe message.withBytes { unsafe handler($0.bytes, message.kind) }
                 if resume { resumeReading() }
             case .ended, .empty: return
             }
@@ -255,7 +255,7 @@ package final class Connection: WireOwner, @unchecked Sendable {
     // MARK: Ping
 
     override func receivedPong(_ bytes: UnsafeRawBufferPointer) {
-        let action = pings.pong(bytes, now: loop.now)
+        let action = unsafe pings.pong(bytes, now: loop.now)
         for (waiter, roundTrip) in action.resumed { waiter.resume(.success(roundTrip)) }
         if let deadline = action.nextDeadline {
             loop.cancel(keepAliveTimer)
@@ -284,7 +284,7 @@ package final class Connection: WireOwner, @unchecked Sendable {
 
     func sendPing(_ payload: UInt64) {
         var bytes = payload.bigEndian
-        withUnsafeBytes(of: &bytes) { appendControl(.ping, $0) }
+        unsafe withUnsafeBytes(of: &bytes) { unsafe appendControl(.ping, $0) }
     }
 
     // MARK: Ending
@@ -299,7 +299,7 @@ package final class Connection: WireOwner, @unchecked Sendable {
         switch machine.close(frame) {
         case .send(let frame):
             noLongerSending()
-            frame.payload.withUnsafeBytes { appendControl(.close, $0) }
+            unsafe frame.payload.withUnsafeBytes { unsafe appendControl(.close, $0) }
             // A paused connection would never see the peer's answer.
             if inbound.withLock({ $0.resumeForClosing() }) { resumeReading() }
             startCloseTimer(after: options.closeTimeout)
@@ -320,7 +320,7 @@ package final class Connection: WireOwner, @unchecked Sendable {
     override func receivedClose(_ payload: UnsafeRawBufferPointer) -> CInt {
         let frame: WebSocketCloseFrame
         do throws(WebSocketCloseFrame.PayloadViolation) {
-            frame = try WebSocketCloseFrame(payload: payload)
+            frame = try unsafe WebSocketCloseFrame(payload: payload)
         } catch {
             switch error {
             case .invalidUTF8: violation(.invalidPayloadData, "the close reason is not UTF-8")
@@ -331,7 +331,7 @@ package final class Connection: WireOwner, @unchecked Sendable {
         switch machine.peerClosed(frame) {
         case .replyAndEnd(let reply):
             noLongerSending()
-            reply.payload.withUnsafeBytes { appendControl(.close, $0) }
+            unsafe reply.payload.withUnsafeBytes { unsafe appendControl(.close, $0) }
             flush()
             startCloseTimer(after: options.closeTimeout)
         case .end: startCloseTimer(after: options.closeTimeout)
@@ -384,7 +384,7 @@ package final class Connection: WireOwner, @unchecked Sendable {
             for waiter in waiters { waiter.resume(.failure(error)) }
             for waiter in pings.finish() { waiter.resume(.failure(error)) }
             if let frame {
-                frame.payload.withUnsafeBytes { appendControl(.close, $0) }
+                unsafe frame.payload.withUnsafeBytes { unsafe appendControl(.close, $0) }
                 if inbound.withLock({ $0.resumeForClosing() }) { resumeReading() }
                 startCloseTimer(after: min(options.closeTimeout, .seconds(1)))
             } else {
@@ -405,8 +405,8 @@ package final class Connection: WireOwner, @unchecked Sendable {
     }
 
     private func cut() {
-        guard let wsi else { return }
-        if isInCallback { wsx_lws_kill_later(wsi) } else { wsx_lws_kill(wsi) }
+        guard let wsi = unsafe wsi else { return }
+        if isInCallback { unsafe wsx_lws_kill_later(wsi) } else { unsafe wsx_lws_kill(wsi) }
     }
 
     private func startCloseTimer(after delay: Duration) {

@@ -8,7 +8,7 @@ import CZlib
 import WebSocketCore
 
 /// Compresses messages (RFC 7692 §7.2.1). zlib's state is made with the first message that needs it.
-final class Deflater {
+@safe final class Deflater {
     private let stream: UnsafeMutablePointer<z_stream>
     private let resets: Bool
     private let windowBits: Int
@@ -28,33 +28,38 @@ final class Deflater {
         level = options.level
         memoryLevel = options.memoryLevel
         minimumSize = options.minimumSize
-        stream = .allocate(capacity: 1)
-        stream.initialize(to: z_stream())
+        unsafe stream = .allocate(capacity: 1)
+        unsafe stream.initialize(to: z_stream())
     }
 
     /// Compresses a whole message into the scratch buffer; returns the size, without the tail that RFC 7692 removes,
     /// or `nil` when zlib has no memory (then the message can go out as it is).
     func compress(_ message: UnsafeRawBufferPointer, into scratch: inout ScratchBuffer) -> Int? {
         if !isReady {
-            guard wsx_deflate_init(stream, CInt(level), CInt(windowBits), CInt(memoryLevel)) == Z_OK else { return nil }
+            guard unsafe wsx_deflate_init(stream, CInt(level), CInt(windowBits), CInt(memoryLevel)) == Z_OK else {
+                return nil
+            }
             isReady = true
         } else if resets {
-            deflateReset(stream)
+            unsafe deflateReset(stream)
         }
-        stream.pointee.next_in = UnsafeMutablePointer(
+        unsafe stream.pointee.next_in = unsafe UnsafeMutablePointer(
             mutating: message.baseAddress?.assumingMemoryBound(to: UInt8.self))
-        stream.pointee.avail_in = UInt32(message.count)
+        unsafe stream.pointee.avail_in = UInt32(message.count)
         var produced = 0
-        scratch.reserve(Int(deflateBound(stream, UInt(message.count))) + 64)
+        unsafe scratch.reserve(Int(deflateBound(stream, UInt(message.count))) + 64)
         while true {
-            if scratch.memory.count - produced < 64 { scratch.reserve(scratch.memory.count * 2, keeping: produced) }
-            let room = scratch.memory.count - produced
-            stream.pointee.next_out = scratch.memory.baseAddress!.assumingMemoryBound(to: UInt8.self) + produced
-            stream.pointee.avail_out = UInt32(room)
-            let status = deflate(stream, Z_SYNC_FLUSH)
+            if unsafe scratch.memory.count - produced < 64 {
+                unsafe scratch.reserve(scratch.memory.count * 2, keeping: produced)
+            }
+            let room = unsafe scratch.memory.count - produced
+            unsafe stream.pointee.next_out =
+                unsafe scratch.memory.baseAddress!.assumingMemoryBound(to: UInt8.self) + produced
+            unsafe stream.pointee.avail_out = UInt32(room)
+            let status = unsafe deflate(stream, Z_SYNC_FLUSH)
             precondition(status == Z_OK || status == Z_BUF_ERROR, "deflate failed with \(status)")
-            produced += room - Int(stream.pointee.avail_out)
-            if stream.pointee.avail_out > 0 { break }
+            unsafe produced += room - Int(stream.pointee.avail_out)
+            if unsafe stream.pointee.avail_out > 0 { break }
         }
         plainBytes += message.count
         compressedBytes += produced - 4
@@ -62,13 +67,13 @@ final class Deflater {
     }
 
     deinit {
-        if isReady { deflateEnd(stream) }
-        stream.deallocate()
+        if isReady { unsafe deflateEnd(stream) }
+        unsafe stream.deallocate()
     }
 }
 
 /// Decompresses messages (RFC 7692 §7.2.2), a bounded piece at a time.
-final class Inflater {
+@safe final class Inflater {
     enum Failure: Error {
         case corrupt
         case violation(MessageAssembler.Violation)
@@ -82,8 +87,8 @@ final class Inflater {
     init(windowBits: Int, resets: Bool) {
         self.windowBits = windowBits
         self.resets = resets
-        stream = .allocate(capacity: 1)
-        stream.initialize(to: z_stream())
+        unsafe stream = .allocate(capacity: 1)
+        unsafe stream.initialize(to: z_stream())
     }
 
     /// Decompresses the next piece of a message into the assembler, which stops a bomb at the message limit.
@@ -92,40 +97,41 @@ final class Inflater {
         into assembler: inout MessageAssembler
     ) throws(Failure) {
         if !isReady {
-            guard wsx_inflate_init(stream, CInt(windowBits)) == Z_OK else { throw .corrupt }
+            guard unsafe wsx_inflate_init(stream, CInt(windowBits)) == Z_OK else { throw .corrupt }
             isReady = true
         }
-        try feed(piece, scratch: scratch, into: &assembler)
+        try unsafe feed(piece, scratch: scratch, into: &assembler)
         guard isLast else { return }
         // The tail of an empty stored block that the sender removed.
         let tail: (UInt8, UInt8, UInt8, UInt8) = (0x00, 0x00, 0xFF, 0xFF)
         var failure: Failure?
-        withUnsafeBytes(of: tail) { bytes in
+        unsafe withUnsafeBytes(of: tail) { bytes in
             do throws(Failure) {
-                try feed(bytes, scratch: scratch, into: &assembler)
+                try unsafe feed(bytes, scratch: scratch, into: &assembler)
             } catch {
                 failure = error
             }
         }
         if let failure { throw failure }
-        if resets { inflateReset(stream) }
+        if resets { unsafe inflateReset(stream) }
     }
 
     private func feed(
         _ piece: UnsafeRawBufferPointer, scratch: borrowing ScratchBuffer, into assembler: inout MessageAssembler
     ) throws(Failure) {
-        guard let base = piece.baseAddress, !piece.isEmpty else { return }
-        stream.pointee.next_in = UnsafeMutablePointer(mutating: base.assumingMemoryBound(to: UInt8.self))
-        stream.pointee.avail_in = UInt32(piece.count)
-        let memory = scratch.memory
+        guard let base = piece.baseAddress, unsafe !piece.isEmpty else { return }
+        unsafe stream.pointee.next_in = unsafe UnsafeMutablePointer(mutating: base.assumingMemoryBound(to: UInt8.self))
+        unsafe stream.pointee.avail_in = UInt32(piece.count)
+        let memory = unsafe scratch.memory
         repeat {
-            stream.pointee.next_out = memory.baseAddress!.assumingMemoryBound(to: UInt8.self)
-            stream.pointee.avail_out = UInt32(memory.count)
-            let status = CZlib.inflate(stream, Z_SYNC_FLUSH)
-            let produced = memory.count - Int(stream.pointee.avail_out)
+            unsafe stream.pointee.next_out = unsafe memory.baseAddress!.assumingMemoryBound(to: UInt8.self)
+            unsafe stream.pointee.avail_out = UInt32(memory.count)
+            let status = unsafe CZlib.inflate(stream, Z_SYNC_FLUSH)
+            let produced = unsafe memory.count - Int(stream.pointee.avail_out)
             if produced > 0 {
                 do throws(MessageAssembler.Violation) {
-                    try assembler.append(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(memory)[..<produced]))
+                    try unsafe assembler.append(
+                        UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(memory)[..<produced]))
                 } catch {
                     throw .violation(error)
                 }
@@ -134,14 +140,14 @@ final class Inflater {
             case Z_OK: break
             case Z_BUF_ERROR: return
             // A block with BFINAL set ends the stream; the message may go on with a new one (RFC 7692 §7.2.3.4).
-            case Z_STREAM_END: inflateReset(stream)
+            case Z_STREAM_END: unsafe inflateReset(stream)
             default: throw .corrupt
             }
-        } while stream.pointee.avail_in > 0 || stream.pointee.avail_out == 0
+        } while unsafe stream.pointee.avail_in > 0 || stream.pointee.avail_out == 0
     }
 
     deinit {
-        if isReady { inflateEnd(stream) }
-        stream.deallocate()
+        if isReady { unsafe inflateEnd(stream) }
+        unsafe stream.deallocate()
     }
 }

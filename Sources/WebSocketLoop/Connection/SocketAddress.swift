@@ -24,15 +24,15 @@ public enum SocketAddress: Sendable, Hashable, CustomStringConvertible {
     }
 
     init?(storage: UnsafePointer<sockaddr>) {
-        switch Int32(storage.pointee.sa_family) {
+        switch unsafe Int32(storage.pointee.sa_family) {
         case AF_INET, AF_INET6:
             var host = [CChar](repeating: 0, count: Int(NI_MAXHOST))
             var service = [CChar](repeating: 0, count: Int(NI_MAXSERV))
             let length =
-                Int32(storage.pointee.sa_family) == AF_INET
+                unsafe Int32(storage.pointee.sa_family) == AF_INET
                 ? MemoryLayout<sockaddr_in>.size : MemoryLayout<sockaddr_in6>.size
             guard
-                getnameinfo(
+                unsafe getnameinfo(
                     storage, socklen_t(length), &host, socklen_t(host.count), &service, socklen_t(service.count),
                     NI_NUMERICHOST | NI_NUMERICSERV) == 0
             else { return nil }
@@ -48,17 +48,17 @@ public enum SocketAddress: Sendable, Hashable, CustomStringConvertible {
         String(decoding: characters.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
-    static func local(of descriptor: CInt) -> SocketAddress? { ask(getsockname, descriptor) }
-    static func remote(of descriptor: CInt) -> SocketAddress? { ask(getpeername, descriptor) }
+    static func local(of descriptor: CInt) -> SocketAddress? { unsafe ask(getsockname, descriptor) }
+    static func remote(of descriptor: CInt) -> SocketAddress? { unsafe ask(getpeername, descriptor) }
 
     private static func ask(
         _ function: (CInt, UnsafeMutablePointer<sockaddr>, UnsafeMutablePointer<socklen_t>) -> CInt, _ descriptor: CInt
     ) -> SocketAddress? {
         var storage = sockaddr_storage()
         var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
-        return withUnsafeMutablePointer(to: &storage) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
-                function(descriptor, address, &length) == 0 ? SocketAddress(storage: address) : nil
+        return unsafe withUnsafeMutablePointer(to: &storage) { pointer in
+            unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
+                unsafe function(descriptor, address, &length) == 0 ? SocketAddress(storage: address) : nil
             }
         }
     }

@@ -19,37 +19,38 @@ struct MaskKeys {
     }
 
     private mutating func refill() {
-        keys.withUnsafeMutableBytes { wsx_random_bytes($0.baseAddress!, $0.count) }
+        unsafe keys.withUnsafeMutableBytes { unsafe wsx_random_bytes($0.baseAddress!, $0.count) }
         used = 0
     }
 }
 
 /// Working memory of a loop, for results that are copied on at once.
-struct ScratchBuffer: ~Copyable {
+@safe struct ScratchBuffer: ~Copyable {
     private(set) var memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 16)
 
     /// Grows to at least `count` bytes, keeping the first `keep`.
     mutating func reserve(_ count: Int, keeping keep: Int = 0) {
-        guard count > memory.count else { return }
-        let larger = UnsafeMutableRawBufferPointer.allocate(byteCount: max(count, memory.count * 2), alignment: 16)
-        larger.copyMemory(from: UnsafeRawBufferPointer(rebasing: memory[..<keep]))
-        memory.deallocate()
-        memory = larger
+        guard unsafe count > memory.count else { return }
+        let larger = unsafe UnsafeMutableRawBufferPointer.allocate(
+            byteCount: max(count, memory.count * 2), alignment: 16)
+        unsafe larger.copyMemory(from: UnsafeRawBufferPointer(rebasing: memory[..<keep]))
+        unsafe memory.deallocate()
+        unsafe memory = unsafe larger
     }
 
     /// Gives memory back after an unusually large use.
     mutating func trim() {
-        guard memory.count > 1 << 20 else { return }
-        memory.deallocate()
-        memory = .allocate(byteCount: 64 << 10, alignment: 16)
+        guard unsafe memory.count > 1 << 20 else { return }
+        unsafe memory.deallocate()
+        unsafe memory = .allocate(byteCount: 64 << 10, alignment: 16)
     }
 
-    deinit { memory.deallocate() }
+    deinit { unsafe memory.deallocate() }
 }
 
 /// Frames ready for the socket, behind the headroom that libwebsockets asks for. Empty buffers hold no memory, so an
 /// idle connection has none.
-struct FrameBuffer: ~Copyable {
+@safe struct FrameBuffer: ~Copyable {
     private var memory: UnsafeMutableRawBufferPointer?
     private(set) var count = 0
     private static let headroom = Int(wsx_lws_pre())
@@ -60,23 +61,23 @@ struct FrameBuffer: ~Copyable {
     /// Room for `count` more bytes at the end; `commit` says how many were written.
     @inline(__always)
     mutating func reserve(_ more: Int) -> UnsafeMutableRawPointer {
-        if let memory, Self.headroom + count + more <= memory.count {
-            return memory.baseAddress! + Self.headroom + count
+        if let memory = unsafe memory, Self.headroom + count + more <= memory.count {
+            return unsafe memory.baseAddress! + Self.headroom + count
         }
-        return grow(more)
+        return unsafe grow(more)
     }
 
     private mutating func grow(_ more: Int) -> UnsafeMutableRawPointer {
         let needed = Self.headroom + count + more
-        let capacity = max(needed, (memory?.count ?? 0) * 2, Self.retainedCapacity)
+        let capacity = unsafe max(needed, (memory?.count ?? 0) * 2, Self.retainedCapacity)
         let larger = UnsafeMutableRawBufferPointer.allocate(byteCount: capacity, alignment: 16)
-        if let memory {
-            (larger.baseAddress! + Self.headroom).copyMemory(
+        if let memory = unsafe memory {
+            unsafe (larger.baseAddress! + Self.headroom).copyMemory(
                 from: memory.baseAddress! + Self.headroom, byteCount: count)
-            memory.deallocate()
+            unsafe memory.deallocate()
         }
-        memory = larger
-        return larger.baseAddress! + Self.headroom + count
+        unsafe memory = unsafe larger
+        return unsafe larger.baseAddress! + Self.headroom + count
     }
 
     @inline(__always)
@@ -85,7 +86,7 @@ struct FrameBuffer: ~Copyable {
     /// The frames, valid until the next change.
     @inline(__always)
     var bytes: UnsafeMutablePointer<UInt8> {
-        (memory!.baseAddress! + Self.headroom).assumingMemoryBound(to: UInt8.self)
+        unsafe (memory!.baseAddress! + Self.headroom).assumingMemoryBound(to: UInt8.self)
     }
 
     /// All frames were handed on.
@@ -95,11 +96,11 @@ struct FrameBuffer: ~Copyable {
     /// Gives the memory back; called when a connection has nothing to send for a turn.
     mutating func release() {
         guard count == 0 else { return }
-        memory?.deallocate()
-        memory = nil
+        unsafe memory?.deallocate()
+        unsafe memory = nil
     }
 
-    var holdsLargeMemory: Bool { (memory?.count ?? 0) > Self.retainedCapacity }
+    var holdsLargeMemory: Bool { unsafe (memory?.count ?? 0) > Self.retainedCapacity }
 
-    deinit { memory?.deallocate() }
+    deinit { unsafe memory?.deallocate() }
 }

@@ -16,7 +16,7 @@ import WebSocketCore
 /// Everything public here may be used from any thread. Code that runs on the loop (under `taskExecutor`) must not
 /// block: it would stall every connection of the loop. A loop that was held longer than `blockedLoopThreshold` logs
 /// a warning.
-public final class EventLoop: @unchecked Sendable {
+@safe public final class EventLoop: @unchecked Sendable {
     // What makes it Sendable: immutable properties; `Mutex` and `Atomic`; and loop-confined state, which only code on
     // the loop's thread touches (`preconditionOnLoop` checks where it is entered).
 
@@ -82,34 +82,34 @@ public final class EventLoop: @unchecked Sendable {
         self.name = name
         self.logger = logger
         self.blockedLoopThreshold = blockedLoopThreshold.nanoseconds
-        uv = .allocate(capacity: 1)
-        wakeHandle = .allocate(capacity: 1)
-        prepareHandle = .allocate(capacity: 1)
-        idleHandle = .allocate(capacity: 1)
-        timerHandle = .allocate(capacity: 1)
+        unsafe uv = .allocate(capacity: 1)
+        unsafe wakeHandle = .allocate(capacity: 1)
+        unsafe prepareHandle = .allocate(capacity: 1)
+        unsafe idleHandle = .allocate(capacity: 1)
+        unsafe timerHandle = .allocate(capacity: 1)
         taskExecutor = LoopTaskExecutor(loop: self)
         serialExecutor = LoopSerialExecutor(loop: self)
 
-        uv_loop_init(uv)
-        uv_async_init(uv, wakeHandle) { _ in }
-        uv_prepare_init(uv, prepareHandle)
-        uv_idle_init(uv, idleHandle)
-        uv_timer_init(uv, timerHandle)
-        let me = Unmanaged.passUnretained(self).toOpaque()
-        prepareHandle.pointee.data = me
-        timerHandle.pointee.data = me
-        uv_prepare_start(prepareHandle) { handle in
-            Unmanaged<EventLoop>.fromOpaque(handle!.pointee.data).takeUnretainedValue().turn()
+        unsafe uv_loop_init(uv)
+        unsafe uv_async_init(uv, wakeHandle) { _ in }
+        unsafe uv_prepare_init(uv, prepareHandle)
+        unsafe uv_idle_init(uv, idleHandle)
+        unsafe uv_timer_init(uv, timerHandle)
+        let me = unsafe Unmanaged.passUnretained(self).toOpaque()
+        unsafe prepareHandle.pointee.data = unsafe me
+        unsafe timerHandle.pointee.data = unsafe me
+        unsafe uv_prepare_start(prepareHandle) { handle in
+            unsafe Unmanaged<EventLoop>.fromOpaque(handle!.pointee.data).takeUnretainedValue().turn()
         }
 
-        guard let (context, backend) = LibWebSockets.makeContext(loop: self, uv: uv, backend: backend) else {
+        guard let (context, backend) = unsafe LibWebSockets.makeContext(loop: self, uv: uv, backend: backend) else {
             throw WebSocketError(
                 .resourceExhausted,
                 "libwebsockets could not create a context; check the descriptor limit and run `wsx doctor`")
         }
-        self.context = context
+        unsafe self.context = unsafe context
         self.backend = backend
-        if backend == .libuv { wakeDescriptor = wsx_uv_only_poll_descriptor(uv) }
+        if backend == .libuv { wakeDescriptor = unsafe wsx_uv_only_poll_descriptor(uv) }
         if backend == .poll {
             logger.warning(
                 "libwebsockets' libuv plugin is missing; falling back to poll(), which slows down with every idle connection. Install libwebsockets-evlib-uv."
@@ -122,27 +122,27 @@ public final class EventLoop: @unchecked Sendable {
         let ready = LoopSemaphore()
         let start = ThreadStart(loop: self, ready: ready)
         var handle = pthread_t()
-        let status = pthread_create(
+        let status = unsafe pthread_create(
             &handle, nil,
             { argument in
-                let start = Unmanaged<ThreadStart>.fromOpaque(argument!).takeRetainedValue()
+                let start = unsafe Unmanaged<ThreadStart>.fromOpaque(argument!).takeRetainedValue()
                 start.loop.runThread(start.ready)
                 return nil
-            }, Unmanaged.passRetained(start).toOpaque())
+            }, unsafe Unmanaged.passRetained(start).toOpaque())
         precondition(status == 0, "pthread_create failed with \(status)")
         pthread_detach(handle)
         ready.wait()
     }
 
     private func runThread(_ ready: LoopSemaphore) {
-        wsx_set_thread_name(name)
+        unsafe wsx_set_thread_name(name)
         thread.store(UInt(pthread_self()), ordering: .releasing)
         if backend == .poll { nestedPoll = NestedPoll(loop: self) }
         ready.signal()
         if let nestedPoll {
             nestedPoll.run(until: { self.isStopping })
         } else {
-            uv_run(uv, UV_RUN_DEFAULT)
+            unsafe uv_run(uv, UV_RUN_DEFAULT)
         }
         tearDown()
     }
@@ -199,23 +199,23 @@ public final class EventLoop: @unchecked Sendable {
 
     /// Our handles do not keep the loop running meanwhile.
     func withoutOwnHandles(_ body: () -> Void) {
-        let handles = [
+        let handles = unsafe [
             UnsafeMutableRawPointer(wakeHandle), UnsafeMutableRawPointer(prepareHandle),
             UnsafeMutableRawPointer(idleHandle), UnsafeMutableRawPointer(timerHandle),
         ]
-        for handle in handles { uv_unref(wsx_uv_handle(handle)) }
+        for unsafehandle in unsafe handles { unsafe uv_unref(wsx_uv_handle(handle)) }
         setIdleRunning(false)
         body()
-        for handle in handles { uv_ref(wsx_uv_handle(handle)) }
+        for unsafehandle in unsafe handles { unsafe uv_ref(wsx_uv_handle(handle)) }
     }
 
     private func setIdleRunning(_ wanted: Bool) {
         guard wanted != isIdleRunning else { return }
         isIdleRunning = wanted
         if wanted {
-            uv_idle_start(idleHandle) { _ in }
+            unsafe uv_idle_start(idleHandle) { _ in }
         } else {
-            uv_idle_stop(idleHandle)
+            unsafe uv_idle_stop(idleHandle)
         }
     }
 
@@ -242,15 +242,16 @@ public final class EventLoop: @unchecked Sendable {
         guard next != armedDeadline else { return }
         armedDeadline = next
         guard let next else {
-            uv_timer_stop(timerHandle)
+            unsafe uv_timer_stop(timerHandle)
             return
         }
-        uv_update_time(uv)
+        unsafe uv_update_time(uv)
         let now = now
         let delay = next > now ? (next - now + 999_999) / 1_000_000 : 0
-        uv_timer_start(
+        unsafe uv_timer_start(
             timerHandle,
-            { handle in Unmanaged<EventLoop>.fromOpaque(handle!.pointee.data).takeUnretainedValue().fireTimers() },
+            { handle in unsafe Unmanaged<EventLoop>.fromOpaque(handle!.pointee.data).takeUnretainedValue().fireTimers()
+            },
             delay, 0)
     }
 
@@ -286,16 +287,16 @@ public final class EventLoop: @unchecked Sendable {
         isStopping = true
         for action in onStop.values { action() }
         onStop = [:]
-        uv_stop(uv)
+        unsafe uv_stop(uv)
         // `uv_stop` counts for the next check only: make sure there is one.
         setIdleRunning(true)
     }
 
     private func tearDown() {
         vhosts.removeAll()
-        LibWebSockets.destroyContext(of: self, uv: uv, backend: backend, nested: nestedPoll)
+        unsafe LibWebSockets.destroyContext(of: self, uv: uv, backend: backend, nested: nestedPoll)
         nestedPoll = nil
-        context = nil
+        unsafe context = nil
         // The last words of connections that ended with the context.
         takeInbox()
         while !localJobs.isEmpty { runJobs() }
@@ -312,14 +313,14 @@ public final class EventLoop: @unchecked Sendable {
             }
         }
         while !localJobs.isEmpty { runJobs() }
-        for handle in [
+        for unsafehandle in unsafe [
             UnsafeMutableRawPointer(wakeHandle), UnsafeMutableRawPointer(prepareHandle),
             UnsafeMutableRawPointer(idleHandle), UnsafeMutableRawPointer(timerHandle),
         ] {
-            uv_close(wsx_uv_handle(handle), nil)
+            unsafe uv_close(wsx_uv_handle(handle), nil)
         }
-        uv_run(uv, UV_RUN_DEFAULT)
-        let status = uv_loop_close(uv)
+        unsafe uv_run(uv, UV_RUN_DEFAULT)
+        let status = unsafe uv_loop_close(uv)
         if status != 0 { logger.error("uv_loop_close failed", metadata: ["loop": "\(name)", "status": "\(status)"]) }
         thread.store(0, ordering: .releasing)
         for continuation in whenStopped { continuation.resume(returning: ()) }
@@ -327,11 +328,11 @@ public final class EventLoop: @unchecked Sendable {
     }
 
     deinit {
-        wakeHandle.deallocate()
-        prepareHandle.deallocate()
-        idleHandle.deallocate()
-        timerHandle.deallocate()
-        uv.deallocate()
+        unsafe wakeHandle.deallocate()
+        unsafe prepareHandle.deallocate()
+        unsafe idleHandle.deallocate()
+        unsafe timerHandle.deallocate()
+        unsafe uv.deallocate()
     }
 }
 
@@ -345,16 +346,16 @@ private final class ThreadStart: Sendable {
 }
 
 /// Lets the creator of a thread wait until it runs.
-final class LoopSemaphore: @unchecked Sendable {
+@safe final class LoopSemaphore: @unchecked Sendable {
     // The semaphore is its own synchronisation.
     private let semaphore = UnsafeMutablePointer<sem_t>.allocate(capacity: 1)
-    init() { sem_init(semaphore, 0, 0) }
+    init() { unsafe sem_init(semaphore, 0, 0) }
     deinit {
-        sem_destroy(semaphore)
-        semaphore.deallocate()
+        unsafe sem_destroy(semaphore)
+        unsafe semaphore.deallocate()
     }
-    func signal() { sem_post(semaphore) }
-    func wait() { while sem_wait(semaphore) != 0 {} }
+    func signal() { unsafe sem_post(semaphore) }
+    func wait() { while unsafe sem_wait(semaphore) != 0 {} }
 }
 
 extension Duration {

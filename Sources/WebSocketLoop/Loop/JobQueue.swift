@@ -94,16 +94,16 @@ extension EventLoop {
 
     private func wake() {
         guard !wakePending.exchange(true, ordering: .acquiringAndReleasing) else { return }
-        uv_async_send(wakeHandle)
+        unsafe uv_async_send(wakeHandle)
     }
 
     /// Jobs that reach a loop after its end still have to run: a task must never be stranded.
     private func runOnDrainThread(_ entry: LoopInbox.Entry) {
         lateJobs.withLock { _ in
             switch entry {
-            case .taskJob(let job): job.runSynchronously(on: taskExecutor.asUnownedTaskExecutor())
+            case .taskJob(let job): unsafe job.runSynchronously(on: taskExecutor.asUnownedTaskExecutor())
             case .serialJob(let job):
-                job.runSynchronously(
+                unsafe job.runSynchronously(
                     isolatedTo: serialExecutor.asUnownedSerialExecutor(),
                     taskExecutor: taskExecutor.asUnownedTaskExecutor())
             case .operation(let operation): operation()
@@ -130,13 +130,13 @@ extension EventLoop {
     /// Runs the jobs that are ready now; those that they make ready wait for the next round.
     func runJobs() {
         swap(&localJobs, &jobBatch)
-        let executor = taskExecutor.asUnownedTaskExecutor()
+        let executor = unsafe taskExecutor.asUnownedTaskExecutor()
         for entry in jobBatch {
             if entry.isSerial {
-                entry.job.runSynchronously(
+                unsafe entry.job.runSynchronously(
                     isolatedTo: serialExecutor.asUnownedSerialExecutor(), taskExecutor: executor)
             } else {
-                entry.job.runSynchronously(on: executor)
+                unsafe entry.job.runSynchronously(on: executor)
             }
         }
         jobBatch.removeAll(keepingCapacity: true)

@@ -40,33 +40,33 @@ package final class Listener: @unchecked Sendable {
     private static func bind(
         host: String, port: Int, backlog: Int
     ) throws(WebSocketError) -> (CInt, SocketAddress) {
-        var hints = addrinfo()
-        hints.ai_family = AF_UNSPEC
-        hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
-        hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV
+        var hints = unsafe addrinfo()
+        unsafe hints.ai_family = AF_UNSPEC
+        unsafe hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+        unsafe hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV
         var results: UnsafeMutablePointer<addrinfo>?
-        let status = getaddrinfo(host, String(port), &hints, &results)
-        guard status == 0, let first = results else {
+        let status = unsafe getaddrinfo(host, String(port), &hints, &results)
+        guard status == 0, let first = unsafe results else {
             throw WebSocketError(
                 .listenFailed,
-                "the host “\(host.escapedForLog)” is no address of this machine: \(String(cString: gai_strerror(status)))"
+                unsafe "the host “\(host.escapedForLog)” is no address of this machine: \(String(cString: gai_strerror(status)))"
             )
         }
-        defer { freeaddrinfo(results) }
+        defer { unsafe freeaddrinfo(results) }
         func failure(_ what: String) -> WebSocketError {
             let code = errno
             return WebSocketError(
                 .listenFailed,
-                "\(what) \(host) port \(port) failed: \(String(cString: strerror(code)))"
+                unsafe "\(what) \(host) port \(port) failed: \(String(cString: strerror(code)))"
                     + (code == EADDRINUSE ? "; another program listens there, choose another port or 0" : ""),
                 systemError: code)
         }
         let flags = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
-        let descriptor = socket(first.pointee.ai_family, flags, 0)
+        let descriptor = unsafe socket(first.pointee.ai_family, flags, 0)
         guard descriptor >= 0 else { throw failure("opening a socket for") }
         var one: CInt = 1
-        setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &one, socklen_t(MemoryLayout<CInt>.size))
-        guard Glibc.bind(descriptor, first.pointee.ai_addr, first.pointee.ai_addrlen) == 0,
+        unsafe setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &one, socklen_t(MemoryLayout<CInt>.size))
+        guard unsafe Glibc.bind(descriptor, first.pointee.ai_addr, first.pointee.ai_addrlen) == 0,
             listen(descriptor, CInt(backlog)) == 0
         else {
             let error = failure("listening on")

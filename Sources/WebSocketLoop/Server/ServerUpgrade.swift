@@ -55,7 +55,7 @@ package final class ServerUpgrade: WireOwner {
     private func start() {
         loop.counters.descriptors.add(1)
         var one: CInt = 1
-        setsockopt(descriptor, CInt(IPPROTO_TCP), TCP_NODELAY, &one, socklen_t(MemoryLayout<CInt>.size))
+        unsafe setsockopt(descriptor, CInt(IPPROTO_TCP), TCP_NODELAY, &one, socklen_t(MemoryLayout<CInt>.size))
         details.localAddress = SocketAddress.local(of: descriptor)
         details.remoteAddress = SocketAddress.remote(of: descriptor)
         loop.onStop[ObjectIdentifier(self)] = { [unowned self] in drop() }
@@ -80,9 +80,9 @@ package final class ServerUpgrade: WireOwner {
     }
 
     private func readPlain() {
-        let count = withScratch { recv(descriptor, $0.baseAddress, $0.count, 0) }
+        let count = unsafe withScratch { unsafe recv(descriptor, $0.baseAddress, $0.count, 0) }
         if count > 0 {
-            head.append(contentsOf: loop.scratch.memory[..<count])
+            unsafe head.append(contentsOf: loop.scratch.memory[..<count])
             judge(consumed: nil)
         } else if count == 0 || (errno != EAGAIN && errno != EINTR) {
             drop()
@@ -90,13 +90,13 @@ package final class ServerUpgrade: WireOwner {
     }
 
     private func adoptPlain(_ request: ValidatedUpgrade, extra: ArraySlice<UInt8>) {
-        guard let vhost = loop.vhosts.plain(of: loop), let name = loop.vhosts.plainName else { return drop() }
+        guard let vhost = unsafe loop.vhosts.plain(of: loop), let name = loop.vhosts.plainName else { return drop() }
         poll?.close()
         poll = nil
         var bytes = Array(HandshakeText.rebuiltHead(host: name, key: request.key, deflate: deflate != nil).utf8)
         bytes += extra
         isLetGo = true
-        adopt(into: vhost, bytes)
+        unsafe adopt(into: vhost, bytes)
     }
 
     // MARK: TLS
@@ -109,32 +109,34 @@ package final class ServerUpgrade: WireOwner {
         var isCompressing = false
         if case .deflate = policy.options.compression { isCompressing = true }
         let bytes = HandshakeText.rebuiltHead(host: vhost.name, key: Self.placeholderKey, deflate: isCompressing)
-        adopt(into: vhost.handle, Array(bytes.utf8))
-        guard !isOver, wsi != nil else { return }
+        unsafe adopt(into: vhost.handle, Array(bytes.utf8))
+        guard !isOver, unsafe wsi != nil else { return }
         poll = DescriptorPoll(loop: loop, descriptor: duplicate) { [unowned self] in driveTLS() }
         poll?.start(.readable)
         driveTLS()
     }
 
     private func driveTLS() {
-        guard !isOver, !isLetGo, let wsi, let ssl = lws_get_ssl(wsi) else { return }
+        guard !isOver, !isLetGo, let wsi = unsafe wsi, let ssl = unsafe lws_get_ssl(wsi) else { return }
         if !isTLSAccepted {
-            _ = wsx_tls_take_alert(nil)
+            _ = unsafe wsx_tls_take_alert(nil)
             ERR_clear_error()
-            let status = SSL_accept(ssl)
-            guard status == 1 else { return wait(for: SSL_get_error(ssl, status), during: "the TLS handshake") }
+            let status = unsafe SSL_accept(ssl)
+            guard status == 1 else { return unsafe wait(for: SSL_get_error(ssl, status), during: "the TLS handshake") }
             isTLSAccepted = true
-            details.tls = TLSInfo(wsi: wsi)
+            details.tls = unsafe TLSInfo(wsi: wsi)
         }
         while !isOver, !isLetGo {
             // Looked at first, so that only the request is taken: what follows it is libwebsockets' to read.
             ERR_clear_error()
-            let count = withScratch { Int(SSL_peek(ssl, $0.baseAddress, CInt($0.count))) }
-            guard count > 0 else { return wait(for: SSL_get_error(ssl, CInt(count)), during: "the request") }
+            let count = unsafe withScratch { unsafe Int(SSL_peek(ssl, $0.baseAddress, CInt($0.count))) }
+            guard count > 0 else { return unsafe wait(for: SSL_get_error(ssl, CInt(count)), during: "the request") }
             let before = head.count
-            head.append(contentsOf: loop.scratch.memory[..<count])
+            unsafe head.append(contentsOf: loop.scratch.memory[..<count])
             judge { total in
-                _ = self.withScratch { SSL_read(ssl, $0.baseAddress, CInt(min(total - before, $0.count))) }
+                _ = unsafe self.withScratch {
+                    unsafe SSL_read(ssl, $0.baseAddress, CInt(min(total - before, $0.count)))
+                }
             }
         }
     }
@@ -144,7 +146,7 @@ package final class ServerUpgrade: WireOwner {
         case SSL_ERROR_WANT_READ: poll?.start(.readable)
         case SSL_ERROR_WANT_WRITE: poll?.start(.writable)
         default:
-            let alert = wsx_tls_take_alert(nil).map { String(cString: $0) }
+            let alert = unsafe wsx_tls_take_alert(nil).map { unsafe String(cString: $0) }
             loop.logger.debug(
                 "TLS ended during \(step)", metadata: peerMetadata.merging(["alert": "\(alert ?? "none")"]) { $1 })
             drop()
@@ -154,13 +156,13 @@ package final class ServerUpgrade: WireOwner {
     private func letGo() {
         closeDuplicate()
         isLetGo = true
-        guard let wsi else { return drop() }
-        lws_rx_flow_control(wsi, 1)
+        guard let wsi = unsafe wsi else { return drop() }
+        unsafe lws_rx_flow_control(wsi, 1)
         // First the TLS state is noticed, then the rebuilt head is read; a third look finds what OpenSSL has already
         // decrypted behind the request. libuv would report none of these.
         for _ in 0..<3 {
-            guard let wsi = self.wsi ?? connection?.wsi else { return }
-            if wsx_lws_pretend_readable(loop.context, wsi) != 0 { return }
+            guard let wsi = unsafe self.wsi ?? connection?.wsi else { return }
+            if unsafe wsx_lws_pretend_readable(loop.context, wsi) != 0 { return }
         }
     }
 
@@ -178,12 +180,12 @@ package final class ServerUpgrade: WireOwner {
     // MARK: Judging
 
     private func withScratch<Result>(_ body: (UnsafeMutableRawBufferPointer) -> Result) -> Result {
-        body(UnsafeMutableRawBufferPointer(rebasing: loop.scratch.memory[..<(16 << 10)]))
+        unsafe body(UnsafeMutableRawBufferPointer(rebasing: loop.scratch.memory[..<(16 << 10)]))
     }
 
     /// Looks at what has been read. `consume` is told how much of it all belongs to the request.
     private func judge(consumed consume: ((Int) -> Void)?) {
-        switch head.withUnsafeBytes({ HTTPRequestHeadParser.parse($0, limits: policy.limits) }) {
+        switch unsafe head.withUnsafeBytes({ unsafe HTTPRequestHeadParser.parse($0, limits: policy.limits) }) {
         case .incomplete: consume?(head.count)
         case .refused(let refusal):
             consume?(head.count)
@@ -215,13 +217,15 @@ package final class ServerUpgrade: WireOwner {
             "a handshake was refused",
             metadata: peerMetadata.merging(["status": "\(refusal.status)", "reason": "\(refusal.explanation)"]) { $1 })
         let bytes = refusal.responseBytes
-        if let wsi, let ssl = lws_get_ssl(wsi) {
+        if let wsi = unsafe wsi, let ssl = unsafe lws_get_ssl(wsi) {
             // Small enough for any socket buffer of a connection that has sent nothing yet.
-            _ = bytes.withUnsafeBytes { SSL_write(ssl, $0.baseAddress, CInt($0.count)) }
-            SSL_shutdown(ssl)
+            _ = unsafe bytes.withUnsafeBytes { unsafe SSL_write(ssl, $0.baseAddress, CInt($0.count)) }
+            unsafe SSL_shutdown(ssl)
             shutdown(duplicate, Int32(SHUT_WR))
         } else {
-            _ = bytes.withUnsafeBytes { Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
+            _ = unsafe bytes.withUnsafeBytes {
+                unsafe Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
+            }
             shutdown(descriptor, Int32(SHUT_WR))
         }
         loop.cancel(deadline)
@@ -233,7 +237,7 @@ package final class ServerUpgrade: WireOwner {
         let watched = duplicate >= 0 ? duplicate : descriptor
         poll?.close()
         poll = DescriptorPoll(loop: loop, descriptor: watched) { [unowned self] in
-            let count = withScratch { recv(watched, $0.baseAddress, $0.count, 0) }
+            let count = unsafe withScratch { unsafe recv(watched, $0.baseAddress, $0.count, 0) }
             if count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR) { drop() }
         }
         poll?.start(.readable)
@@ -246,8 +250,9 @@ package final class ServerUpgrade: WireOwner {
         let socket = descriptor
         // From here on the descriptor is libwebsockets': it closes it also when it fails.
         descriptor = -1
-        let result = bytes.withUnsafeBytes {
-            lws_adopt_socket_vhost_readbuf(vhost, socket, $0.baseAddress?.assumingMemoryBound(to: CChar.self), $0.count)
+        let result = unsafe bytes.withUnsafeBytes {
+            unsafe lws_adopt_socket_vhost_readbuf(
+                vhost, socket, $0.baseAddress?.assumingMemoryBound(to: CChar.self), $0.count)
         }
         if loop.adopting != nil {
             // It failed before there was a wsi with an owner.
@@ -255,14 +260,14 @@ package final class ServerUpgrade: WireOwner {
             loop.counters.descriptors.subtract(1)
             finish()
         }
-        _ = result
+        _ = unsafe result
     }
 
     /// libwebsockets has made the wsi.
     override func instantiated(_ wsi: OpaquePointer) {
-        self.wsi = wsi
+        unsafe self.wsi = unsafe wsi
         loop.counters.connections.add(1)
-        if !isLetGo { lws_rx_flow_control(wsi, 0) }
+        if !isLetGo { unsafe lws_rx_flow_control(wsi, 0) }
     }
 
     override func willAnswerUpgrade() -> CInt {
@@ -272,24 +277,24 @@ package final class ServerUpgrade: WireOwner {
     override func confirmsExtension() -> Bool { deflate != nil }
 
     override func addResponseHeaders(_ arguments: UnsafeMutablePointer<lws_process_html_args>) -> CInt {
-        guard let start = arguments.pointee.p else { return -1 }
-        if policy.tls != nil, !replaceAccept(before: start) { return -1 }
+        guard let start = unsafe arguments.pointee.p else { return -1 }
+        if policy.tls != nil, unsafe !replaceAccept(before: start) { return -1 }
         var text = ""
         var position = UnsafeMutableRawPointer(start)
         if let deflate, !deflate.parameterText.isEmpty {
             // libwebsockets has just written `…permessage-deflate` and a line's end.
-            position -= 2
+            unsafe position -= 2
             text += deflate.parameterText + "\r\n"
         }
         if let subprotocol = acceptance.subprotocol { text += "Sec-WebSocket-Protocol: \(subprotocol)\r\n" }
         for field in acceptance.fields { text += "\(field.name.rawName): \(field.value)\r\n" }
-        guard text.utf8.count < Int(arguments.pointee.max_len) - 4 else {
+        guard unsafe text.utf8.count < Int(arguments.pointee.max_len) - 4 else {
             loop.logger.error("the response headers are too long", metadata: peerMetadata)
             return -1
         }
         let count = text.utf8.count
-        UnsafeMutableRawBufferPointer(start: position, count: count).copyBytes(from: text.utf8)
-        arguments.pointee.p = (position + count).assumingMemoryBound(to: CChar.self)
+        unsafe UnsafeMutableRawBufferPointer(start: position, count: count).copyBytes(from: text.utf8)
+        unsafe arguments.pointee.p = unsafe (position + count).assumingMemoryBound(to: CChar.self)
         return 0
     }
 
@@ -302,10 +307,10 @@ package final class ServerUpgrade: WireOwner {
             HandshakeText.base64(SHA1.hash(Self.placeholderKey + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")).utf8)
         // Everything in front of it: three fixed lines, this one, and perhaps the extension's.
         for distance in placeholder.count...320 {
-            let candidate = UnsafeMutableRawBufferPointer(
+            let candidate = unsafe UnsafeMutableRawBufferPointer(
                 start: UnsafeMutableRawPointer(end) - distance, count: placeholder.count)
-            if candidate.elementsEqual(placeholder) {
-                candidate.copyBytes(from: accept.utf8)
+            if unsafe candidate.elementsEqual(placeholder) {
+                unsafe candidate.copyBytes(from: accept.utf8)
                 return true
             }
         }
@@ -332,10 +337,10 @@ package final class ServerUpgrade: WireOwner {
     /// Gives up.
     private func drop() {
         guard !isOver else { return }
-        if let wsi {
+        if let wsi = unsafe wsi {
             closeDuplicate()
             // The rest follows in `destroyed`. Later, because this may run inside one of its callbacks.
-            wsx_lws_kill_later(wsi)
+            unsafe wsx_lws_kill_later(wsi)
             loop.cancel(deadline)
             deadline = nil
             isOver = true
@@ -366,7 +371,7 @@ private enum SHA1 {
     static func hash(_ text: String) -> [UInt8] {
         var digest = [UInt8](repeating: 0, count: 20)
         let bytes = Array(text.utf8)
-        _ = COpenSSL.SHA1(bytes, bytes.count, &digest)
+        _ = unsafe COpenSSL.SHA1(bytes, bytes.count, &digest)
         return digest
     }
 }

@@ -11,7 +11,7 @@ package import WebSocketCore
 
 /// A client's SSL_CTX for one configuration and one name. Ours, not libwebsockets': only so can SNI, the verified name
 /// and the trusted certificates be set as they should be. Immutable once made; loops share it.
-package final class ClientTLSContext: @unchecked Sendable {
+@safe package final class ClientTLSContext: @unchecked Sendable {
     // OpenSSL counts references to an SSL_CTX atomically, and nothing changes it after `init`.
     let context: OpaquePointer
     private let identity: UnsafeMutablePointer<wsx_tls_identity>
@@ -21,7 +21,7 @@ package final class ClientTLSContext: @unchecked Sendable {
         let configuration: TLSClientConfiguration
         let name: String
     }
-    private struct Cache {
+    @safe private struct Cache {
         var contexts: [Key: ClientTLSContext] = [:]
         var order: [Key] = []
         var systemStore: OpaquePointer?
@@ -39,7 +39,7 @@ package final class ClientTLSContext: @unchecked Sendable {
         let result: Result<ClientTLSContext, WebSocketError> = cache.withLock { cache in
             if let known = cache.contexts[key] { return .success(known) }
             do throws(WebSocketError) {
-                let made = try ClientTLSContext(configuration, name: key.name, systemStore: &cache.systemStore)
+                let made = try unsafe ClientTLSContext(configuration, name: key.name, systemStore: &cache.systemStore)
                 if cache.order.count >= maximumCached { cache.contexts[cache.order.removeFirst()] = nil }
                 cache.contexts[key] = made
                 cache.order.append(key)
@@ -57,50 +57,50 @@ package final class ClientTLSContext: @unchecked Sendable {
         guard !name.isEmpty, name.utf8.count <= 253, name.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
             throw WebSocketError(.invalidConfiguration, "tls.serverName is not a host name or an IP address")
         }
-        guard let context = SSL_CTX_new(TLS_client_method()) else {
+        guard let context = unsafe SSL_CTX_new(TLS_client_method()) else {
             throw WebSocketError(.resourceExhausted, "OpenSSL could not create a TLS context")
         }
-        self.context = context
-        identity = .allocate(capacity: 1)
-        identity.initialize(to: wsx_tls_identity())
+        unsafe self.context = unsafe context
+        unsafe identity = .allocate(capacity: 1)
+        unsafe identity.initialize(to: wsx_tls_identity())
         isVerified = configuration.verification == .full
-        identity.pointee.is_address = IPAddress.isIPv4(name) || IPAddress.isIPv6(name) ? 1 : 0
-        withUnsafeMutableBytes(of: &identity.pointee.name) { memory in
-            memory.copyBytes(from: name.utf8)
-            memory[name.utf8.count] = 0
+        unsafe identity.pointee.is_address = IPAddress.isIPv4(name) || IPAddress.isIPv6(name) ? 1 : 0
+        unsafe withUnsafeMutableBytes(of: &identity.pointee.name) { memory in
+            unsafe memory.copyBytes(from: name.utf8)
+            unsafe memory[name.utf8.count] = 0
         }
-        wsx_ssl_ctx_set_defaults(context)
-        wsx_ssl_ctx_set_minimum_version(context, configuration.minimumVersion.openSSLValue)
-        wsx_ssl_ctx_set_identity(context, identity)
+        unsafe wsx_ssl_ctx_set_defaults(context)
+        unsafe wsx_ssl_ctx_set_minimum_version(context, configuration.minimumVersion.openSSLValue)
+        unsafe wsx_ssl_ctx_set_identity(context, identity)
         guard isVerified else { return }
         switch configuration.trust {
         case .system:
             // One store for all contexts: parsing the bundle is what costs.
-            if systemStore == nil {
-                SSL_CTX_set_default_verify_paths(context)
-                systemStore = SSL_CTX_get_cert_store(context)
-                X509_STORE_up_ref(systemStore)
+            if unsafe systemStore == nil {
+                unsafe SSL_CTX_set_default_verify_paths(context)
+                unsafe systemStore = unsafe SSL_CTX_get_cert_store(context)
+                unsafe X509_STORE_up_ref(systemStore)
             } else {
-                SSL_CTX_set1_cert_store(context, systemStore)
+                unsafe SSL_CTX_set1_cert_store(context, systemStore)
             }
         case .certificates(let source):
-            let store = SSL_CTX_get_cert_store(context)
-            let certificates = try PEM.certificates(source, field: "tls.trust")
-            for certificate in certificates {
-                X509_STORE_add_cert(store, certificate)
-                X509_free(certificate)
+            let store = unsafe SSL_CTX_get_cert_store(context)
+            let certificates = try unsafe PEM.certificates(source, field: "tls.trust")
+            for unsafecertificate in unsafe certificates {
+                unsafe X509_STORE_add_cert(store, certificate)
+                unsafe X509_free(certificate)
             }
         }
     }
 
     deinit {
-        SSL_CTX_free(context)
-        identity.deallocate()
+        unsafe SSL_CTX_free(context)
+        unsafe identity.deallocate()
     }
 }
 
 /// A server's certificate and key, put into the SSL_CTX that libwebsockets makes for each loop's vhost.
-package final class ServerTLSContext: @unchecked Sendable {
+@safe package final class ServerTLSContext: @unchecked Sendable {
     // Immutable after `init`; OpenSSL's reference counts are atomic.
     private let chain: [OpaquePointer]
     private let key: OpaquePointer
@@ -110,16 +110,16 @@ package final class ServerTLSContext: @unchecked Sendable {
     /// Reads and checks certificate and key.
     package init(_ configuration: TLSServerConfiguration) throws(WebSocketError) {
         _ = LibWebSockets.initialize
-        chain = try PEM.certificates(configuration.certificateChain, field: "tls.certificateChain")
+        unsafe chain = try unsafe PEM.certificates(configuration.certificateChain, field: "tls.certificateChain")
         do throws(WebSocketError) {
-            key = try PEM.privateKey(configuration.privateKey, field: "tls.privateKey")
+            unsafe key = try unsafe PEM.privateKey(configuration.privateKey, field: "tls.privateKey")
         } catch {
-            for certificate in chain { X509_free(certificate) }
+            for unsafecertificate in unsafe chain { unsafe X509_free(certificate) }
             throw error
         }
         minimumVersion = configuration.minimumVersion
-        unusedClientContext = SSL_CTX_new(TLS_client_method())!
-        guard X509_check_private_key(chain[0], key) == 1 else {
+        unsafe unusedClientContext = unsafe SSL_CTX_new(TLS_client_method())!
+        guard unsafe X509_check_private_key(chain[0], key) == 1 else {
             throw WebSocketError(
                 .invalidConfiguration, "tls.privateKey does not belong to the first certificate of tls.certificateChain"
             )
@@ -128,25 +128,26 @@ package final class ServerTLSContext: @unchecked Sendable {
 
     /// Called by libwebsockets with the SSL_CTX of a new vhost.
     func fill(_ context: OpaquePointer) -> Bool {
-        wsx_ssl_ctx_set_defaults(context)
-        wsx_ssl_ctx_set_minimum_version(context, minimumVersion.openSSLValue)
+        unsafe wsx_ssl_ctx_set_defaults(context)
+        unsafe wsx_ssl_ctx_set_minimum_version(context, minimumVersion.openSSLValue)
         // libwebsockets' own callback would let a client's SNI choose a vhost, and aborts when contexts are swapped.
-        wsx_ssl_ctx_clear_servername_callback(context)
-        wsx_ssl_ctx_watch_alerts(context)
-        guard SSL_CTX_use_certificate(context, chain[0]) == 1, SSL_CTX_use_PrivateKey(context, key) == 1 else {
+        unsafe wsx_ssl_ctx_clear_servername_callback(context)
+        unsafe wsx_ssl_ctx_watch_alerts(context)
+        guard unsafe SSL_CTX_use_certificate(context, chain[0]) == 1, unsafe SSL_CTX_use_PrivateKey(context, key) == 1
+        else {
             return false
         }
-        for certificate in chain.dropFirst() {
-            X509_up_ref(certificate)
-            guard wsx_ssl_ctx_add_chain_certificate(context, certificate) == 1 else { return false }
+        for unsafecertificate in unsafe chain.dropFirst() {
+            unsafe X509_up_ref(certificate)
+            guard unsafe wsx_ssl_ctx_add_chain_certificate(context, certificate) == 1 else { return false }
         }
         return true
     }
 
     deinit {
-        for certificate in chain { X509_free(certificate) }
-        EVP_PKEY_free(key)
-        SSL_CTX_free(unusedClientContext)
+        for unsafecertificate in unsafe chain { unsafe X509_free(certificate) }
+        unsafe EVP_PKEY_free(key)
+        unsafe SSL_CTX_free(unusedClientContext)
     }
 }
 
@@ -162,52 +163,52 @@ extension TLSVersion {
 /// Reads PEM through OpenSSL.
 enum PEM {
     static func certificates(_ source: PEMSource, field: String) throws(WebSocketError) -> [OpaquePointer] {
-        let bio = try bio(source, field: field)
-        defer { BIO_free(bio) }
-        var result: [OpaquePointer] = []
-        while let certificate = PEM_read_bio_X509(bio, nil, nil, nil) { result.append(certificate) }
+        let bio = try unsafe bio(source, field: field)
+        defer { unsafe BIO_free(bio) }
+        var result: [OpaquePointer] = unsafe []
+        while let certificate = unsafe PEM_read_bio_X509(bio, nil, nil, nil) { unsafe result.append(certificate) }
         ERR_clear_error()
-        guard !result.isEmpty else {
+        guard unsafe !result.isEmpty else {
             throw WebSocketError(.invalidConfiguration, "\(field) holds no certificate in PEM form")
         }
-        return result
+        return unsafe result
     }
 
     static func privateKey(_ source: PEMSource, field: String) throws(WebSocketError) -> OpaquePointer {
-        let bio = try bio(source, field: field)
-        defer { BIO_free(bio) }
+        let bio = try unsafe bio(source, field: field)
+        defer { unsafe BIO_free(bio) }
         // Without a callback of its own OpenSSL would ask for the passphrase on the terminal.
-        let key = PEM_read_bio_PrivateKey(bio, nil, { _, _, _, _ in -1 }, nil)
+        let key = unsafe PEM_read_bio_PrivateKey(bio, nil, { _, _, _, _ in -1 }, nil)
         ERR_clear_error()
-        guard let key else {
+        guard let key = unsafe key else {
             throw WebSocketError(.invalidConfiguration, "\(field) holds no unencrypted private key in PEM form")
         }
-        return key
+        return unsafe key
     }
 
     private static func bio(_ source: PEMSource, field: String) throws(WebSocketError) -> OpaquePointer {
         switch source {
         case .file(let path):
-            guard !path.utf8.contains(0), let bio = BIO_new_file(path, "r") else {
+            guard !path.utf8.contains(0), let bio = unsafe BIO_new_file(path, "r") else {
                 let code = errno
                 ERR_clear_error()
                 throw WebSocketError(
                     .invalidConfiguration,
-                    "\(field): the file “\(path.escapedForLog)” cannot be read: \(String(cString: strerror(code)))",
+                    unsafe "\(field): the file “\(path.escapedForLog)” cannot be read: \(String(cString: strerror(code)))",
                     systemError: code)
             }
-            return bio
+            return unsafe bio
         case .bytes(let bytes):
             // A memory BIO reads the bytes in place, so they are copied into one that owns them.
-            guard let bio = BIO_new(BIO_s_mem()) else {
+            guard let bio = unsafe BIO_new(BIO_s_mem()) else {
                 throw WebSocketError(.resourceExhausted, "OpenSSL could not allocate memory")
             }
-            let written = bytes.withUnsafeBytes { BIO_write(bio, $0.baseAddress, CInt($0.count)) }
+            let written = unsafe bytes.withUnsafeBytes { unsafe BIO_write(bio, $0.baseAddress, CInt($0.count)) }
             guard written == bytes.count else {
-                BIO_free(bio)
+                unsafe BIO_free(bio)
                 throw WebSocketError(.invalidConfiguration, "\(field) is empty")
             }
-            return bio
+            return unsafe bio
         }
     }
 }
