@@ -199,14 +199,17 @@ import WebSocketCore
 
     /// Our handles do not keep the loop running meanwhile.
     func withoutOwnHandles(_ body: () -> Void) {
-        let handles = unsafe [
-            UnsafeMutableRawPointer(wakeHandle), UnsafeMutableRawPointer(prepareHandle),
-            UnsafeMutableRawPointer(idleHandle), UnsafeMutableRawPointer(timerHandle),
-        ]
-        for unsafehandle in unsafe handles { unsafe uv_unref(wsx_uv_handle(handle)) }
+        unsafe ownHandles.forEach { unsafe uv_unref($0) }
         setIdleRunning(false)
         body()
-        for unsafehandle in unsafe handles { unsafe uv_ref(wsx_uv_handle(handle)) }
+        unsafe ownHandles.forEach { unsafe uv_ref($0) }
+    }
+
+    private var ownHandles: [UnsafeMutablePointer<uv_handle_t>?] {
+        unsafe [
+            wsx_uv_handle(wakeHandle), wsx_uv_handle(prepareHandle), wsx_uv_handle(idleHandle),
+            wsx_uv_handle(timerHandle),
+        ]
     }
 
     private func setIdleRunning(_ wanted: Bool) {
@@ -313,12 +316,7 @@ import WebSocketCore
             }
         }
         while !localJobs.isEmpty { runJobs() }
-        for unsafehandle in unsafe [
-            UnsafeMutableRawPointer(wakeHandle), UnsafeMutableRawPointer(prepareHandle),
-            UnsafeMutableRawPointer(idleHandle), UnsafeMutableRawPointer(timerHandle),
-        ] {
-            unsafe uv_close(wsx_uv_handle(handle), nil)
-        }
+        unsafe ownHandles.forEach { unsafe uv_close($0, nil) }
         unsafe uv_run(uv, UV_RUN_DEFAULT)
         let status = unsafe uv_loop_close(uv)
         if status != 0 { logger.error("uv_loop_close failed", metadata: ["loop": "\(name)", "status": "\(status)"]) }

@@ -86,9 +86,9 @@ package import WebSocketCore
         case .certificates(let source):
             let store = unsafe SSL_CTX_get_cert_store(context)
             let certificates = try unsafe PEM.certificates(source, field: "tls.trust")
-            for unsafecertificate in unsafe certificates {
-                unsafe X509_STORE_add_cert(store, certificate)
-                unsafe X509_free(certificate)
+            unsafe certificates.forEach {
+                unsafe X509_STORE_add_cert(store, $0)
+                unsafe X509_free($0)
             }
         }
     }
@@ -114,7 +114,7 @@ package import WebSocketCore
         do throws(WebSocketError) {
             unsafe key = try unsafe PEM.privateKey(configuration.privateKey, field: "tls.privateKey")
         } catch {
-            for unsafecertificate in unsafe chain { unsafe X509_free(certificate) }
+            unsafe chain.forEach { unsafe X509_free($0) }
             throw error
         }
         minimumVersion = configuration.minimumVersion
@@ -137,15 +137,14 @@ package import WebSocketCore
         else {
             return false
         }
-        for unsafecertificate in unsafe chain.dropFirst() {
-            unsafe X509_up_ref(certificate)
-            guard unsafe wsx_ssl_ctx_add_chain_certificate(context, certificate) == 1 else { return false }
+        return unsafe chain.dropFirst().allSatisfy {
+            unsafe X509_up_ref($0)
+            return unsafe wsx_ssl_ctx_add_chain_certificate(context, $0) == 1
         }
-        return true
     }
 
     deinit {
-        for unsafecertificate in unsafe chain { unsafe X509_free(certificate) }
+        unsafe chain.forEach { unsafe X509_free($0) }
         unsafe EVP_PKEY_free(key)
         unsafe SSL_CTX_free(unusedClientContext)
     }
