@@ -322,7 +322,7 @@ package final class Connection: WireOwner, @unchecked Sendable {
     override func receivedClose(_ payload: UnsafeRawBufferPointer) -> CInt {
         let frame: WebSocketCloseFrame
         do throws(WebSocketCloseFrame.PayloadViolation) {
-            frame = try unsafe WebSocketCloseFrame(payload: payload)
+            frame = try unsafe closeFrame(payload)
         } catch {
             switch error {
             case .invalidUTF8: violation(.invalidPayloadData, "the close reason is not UTF-8")
@@ -344,6 +344,19 @@ package final class Connection: WireOwner, @unchecked Sendable {
         case .ignore: break
         }
         return -1
+    }
+
+    private func closeFrame(
+        _ payload: UnsafeRawBufferPointer
+    ) throws(WebSocketCloseFrame.PayloadViolation) -> WebSocketCloseFrame {
+        let frame = try unsafe WebSocketCloseFrame(payload: payload)
+        guard frame.code == .protocolError, let start = unsafe loop.serviceBuffer else { return frame }
+        let code = unsafe CloseFrameSearch.code(
+            in: UnsafeRawBufferPointer(start: start, count: LibWebSockets.readSize + Int(wsx_lws_pre())),
+            reason: UnsafeRawBufferPointer(rebasing: payload.dropFirst(2)), isMasked: !isClient)
+        guard let code = code.map(WebSocketCloseCode.init(rawValue:)) else { return frame }
+        guard code.isAllowedOnTheWire else { throw .invalidCode }
+        return WebSocketCloseFrame(code: code, reason: frame.reason)
     }
 
     private func answerClose() {

@@ -71,7 +71,7 @@ import WebSocketCore
     var vhosts = VhostTable()
     /// Whose socket libwebsockets is being given, until it shows the wsi it made for it.
     var adopting: WireOwner?
-    /// Where libwebsockets reads into, once a client handshake has shown it.
+    /// Where libwebsockets reads into, once a handshake has shown it.
     var serviceBuffer: UnsafeRawPointer?
     /// Whose SSL_CTX libwebsockets is about to hand out, in a callback that names no vhost of ours.
     var serverTLSBeingCreated: ServerTLSContext?
