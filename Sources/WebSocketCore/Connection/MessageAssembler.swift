@@ -5,8 +5,8 @@
 
 /// Puts the pieces of a message together, within limits. Pieces are whatever the frames' source hands
 /// over: parts of a frame, frames, or a decompressor's output.
-package struct MessageAssembler: Sendable {
-    package enum Violation: Error, Equatable, Sendable {
+@usableFromInline package struct MessageAssembler: Sendable {
+    @usableFromInline package enum Violation: Error, Equatable, Sendable {
         case messageTooBig(limit: Int)
         case tooManyFragments(limit: Int)
         case invalidUTF8
@@ -33,10 +33,11 @@ package struct MessageAssembler: Sendable {
     /// Bytes that the message under way may still take.
     package var remainingBytes: Int { maximumSize - bytes.count }
 
-    /// A whole message in one uncompressed piece, which is the common case and copies once.
-    @inline(__always)
-    package func whole(
-        _ kind: WebSocketMessage.Kind, _ payload: UnsafeRawBufferPointer
+    /// A whole message in one uncompressed piece, which is the common case and copies once. Static, so that nothing of
+    /// an assembler is copied on the way.
+    @inlinable @inline(__always)
+    package static func whole(
+        _ kind: WebSocketMessage.Kind, _ payload: UnsafeRawBufferPointer, maximumSize: Int
     ) throws(Violation) -> WebSocketMessage {
         guard payload.count <= maximumSize else { throw .messageTooBig(limit: maximumSize) }
         switch kind {
