@@ -22,6 +22,8 @@
     private var state = State.idle
     private var bytes: [UInt8] = []
     private var fragments = 0
+    /// How many bytes the frame under way announced.
+    private var announced = 0
     private var validator = UTF8Validator()
 
     package init(maximumSize: Int, maximumFragments: Int) {
@@ -63,13 +65,21 @@
         guard fragments <= maximumFragments else { throw .tooManyFragments(limit: maximumFragments) }
         // Refused before a byte is kept; nothing is ever reserved on the word of a header alone.
         guard compressed || announced <= UInt64(remainingBytes) else { throw .messageTooBig(limit: maximumSize) }
+        self.announced = compressed ? 0 : Int(announced)
     }
 
     package mutating func append(_ piece: UnsafeRawBufferPointer) throws(Violation) {
         guard piece.count <= remainingBytes else { throw .messageTooBig(limit: maximumSize) }
         if case .assembling(.text) = state, !validator.consume(piece) { throw .invalidUTF8 }
+        if bytes.isEmpty && piece.count >= Self.reservingPiece {
+            bytes.reserveCapacity(min(announced, Self.maximumReserve))
+        }
         bytes.append(contentsOf: piece)
     }
+
+    /// Memory is set aside for a frame only when as much of it has come, and never more than this at once.
+    private static let reservingPiece = 4 << 10
+    private static let maximumReserve = 256 << 10
 
     /// The last piece has come.
     package mutating func finish() throws(Violation) -> WebSocketMessage {

@@ -68,6 +68,7 @@ import WebSocketCore
     private var nestedPoll: NestedPoll?
     @exclusivity(unchecked) var maskKeys = MaskKeys()
     @exclusivity(unchecked) var scratch = ScratchBuffer()
+    @exclusivity(unchecked) var frameMemory = FrameMemory()
     var vhosts = VhostTable()
     /// Whose socket libwebsockets is being given, until it shows the wsi it made for it.
     var adopting: WireOwner?
