@@ -176,6 +176,15 @@ const char *wsx_uv_build_version(void) {
     return STRING_OF(UV_VERSION_MAJOR) "." STRING_OF(UV_VERSION_MINOR) "." STRING_OF(UV_VERSION_PATCH) UV_VERSION_SUFFIX;
 }
 
+int wsx_stream_has_ended(struct lws *wsi) {
+    char byte;
+    SSL *ssl = lws_get_ssl(wsi);
+    ssize_t count;
+    if (ssl && (SSL_get_shutdown(ssl) & SSL_RECEIVED_SHUTDOWN)) return 1;
+    count = recv(lws_get_socket_fd(wsi), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR);
+}
+
 int wsx_socket_error(int descriptor) {
     int error = 0;
     socklen_t length = sizeof error;

@@ -107,6 +107,9 @@ int wsx_accept(int listener);
 /// Takes the pending error of a socket (SO_ERROR); 0 when there is none.
 int wsx_socket_error(int descriptor);
 
+/// Whether the peer's stream is over: its FIN or RST has been read, or TLS's own end. Takes nothing from the socket.
+int wsx_stream_has_ended(struct lws *wsi);
+
 /// Names the calling thread for debuggers; cut at 15 bytes.
 void wsx_set_thread_name(const char *name);
 

@@ -51,6 +51,8 @@ package enum LibWebSockets {
         unsafe table[0].name = unsafe UnsafePointer(strdup("wsx"))
         unsafe table[0].callback = unsafe lwsCallback
         unsafe table[0].rx_buffer_size = readSize
+        // DROP_PROTOCOL, the only callback that comes before a connection's end, comes to those with session data.
+        unsafe table[0].per_session_data_size = 1
         unsafe table[0].tx_packet_size = 1 << 20
         return unsafe UnsafePointer(table)
     }()

@@ -255,6 +255,10 @@ package final class Connection: WireOwner, @unchecked Sendable {
     // MARK: Ping
 
     override func receivedPong(_ bytes: UnsafeRawBufferPointer) {
+        if inflater != nil, let wsi = unsafe wsi, unsafe lws_get_reserved_bits(wsi) != 0 {
+            violation(.protocolError, "a frame has reserved bits that nothing was negotiated for")
+            return
+        }
         let action = unsafe pings.pong(bytes, now: loop.now)
         for (waiter, roundTrip) in action.resumed { waiter.resume(.success(roundTrip)) }
         if let deadline = action.nextDeadline {
@@ -340,6 +344,22 @@ package final class Connection: WireOwner, @unchecked Sendable {
         return -1
     }
 
+    /// While the stream goes on, only its parser's refusal makes libwebsockets end an open connection. A server's
+    /// then sends a close frame, a client's would not: the reason set here makes both do it.
+    override func willClose() {
+        guard machine.canReceive, !loop.isStopping, let wsi = unsafe wsi, unsafe wsx_stream_has_ended(wsi) == 0 else {
+            return
+        }
+        flush()
+        let text = "a frame that RFC 6455 §5 does not allow"
+        // libwebsockets sends no close frame behind bytes that the socket has not taken.
+        let frame = isChoked || !machine.canSend ? nil : WebSocketCloseFrame(code: .protocolError)
+        if frame != nil { unsafe lws_close_reason(wsi, LWS_CLOSE_STATUS_PROTOCOL_ERR, nil, 0) }
+        fail(
+            frame, isSentByLibrary: true, cause: .peerViolation,
+            error: WebSocketError(.protocolViolation, "the peer broke the protocol: \(text)"))
+    }
+
     private func violation(_ code: WebSocketCloseCode, _ text: String) {
         fail(
             WebSocketCloseFrame(code: code, reason: text), cause: .peerViolation,
@@ -373,7 +393,10 @@ package final class Connection: WireOwner, @unchecked Sendable {
     }
 
     /// Fails the connection: receivers are told at once, the peer gets the close frame and a moment to read it.
-    func fail(_ frame: WebSocketCloseFrame?, cause: WebSocketCloseInfo.Cause, error: WebSocketError) {
+    func fail(
+        _ frame: WebSocketCloseFrame?, isSentByLibrary: Bool = false, cause: WebSocketCloseInfo.Cause,
+        error: WebSocketError
+    ) {
         switch machine.fail(frame, cause: cause) {
         case .end(let frame):
             noLongerSending()
@@ -383,7 +406,9 @@ package final class Connection: WireOwner, @unchecked Sendable {
             let waiters = inbound.withLock { $0.finish(error) }
             for waiter in waiters { waiter.resume(.failure(error)) }
             for waiter in pings.finish() { waiter.resume(.failure(error)) }
-            if let frame {
+            if isSentByLibrary {
+                startCloseTimer(after: min(options.closeTimeout, .seconds(1)))
+            } else if let frame {
                 unsafe frame.payload.withUnsafeBytes { unsafe appendControl(.close, $0) }
                 if inbound.withLock({ $0.resumeForClosing() }) { resumeReading() }
                 startCloseTimer(after: min(options.closeTimeout, .seconds(1)))

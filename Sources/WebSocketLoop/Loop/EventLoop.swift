@@ -64,7 +64,7 @@ import WebSocketCore
     /// Connections with something to do at the end of the turn.
     var dirty: [Connection] = []
     private var dirtyBatch: [Connection] = []
-    private var isStopping = false
+    private(set) var isStopping = false
     private var nestedPoll: NestedPoll?
     var maskKeys = MaskKeys()
     var scratch = ScratchBuffer()
