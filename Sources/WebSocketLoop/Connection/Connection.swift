@@ -52,6 +52,7 @@ package final class Connection: WireOwner, @unchecked Sendable {
     private var messageHandler: MessageHandler?
     private var isDirty = false
     private var mustCheckInbound = false
+    private var mustAnswerClose = false
     private var isInCallback = false
     /// lws holds bytes that the socket did not take; nothing more is handed to it until it says WRITEABLE.
     var isChoked = false
@@ -247,6 +248,7 @@ package final class Connection: WireOwner, @unchecked Sendable {
     func endTurn() {
         isDirty = false
         flush()
+        if mustAnswerClose { return answerCloseLate() }
         guard mustCheckInbound else { return }
         mustCheckInbound = false
         if machine.canSend, inbound.withLock({ $0.shouldPause() }) { pauseReading() }
@@ -324,7 +326,7 @@ package final class Connection: WireOwner, @unchecked Sendable {
     override func receivedClose(_ payload: UnsafeRawBufferPointer) -> CInt {
         let frame: WebSocketCloseFrame
         do throws(WebSocketCloseFrame.PayloadViolation) {
-            frame = try unsafe WebSocketCloseFrame(payload: payload)
+            frame = try unsafe closeFrame(payload)
         } catch {
             switch error {
             case .invalidUTF8: violation(.invalidPayloadData, "the close reason is not UTF-8")
@@ -333,10 +335,14 @@ package final class Connection: WireOwner, @unchecked Sendable {
             return -1
         }
         switch machine.peerClosed(frame) {
-        case .replyAndEnd(let reply):
-            noLongerSending()
-            unsafe reply.payload.withUnsafeBytes { unsafe appendControl(.close, $0) }
-            flush()
+        case .answerSoon where !isChoked && loop.hasReadyWork:
+            // What came before may be in the hands of a task that answers it within this turn. libwebsockets would
+            // answer the close by itself, but not before the loop polls again.
+            mustAnswerClose = true
+            markDirty()
+            return 0
+        case .answerSoon:
+            answerClose()
             startCloseTimer(after: options.closeTimeout)
         case .end: startCloseTimer(after: options.closeTimeout)
         case .ignore: break
@@ -358,6 +364,40 @@ package final class Connection: WireOwner, @unchecked Sendable {
         fail(
             frame, isSentByLibrary: true, cause: .peerViolation,
             error: WebSocketError(.protocolViolation, "the peer broke the protocol: \(text)"))
+    }
+
+    private func closeFrame(
+        _ payload: UnsafeRawBufferPointer
+    ) throws(WebSocketCloseFrame.PayloadViolation) -> WebSocketCloseFrame {
+        let frame = try unsafe WebSocketCloseFrame(payload: payload)
+        guard frame.code == .protocolError, let start = unsafe loop.serviceBuffer else { return frame }
+        let code = unsafe CloseFrameSearch.code(
+            in: UnsafeRawBufferPointer(start: start, count: LibWebSockets.readSize + Int(wsx_lws_pre())),
+            reason: UnsafeRawBufferPointer(rebasing: payload.dropFirst(2)), isMasked: !isClient)
+        guard let code = code.map(WebSocketCloseCode.init(rawValue:)) else { return frame }
+        guard code.isAllowedOnTheWire else { throw .invalidCode }
+        return WebSocketCloseFrame(code: code, reason: frame.reason)
+    }
+
+    private func answerClose() {
+        guard let reply = machine.answer() else { return }
+        noLongerSending()
+        unsafe reply.payload.withUnsafeBytes { unsafe appendControl(.close, $0) }
+        flush()
+    }
+
+    /// The turn in which the peer's close frame came is over.
+    private func answerCloseLate() {
+        mustAnswerClose = false
+        if isChoked {
+            // The data goes first. libwebsockets has its own answer, with the same code, ready to go behind it.
+            _ = machine.answer()
+            noLongerSending()
+        } else {
+            answerClose()
+        }
+        // Once the socket has taken everything libwebsockets ends the connection by itself.
+        if isChoked { startCloseTimer(after: options.closeTimeout) } else { cut() }
     }
 
     private func violation(_ code: WebSocketCloseCode, _ text: String) {
@@ -453,7 +493,7 @@ package final class Connection: WireOwner, @unchecked Sendable {
 
     override func destroyed() {
         let unsent = messagesInFrames + messagesHanded
-        guard let info = machine.transportEnded(unsentMessages: unsent) else { return }
+        guard let info = machine.transportEnded(unsentMessages: unsent, droppedMessages: droppedMessages) else { return }
         closeInfo = info
         noLongerSending()
         loop.cancel(closeTimer)

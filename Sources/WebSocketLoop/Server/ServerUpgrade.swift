@@ -26,6 +26,7 @@ package final class ServerUpgrade: WireOwner {
     private var duplicate: CInt = -1
     private var deadline: EventLoop.TimerToken?
     private var head: [UInt8] = []
+    private var progress: HeadProgress
     private var isTLSAccepted = false
     private var isLetGo = false
     private var isOver = false
@@ -48,6 +49,7 @@ package final class ServerUpgrade: WireOwner {
 
     private init(descriptor: CInt, loop: EventLoop, policy: UpgradePolicy) {
         self.policy = policy
+        progress = HeadProgress(limit: policy.limits.headBytes)
         self.descriptor = descriptor
         super.init(loop: loop)
     }
@@ -185,6 +187,10 @@ package final class ServerUpgrade: WireOwner {
 
     /// Looks at what has been read. `consume` is told how much of it all belongs to the request.
     private func judge(consumed consume: ((Int) -> Void)?) {
+        guard unsafe head.withUnsafeBytes({ unsafe progress.isWorthParsing($0) }) else {
+            consume?(head.count)
+            return
+        }
         switch unsafe head.withUnsafeBytes({ unsafe HTTPRequestHeadParser.parse($0, limits: policy.limits) }) {
         case .incomplete: consume?(head.count)
         case .refused(let refusal):
@@ -278,6 +284,9 @@ package final class ServerUpgrade: WireOwner {
 
     override func addResponseHeaders(_ arguments: UnsafeMutablePointer<lws_process_html_args>) -> CInt {
         guard let start = unsafe arguments.pointee.p else { return -1 }
+        // `max_len` is the room up to the service buffer's end.
+        let room = unsafe Int(arguments.pointee.max_len)
+        unsafe loop.serviceBuffer = unsafe UnsafeRawPointer(start) + room - LibWebSockets.serviceBufferSize
         if policy.tls != nil, unsafe !replaceAccept(before: start) { return -1 }
         var text = ""
         var position = UnsafeMutableRawPointer(start)
@@ -288,7 +297,7 @@ package final class ServerUpgrade: WireOwner {
         }
         if let subprotocol = acceptance.subprotocol { text += "Sec-WebSocket-Protocol: \(subprotocol)\r\n" }
         for field in acceptance.fields { text += "\(field.name.rawName): \(field.value)\r\n" }
-        guard unsafe text.utf8.count < Int(arguments.pointee.max_len) - 4 else {
+        guard text.utf8.count < room - 4 else {
             loop.logger.error("the response headers are too long", metadata: peerMetadata)
             return -1
         }
