@@ -332,6 +332,7 @@ package final class Connection: WireOwner, @unchecked Sendable {
             case .invalidUTF8: violation(.invalidPayloadData, "the close reason is not UTF-8")
             case .tooShort, .invalidCode: violation(.protocolError, "the close frame is malformed")
             }
+            flush()
             return -1
         }
         switch machine.peerClosed(frame) {
@@ -345,7 +346,8 @@ package final class Connection: WireOwner, @unchecked Sendable {
             answerClose()
             startCloseTimer(after: options.closeTimeout)
         case .end: startCloseTimer(after: options.closeTimeout)
-        case .ignore: break
+        // The close frame that says why may not be out yet: this is the last chance.
+        case .ignore: flush()
         }
         return -1
     }
@@ -493,7 +495,9 @@ package final class Connection: WireOwner, @unchecked Sendable {
 
     override func destroyed() {
         let unsent = messagesInFrames + messagesHanded
-        guard let info = machine.transportEnded(unsentMessages: unsent, droppedMessages: droppedMessages) else { return }
+        guard let info = machine.transportEnded(unsentMessages: unsent, droppedMessages: droppedMessages) else {
+            return
+        }
         closeInfo = info
         noLongerSending()
         loop.cancel(closeTimer)
