@@ -216,17 +216,29 @@ public final class BytePeerListener: Sendable {
     public let patience: Duration
     private let descriptor: CInt
 
-    /// - Parameter receiveBuffer: The buffer of the accepted sockets in bytes, for peers that are to feel slow.
-    public init(receiveBuffer: Int? = nil, patience: Duration = .seconds(20)) throws {
+    /// - Parameters:
+    ///   - isIPv6: Whether to listen on `::1` instead of `127.0.0.1`.
+    ///   - receiveBuffer: The buffer of the accepted sockets in bytes, for peers that are to feel slow.
+    public init(isIPv6: Bool = false, receiveBuffer: Int? = nil, patience: Duration = .seconds(20)) throws {
         descriptor = socket(
-            AF_INET,
+            isIPv6 ? AF_INET6 : AF_INET,
             Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
         if let receiveBuffer { setReceiveBuffer(of: descriptor, receiveBuffer) }
-        var address = loopback(port: 0)
-        var size = socklen_t(MemoryLayout<sockaddr_in>.size)
+        var address = sockaddr_storage()
+        var size = socklen_t(MemoryLayout<sockaddr_storage>.size)
         let isListening = withUnsafeMutablePointer(to: &address) { [descriptor] pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                bind(descriptor, $0, size) == 0 && listen(descriptor, 16) == 0
+            if isIPv6 {
+                pointer.withMemoryRebound(to: sockaddr_in6.self, capacity: 1) {
+                    $0.pointee = sockaddr_in6()
+                    $0.pointee.sin6_family = sa_family_t(AF_INET6)
+                    $0.pointee.sin6_addr = in6addr_loopback
+                }
+            } else {
+                pointer.withMemoryRebound(to: sockaddr_in.self, capacity: 1) { $0.pointee = loopback(port: 0) }
+            }
+            let bound = isIPv6 ? MemoryLayout<sockaddr_in6>.size : MemoryLayout<sockaddr_in>.size
+            return pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(descriptor, $0, socklen_t(bound)) == 0 && listen(descriptor, 256) == 0
                     && getsockname(descriptor, $0, &size) == 0
             }
         }
@@ -235,7 +247,8 @@ public final class BytePeerListener: Sendable {
             Glibc.close(descriptor)
             throw BytePeerError.system(errno: code)
         }
-        port = Int(UInt16(bigEndian: address.sin_port))
+        // Both families have the port in the same place.
+        port = withUnsafeBytes(of: &address) { Int($0[2]) << 8 | Int($0[3]) }
         self.patience = patience
     }
 

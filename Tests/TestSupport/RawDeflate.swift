@@ -67,7 +67,9 @@ public final class RawDeflate: @unchecked Sendable {
         let failure: Int32? = input.withUnsafeMutableBufferPointer { input in
             stream.pointee.next_in = input.baseAddress
             stream.pointee.avail_in = UInt32(input.count)
-            return withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 64 << 10) { chunk in
+            // zlib lets a distance reach back through all of one call's output, however small the window: so small
+            // calls, or a decompressor would take streams that break their window.
+            return withUnsafeTemporaryAllocation(of: UInt8.self, capacity: isCompressor ? 64 << 10 : 256) { chunk in
                 repeat {
                     stream.pointee.next_out = chunk.baseAddress
                     stream.pointee.avail_out = UInt32(chunk.count)

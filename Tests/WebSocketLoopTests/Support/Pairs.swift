@@ -129,14 +129,18 @@ struct Pair {
 }
 
 /// Opens a connection between our side and a byte peer for the time of the body; then nothing may be left.
+///
+/// - Parameters:
+///   - agreement: What the peer writes into its `Sec-WebSocket-Extensions`; by default what `compression` says.
+///   - behind: Bytes in the same segment as the peer's part of the handshake.
 func withPair<Value: Sendable>(
     _ side: Side, _ compression: Compression = .plain, options: WebSocketOptions = .init(),
-    receiveBuffer: Int? = nil, backend: EventLoop.Backend? = nil, behind: [UInt8] = [],
+    agreement: String? = nil, receiveBuffer: Int? = nil, backend: EventLoop.Backend? = nil, behind: [UInt8] = [],
     sourceLocation: SourceLocation = #_sourceLocation, _ body: (Pair) async throws -> Value
 ) async throws -> Value {
     var options = options
     if compression == .deflate, options.compression == .disabled { options.compression = .deflate() }
-    let extensions = compression == .deflate ? Compression.agreement : nil
+    let extensions = agreement ?? (compression == .deflate ? Compression.agreement : nil)
     return try await withLoops(backend: backend, sourceLocation: sourceLocation) { [options] group in
         let loop = group.loops[0]
         func use(_ ours: Connection, _ peer: BytePeer) async throws -> Value {
