@@ -40,11 +40,6 @@ static inline void wsx_lws_kill(struct lws *wsi) {
     lws_set_timeout(wsi, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_SYNC);
 }
 
-/// The same from inside one of its callbacks: it ends on the next turn of the loop.
-static inline void wsx_lws_kill_later(struct lws *wsi) {
-    lws_set_timeout(wsi, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_ASYNC);
-}
-
 /// `lws_service_fd` with a made-up readable event: libuv reports none for bytes that lws or
 /// OpenSSL already hold.
 int wsx_lws_pretend_readable(struct lws_context *context, struct lws *wsi);

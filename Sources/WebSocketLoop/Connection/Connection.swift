@@ -473,7 +473,7 @@ package final class Connection: WireOwner, @unchecked Sendable {
 
     private func cut() {
         guard let wsi = unsafe wsi else { return }
-        if isInCallback { unsafe wsx_lws_kill_later(wsi) } else { unsafe wsx_lws_kill(wsi) }
+        if isInCallback { loop.killSoon(self) } else { unsafe wsx_lws_kill(wsi) }
     }
 
     private func startCloseTimer(after delay: Duration) {

@@ -64,6 +64,8 @@ import WebSocketCore
     /// Connections with something to do at the end of the turn.
     var dirty: [Connection] = []
     private var dirtyBatch: [Connection] = []
+    /// Whose connections end with this turn.
+    private var doomed: [WireOwner] = []
     private(set) var isStopping = false
     private var nestedPoll: NestedPoll?
     var maskKeys = MaskKeys()
@@ -196,9 +198,10 @@ import WebSocketCore
             }
             if rounds > 0 { checkBlocked(since: &began) }
             flushDirty()
-        } while (!localJobs.isEmpty || !dirty.isEmpty) && rounds < 64
+            killDoomed()
+        } while hasLocalWork && rounds < 64
         // With work left over the loop must poll without blocking.
-        setIdleRunning(!localJobs.isEmpty || !dirty.isEmpty)
+        setIdleRunning(hasLocalWork)
         armTimer()
     }
 
@@ -223,7 +226,19 @@ import WebSocketCore
         dirtyBatch.removeAll(keepingCapacity: true)
     }
 
-    var hasReadyWork: Bool { !localJobs.isEmpty || !dirty.isEmpty || wakePending.load(ordering: .relaxed) }
+    /// Ends a connection from inside a callback of libwebsockets, where it cannot be ended: at the end of the turn.
+    /// (libwebsockets' own way to do so, `LWS_TO_KILL_ASYNC`, is seen under libuv only when some socket of the
+    /// context becomes ready, which on an idle loop is never.)
+    func killSoon(_ owner: WireOwner) { doomed.append(owner) }
+
+    private func killDoomed() {
+        while let owner = doomed.popLast() {
+            if let wsi = unsafe owner.wsi { unsafe wsx_lws_kill(wsi) }
+        }
+    }
+
+    private var hasLocalWork: Bool { !localJobs.isEmpty || !dirty.isEmpty || !doomed.isEmpty }
+    var hasReadyWork: Bool { hasLocalWork || wakePending.load(ordering: .relaxed) }
 
     /// Our handles do not keep the loop running meanwhile.
     func withoutOwnHandles(_ body: () -> Void) {
