@@ -58,9 +58,10 @@ extension EventLoop {
 
     /// Turns of the loop until a condition that its connections' progress must bring about.
     func turn(
-        until condition: @escaping @Sendable () -> Bool, sourceLocation: SourceLocation = #_sourceLocation
+        for limit: Duration = .seconds(20), until condition: @escaping @Sendable () -> Bool,
+        sourceLocation: SourceLocation = #_sourceLocation
     ) async {
-        let deadline = ContinuousClock.now + .seconds(20)
+        let deadline = ContinuousClock.now + limit
         while await !run(condition) {
             guard ContinuousClock.now < deadline else {
                 Issue.record("the loop's condition did not come true", sourceLocation: sourceLocation)
