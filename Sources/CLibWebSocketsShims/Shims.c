@@ -57,6 +57,16 @@ int wsx_lws_pretend_readable(struct lws_context *context, struct lws *wsi) {
     return lws_service_fd(context, &descriptor);
 }
 
+void wsx_lws_kill(struct lws *wsi) {
+    struct lws_pollfd descriptor;
+    memset(&descriptor, 0, sizeof descriptor);
+    descriptor.fd = lws_get_socket_fd(wsi);
+    descriptor.revents = LWS_POLLHUP;
+    // A hangup is what libwebsockets takes for final. It does not know the descriptor before the connection begins.
+    if (descriptor.fd >= 0 && lws_service_fd(lws_get_context(wsi), &descriptor) == 1) return;
+    wsx_lws_end(wsi);
+}
+
 static _Thread_local const char *last_alert;
 static _Thread_local int last_alert_received;
 

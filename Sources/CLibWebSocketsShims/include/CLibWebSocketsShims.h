@@ -35,8 +35,13 @@ static inline int wsx_lws_write_raw(struct lws *wsi, unsigned char *bytes, size_
     return lws_write(wsi, bytes, count, LWS_WRITE_HTTP);
 }
 
-/// Ends the connection now, from anywhere on the loop's thread except inside one of its callbacks.
-static inline void wsx_lws_kill(struct lws *wsi) {
+/// Ends the connection now, whatever it still has to send and whatever the peer does, from anywhere on the loop's
+/// thread except inside one of its callbacks. `LWS_TO_KILL_SYNC` alone waits for bytes that the socket does not take,
+/// and under poll for the peer's end of TLS.
+void wsx_lws_kill(struct lws *wsi);
+
+/// Ends the connection when what it has to send is sent, with TLS's own end. Not inside one of its callbacks either.
+static inline void wsx_lws_end(struct lws *wsi) {
     lws_set_timeout(wsi, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_SYNC);
 }
 

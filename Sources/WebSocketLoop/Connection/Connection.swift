@@ -399,7 +399,8 @@ package final class Connection: WireOwner, @unchecked Sendable {
             answerClose()
         }
         // Once the socket has taken everything libwebsockets ends the connection by itself.
-        if isChoked { startCloseTimer(after: options.closeTimeout) } else { cut() }
+        startCloseTimer(after: options.closeTimeout)
+        if !isChoked, let wsi = unsafe wsi { unsafe wsx_lws_end(wsi) }
     }
 
     private func violation(_ code: WebSocketCloseCode, _ text: String) {
