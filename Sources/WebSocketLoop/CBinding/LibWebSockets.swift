@@ -23,7 +23,7 @@ package enum LibWebSockets {
     /// The buffer that all connections of a context share; also the limit for a client's request head.
     static let serviceBufferSize = 64 << 10
     /// Far beyond any deadline of ours: every deadline is ours.
-    private static let never: UInt32 = 7 * 24 * 3_600
+    static let never: UInt32 = 7 * 24 * 3_600
     /// 4.1.6 scans a table with one entry per allowed descriptor whenever a connection closes (2 µs at 1,024 entries,
     /// 50 µs at 20,000) and takes a limit above ten million for 2,560. Descriptors above this are refused.
     private static let maximumDescriptors: rlim_t = 16_384
