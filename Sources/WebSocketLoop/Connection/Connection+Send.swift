@@ -78,7 +78,7 @@ extension Connection {
         unsafe frames.removeAll(to: &loop.frameMemory)
         guard written >= 0 else {
             // The socket is dead. libwebsockets learns that by itself, but not necessarily soon.
-            unsafe wsx_lws_kill_later(wsi)
+            loop.killSoon(self)
             return
         }
         if unsafe lws_partial_buffered(wsi) != 0 {

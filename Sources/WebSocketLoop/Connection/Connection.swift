@@ -257,6 +257,10 @@ package struct ConnectionDetails: Sendable {
     // MARK: Ping
 
     override func receivedPong(_ bytes: UnsafeRawBufferPointer) {
+        if inflater != nil, let wsi = unsafe wsi, unsafe lws_get_reserved_bits(wsi) != 0 {
+            violation(.protocolError, "a frame has reserved bits that nothing was negotiated for")
+            return
+        }
         let action = unsafe pings.pong(bytes, now: loop.now)
         for (waiter, roundTrip) in action.resumed { waiter.resume(.success(roundTrip)) }
         if let deadline = action.nextDeadline {
@@ -328,6 +332,7 @@ package struct ConnectionDetails: Sendable {
             case .invalidUTF8: violation(.invalidPayloadData, "the close reason is not UTF-8")
             case .tooShort, .invalidCode: violation(.protocolError, "the close frame is malformed")
             }
+            flush()
             return -1
         }
         switch unsafe machine.peerClosed(frame) {
@@ -341,9 +346,27 @@ package struct ConnectionDetails: Sendable {
             answerClose()
             startCloseTimer(after: options.closeTimeout)
         case .end: startCloseTimer(after: options.closeTimeout)
-        case .ignore: break
+        // The close frame that says why may not be out yet: this is the last chance.
+        case .ignore: flush()
         }
         return -1
+    }
+
+    /// While the stream goes on, only its parser's refusal makes libwebsockets end an open connection. A server's
+    /// then sends a close frame, a client's would not: the reason set here makes both do it.
+    override func willClose() {
+        guard unsafe machine.canReceive, !loop.isStopping, let wsi = unsafe wsi, unsafe wsx_stream_has_ended(wsi) == 0
+        else {
+            return
+        }
+        flush()
+        let text = "a frame that RFC 6455 §5 does not allow"
+        // libwebsockets sends no close frame behind bytes that the socket has not taken.
+        let frame = unsafe isChoked || !machine.canSend ? nil : WebSocketCloseFrame(code: .protocolError)
+        if frame != nil { unsafe lws_close_reason(wsi, LWS_CLOSE_STATUS_PROTOCOL_ERR, nil, 0) }
+        fail(
+            frame, isSentByLibrary: true, cause: .peerViolation,
+            error: WebSocketError(.protocolViolation, "the peer broke the protocol: \(text)"))
     }
 
     private func closeFrame(
@@ -377,7 +400,8 @@ package struct ConnectionDetails: Sendable {
             answerClose()
         }
         // Once the socket has taken everything libwebsockets ends the connection by itself.
-        if unsafe isChoked { startCloseTimer(after: options.closeTimeout) } else { cut() }
+        startCloseTimer(after: options.closeTimeout)
+        if unsafe !isChoked, let wsi = unsafe wsi { unsafe wsx_lws_end(wsi) }
     }
 
     private func violation(_ code: WebSocketCloseCode, _ text: String) {
@@ -413,14 +437,19 @@ package struct ConnectionDetails: Sendable {
     }
 
     /// Fails the connection: receivers are told at once, the peer gets the close frame and a moment to read it.
-    func fail(_ frame: WebSocketCloseFrame?, cause: WebSocketCloseInfo.Cause, error: WebSocketError) {
+    func fail(
+        _ frame: WebSocketCloseFrame?, isSentByLibrary: Bool = false, cause: WebSocketCloseInfo.Cause,
+        error: WebSocketError
+    ) {
         switch unsafe machine.fail(frame, cause: cause) {
         case .end(let frame):
             noLongerSending()
             var error = error
             error.closeInfo = WebSocketCloseInfo(received: nil, sent: frame, receivedFirst: nil, cause: cause)
             tellTheEnd(.failed(error))
-            if let frame {
+            if isSentByLibrary {
+                startCloseTimer(after: min(options.closeTimeout, .seconds(1)))
+            } else if let frame {
                 unsafe frame.payload.withUnsafeBytes { unsafe appendControl(.close, $0) }
                 if inbound.withLock({ $0.resumeForClosing() }) { resumeReading() }
                 startCloseTimer(after: min(options.closeTimeout, .seconds(1)))
@@ -451,7 +480,7 @@ package struct ConnectionDetails: Sendable {
 
     private func cut() {
         guard let wsi = unsafe wsi else { return }
-        if unsafe isInCallback { unsafe wsx_lws_kill_later(wsi) } else { unsafe wsx_lws_kill(wsi) }
+        if unsafe isInCallback { loop.killSoon(self) } else { unsafe wsx_lws_kill(wsi) }
     }
 
     private func startCloseTimer(after delay: Duration) {

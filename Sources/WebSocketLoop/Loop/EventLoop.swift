@@ -64,7 +64,9 @@ import WebSocketCore
     /// Connections with something to do at the end of the turn.
     @exclusivity(unchecked) var dirty: [Connection] = []
     @exclusivity(unchecked) private var dirtyBatch: [Connection] = []
-    private var isStopping = false
+    /// Whose connections end with this turn.
+    private var doomed: [WireOwner] = []
+    private(set) var isStopping = false
     private var nestedPoll: NestedPoll?
     @exclusivity(unchecked) var maskKeys = MaskKeys()
     @exclusivity(unchecked) var scratch = ScratchBuffer()
@@ -197,9 +199,10 @@ import WebSocketCore
             }
             if rounds > 0 { checkBlocked(since: &began) }
             flushDirty()
-        } while unsafe (!localJobs.isEmpty || !dirty.isEmpty) && rounds < 64
+            killDoomed()
+        } while hasLocalWork && rounds < 64
         // With work left over the loop must poll without blocking.
-        unsafe setIdleRunning(!localJobs.isEmpty || !dirty.isEmpty)
+        setIdleRunning(hasLocalWork)
         armTimer()
     }
 
@@ -224,7 +227,19 @@ import WebSocketCore
         unsafe dirtyBatch.removeAll(keepingCapacity: true)
     }
 
-    var hasReadyWork: Bool { unsafe !localJobs.isEmpty || !dirty.isEmpty || wakePending.load(ordering: .relaxed) }
+    /// Ends a connection from inside a callback of libwebsockets, where it cannot be ended: at the end of the turn.
+    /// (libwebsockets' own way to do so, `LWS_TO_KILL_ASYNC`, is seen under libuv only when some socket of the
+    /// context becomes ready, which on an idle loop is never.)
+    func killSoon(_ owner: WireOwner) { doomed.append(owner) }
+
+    private func killDoomed() {
+        while let owner = doomed.popLast() {
+            if let wsi = unsafe owner.wsi { unsafe wsx_lws_kill(wsi) }
+        }
+    }
+
+    private var hasLocalWork: Bool { unsafe !localJobs.isEmpty || !dirty.isEmpty || !doomed.isEmpty }
+    var hasReadyWork: Bool { hasLocalWork || wakePending.load(ordering: .relaxed) }
 
     /// Our handles do not keep the loop running meanwhile.
     func withoutOwnHandles(_ body: () -> Void) {

@@ -348,10 +348,10 @@ package final class ServerUpgrade: WireOwner {
     /// Gives up.
     private func drop() {
         guard !isOver else { return }
-        if let wsi = unsafe wsi {
+        if unsafe wsi != nil {
             closeDuplicate()
             // The rest follows in `destroyed`. Later, because this may run inside one of its callbacks.
-            unsafe wsx_lws_kill_later(wsi)
+            loop.killSoon(self)
             loop.cancel(deadline)
             deadline = nil
             isOver = true
