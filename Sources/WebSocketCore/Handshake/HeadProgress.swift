@@ -25,7 +25,8 @@ package struct HeadProgress: Sendable {
     private func containsBlankLine(_ bytes: UnsafeRawBufferPointer, from start: Int) -> Bool {
         var index = start
         while index + 3 < bytes.count {
-            if bytes[index] == 0x0D && bytes[index + 1] == 0x0A && bytes[index + 2] == 0x0D && bytes[index + 3] == 0x0A {
+            if bytes[index] == 0x0D && bytes[index + 1] == 0x0A && bytes[index + 2] == 0x0D && bytes[index + 3] == 0x0A
+            {
                 return true
             }
             index += 1

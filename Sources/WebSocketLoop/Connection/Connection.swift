@@ -468,7 +468,9 @@ package final class Connection: WireOwner, @unchecked Sendable {
 
     override func destroyed() {
         let unsent = messagesInFrames + messagesHanded
-        guard let info = machine.transportEnded(unsentMessages: unsent, droppedMessages: droppedMessages) else { return }
+        guard let info = machine.transportEnded(unsentMessages: unsent, droppedMessages: droppedMessages) else {
+            return
+        }
         closeInfo = info
         noLongerSending()
         loop.cancel(closeTimer)

@@ -141,7 +141,9 @@ import WebSocketCore
         }
     }
 
-    static let prefixes: [[Event]] = [[], [.close], [.peerClosed], [.peerClosed, .answer], [.violation], [.abort], [.transportEnded]]
+    static let prefixes: [[Event]] = [
+        [], [.close], [.peerClosed], [.peerClosed, .answer], [.violation], [.abort], [.transportEnded],
+    ]
 
     /// Every sequence of six events from `open`, and of five from every other way to a phase.
     @Test(arguments: prefixes) func allSequences(after prefix: [Event]) throws {

@@ -7,7 +7,8 @@ import Testing
 import WebSocketCore
 
 @Suite struct HeadProgressTests {
-    static let head = Array("GET / HTTP/1.1\r\nHost: example.com\r\nX: \(String(repeating: "y", count: 500))\r\n\r\n".utf8)
+    static let head = Array(
+        "GET / HTTP/1.1\r\nHost: example.com\r\nX: \(String(repeating: "y", count: 500))\r\n\r\n".utf8)
 
     /// How often the head is parsed when it arrives in pieces of this size, and whether the last look saw the end.
     static func looks(_ bytes: [UInt8], piece: Int, limit: Int = 1 << 16) -> (count: Int, sawEnd: Bool) {
