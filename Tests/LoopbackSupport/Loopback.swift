@@ -34,9 +34,9 @@ package struct Loopback: Sendable {
     package let server: WebSocketServer
     package let url: String
     package var client: WebSocketClientConfiguration
-    package let loops: EventLoopGroup
-    /// The loop of the clients.
-    package var loop: EventLoop { loops.loops[0] }
+    /// The clients' loop. Nothing of the server lives there.
+    package let loop: EventLoop
+    package let serverLoops: EventLoopGroup
 
     package func connect(
         _ target: String = "/", _ change: (inout WebSocketClientConfiguration) -> Void = { _ in }
@@ -47,38 +47,34 @@ package struct Loopback: Sendable {
     }
 }
 
-/// Runs a server with `handler`, hands it to `body`, and shuts it down. The registry must be empty afterwards.
+/// Runs a server with `handler`, hands it to `body`, and shuts it down. The registries must be empty afterwards.
 @discardableResult
 package func withLoopback<Result: Sendable>(
-    _ transport: Transport = .plain, loops count: Int = 1, backend: EventLoop.Backend? = nil,
+    _ transport: Transport = .plain, serverLoops count: Int = 1, backend: EventLoop.Backend? = nil,
     server change: (inout WebSocketServerConfiguration) throws -> Void = { _ in },
     handler: @escaping Handler, sourceLocation: SourceLocation = #_sourceLocation,
     _ body: (Loopback) async throws -> Result
 ) async throws -> Result {
-    try await withLoops(count, backend: backend, sourceLocation: sourceLocation) { loops in
+    try await withLoops(count, backend: backend, sourceLocation: sourceLocation) { serverLoops in
         var configuration = WebSocketServerConfiguration()
-        configuration.eventLoopGroup = loops
+        configuration.eventLoopGroup = serverLoops
         configuration.options.compression = transport.compression
         // Only what a test is about may end a connection.
         configuration.options.keepAlive = nil
-        var client = WebSocketClientConfiguration()
-        client.eventLoop = loops.loops[0]
-        client.options.compression = transport.compression
-        client.options.keepAlive = nil
-        client.openTimeout = .seconds(60)
-        if transport.isSecure {
-            configuration.tls = try TestEnvironment.identity("valid")
-            client.tls.trust = .certificates(.file(try TestEnvironment.certificate("ca")))
-        }
+        if transport.isSecure { configuration.tls = try TestEnvironment.identity("valid") }
         try change(&configuration)
         let server = try WebSocketServer(configuration: configuration)
         let running = Task { try await server.run(handler) }
-        let scheme = configuration.tls == nil ? "ws" : "wss"
-        let host = configuration.host.contains(":") ? "[\(configuration.host)]" : configuration.host
-        let loopback = Loopback(
-            server: server, url: "\(scheme)://\(host):\(server.port)", client: client, loops: loops)
         do {
-            let result = try await body(loopback)
+            let result = try await withLoops(1, backend: backend, sourceLocation: sourceLocation) { loops in
+                let client = try clientConfiguration(transport, on: loops)
+                let scheme = configuration.tls == nil ? "ws" : "wss"
+                let host = configuration.host.contains(":") ? "[\(configuration.host)]" : configuration.host
+                return try await body(
+                    Loopback(
+                        server: server, url: "\(scheme)://\(host):\(server.port)", client: client,
+                        loop: loops.loops[0], serverLoops: serverLoops))
+            }
             await server.shutDown()
             try await running.value
             return result
@@ -89,6 +85,21 @@ package func withLoopback<Result: Sendable>(
     }
 }
 
+/// Trusts the tests' CA, sends no pings, and has all the time it needs.
+package func clientConfiguration(
+    _ transport: Transport = .plain, on loops: EventLoopGroup
+) throws -> WebSocketClientConfiguration {
+    var client = WebSocketClientConfiguration()
+    client.eventLoop = loops.next()
+    client.options.compression = transport.compression
+    client.options.keepAlive = nil
+    client.openTimeout = .seconds(60)
+    if transport.isSecure {
+        client.tls.trust = .certificates(.file(try TestEnvironment.certificate("ca")))
+    }
+    return client
+}
+
 /// Sends every message back until the end.
 package let echo: Handler = { socket in
     for try await message in socket.messages { try await socket.send(message) }
@@ -97,4 +108,12 @@ package let echo: Handler = { socket in
 /// Reads to the end, however it comes.
 package func drain(_ socket: WebSocketConnection) async {
     while (try? await socket.receive()) != nil {}
+}
+
+/// Reads to the end and says how it came.
+package func report(_ closes: Events<WebSocketCloseInfo>) -> Handler {
+    { socket in
+        await drain(socket)
+        closes.send(try await socket.closed())
+    }
 }

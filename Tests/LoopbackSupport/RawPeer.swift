@@ -4,7 +4,7 @@
 //===----------------------------------------------------------------------===//
 
 import COpenSSL
-import Dispatch
+import Foundation
 import Glibc
 import Testing
 import WebSocketCore
@@ -13,13 +13,10 @@ import WebSocketCore
 package final class RawPeer: Sendable {
     package let port: Int
     private let listener: CInt
-    private let queue = DispatchQueue(label: "raw-peer", attributes: .concurrent)
 
     package init(backlog: CInt = 64) throws {
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = in_addr_t(INADDR_LOOPBACK).bigEndian
+        var address = loopbackAddress(port: 0)
         var length = socklen_t(MemoryLayout<sockaddr_in>.size)
         let isBound = withUnsafeMutablePointer(to: &address) { pointer in
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
@@ -39,15 +36,7 @@ package final class RawPeer: Sendable {
             let descriptor = socket(
                 AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
             descriptors.append(descriptor)
-            var address = sockaddr_in()
-            address.sin_family = sa_family_t(AF_INET)
-            address.sin_addr.s_addr = in_addr_t(INADDR_LOOPBACK).bigEndian
-            address.sin_port = in_port_t(port).bigEndian
-            _ = withUnsafePointer(to: &address) { pointer in
-                pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                    connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
-                }
-            }
+            _ = connectToLoopback(descriptor, port: port)
             var poll = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
             if Glibc.poll(&poll, 1, 100) == 0 { return descriptors }
         }
@@ -79,14 +68,7 @@ package final class RawPeer: Sendable {
     /// Reads until the bytes satisfy `isEnough` or the peer ends; returns them all.
     package func read(_ descriptor: CInt, until isEnough: @escaping @Sendable ([UInt8]) -> Bool) async -> [UInt8] {
         await onThread {
-            var bytes: [UInt8] = []
-            var chunk = [UInt8](repeating: 0, count: 65_536)
-            while !isEnough(bytes) {
-                let count = Glibc.read(descriptor, &chunk, chunk.count)
-                guard count > 0 else { break }
-                bytes += chunk[..<count]
-            }
-            return bytes
+            readBytes(descriptor, until: isEnough)
         }
     }
 
@@ -107,11 +89,85 @@ package final class RawPeer: Sendable {
         close(descriptor)
     }
 
-    private func onThread<Result: Sendable>(_ work: @escaping @Sendable () -> Result) async -> Result {
-        await withCheckedContinuation { continuation in
-            queue.async { continuation.resume(returning: work()) }
-        }
+    deinit { _ = Glibc.close(listener) }
+}
+
+/// A TCP client on the loopback interface that does only what the test tells it.
+package final class RawClient: Sendable {
+    private let descriptor: CInt
+
+    package init(port: Int) throws {
+        descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        try #require(connectToLoopback(descriptor, port: port) == 0, "errno \(errno)")
     }
 
-    deinit { _ = Glibc.close(listener) }
+    /// The client's part of the opening handshake; returns the server's answer.
+    @discardableResult
+    package func upgrade(headers: String = "") async throws -> String {
+        write(
+            Array(
+                ("GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                    + "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\(headers)\r\n").utf8
+            ))
+        // Byte by byte, so that frames that follow stay in the socket.
+        let descriptor = descriptor
+        let head = await onThread {
+            var head: [UInt8] = []
+            var byte: UInt8 = 0
+            while head.suffix(4) != Array("\r\n\r\n".utf8)[...], Glibc.read(descriptor, &byte, 1) == 1 {
+                head.append(byte)
+            }
+            return head
+        }
+        let text = String(decoding: head, as: UTF8.self)
+        try #require(text.hasPrefix("HTTP/1.1 101 "), "\(text)")
+        return text
+    }
+
+    package func write(_ bytes: [UInt8]) { _ = Glibc.send(descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL)) }
+
+    package func read(until isEnough: @escaping @Sendable ([UInt8]) -> Bool) async -> [UInt8] {
+        let descriptor = descriptor
+        return await onThread { readBytes(descriptor, until: isEnough) }
+    }
+
+    @discardableResult
+    package func readToEnd() async -> [UInt8] { await read { _ in false } }
+
+    deinit { _ = Glibc.close(descriptor) }
+}
+
+/// On a thread of its own: Dispatch hands out few threads and is slow to notice that they block.
+private func onThread<Result: Sendable>(_ work: @escaping @Sendable () -> Result) async -> Result {
+    await withCheckedContinuation { continuation in
+        Thread.detachNewThread { continuation.resume(returning: work()) }
+    }
+}
+
+private func readBytes(_ descriptor: CInt, until isEnough: ([UInt8]) -> Bool) -> [UInt8] {
+    var bytes: [UInt8] = []
+    var chunk = [UInt8](repeating: 0, count: 65_536)
+    while !isEnough(bytes) {
+        let count = Glibc.read(descriptor, &chunk, chunk.count)
+        guard count > 0 else { break }
+        bytes += chunk[..<count]
+    }
+    return bytes
+}
+
+private func loopbackAddress(port: Int) -> sockaddr_in {
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_addr.s_addr = in_addr_t(INADDR_LOOPBACK).bigEndian
+    address.sin_port = in_port_t(port).bigEndian
+    return address
+}
+
+private func connectToLoopback(_ descriptor: CInt, port: Int) -> CInt {
+    var address = loopbackAddress(port: port)
+    return withUnsafePointer(to: &address) { pointer in
+        pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+            connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+        }
+    }
 }

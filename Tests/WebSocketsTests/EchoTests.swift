@@ -29,7 +29,7 @@ struct EchoTests {
     func aPipelineKeepsTheOrder(_ transport: Transport, _ executor: WebSocketBodyExecutor) async throws {
         let count = 400
         try await withLoopback(
-            transport, loops: 2, server: { $0.executor = executor }, handler: echo
+            transport, serverLoops: 2, server: { $0.executor = executor }, handler: echo
         ) { loopback in
             try await WebSocketClient.withConnection(
                 to: loopback.url, configuration: loopback.client, executor: executor

@@ -12,7 +12,8 @@ package struct InboundQueue<Waiter: Sendable, Outcome: Sendable>: Sendable {
     private var messages: Deque<WebSocketMessage> = []
     private var bytes = 0
     private var waiters = WaiterList<Waiter>()
-    private var outcome: Outcome?
+    /// How the connection ended, once it has.
+    package private(set) var outcome: Outcome?
     /// Whether the source was told to pause and not yet to resume.
     package private(set) var isPaused = false
 

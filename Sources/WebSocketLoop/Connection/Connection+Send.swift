@@ -121,9 +121,6 @@ extension Connection {
 // MARK: From any thread
 
 extension Connection {
-    private static let closedError = WebSocketError(
-        .connectionClosed, "the connection is closed, so the message was not sent; open a new connection")
-
     /// Sends bytes that are valid for the duration of the call; suspends while the outbound buffer is full.
     @inline(__always)
     package func send(
@@ -133,10 +130,16 @@ extension Connection {
         return unsafe send(kind, payload)
     }
 
+    /// Why nothing can be sent any more. From any thread: the receivers' queue knows how the connection ended.
     package func closedSendError() -> WebSocketError {
-        var error = Self.closedError
-        error.closeInfo = loop.isOnLoop ? closeInfo : nil
-        return error
+        guard let end = inbound.withLock({ $0.outcome }) else {
+            return WebSocketError(
+                .connectionClosed, "the connection is closing, so the message was not sent; open a new connection")
+        }
+        if end.code == .timedOut { return end }
+        return WebSocketError(
+            .connectionClosed, "the connection is closed, so the message was not sent; open a new connection",
+            closeInfo: end.closeInfo)
     }
 
     /// The way in for callers on other threads, and for callers on the loop that have to wait.

@@ -416,11 +416,11 @@ package final class Connection: WireOwner, @unchecked Sendable {
     func fail(_ frame: WebSocketCloseFrame?, cause: WebSocketCloseInfo.Cause, error: WebSocketError) {
         switch machine.fail(frame, cause: cause) {
         case .end(let frame):
-            noLongerSending()
             var error = error
             error.closeInfo = WebSocketCloseInfo(received: nil, sent: frame, receivedFirst: nil, cause: cause)
             failure = error
             let waiters = inbound.withLock { $0.finish(error) }
+            noLongerSending()
             for waiter in waiters { waiter.resume(.failure(error)) }
             for waiter in pings.finish() { waiter.resume(.failure(error)) }
             if let frame {
@@ -461,8 +461,7 @@ package final class Connection: WireOwner, @unchecked Sendable {
         isOpen.store(false, ordering: .releasing)
         loop.cancel(keepAliveTimer)
         keepAliveTimer = nil
-        let error = WebSocketError(
-            .connectionClosed, "the connection is closing, so the message was not sent; open a new connection")
+        let error = closedSendError()
         for pending in outbound.finish() { pending.waiter.resume(.failure(error)) }
     }
 
@@ -472,12 +471,12 @@ package final class Connection: WireOwner, @unchecked Sendable {
             return
         }
         closeInfo = info
-        noLongerSending()
         loop.cancel(closeTimer)
         closeTimer = nil
         var error = failure ?? .closed(info)
         error.closeInfo = info
         let waiters = inbound.withLock { $0.finish(error) }
+        noLongerSending()
         for waiter in waiters { waiter.resume(.failure(error)) }
         for waiter in pings.finish() { waiter.resume(.failure(error)) }
         for waiter in closeWaiters.removeAll() { waiter.resume(.success(info)) }
