@@ -40,9 +40,12 @@ static inline void wsx_lws_kill(struct lws *wsi) {
     lws_set_timeout(wsi, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_SYNC);
 }
 
-/// The same from inside one of its callbacks: it ends on the next turn of the loop.
+/// The same from anywhere, also inside one of its callbacks: it ends on the next turn of the loop, and lws does not try
+/// to flush what it still holds, which at once (above) it does for five seconds. lws looks at its timeouts only after an
+/// event of its own, so it gets one.
 static inline void wsx_lws_kill_later(struct lws *wsi) {
     lws_set_timeout(wsi, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_ASYNC);
+    lws_cancel_service(lws_get_context(wsi));
 }
 
 /// `lws_service_fd` with a made-up readable event: libuv reports none for bytes that lws or

@@ -446,7 +446,7 @@ package final class Connection: WireOwner, @unchecked Sendable {
 
     private func cut() {
         guard let wsi = unsafe wsi else { return }
-        if isInCallback { unsafe wsx_lws_kill_later(wsi) } else { unsafe wsx_lws_kill(wsi) }
+        if isInCallback || isChoked { unsafe wsx_lws_kill_later(wsi) } else { unsafe wsx_lws_kill(wsi) }
     }
 
     private func startCloseTimer(after delay: Duration) {
