@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+package import Testing
 package import WebSockets
 
 /// Messages that a test can make again to compare.
@@ -60,4 +61,17 @@ extension WebSocketError {
         return words.count >= 5 && !message.contains("Optional(") && !message.contains("Swift.")
             && message.unicodeScalars.allSatisfy { $0.value >= 0x20 }
     }
+}
+
+/// The error that `body` throws; the test fails when it throws none.
+package func failure<Value>(
+    _ what: @autoclosure () -> String = "", sourceLocation: SourceLocation = #_sourceLocation,
+    of body: () async throws -> Value
+) async throws -> WebSocketError {
+    do {
+        _ = try await body()
+    } catch let error as WebSocketError {
+        return error
+    }
+    return try #require(nil, "\(what()) did not fail", sourceLocation: sourceLocation)
 }
