@@ -12,7 +12,8 @@ public import DequeModule
     @usableFromInline var messages: Deque<WebSocketMessage> = []
     @usableFromInline var bytes = 0
     @usableFromInline var waiters = WaiterList<Waiter>()
-    @usableFromInline var outcome: Outcome?
+    /// How the connection ended, once it has.
+    @usableFromInline package internal(set) var outcome: Outcome?
     /// Whether the source was told to pause and not yet to resume.
     @usableFromInline package internal(set) var isPaused = false
 

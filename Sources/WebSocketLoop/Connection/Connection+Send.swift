@@ -121,9 +121,6 @@ extension Connection {
 // MARK: From any thread
 
 extension Connection {
-    private static let closedError = WebSocketError(
-        .connectionClosed, "the connection is closed, so the message was not sent; open a new connection")
-
     // `true` when the message was taken without waiting.
 
     @usableFromInline
@@ -168,10 +165,16 @@ extension Connection {
         return accepted
     }
 
+    /// Why nothing can be sent any more. From any thread: the receivers' queue knows how the connection ended.
     package func closedSendError() -> WebSocketError {
-        var error = Self.closedError
-        error.closeInfo = loop.isOnLoop ? closeInfo : nil
-        return error
+        guard let end = inbound.withLock({ $0.outcome })?.error else {
+            return WebSocketError(
+                .connectionClosed, "the connection is closing, so the message was not sent; open a new connection")
+        }
+        if end.code == .timedOut { return end }
+        return WebSocketError(
+            .connectionClosed, "the connection is closed, so the message was not sent; open a new connection",
+            closeInfo: end.closeInfo)
     }
 
     /// Waits for room, or says why there will be none.

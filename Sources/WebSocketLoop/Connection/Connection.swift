@@ -443,7 +443,6 @@ package struct ConnectionDetails: Sendable {
     ) {
         switch unsafe machine.fail(frame, cause: cause) {
         case .end(let frame):
-            noLongerSending()
             var error = error
             error.closeInfo = WebSocketCloseInfo(received: nil, sent: frame, receivedFirst: nil, cause: cause)
             tellTheEnd(.failed(error))
@@ -460,9 +459,10 @@ package struct ConnectionDetails: Sendable {
         }
     }
 
-    /// Those who wait for messages and pongs now, and those who ask for messages later. The first end counts.
+    /// Tells those who wait now, and those who ask later. The first end counts.
     private func tellTheEnd(_ end: ConnectionEnd) {
         let waiters = inbound.withLock { $0.finish(end) }
+        noLongerSending()
         for waiter in waiters { waiter.resume(.failure(end.error)) }
         guard pings.pendingCount > 0 else { return }
         for waiter in pings.finish() { waiter.resume(.failure(end.error)) }
@@ -495,13 +495,10 @@ package struct ConnectionDetails: Sendable {
         isOpen.store(false, ordering: .releasing)
         loop.cancel(keepAliveTimer)
         keepAliveTimer = nil
-        for pending in unsafe outbound.finish() {
-            pending.waiter.resume(
-                .failure(
-                    WebSocketError(
-                        .connectionClosed,
-                        "the connection is closing, so the message was not sent; open a new connection")))
-        }
+        let waiting = unsafe outbound.finish()
+        guard !waiting.isEmpty else { return }
+        let error = closedSendError()
+        for pending in waiting { pending.waiter.resume(.failure(error)) }
     }
 
     override func destroyed() {
@@ -510,7 +507,6 @@ package struct ConnectionDetails: Sendable {
             return
         }
         closeInfo = info
-        noLongerSending()
         loop.cancel(closeTimer)
         closeTimer = nil
         tellTheEnd(.closed(info))
