@@ -15,7 +15,7 @@ import WebSocketLoop
 
     /// Connects to a peer that follows a script. The attempt must fail, and nothing be left.
     private func failure(
-        options: WebSocketOptions = .init(), subprotocols: [String] = [], openTimeout: Duration = .seconds(20),
+        options: WebSocketOptions = .quiet, subprotocols: [String] = [], openTimeout: Duration = .seconds(20),
         patience: Duration = .seconds(20), sourceLocation: SourceLocation = #_sourceLocation,
         _ script: @escaping @Sendable (BytePeer) async throws -> Void
     ) async throws -> WebSocketError {
