@@ -81,11 +81,22 @@ let package = Package(
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Logging", package: "swift-log"),
             ]),
+        // What the tests of WebSockets and of its interoperability share.
+        .target(
+            name: "LoopbackSupport",
+            dependencies: ["COpenSSL", "WebSocketCore", "WebSockets"], path: "Tests/LoopbackSupport"),
         .testTarget(
             name: "WebSocketsTests",
             dependencies: [
-                "WebSockets", .product(name: "HTTPTypes", package: "swift-http-types"),
+                "CLibUV", "LoopbackSupport", "WebSockets", .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "Logging", package: "swift-log"),
+            ]),
+        .testTarget(
+            name: "InteropTests",
+            dependencies: [
+                "LoopbackSupport", "WebSockets", .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Subprocess", package: "swift-subprocess"),
+                .product(name: "SystemPackage", package: "swift-system"),
             ]),
         .testTarget(
             name: "CommandLineTests",

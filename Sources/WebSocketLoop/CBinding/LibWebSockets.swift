@@ -19,7 +19,7 @@ package enum LibWebSockets {
     package static var runtimeVersion: String { unsafe String(cString: lws_get_library_version()) }
 
     /// One read of a connection. At least one TLS record, or a throttled TLS client spins for ever in 4.1.6.
-    static let readSize = 16 << 10
+    static let readSize = 32 << 10
     /// The buffer that all connections of a context share; also the limit for a client's request head.
     static let serviceBufferSize = 64 << 10
     /// Far beyond any deadline of ours: every deadline is ours.

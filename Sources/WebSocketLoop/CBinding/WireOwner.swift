@@ -9,7 +9,7 @@ import CLibWebSocketsShims
 /// What a wsi belongs to. libwebsockets holds one retain of it, from `adopt(wsi:)` or the call that creates the wsi until
 /// `LWS_CALLBACK_WSI_DESTROY`. All methods run on the loop's thread; those named after callbacks run inside one, where
 /// no user code runs and no wsi is killed synchronously.
-@safe package class WireOwner {
+@usableFromInline @safe package class WireOwner {
     package let loop: EventLoop
     var wsi: OpaquePointer?
 

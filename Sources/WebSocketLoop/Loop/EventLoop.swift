@@ -55,21 +55,22 @@ import WebSocketCore
     var context: OpaquePointer! = nil
     /// libwebsockets' own wake eventfd; its teardown needs to know (see `LibWebSockets.destroyContext`).
     private(set) var wakeDescriptor: CInt = -1
-    var localJobs: [LocalJob] = []
-    var jobBatch: [LocalJob] = []
-    var inboxBatch: [LoopInbox.Entry] = []
+    @exclusivity(unchecked) var localJobs: [LocalJob] = []
+    @exclusivity(unchecked) var jobBatch: [LocalJob] = []
+    @exclusivity(unchecked) var inboxBatch: [LoopInbox.Entry] = []
     private var timers = TimerHeap<() -> Void>()
     private var armedDeadline: UInt64?
     private var isIdleRunning = false
     /// Connections with something to do at the end of the turn.
-    var dirty: [Connection] = []
-    private var dirtyBatch: [Connection] = []
+    @exclusivity(unchecked) var dirty: [Connection] = []
+    @exclusivity(unchecked) private var dirtyBatch: [Connection] = []
     /// Whose connections end with this turn.
     private var doomed: [WireOwner] = []
     private(set) var isStopping = false
     private var nestedPoll: NestedPoll?
-    var maskKeys = MaskKeys()
-    var scratch = ScratchBuffer()
+    @exclusivity(unchecked) var maskKeys = MaskKeys()
+    @exclusivity(unchecked) var scratch = ScratchBuffer()
+    @exclusivity(unchecked) var frameMemory = FrameMemory()
     var vhosts = VhostTable()
     /// Whose socket libwebsockets is being given, until it shows the wsi it made for it.
     var adopting: WireOwner?
@@ -191,7 +192,7 @@ import WebSocketCore
         repeat {
             takeInbox()
             // A bounded number of rounds, so that a task that keeps itself busy does not keep sockets waiting.
-            while !localJobs.isEmpty && rounds < 64 {
+            while unsafe !localJobs.isEmpty && rounds < 64 {
                 runJobs()
                 takeInbox()
                 rounds += 1
@@ -210,7 +211,7 @@ import WebSocketCore
         let held = now &- began
         guard held > blockedLoopThreshold else { return }
         began = now
-        let peers = dirty.prefix(3).map { $0.details.remoteAddress?.description ?? "unknown" }
+        let peers = unsafe dirty.prefix(3).map { $0.details.remoteAddress?.description ?? "unknown" }
         logger.warning(
             "a task held the loop; move blocking work to the global executor",
             metadata: [
@@ -220,10 +221,10 @@ import WebSocketCore
     }
 
     private func flushDirty() {
-        guard !dirty.isEmpty else { return }
-        swap(&dirty, &dirtyBatch)
-        for connection in dirtyBatch { connection.endTurn() }
-        dirtyBatch.removeAll(keepingCapacity: true)
+        guard unsafe !dirty.isEmpty else { return }
+        unsafe swap(&dirty, &dirtyBatch)
+        for connection in unsafe dirtyBatch { connection.endTurn() }
+        unsafe dirtyBatch.removeAll(keepingCapacity: true)
     }
 
     /// Ends a connection from inside a callback of libwebsockets, where it cannot be ended: at the end of the turn.
@@ -237,7 +238,7 @@ import WebSocketCore
         }
     }
 
-    private var hasLocalWork: Bool { !localJobs.isEmpty || !dirty.isEmpty || !doomed.isEmpty }
+    private var hasLocalWork: Bool { unsafe !localJobs.isEmpty || !dirty.isEmpty || !doomed.isEmpty }
     var hasReadyWork: Bool { hasLocalWork || wakePending.load(ordering: .relaxed) }
 
     /// Our handles do not keep the loop running meanwhile.
@@ -342,7 +343,7 @@ import WebSocketCore
         destroyContext()
         // The last words of connections that ended with the context.
         takeInbox()
-        while !localJobs.isEmpty { runJobs() }
+        while unsafe !localJobs.isEmpty { runJobs() }
         // Until this thread is done with the last jobs nobody else runs any: an actor's must not overlap.
         lateJobs.withLock { $0.isRunning = true }
         let late = inbox.withLock { inbox in
@@ -352,12 +353,12 @@ import WebSocketCore
         }
         for entry in late {
             switch entry {
-            case .taskJob(let job): localJobs.append(LocalJob(job: job, isSerial: false))
-            case .serialJob(let job): localJobs.append(LocalJob(job: job, isSerial: true))
+            case .taskJob(let job): unsafe localJobs.append(LocalJob(job: job, isSerial: false))
+            case .serialJob(let job): unsafe localJobs.append(LocalJob(job: job, isSerial: true))
             case .operation(let operation): operation()
             }
         }
-        while !localJobs.isEmpty { runJobs() }
+        while unsafe !localJobs.isEmpty { runJobs() }
         closeUV()
         thread.store(0, ordering: .releasing)
         drainLateJobs()

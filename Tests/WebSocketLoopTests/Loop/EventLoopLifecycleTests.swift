@@ -22,7 +22,7 @@ import WebSocketLoop
         await server.start()
         let request = try ClientRequest(
             url: WebSocketURL("\(isSecure ? "wss" : "ws")://localhost:\(server.port)"), fields: [:], subprotocols: [],
-            options: .init(), openTimeout: .seconds(20), tls: TestCertificate.client)
+            options: .quiet, openTimeout: .seconds(60), tls: TestCertificate.client)
         var pairs: [(client: Connection, server: Connection)] = []
         for _ in 0..<5 { pairs.append((try await clients.loops[0].connect(request), try await server.next())) }
         // One that is in the middle of its handshake, one that waits for an answer, and calls that wait.
@@ -146,7 +146,7 @@ import WebSocketLoop
                 ) { server in
                     let request = try ClientRequest(
                         url: WebSocketURL("\(isSecure ? "wss" : "ws")://127.0.0.1:\(server.port)"), fields: [:],
-                        subprotocols: [], options: options, openTimeout: .seconds(20), tls: TestCertificate.client)
+                        subprotocols: [], options: options, openTimeout: .seconds(60), tls: TestCertificate.client)
                     let client = try await group.loops[1].connect(request)
                     #expect((client.details.tls != nil) == isSecure)
                     #expect((client.details.deflate != nil) == (compression == .deflate))

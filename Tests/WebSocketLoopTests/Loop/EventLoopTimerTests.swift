@@ -143,7 +143,7 @@ import WebSocketCore
 
     @Test func keepAliveGoesOnWhilePongsCome() async throws {
         let options = WebSocketOptions.with {
-            $0.keepAlive = .init(interval: .milliseconds(5), timeout: .seconds(20))
+            $0.keepAlive = .init(interval: .milliseconds(5), timeout: .seconds(60))
         }
         for side in Side.allCases {
             try await withPair(side, options: options) { pair in
