@@ -20,7 +20,7 @@ final class LoopServer: Sendable {
 
     init(
         loop: EventLoop, options: WebSocketOptions = .quiet, tls: ServerTLSContext? = nil,
-        handshakeTimeout: Duration = .seconds(20), limits: HTTPRequestHeadParser.Limits = .init(),
+        handshakeTimeout: Duration = .seconds(60), limits: HTTPRequestHeadParser.Limits = .init(),
         decide: @escaping @Sendable (ValidatedUpgrade) -> Result<UpgradeAcceptance, UpgradeRefusal> = { _ in
             .success(UpgradeAcceptance())
         }
@@ -64,7 +64,7 @@ final class LoopServer: Sendable {
 /// Runs a server for the time of the body.
 func withServer<Value: Sendable>(
     on loop: EventLoop, options: WebSocketOptions = .quiet, tls: ServerTLSContext? = nil,
-    handshakeTimeout: Duration = .seconds(20), limits: HTTPRequestHeadParser.Limits = .init(),
+    handshakeTimeout: Duration = .seconds(60), limits: HTTPRequestHeadParser.Limits = .init(),
     decide: @escaping @Sendable (ValidatedUpgrade) -> Result<UpgradeAcceptance, UpgradeRefusal> = { _ in
         .success(UpgradeAcceptance())
     },
@@ -87,7 +87,7 @@ extension ClientRequest {
     /// A request to a port of this machine.
     init(
         port: Int, target: String = "/", fields: HTTPFields = [:], subprotocols: [String] = [],
-        options: WebSocketOptions = .quiet, openTimeout: Duration = .seconds(20)
+        options: WebSocketOptions = .quiet, openTimeout: Duration = .seconds(60)
     ) throws {
         try self.init(
             url: WebSocketURL("ws://127.0.0.1:\(port)\(target)"), fields: fields, subprotocols: subprotocols,
