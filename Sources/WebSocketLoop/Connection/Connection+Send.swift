@@ -153,7 +153,8 @@ extension Connection {
         let size = message.byteCount + FrameEncoder.maximumHeaderBytes
         promisedBytes.wrappingAdd(size, ordering: .relaxed)
         let accepted = loop.execute {
-            self.promisedBytes.wrappingSubtract(size, ordering: .relaxed)
+            // Afterwards, so that the bytes are counted twice for a moment and never not at all.
+            defer { self.promisedBytes.wrappingSubtract(size, ordering: .relaxed) }
             guard unsafe self.machine.canSend else {
                 // Accepted, then overtaken by the end: counted among the unsent.
                 unsafe self.messagesInFrames += 1
@@ -180,6 +181,7 @@ extension Connection {
     /// Waits for room, or says why there will be none.
     @usableFromInline @concurrent
     package func sendSlowly(_ message: WebSocketMessage) async throws(WebSocketError) {
+        guard isOpen.load(ordering: .acquiring) else { throw closedSendError() }
         try await loop.wait(
             for: "send",
             register: { waiter in

@@ -263,6 +263,7 @@ package struct ConnectionDetails: Sendable {
         }
         let action = unsafe pings.pong(bytes, now: loop.now)
         for (waiter, roundTrip) in action.resumed { waiter.resume(.success(roundTrip)) }
+        if let probe = action.probe, unsafe machine.canSend { sendPing(probe.payload) }
         if let deadline = action.nextDeadline {
             loop.cancel(keepAliveTimer)
             scheduleKeepAlive(at: deadline)
