@@ -86,7 +86,8 @@ public struct WireFrame: Sendable, Hashable {
             var index = 0
             while index + 8 <= bytes.count {
                 let value = bytes.loadUnaligned(fromByteOffset: index, as: UInt64.self)
-                bytes.storeBytes(of: (UInt64(littleEndian: value) ^ word).littleEndian, toByteOffset: index, as: UInt64.self)
+                bytes.storeBytes(
+                    of: (UInt64(littleEndian: value) ^ word).littleEndian, toByteOffset: index, as: UInt64.self)
                 index += 8
             }
             while index < bytes.count {

@@ -161,7 +161,7 @@ import WebSocketLoop
             let count = pair.peer.writeWithoutWaiting(Array(stream[written..<min(written + (256 << 10), stream.count)]))
             written += count
             quiet = count > 0 ? 0 : quiet + 1
-            await pair.loop.run {}
+            if count == 0 { await pair.loop.pause() }
         }
         return written
     }

@@ -7,7 +7,8 @@ import Logging
 import Synchronization
 import Testing
 import WebSocketCore
-import WebSocketLoop
+
+@testable import WebSocketLoop
 
 /// Gives the body loops of its own and demands, once it is done, that nothing is left on them: first while they run,
 /// where nothing but the connections' own ends can have cleaned up, then after their shutdown.
@@ -49,10 +50,18 @@ extension EventLoop {
         }
     }
 
+    /// Lets the loop turn for a millisecond, by a deadline of its own.
+    func pause() async {
+        await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
+            let accepted = execute { _ = self.schedule(after: 1_000_000) { continuation.resume() } }
+            precondition(accepted, "the loop has been shut down")
+        }
+    }
+
     /// Turns of the loop until nothing lives on it any more, or for too long.
     func rest() async -> LoopDiagnostics {
         let deadline = ContinuousClock.now + .seconds(60)
-        while !diagnostics.isZero && ContinuousClock.now < deadline { await run {} }
+        while !diagnostics.isZero && ContinuousClock.now < deadline { await pause() }
         return diagnostics
     }
 
@@ -67,6 +76,7 @@ extension EventLoop {
                 Issue.record("the loop's condition did not come true", sourceLocation: sourceLocation)
                 return
             }
+            await pause()
         }
     }
 }
