@@ -34,8 +34,9 @@ final class PoolCore: Sendable {
     let hygiene: ReleaseHygiene
     let time: TimeSource
     let observer: (any PoolObserver)?
-    /// Asked first on the hot path: even an absent observer is expensive to copy.
-    let isObserved: Bool
+    /// Whether somebody wants the events that every lease brings. Asked first on the hot path: even an absent observer
+    /// is expensive to copy.
+    let observesLeases: Bool
     let connect: @Sendable (Int) async throws -> any PooledConnection
 
     let machine: Mutex<Machine>
@@ -60,13 +61,13 @@ final class PoolCore: Sendable {
         self.hygiene = configuration.hygiene
         self.time = time
         self.observer = observer
-        self.isObserved = observer != nil
+        self.observesLeases = observer?.observesLeases ?? false
         self.connect = connect
         self.machine = Mutex(
             Machine(
                 settings: PoolSettings(configuration), endpointCount: endpointCount,
                 randomSeed: .random(in: 0 ... .max),
-                isObserved: self.isObserved))
+                isObserved: observer != nil))
     }
 
     // MARK: Ask, then act
@@ -88,8 +89,8 @@ final class PoolCore: Sendable {
         }
         if action.cancelsOperations { self.operations.post(.cancelAll) }
         if let timer = action.timer { self.timers.post(.work(timer)) }
-        if self.isObserved, let observer = self.observer {
-            for event in action.events { event.report(to: observer) }
+        if !action.events.isEmpty, let observer = self.observer {
+            for event in action.events where self.observesLeases || !event.isOfLease { event.report(to: observer) }
         }
         if action.isTerminal { self.finish() }
     }
@@ -114,7 +115,7 @@ final class PoolCore: Sendable {
                 self.send { $0.takeBack(idle.token, .unusable(defect), hasWaited: false, at: $1) }
                 continue
             }
-            if self.isObserved { self.observer?.leaseGranted(waited: .zero) }
+            if self.observesLeases { self.observer?.leaseGranted(waited: .zero) }
             return Grant(token: idle.token, handle: handle)
         }
     }
@@ -189,7 +190,7 @@ final class PoolCore: Sendable {
     func release(_ token: LeaseToken, of connection: any PooledConnection, discard: Bool) {
         let verdict = self.verdict(on: connection, discard: discard)
         let now = self.time.now
-        if verdict == .reuse, !self.isObserved {
+        if verdict == .reuse, !self.observesLeases {
             // The usual case, which has no consequences.
             if let timer = self.machine.withLock({ $0.releaseIdle(token, at: now) }) {
                 if timer != .never { self.timers.post(.work(timer)) }

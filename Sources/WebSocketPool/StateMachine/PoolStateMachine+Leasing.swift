@@ -161,6 +161,7 @@ extension PoolStateMachine {
     package mutating func releaseIdle(_ token: LeaseToken, at now: Ticks) -> Ticks? {
         guard self.waiters.isEmpty, case .running = self.lifecycle, self.isValid(token),
             self.slots[token.slot].epoch == self.epoch, self.slots[token.slot].expiresAt > now,
+            !self.slots[token.slot].isSuspectedLeak,
             self.counts.total - self.counts.closing <= self.settings.softMaximum
         else { return nil }
         self.totals.leasesEnded += 1

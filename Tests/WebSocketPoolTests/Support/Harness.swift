@@ -59,6 +59,8 @@ struct Harness {
     var lastSerial: UInt64 = 0
     var opened = 0
     var isSuspended = false
+    /// Of several endpoints, those that get connections.
+    var listed = [true, true]
     var shutDownAt: Ticks?
     var isTerminated = false
 
@@ -130,6 +132,11 @@ struct Harness {
             self.absorb(self.machine.resume(at: self.now))
         case .releaseUnused: self.absorb(self.machine.releaseUnused(at: self.now).1)
         case .reset: self.absorb(self.machine.reset(at: self.now))
+        case .listEndpoints:
+            guard self.machine.endpoints.count > 1 else { return }
+            self.listed = (0..<3).map { argument & (1 << $0) != 0 }
+            if !self.listed.contains(true) { self.listed = [true] }
+            self.absorb(self.machine.listEndpoints(self.listed, at: self.now))
         case .shutDown:
             let deadline = self.now.after(Ticks(argument))
             for index in self.tenants.indices where self.shutDownAt == nil && self.tenants[index].state == .connecting {
@@ -393,7 +400,15 @@ struct Harness {
         self.check(self.tenants.count <= self.hard, "1: more connections than the hard maximum")
         let connecting = self.tenants.count { $0.state == .connecting }
         self.check(connecting <= self.configuration.maximumConcurrentConnects, "10: too many attempts at a time")
+        // Only at the last of the attempts that an event starts are the machine's counts and the model's the same.
+        let counts = self.machine.counts
+        if connecting == counts.connecting, counts.idle + counts.leased + counts.validating + counts.draining > 0 {
+            let missing = max(0, self.machine.settings.minimumIdle - counts.idle - counts.validating)
+            let isCareful = connecting <= max(self.machine.connectLimit, missing)
+            self.check(isCareful, "10: a pool with connections in circulation grew by \(connecting) at once")
+        }
         let here = self.tenants.count { $0.state == .connecting && $0.endpoint == endpoint }
+        self.check(self.isListed(endpoint), "10: an attempt to an endpoint that is not listed")
         switch self.machine.endpoints[endpoint].health {
         case .healthy(let failures, let retryAt):
             self.check(failures == 0 || retryAt <= self.now && here == 1, "10: an attempt before its backoff")
@@ -465,7 +480,9 @@ struct Harness {
             self.check(cancelled == id, "3: an acquire was cancelled that nobody cancelled")
             self.totals.acquireCancellations += 1
         case .circuitOpen:
-            self.check(self.machine.endpoints.allSatisfy(\.isEjected), "an acquire failed although there was hope")
+            self.check(
+                self.machine.endpoints.indices.allSatisfy { self.isHopeless($0) },
+                "an acquire failed although there was hope")
             self.totals.acquireFailures += 1
         case .poolClosed:
             self.check(self.shutDownAt != nil, "an open pool said that it was closed")
