@@ -38,6 +38,12 @@ package final class Connection: WireOwner, @unchecked Sendable {
     /// Bytes of messages that are on their way to the loop.
     let promisedBytes = Atomic<Int>(0)
     let isOpen = Atomic<Bool>(true)
+    /// Messages that nobody has received and receivers that still wait. Follows `inbound`, under its lock.
+    let inboundCount = Atomic<Int>(0)
+    /// A message has begun to arrive and is not complete. Written on the loop.
+    private let isInboundPartial = Atomic<Bool>(false)
+    /// Messages go to a handler. Written on the loop.
+    private let isInboundHandled = Atomic<Bool>(false)
 
     // Loop-confined.
     var machine = ConnectionStateMachine()
@@ -138,7 +144,10 @@ package final class Connection: WireOwner, @unchecked Sendable {
                 }
                 return 0
             }
-            if isFirst { assembler.begin(kind) }
+            if isFirst {
+                assembler.begin(kind)
+                isInboundPartial.store(true, ordering: .relaxed)
+            }
             if startsFrame {
                 try assembler.beginFrame(
                     announced: UInt64(bytes.count) + UInt64(remaining), compressed: isCompressedMessage)
@@ -160,6 +169,7 @@ package final class Connection: WireOwner, @unchecked Sendable {
             if isFinal {
                 isCompressedMessage = false
                 deliver(try assembler.finish())
+                isInboundPartial.store(false, ordering: .releasing)
             }
         } catch {
             refuse(error)
@@ -176,6 +186,7 @@ package final class Connection: WireOwner, @unchecked Sendable {
         enum Next { case nothing, pause, check }
         var waiter: LoopWaiter<WebSocketMessage>?
         let next: Next = inbound.withLock { queue in
+            defer { noteInbound(queue) }
             // Nobody slows the peer down while the connection closes, so what does not fit is dropped and counted.
             if isClosing && queue.messageCount >= options.inboundBuffer.highMessages && queue.waiterCount == 0 {
                 droppedMessages += 1
@@ -223,6 +234,7 @@ package final class Connection: WireOwner, @unchecked Sendable {
     /// Messages go to `handler`, on the loop, as they arrive; what was buffered goes first.
     package func setMessageHandler(_ handler: @escaping MessageHandler) {
         messageHandler = handler
+        isInboundHandled.store(true, ordering: .relaxed)
         while true {
             switch inbound.withLock({ $0.pop() }) {
             case .message(let message, let resume):
@@ -231,6 +243,34 @@ package final class Connection: WireOwner, @unchecked Sendable {
             case .ended, .empty: return
             }
         }
+    }
+
+    /// Whether messages can still be sent, as far as the loop has seen. From any thread.
+    package var isUsable: Bool { isOpen.load(ordering: .acquiring) }
+
+    /// Whether somebody who takes the connection over would find something of its former user: messages, a part of
+    /// one, receivers that wait for one, or a message handler. From any thread, as cheap as it looks.
+    package var hasInboundResidue: Bool {
+        inboundCount.load(ordering: .acquiring) != 0 || isInboundPartial.load(ordering: .acquiring)
+            || isInboundHandled.load(ordering: .relaxed)
+    }
+
+    /// Whether messages that come are somebody's already: a handler's, or a receiver's that waits.
+    package var isInboundClaimed: Bool {
+        isInboundHandled.load(ordering: .relaxed) || inbound.withLock { $0.waiterCount > 0 }
+    }
+
+    @inline(__always)
+    func noteInbound(_ queue: borrowing InboundQueue<LoopWaiter<WebSocketMessage>, WebSocketError>) {
+        inboundCount.store(queue.messageCount + queue.waiterCount, ordering: .releasing)
+    }
+
+    /// Runs `handler` on the loop when the connection has ended; at once if it has. Replaces an earlier handler.
+    package func onEnd(_ handler: @escaping @Sendable () -> Void) {
+        let isAccepted = loop.execute { [self] in
+            if closeInfo != nil { handler() } else { whenEnded = handler }
+        }
+        if !isAccepted { handler() }
     }
 
     override func becameWritable() -> CInt { resumeWriting() }
