@@ -50,7 +50,7 @@ let package = Package(
         .target(
             name: "WebSockets",
             dependencies: [
-                "WebSocketCore", "WebSocketLoop",
+                "WebSocketCore", "WebSocketLoop", "WebSocketPool",
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Logging", package: "swift-log"),
             ]),

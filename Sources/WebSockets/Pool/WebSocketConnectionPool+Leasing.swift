@@ -1,0 +1,153 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+public import WebSocketCore
+import WebSocketLoop
+import WebSocketPool
+
+extension WebSocketConnectionPool {
+    /// Lends a connection to `body`.
+    ///
+    /// When the body throws or its task is cancelled the connection is closed instead of reused, because an exchange
+    /// may be incomplete; `isReusableAfter` can say otherwise for some errors. Messages that the body leaves unread are
+    /// never delivered to the next borrower; see `ReleaseHygiene`.
+    ///
+    /// - Parameters:
+    ///   - timeout: How long to wait for a connection, connecting included; `nil` for `acquireTimeout`, 30 s by default.
+    ///   - executor: Where the body runs; `nil` for the configuration's, by default the connection's loop, where the
+    ///     body is as fast as C but must not block.
+    ///   - body: Uses the connection, and must not let it escape.
+    /// - Throws: What the body throws, and what ``acquire(timeout:file:line:)`` throws.
+    public func withConnection<Result: Sendable>(
+        timeout: Duration? = nil, executor: WebSocketBodyExecutor? = nil, file: StaticString = #fileID,
+        line: UInt = #line, _ body: @escaping @Sendable @concurrent (WebSocketConnection) async throws -> Result
+    ) async throws -> Result {
+        let lease = try await acquire(timeout: timeout, file: file, line: line)
+        return try await lease.run(on: executor ?? configuration.executor, body)
+    }
+
+    /// Like ``withConnection(timeout:executor:file:line:_:)``, with a connection that nobody has used before.
+    public func withNewConnection<Result: Sendable>(
+        timeout: Duration? = nil, executor: WebSocketBodyExecutor? = nil, file: StaticString = #fileID,
+        line: UInt = #line, _ body: @escaping @Sendable @concurrent (WebSocketConnection) async throws -> Result
+    ) async throws -> Result {
+        let lease = try await acquireNew(timeout: timeout, file: file, line: line)
+        return try await lease.run(on: executor ?? configuration.executor, body)
+    }
+
+    /// Borrows a connection. It has to be released, whatever happens; ``withConnection(timeout:executor:file:line:_:)``
+    /// cannot forget to.
+    ///
+    /// Waits in the order of arrival. From a pool with an idle connection that needs no validation it neither suspends
+    /// nor allocates. A cancelled acquire holds nothing, and the attempt to connect that it caused serves another.
+    ///
+    /// - Parameters:
+    ///   - timeout: How long to wait; `nil` for `acquireTimeout`. `.zero` takes only what is idle.
+    ///   - file: With `line`, the place that leak detection reports.
+    /// - Throws: `acquireTimedOut`, `poolUnavailable`, `poolExhausted`, `poolClosed` and `cancelled`, with the pool's
+    ///   statistics.
+    public func acquire(
+        timeout: Duration? = nil, file: StaticString = #fileID, line: UInt = #line
+    ) async throws(WebSocketError) -> WebSocketLease {
+        do throws(PoolError) {
+            return WebSocketLease(lease: try await pool.acquire(timeout: timeout, file: file, line: line), pool: self)
+        } catch {
+            throw WebSocketError(error)
+        }
+    }
+
+    /// Borrows a connection that nobody has used before. A full pool closes an idle one to make room.
+    ///
+    /// - Throws: As ``acquire(timeout:file:line:)``.
+    public func acquireNew(
+        timeout: Duration? = nil, file: StaticString = #fileID, line: UInt = #line
+    ) async throws(WebSocketError) -> WebSocketLease {
+        do throws(PoolError) {
+            return WebSocketLease(
+                lease: try await pool.acquireNew(timeout: timeout, file: file, line: line), pool: self)
+        } catch {
+            throw WebSocketError(error)
+        }
+    }
+
+    /// Borrows an idle connection if one can be lent without validation and nobody waits, else `nil`. Never suspends and
+    /// never waits for a connection.
+    public func tryAcquire(file: StaticString = #fileID, line: UInt = #line) -> WebSocketLease? {
+        pool.tryAcquire(file: file, line: line).map { WebSocketLease(lease: $0, pool: self) }
+    }
+
+    /// Gives a connection back; see ``WebSocketLease/release(discard:)``.
+    public func release(_ lease: WebSocketLease, discard: Bool = false) { lease.release(discard: discard) }
+
+    /// Takes a connection out of the pool; see ``WebSocketLease/detach()``.
+    public func detach(_ lease: WebSocketLease) throws(WebSocketError) -> WebSocketConnection { try lease.detach() }
+}
+
+/// The right to use one connection of a pool, until it is released once.
+///
+/// A lease may be copied; all copies are the same lease.
+public struct WebSocketLease: Sendable {
+    let lease: PoolLease<PooledWebSocket>
+    let pool: WebSocketConnectionPool
+
+    /// Distinguishes this lease from every other of its pool.
+    public var id: UInt64 { lease.id }
+
+    /// Whether the lease still holds its connection: it was not released or detached, its connection has not died, and
+    /// no shutdown took it back.
+    public var isValid: Bool { lease.isValid }
+
+    /// The connection. Ask for it each time it is used rather than keeping it: that is what makes a use after release
+    /// an error instead of a message in somebody else's conversation.
+    ///
+    /// - Throws: `leaseEnded`.
+    public var socket: WebSocketConnection {
+        get throws(WebSocketError) {
+            do throws(PoolError) { return try lease.connection.socket } catch { throw WebSocketError(error) }
+        }
+    }
+
+    /// Gives the connection back. Releasing again does nothing but tell the pool's observer.
+    ///
+    /// - Parameter discard: Close the connection instead of reusing it; say so whenever an exchange may be incomplete.
+    public func release(discard: Bool = false) { lease.release(discard: discard) }
+
+    /// Takes the connection out of the pool, which may open another in its place. Closing it is the caller's business.
+    ///
+    /// - Throws: `leaseEnded`.
+    public func detach() throws(WebSocketError) -> WebSocketConnection {
+        do throws(PoolError) { return try lease.detach().socket } catch { throw WebSocketError(error) }
+    }
+
+    /// Runs a scope and gives the connection back at its end, whatever happened; still on the loop, so that whoever
+    /// waits for the connection need not wait for a change of threads.
+    func run<Result: Sendable>(
+        on executor: WebSocketBodyExecutor,
+        _ body: @escaping @Sendable @concurrent (WebSocketConnection) async throws -> Result
+    ) async throws -> Result {
+        let socket = lease.leased.socket
+        switch executor {
+        case .loop:
+            return try await withTaskExecutorPreference(socket.eventLoop.taskExecutor) {
+                try await finish { try await body(socket) }
+            }
+        case .global:
+            return try await withTaskExecutorPreference(globalConcurrentExecutor) {
+                try await finish { try await body(socket) }
+            }
+        }
+    }
+
+    private func finish<Result>(_ body: () async throws -> Result) async throws -> Result {
+        do {
+            let result = try await body()
+            release(discard: Task.isCancelled)
+            return result
+        } catch {
+            release(discard: Task.isCancelled || !pool.configuration.pool.isReusableAfter(error))
+            throw error
+        }
+    }
+}
