@@ -75,7 +75,8 @@ extension ConnectionPool {
         return PoolLease(self.core, try await self.core.acquire(.new, timeout: timeout.ticks, site: site))
     }
 
-    /// Borrows an idle connection if one can be lent without validation, else `nil`. Never suspends and never connects.
+    /// Borrows an idle connection if one can be lent without validation and nobody waits, else `nil`. Never suspends, and
+    /// opens nothing for the caller; the minimum of idle connections is refilled in the background as after any acquire.
     public func tryAcquire(file: StaticString = #fileID, line: UInt = #line) -> PoolLease<Connection>? {
         self.core.acquireIdle(site: SourceSite(file: file, line: line)).map { PoolLease(self.core, $0) }
     }

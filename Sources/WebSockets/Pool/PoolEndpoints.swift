@@ -33,10 +33,15 @@ final class PoolEndpoints: Sendable {
     private let resolutionLifetime: Duration
     private let elapsed: @Sendable () -> Duration
     private let loop: @Sendable () -> EventLoop
+    private let resolve: Resolve
+
+    /// Looks a host up on a loop.
+    typealias Resolve = @Sendable (String, EventLoop) async throws(WebSocketError) -> [String]
 
     /// Checks every URL and setting; may read certificate files.
     init(
-        _ urls: [String], configuration: WebSocketConnectionPoolConfiguration, clock: any Clock<Duration>
+        _ urls: [String], configuration: WebSocketConnectionPoolConfiguration, clock: any Clock<Duration>,
+        resolve: @escaping Resolve = { (host, loop) throws(WebSocketError) in try await loop.resolve(host) }
     ) throws(WebSocketError) {
         guard !urls.isEmpty else {
             throw WebSocketError(.invalidConfiguration, "the list of URLs is empty; a pool needs at least one")
@@ -54,6 +59,7 @@ final class PoolEndpoints: Sendable {
             State(
                 entries: urls.indices.map { Entry(url: $0) },
                 resolvedAt: Array(repeating: nil, count: urls.count)))
+        self.resolve = resolve
         usesAllAddresses = configuration.usesAllAddresses
         resolutionLifetime = configuration.resolutionLifetime
         elapsed = Self.stopwatch(clock)
@@ -105,7 +111,7 @@ final class PoolEndpoints: Sendable {
         guard let isKnown else { return }
         let addresses: [String]
         do throws(WebSocketError) {
-            addresses = try await loop.resolve(requests[url].url.host)
+            addresses = try await resolve(requests[url].url.host, loop)
         } catch {
             if isKnown { return }
             throw error

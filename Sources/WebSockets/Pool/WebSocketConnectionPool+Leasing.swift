@@ -72,8 +72,8 @@ extension WebSocketConnectionPool {
         }
     }
 
-    /// Borrows an idle connection if one can be lent without validation and nobody waits, else `nil`. Never suspends and
-    /// never waits for a connection.
+    /// Borrows an idle connection if one can be lent without validation and nobody waits, else `nil`. Never suspends, and
+    /// opens nothing for the caller; the minimum of idle connections is refilled in the background as after any acquire.
     public func tryAcquire(file: StaticString = #fileID, line: UInt = #line) -> WebSocketLease? {
         pool.tryAcquire(file: file, line: line).map { WebSocketLease(lease: $0, pool: self) }
     }

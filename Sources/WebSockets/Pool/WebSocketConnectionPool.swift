@@ -48,11 +48,18 @@ public final class WebSocketConnectionPool: Sendable {
     /// while and returns gradually; see `CircuitBreaker`.
     ///
     /// - Throws: `invalidURL`; `invalidConfiguration`, also for an empty list.
-    public init(
+    public convenience init(
         to urls: [String], configuration: WebSocketConnectionPoolConfiguration = .init(),
         clock: any Clock<Duration> = ContinuousClock()
     ) throws(WebSocketError) {
-        let endpoints = try PoolEndpoints(urls, configuration: configuration, clock: clock)
+        self.init(
+            try PoolEndpoints(urls, configuration: configuration, clock: clock), configuration: configuration,
+            clock: clock)
+    }
+
+    init(
+        _ endpoints: PoolEndpoints, configuration: WebSocketConnectionPoolConfiguration, clock: any Clock<Duration>
+    ) {
         self.configuration = configuration
         let isDisposable = configuration.isDisposable
         var settings = configuration.pool

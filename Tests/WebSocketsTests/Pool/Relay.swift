@@ -39,13 +39,13 @@ final class Relay: Sendable {
     private let wakeWrite: CInt
     private let ended = Ending()
 
-    init(to upstream: Int, host: String = "127.0.0.1") throws {
+    init(to upstream: Int, host: String = "127.0.0.1", port: Int = 0) throws {
         self.upstream = upstream
         self.host = host
         var ends: [CInt] = [0, 0]
         guard pipe(&ends) == 0 else { throw Failure() }
         (wakeRead, wakeWrite) = (ends[0], ends[1])
-        let (listener, port) = try Self.listen(host: host, port: 0)
+        let (listener, port) = try Self.listen(host: host, port: port)
         self.port = port
         let start = Unmanaged.passRetained(Start(relay: self, listener: listener)).toOpaque()
         var thread = pthread_t()
