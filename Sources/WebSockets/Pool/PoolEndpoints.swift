@@ -88,8 +88,17 @@ final class PoolEndpoints: Sendable {
     }
 
     func connect(to endpoint: Int) async throws(WebSocketError) -> Connection {
-        let loop = loop()
         let url = state.withLock { $0.entries[endpoint].url }
+        let target = requests[url].url
+        return try await PoolSpan.connect.around(
+            attributes: [("server.address", target.host), ("server.port", "\(target.port)")]
+        ) { () throws(WebSocketError) in
+            try await attempt(endpoint, url: url)
+        }
+    }
+
+    private func attempt(_ endpoint: Int, url: Int) async throws(WebSocketError) -> Connection {
+        let loop = loop()
         var request = requests[url]
         if usesAllAddresses {
             try await refresh(url, on: loop)

@@ -51,10 +51,14 @@ extension WebSocketConnectionPool {
     public func acquire(
         timeout: Duration? = nil, file: StaticString = #fileID, line: UInt = #line
     ) async throws(WebSocketError) -> WebSocketLease {
-        do throws(PoolError) {
-            return WebSocketLease(lease: try await pool.acquire(timeout: timeout, file: file, line: line), pool: self)
-        } catch {
-            throw WebSocketError(error)
+        if let lease = pool.tryAcquire(file: file, line: line) { return WebSocketLease(lease: lease, pool: self) }
+        return try await PoolSpan.acquire.around { () throws(WebSocketError) in
+            do throws(PoolError) {
+                return WebSocketLease(
+                    lease: try await pool.acquire(timeout: timeout, file: file, line: line), pool: self)
+            } catch {
+                throw WebSocketError(error)
+            }
         }
     }
 
@@ -64,11 +68,13 @@ extension WebSocketConnectionPool {
     public func acquireNew(
         timeout: Duration? = nil, file: StaticString = #fileID, line: UInt = #line
     ) async throws(WebSocketError) -> WebSocketLease {
-        do throws(PoolError) {
-            return WebSocketLease(
-                lease: try await pool.acquireNew(timeout: timeout, file: file, line: line), pool: self)
-        } catch {
-            throw WebSocketError(error)
+        try await PoolSpan.acquire.around { () throws(WebSocketError) in
+            do throws(PoolError) {
+                return WebSocketLease(
+                    lease: try await pool.acquireNew(timeout: timeout, file: file, line: line), pool: self)
+            } catch {
+                throw WebSocketError(error)
+            }
         }
     }
 

@@ -67,7 +67,7 @@ public final class WebSocketConnectionPool: Sendable {
         settings.connectTimeout = configuration.attemptTimeout + .seconds(1)
         pool = ConnectionPool(
             configuration: settings, anyClock: clock, endpointCount: endpoints.initialCount,
-            observer: PoolReporter(logger: configuration.logger, other: configuration.observer)
+            observer: PoolReporter(logger: configuration.logger, others: configuration.observers)
         ) { endpoint in
             PooledWebSocket(
                 try await endpoints.connect(to: endpoint), clock: clock, isDisposable: isDisposable)
@@ -79,11 +79,14 @@ public final class WebSocketConnectionPool: Sendable {
 
     /// Runs the pool until ``shutDown(grace:)``, or until the task is cancelled, which closes every connection at once.
     ///
-    /// May be called once. Returns when every connection is closed and all background work has ended.
+    /// May be called once. Returns when every connection is closed and all background work has ended. In a
+    /// `ServiceGroup` a graceful shutdown does what ``shutDown(grace:)`` does.
     ///
     /// - Throws: Why the warm-up failed, when `warmUpPolicy` is `failFast`; the pool is closed then.
     public func run() async throws(WebSocketError) {
-        do throws(PoolError) { try await pool.run() } catch { throw WebSocketError(error) }
+        do throws(PoolError) { try await pool.runAsService(grace: configuration.pool.shutdownGrace) } catch {
+            throw WebSocketError(error)
+        }
     }
 
     /// Runs a pool for as long as `body` runs; then waits `shutdownGrace` for leases that outlive it.

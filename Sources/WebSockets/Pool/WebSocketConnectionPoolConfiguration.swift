@@ -48,8 +48,8 @@ public struct WebSocketConnectionPoolConfiguration: Sendable {
     /// With ``usesAllAddresses``: how old a look-up may be when a connection is opened. Default 30 s.
     public var resolutionLifetime: Duration = .seconds(30)
 
-    /// Told what happens, for metrics and the like. Default `nil`.
-    public var observer: (any PoolObserver)?
+    /// Told what happens, for metrics and the like. Default none.
+    public var observers: [any PoolObserver] = []
 
     /// Connections coming and going are logged at `debug`, suspected leaks at `warning`.
     public var logger = Logger(label: "swift-libwebsockets")

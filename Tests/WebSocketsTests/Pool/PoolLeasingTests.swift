@@ -275,7 +275,7 @@ struct PoolLeasingTests {
             let watcher = Watcher()
             var configuration = fixture.configuration()
             configuration.leakThreshold = .milliseconds(10)
-            configuration.observer = watcher
+            configuration.observers = [watcher]
             try await fixture.withPool(configuration) { pool in
                 let lease = try await pool.acquire(file: "Here.swift", line: 42)
                 await eventually { pool.statistics.totals.leaksSuspected == 1 }
