@@ -16,7 +16,7 @@ import Synchronization
 /// }
 /// ```
 public final class ConnectionPool<Connection: PooledConnection, Time: Clock<Duration>>: Sendable {
-    let core: PoolCore
+    package let core: PoolCore
 
     /// Makes a pool. Starts nothing.
     ///
@@ -131,14 +131,18 @@ public final class ConnectionPool<Connection: PooledConnection, Time: Clock<Dura
 }
 
 extension ConnectionPool where Time == ContinuousClock {
-    /// For a layer that does not pass the clock's type on.
+    /// For a layer that does not pass the clock's type on, and that may know a cheaper clock. That one is only used
+    /// instead of the continuous clock, and when nobody observes how long leases last.
     package convenience init(
-        configuration: PoolConfiguration, anyClock: any Clock<Duration>, endpointCount: Int,
-        observer: (any PoolObserver)?, connect: @escaping @Sendable (_ endpoint: Int) async throws -> Connection
+        configuration: PoolConfiguration, anyClock: any Clock<Duration>, coarseClock: @escaping @Sendable () -> Ticks,
+        endpointCount: Int, observer: (any PoolObserver)?, connect: @escaping @Sendable (_ endpoint: Int) async throws -> Connection
     ) {
         self.init(
             PoolCore(
-                configuration: configuration, time: TimeSource(anyClock), endpointCount: endpointCount,
+                configuration: configuration,
+                time: observer?.observesLeases ?? false
+                    ? TimeSource(anyClock) : TimeSource(anyClock, coarse: coarseClock),
+                endpointCount: endpointCount,
                 observer: observer, connect: connect))
     }
 

@@ -26,12 +26,13 @@ func withPoolContinuation(
 ///
 /// Not generic, so that the hot path is compiled for the one machine it runs on; ``ConnectionPool`` puts the types
 /// back.
-final class PoolCore: Sendable {
+package final class PoolCore: Sendable {
     typealias Machine = PoolStateMachine<any PooledConnection, PoolContinuation>
 
-    let configuration: PoolConfiguration
+    package let configuration: PoolConfiguration
     /// Of the configuration, which is too large to be read from on the hot path.
     let hygiene: ReleaseHygiene
+    let isHygienic: Bool
     let time: TimeSource
     let observer: (any PoolObserver)?
     /// Whether somebody wants the events that every lease brings. Asked first on the hot path: even an absent observer
@@ -44,6 +45,7 @@ final class PoolCore: Sendable {
     let closings = WorkLane<Machine.Action.Operation>()
     let timers = WorkLane<Ticks>()
     let hasRun = Atomic(false)
+    private let tickets = Atomic<UInt64>(0)
     let termination = Mutex(Termination())
     /// Why the pool ended before it was asked to: its warm-up failed.
     let startError = Mutex<PoolError?>(nil)
@@ -59,6 +61,7 @@ final class PoolCore: Sendable {
     ) {
         self.configuration = configuration
         self.hygiene = configuration.hygiene
+        self.isHygienic = configuration.hygiene != .none
         self.time = time
         self.observer = observer
         self.observesLeases = observer?.observesLeases ?? false
@@ -67,7 +70,7 @@ final class PoolCore: Sendable {
             Machine(
                 settings: PoolSettings(configuration), endpointCount: endpointCount,
                 randomSeed: .random(in: 0 ... .max),
-                isObserved: observer != nil))
+                isObserved: observer != nil, observesLeases: self.observesLeases))
     }
 
     // MARK: Ask, then act
@@ -90,7 +93,7 @@ final class PoolCore: Sendable {
         if action.cancelsOperations { self.operations.post(.cancelAll) }
         if let timer = action.timer { self.timers.post(.work(timer)) }
         if !action.events.isEmpty, let observer = self.observer {
-            for event in action.events where self.observesLeases || !event.isOfLease { event.report(to: observer) }
+            for event in action.events { event.report(to: observer) }
         }
         if action.isTerminal { self.finish() }
     }
@@ -98,7 +101,7 @@ final class PoolCore: Sendable {
     // MARK: Acquiring
 
     /// The fast path: an idle connection that may be lent as it is. Neither suspends nor allocates.
-    func acquireIdle(site: SourceSite) -> Grant<any PooledConnection>? {
+    package func acquireIdle(site: SourceSite) -> Grant<any PooledConnection>? {
         while true {
             let now = self.time.now
             // Out of the closure by itself: an optional struct around a reference costs more than the lock.
@@ -121,22 +124,29 @@ final class PoolCore: Sendable {
     }
 
     /// The general path: waits, in the order of arrival, until `timeout`.
-    func acquire(
-        _ kind: AcquireKind, timeout: Ticks, site: SourceSite
+    package func acquire(
+        _ kind: AcquireKind, timeout: Duration?, site: SourceSite
     ) async throws(PoolError) -> Grant<any PooledConnection> {
+        let timeout = (timeout ?? self.configuration.acquireTimeout).ticks
         let queuedAt = self.time.now
-        let deadline = queuedAt.after(timeout)
-        let (ticket, isStarted) = self.machine.withLock { ($0.nextTicket(), $0.lifecycle != .initial) }
+        // A timeout of zero asks for what is there now, in the machine's time.
+        let deadline = timeout > 0 ? self.time.deadline(after: timeout, from: queuedAt) : queuedAt
+        // An acquire's place in the queue.
+        let ticket = self.tickets.add(1, ordering: .relaxed).newValue
+        let isStarted = self.hasRun.load(ordering: .acquiring)
+        var now = queuedAt
         while true {
             let result: Result<Grant<any PooledConnection>, PoolError>
             if isStarted {
-                result = await self.wait(kind, ticket: ticket, site: site, queuedAt: queuedAt, deadline: deadline)
+                result = await self.wait(
+                    kind, ticket: ticket, site: site, queuedAt: queuedAt, deadline: deadline, now: now)
             } else {
                 // Nobody drives the pool's timers yet, so this acquire brings its own.
                 result = await withTaskGroup(of: Void.self) { group in
                     group.addTask { await self.tick(at: deadline) }
                     defer { group.cancelAll() }
-                    return await self.wait(kind, ticket: ticket, site: site, queuedAt: queuedAt, deadline: deadline)
+                    return await self.wait(
+                        kind, ticket: ticket, site: site, queuedAt: queuedAt, deadline: deadline, now: now)
                 }
             }
             let grant = try result.get()
@@ -147,25 +157,32 @@ final class PoolCore: Sendable {
             guard let defect = self.defect(of: grant.handle) else { return grant }
             // The old ticket keeps the acquire's place in the queue.
             self.send { $0.takeBack(grant.token, .unusable(defect), hasWaited: true, at: $1) }
+            now = self.time.now
         }
     }
 
     private func wait(
-        _ kind: AcquireKind, ticket: UInt64, site: SourceSite, queuedAt: Ticks, deadline: Ticks
+        _ kind: AcquireKind, ticket: UInt64, site: SourceSite, queuedAt: Ticks, deadline: Ticks, now: Ticks
     ) async -> Result<Grant<any PooledConnection>, PoolError> {
         await withTaskCancellationHandler {
             await withPoolContinuation { continuation in
-                let now = self.time.now
                 // The flag is read under the lock that the handler takes: either it is set here, or the handler
                 // comes later and finds the ticket.
-                let outcome = self.machine.withLock { machine -> Result<Machine.Action, PoolError> in
+                let outcome = self.machine.withLock { machine -> Result<Machine.Action, PoolError>? in
                     if Task.isCancelled { return .failure(machine.refuseCancelled()) }
+                    if kind == .any,
+                        machine.joinQueue(
+                            continuation, ticket: ticket, site: site, queuedAt: queuedAt, deadline: deadline, at: now)
+                    {
+                        return nil
+                    }
                     return .success(
                         machine.acquire(
                             continuation, ticket: ticket, kind: kind, site: site, queuedAt: queuedAt,
                             deadline: deadline, at: now))
                 }
                 switch outcome {
+                case nil: break
                 case .success(let action):
                     self.act(action)
                 case .failure(let error):
@@ -181,19 +198,29 @@ final class PoolCore: Sendable {
     /// Why a connection must not be lent, looked at after the lock was released and right before it is.
     private func defect(of connection: any PooledConnection) -> ConnectionEndReason? {
         if !connection.isOpen { return .closedByPeer }
-        if self.hygiene != .none, connection.hasUnreadInput { return .unreadInput }
+        if self.isHygienic, connection.hasUnreadInput { return .unreadInput }
         return nil
     }
 
     // MARK: Leases
 
-    func release(_ token: LeaseToken, of connection: any PooledConnection, discard: Bool) {
+    package func release(_ token: LeaseToken, of connection: any PooledConnection, discard: Bool) {
         let verdict = self.verdict(on: connection, discard: discard)
         let now = self.time.now
         if verdict == .reuse, !self.observesLeases {
             // The usual case, which has no consequences.
-            if let timer = self.machine.withLock({ $0.releaseIdle(token, at: now) }) {
+            var resumption: Machine.Action.Resumption?
+            let timer = self.machine.withLock { machine -> Ticks? in
+                if let timer = machine.releaseIdle(token, at: now) { return timer }
+                resumption = machine.releaseToWaiter(token, at: now)
+                return nil
+            }
+            if let timer {
                 if timer != .never { self.timers.post(.work(timer)) }
+                return
+            }
+            if let resumption {
+                resumption.waiter.resume(returning: resumption.result)
                 return
             }
         }
@@ -210,13 +237,13 @@ final class PoolCore: Sendable {
         }
     }
 
-    func detach(_ token: LeaseToken) throws(PoolError) {
+    package func detach(_ token: LeaseToken) throws(PoolError) {
         let now = self.time.now
         guard let action = self.machine.withLock({ $0.detach(token, at: now) }) else { throw self.error(.leaseEnded) }
         self.act(action)
     }
 
-    func isValid(_ token: LeaseToken) -> Bool { self.machine.withLock { $0.isValid(token) } }
+    package func isValid(_ token: LeaseToken) -> Bool { self.machine.withLock { $0.isValid(token) } }
 
-    func error(_ code: PoolError.Code) -> PoolError { self.machine.withLock { $0.error(code) } }
+    package func error(_ code: PoolError.Code) -> PoolError { self.machine.withLock { $0.error(code) } }
 }

@@ -11,7 +11,7 @@ public struct PoolLease<Connection: PooledConnection>: Sendable {
     let core: PoolCore
     let token: LeaseToken
     /// The connection, whether the lease still holds it or not.
-    package let leased: Connection
+    let leased: Connection
 
     init(_ core: PoolCore, _ grant: Grant<any PooledConnection>) {
         self.core = core

@@ -3,8 +3,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-package import DequeModule
-
 /// One of the places that connections lead to, with its circuit breaker.
 package struct Endpoint: Sendable {
     package enum Health: Sendable, Hashable {
@@ -31,8 +29,8 @@ package struct Endpoint: Sendable {
         didSet { if self.isListed && !oldValue { self.health = .healthy(failures: 0, retryAt: 0) } }
     }
 
-    /// Slots that are idle here, least recently returned first.
-    package var idle: Deque<Int> = []
+    /// Slots that are idle here, least recently returned first. An array, because its end is where the traffic is.
+    package var idle: [Int] = []
     package var total = 0
     package var leased = 0
     package var connecting = 0

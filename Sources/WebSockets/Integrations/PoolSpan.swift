@@ -15,6 +15,15 @@ enum PoolSpan: String {
     case connect = "websocket connect"
     case acquire = "websocket pool acquire"
 
+    /// Whether somebody traces. Spans that nobody sees cost as much as a lease.
+    static var isTraced: Bool {
+        #if Tracing
+        !(InstrumentationSystem.tracer is NoOpTracer)
+        #else
+        false
+        #endif
+    }
+
     /// Runs `body` in a span, if the package's trait `Tracing` is on.
     func around<Value>(
         attributes: [(String, String)] = [], _ body: () async throws(WebSocketError) -> Value

@@ -11,24 +11,29 @@ import WebSocketPool
 /// A connection as the generic pool sees it.
 final class PooledWebSocket: PooledConnection {
     let socket: WebSocketConnection
+    /// The pool, so that a lease is one reference.
+    let core: PoolCore
     private let clock: any Clock<Duration>
     private let isDisposable: @Sendable (WebSocketMessage) -> Bool
     /// It did not answer a ping, so there is nobody to say goodbye to.
     private let isSuspect = Atomic(false)
 
     init(
-        _ wire: Connection, clock: any Clock<Duration>, isDisposable: @escaping @Sendable (WebSocketMessage) -> Bool
+        _ wire: Connection, core: PoolCore, clock: any Clock<Duration>, isDisposable: @escaping @Sendable (WebSocketMessage) -> Bool
     ) {
+        self.wire = wire
+        self.core = core
         socket = WebSocketConnection(wire)
         self.clock = clock
         self.isDisposable = isDisposable
     }
 
-    private var wire: Connection { socket.wire }
+    /// The socket's; asked on every lease, so without a detour.
+    private let wire: Connection
 
-    var isOpen: Bool { socket.wire.isUsable }
+    var isOpen: Bool { wire.isUsable }
 
-    var hasUnreadInput: Bool { socket.wire.hasInboundResidue }
+    var hasUnreadInput: Bool { wire.hasInboundResidue }
 
     var preferredExecutor: (any TaskExecutor)? { socket.eventLoop.taskExecutor }
 

@@ -51,14 +51,28 @@ extension WebSocketConnectionPool {
     public func acquire(
         timeout: Duration? = nil, file: StaticString = #fileID, line: UInt = #line
     ) async throws(WebSocketError) -> WebSocketLease {
-        if let lease = pool.tryAcquire(file: file, line: line) { return WebSocketLease(lease: lease, pool: self) }
+        if let grant = core.acquireIdle(site: SourceSite(file: file, line: line)) {
+            return WebSocketLease(grant)
+        }
+        return try await acquireSlowly(.any, timeout: timeout, site: SourceSite(file: file, line: line))
+    }
+
+    private func acquireSlowly(
+        _ kind: AcquireKind, timeout: Duration?, site: SourceSite
+    ) async throws(WebSocketError) -> WebSocketLease {
+        guard isTraced else { return try await acquireUntraced(kind, timeout: timeout, site: site) }
         return try await PoolSpan.acquire.around { () throws(WebSocketError) in
-            do throws(PoolError) {
-                return WebSocketLease(
-                    lease: try await pool.acquire(timeout: timeout, file: file, line: line), pool: self)
-            } catch {
-                throw WebSocketError(error)
-            }
+            try await acquireUntraced(kind, timeout: timeout, site: site)
+        }
+    }
+
+    private func acquireUntraced(
+        _ kind: AcquireKind, timeout: Duration?, site: SourceSite
+    ) async throws(WebSocketError) -> WebSocketLease {
+        do throws(PoolError) {
+            return WebSocketLease(try await core.acquire(kind, timeout: timeout, site: site))
+        } catch {
+            throw WebSocketError(error)
         }
     }
 
@@ -68,20 +82,13 @@ extension WebSocketConnectionPool {
     public func acquireNew(
         timeout: Duration? = nil, file: StaticString = #fileID, line: UInt = #line
     ) async throws(WebSocketError) -> WebSocketLease {
-        try await PoolSpan.acquire.around { () throws(WebSocketError) in
-            do throws(PoolError) {
-                return WebSocketLease(
-                    lease: try await pool.acquireNew(timeout: timeout, file: file, line: line), pool: self)
-            } catch {
-                throw WebSocketError(error)
-            }
-        }
+        try await acquireSlowly(.new, timeout: timeout, site: SourceSite(file: file, line: line))
     }
 
     /// Borrows an idle connection if one can be lent without validation and nobody waits, else `nil`. Never suspends, and
     /// opens nothing for the caller; the minimum of idle connections is refilled in the background as after any acquire.
     public func tryAcquire(file: StaticString = #fileID, line: UInt = #line) -> WebSocketLease? {
-        pool.tryAcquire(file: file, line: line).map { WebSocketLease(lease: $0, pool: self) }
+        core.acquireIdle(site: SourceSite(file: file, line: line)).map { WebSocketLease($0) }
     }
 
     /// Gives a connection back; see ``WebSocketLease/release(discard:)``.
@@ -95,15 +102,23 @@ extension WebSocketConnectionPool {
 ///
 /// A lease may be copied; all copies are the same lease.
 public struct WebSocketLease: Sendable {
-    let lease: PoolLease<PooledWebSocket>
-    let pool: WebSocketConnectionPool
+    private let token: LeaseToken
+    private let leased: PooledWebSocket
+
+    private var core: PoolCore { leased.core }
+
+    init(_ grant: Grant<any PooledConnection>) {
+        token = grant.token
+        // Every connection of a pool of ours is one: the cast costs nothing, a checked one more than the lease.
+        leased = unsafeDowncast(grant.handle, to: PooledWebSocket.self)
+    }
 
     /// Distinguishes this lease from every other of its pool.
-    public var id: UInt64 { lease.id }
+    public var id: UInt64 { token.id }
 
     /// Whether the lease still holds its connection: it was not released or detached, its connection has not died, and
     /// no shutdown took it back.
-    public var isValid: Bool { lease.isValid }
+    public var isValid: Bool { core.isValid(token) }
 
     /// The connection. Ask for it each time it is used rather than keeping it: that is what makes a use after release
     /// an error instead of a message in somebody else's conversation.
@@ -111,20 +126,22 @@ public struct WebSocketLease: Sendable {
     /// - Throws: `leaseEnded`.
     public var socket: WebSocketConnection {
         get throws(WebSocketError) {
-            do throws(PoolError) { return try lease.connection.socket } catch { throw WebSocketError(error) }
+            guard isValid else { throw WebSocketError(core.error(.leaseEnded)) }
+            return leased.socket
         }
     }
 
     /// Gives the connection back. Releasing again does nothing but tell the pool's observer.
     ///
     /// - Parameter discard: Close the connection instead of reusing it; say so whenever an exchange may be incomplete.
-    public func release(discard: Bool = false) { lease.release(discard: discard) }
+    public func release(discard: Bool = false) { core.release(token, of: leased, discard: discard) }
 
     /// Takes the connection out of the pool, which may open another in its place. Closing it is the caller's business.
     ///
     /// - Throws: `leaseEnded`.
     public func detach() throws(WebSocketError) -> WebSocketConnection {
-        do throws(PoolError) { return try lease.detach().socket } catch { throw WebSocketError(error) }
+        do throws(PoolError) { try core.detach(token) } catch { throw WebSocketError(error) }
+        return leased.socket
     }
 
     /// Runs a scope and gives the connection back at its end, whatever happened; still on the loop, so that whoever
@@ -133,7 +150,7 @@ public struct WebSocketLease: Sendable {
         on executor: WebSocketBodyExecutor,
         _ body: @escaping @Sendable @concurrent (WebSocketConnection) async throws -> Result
     ) async throws -> Result {
-        let socket = lease.leased.socket
+        let socket = leased.socket
         switch executor {
         case .loop:
             return try await withTaskExecutorPreference(socket.eventLoop.taskExecutor) {
@@ -152,7 +169,7 @@ public struct WebSocketLease: Sendable {
             release(discard: Task.isCancelled)
             return result
         } catch {
-            release(discard: Task.isCancelled || !pool.configuration.pool.isReusableAfter(error))
+            release(discard: Task.isCancelled || !core.configuration.isReusableAfter(error))
             throw error
         }
     }

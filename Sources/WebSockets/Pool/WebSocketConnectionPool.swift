@@ -24,6 +24,10 @@ public import WebSocketPool
 /// See <doc:Pool> for what each knob does.
 public final class WebSocketConnectionPool: Sendable {
     let pool: ConnectionPool<PooledWebSocket, ContinuousClock>
+    /// The pool without its types, for what has to be fast: generic code is not specialised across modules.
+    let core: PoolCore
+    /// Looked at once: a tracer is to be installed before the pool is made.
+    let isTraced = PoolSpan.isTraced
     let configuration: WebSocketConnectionPoolConfiguration
 
     // MARK: Life
@@ -62,16 +66,24 @@ public final class WebSocketConnectionPool: Sendable {
     ) {
         self.configuration = configuration
         let isDisposable = configuration.isDisposable
+        let home = PoolHome()
         var settings = configuration.pool
         // Longer than the client's own timeout, whose error says in which step the time ran out.
         settings.connectTimeout = configuration.attemptTimeout + .seconds(1)
         pool = ConnectionPool(
-            configuration: settings, anyClock: clock, endpointCount: endpoints.initialCount,
+            configuration: settings, anyClock: clock, coarseClock: EventLoop.coarseNanoseconds,
+            endpointCount: endpoints.initialCount,
             observer: PoolReporter(logger: configuration.logger, others: configuration.observers)
         ) { endpoint in
-            PooledWebSocket(
-                try await endpoints.connect(to: endpoint), clock: clock, isDisposable: isDisposable)
+            let wire = try await endpoints.connect(to: endpoint)
+            guard let core = home.core else {
+                wire.loop.execute { wire.abort() }
+                throw WebSocketError(.poolClosed, "the pool is gone")
+            }
+            return PooledWebSocket(wire, core: core, clock: clock, isDisposable: isDisposable)
         }
+        core = pool.core
+        home.core = pool.core
         endpoints.attach(
             list: { [weak pool] in pool?.listEndpoints($0) },
             total: { [weak pool] in pool?.statistics.endpoints[$0].total ?? 0 })
@@ -168,4 +180,10 @@ public final class WebSocketConnectionPool: Sendable {
 
     /// A consistent snapshot. Takes the pool's lock for a moment.
     public var statistics: PoolStatistics { pool.statistics }
+}
+
+/// Tells connections of a pool which one, without keeping it alive.
+private final class PoolHome: Sendable {
+    // Written once, before the pool runs.
+    nonisolated(unsafe) weak var core: PoolCore?
 }

@@ -151,10 +151,18 @@ struct Harness {
 
     private mutating func acquire(_ kind: AcquireKind, timeout: Ticks) {
         self.lastID += 1
-        let ticket = self.machine.nextTicket()
+        let ticket = UInt64(self.lastID)
         let deadline = self.now.after(timeout)
         let expected = self.waiting.isEmpty && !self.isSuspended && kind == .any ? self.nextIdle : nil
         self.waiting.append(Waiting(id: self.lastID, ticket: ticket, kind: kind, deadline: deadline))
+        let site = SourceSite(file: #fileID, line: #line)
+        if kind == .any, timeout % 4 == 0,
+            self.machine.joinQueue(
+                self.lastID, ticket: ticket, site: site, queuedAt: self.now, deadline: deadline, at: self.now)
+        {
+            self.checkCounts()
+            return
+        }
         let action = self.machine.acquire(
             self.lastID, ticket: ticket, kind: kind, site: SourceSite(file: #fileID, line: #line), queuedAt: self.now,
             deadline: deadline, at: self.now)
@@ -190,6 +198,15 @@ struct Harness {
             self.becomeIdle(index)
             self.checkCounts()
             return
+        }
+        if verdict == .reuse, argument % 2 == 0 {
+            if let resumption = self.machine.releaseToWaiter(token, at: self.now) {
+                self.prove(index)
+                var action = Machine.Action()
+                action.resumptions.append(resumption)
+                self.absorb(action, available: [key])
+                return
+            }
         }
         let action = self.machine.release(token, verdict, at: self.now)
         if case .discard = verdict {
