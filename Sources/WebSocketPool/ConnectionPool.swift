@@ -135,7 +135,8 @@ extension ConnectionPool where Time == ContinuousClock {
     /// instead of the continuous clock, and when nobody observes how long leases last.
     package convenience init(
         configuration: PoolConfiguration, anyClock: any Clock<Duration>, coarseClock: @escaping @Sendable () -> Ticks,
-        endpointCount: Int, observer: (any PoolObserver)?, connect: @escaping @Sendable (_ endpoint: Int) async throws -> Connection
+        endpointCount: Int, observer: (any PoolObserver)?,
+        connect: @escaping @Sendable (_ endpoint: Int) async throws -> Connection
     ) {
         self.init(
             PoolCore(

@@ -9,7 +9,8 @@ import Synchronization
 extension PoolCore {
     func run() async throws(PoolError) {
         precondition(
-            !self.hasRun.exchange(true, ordering: .acquiringAndReleasing), "ConnectionPool.run() may be called only once")
+            !self.hasRun.exchange(true, ordering: .acquiringAndReleasing),
+            "ConnectionPool.run() may be called only once")
         await withTaskCancellationHandler {
             await withDiscardingTaskGroup { group in
                 group.addTask { await self.operations.drive { await self.perform($0) } }

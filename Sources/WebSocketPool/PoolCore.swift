@@ -8,18 +8,8 @@ import Synchronization
 #if DEBUG
 /// Traps when an acquire is resumed twice, and reports one that never is.
 typealias PoolContinuation = CheckedContinuation<Result<Grant<any PooledConnection>, PoolError>, Never>
-func withPoolContinuation(
-    _ body: (PoolContinuation) -> Void
-) async -> Result<Grant<any PooledConnection>, PoolError> {
-    await withCheckedContinuation(body)
-}
 #else
 typealias PoolContinuation = UnsafeContinuation<Result<Grant<any PooledConnection>, PoolError>, Never>
-func withPoolContinuation(
-    _ body: (PoolContinuation) -> Void
-) async -> Result<Grant<any PooledConnection>, PoolError> {
-    await withUnsafeContinuation(body)
-}
 #endif
 
 /// The shell around the machine: takes the lock, asks, unlocks, acts.
@@ -123,31 +113,50 @@ package final class PoolCore: Sendable {
         }
     }
 
+    /// An acquire that may have to wait.
+    private struct Request {
+        let kind: AcquireKind
+        /// Its place in the queue.
+        let ticket: UInt64
+        let site: SourceSite
+        let queuedAt: Ticks
+        let deadline: Ticks
+    }
+
     /// The general path: waits, in the order of arrival, until `timeout`.
     package func acquire(
         _ kind: AcquireKind, timeout: Duration?, site: SourceSite
     ) async throws(PoolError) -> Grant<any PooledConnection> {
         let timeout = (timeout ?? self.configuration.acquireTimeout).ticks
-        let queuedAt = self.time.now
-        // A timeout of zero asks for what is there now, in the machine's time.
-        let deadline = timeout > 0 ? self.time.deadline(after: timeout, from: queuedAt) : queuedAt
-        // An acquire's place in the queue.
-        let ticket = self.tickets.add(1, ordering: .relaxed).newValue
-        let isStarted = self.hasRun.load(ordering: .acquiring)
-        var now = queuedAt
+        let now = self.time.now
+        let request = Request(
+            kind: kind, ticket: self.tickets.add(1, ordering: .relaxed).newValue, site: site, queuedAt: now,
+            // A timeout of zero asks for what is there now, in the machine's time.
+            deadline: timeout > 0 ? self.time.deadline(after: timeout, from: now) : now)
+        guard self.hasRun.load(ordering: .acquiring) else {
+            // Nobody drives the pool's timers yet, so this acquire brings its own.
+            let result: Result<Grant<any PooledConnection>, PoolError> = await withTaskGroup(of: Void.self) { group in
+                group.addTask { await self.tick(at: request.deadline) }
+                defer { group.cancelAll() }
+                do throws(PoolError) { return .success(try await self.wait(request)) } catch { return .failure(error) }
+            }
+            return try result.get()
+        }
+        return try await self.wait(request)
+    }
+
+    // Every level of async calls costs a look at the task's preferred executor, so there are few.
+    @inline(__always)
+    private func wait(_ request: Request) async throws(PoolError) -> Grant<any PooledConnection> {
         while true {
-            let result: Result<Grant<any PooledConnection>, PoolError>
-            if isStarted {
-                result = await self.wait(
-                    kind, ticket: ticket, site: site, queuedAt: queuedAt, deadline: deadline, now: now)
-            } else {
-                // Nobody drives the pool's timers yet, so this acquire brings its own.
-                result = await withTaskGroup(of: Void.self) { group in
-                    group.addTask { await self.tick(at: deadline) }
-                    defer { group.cancelAll() }
-                    return await self.wait(
-                        kind, ticket: ticket, site: site, queuedAt: queuedAt, deadline: deadline, now: now)
-                }
+            let result = await withTaskCancellationHandler {
+                #if DEBUG
+                await withCheckedContinuation { self.register($0, request) }
+                #else
+                await withUnsafeContinuation { self.register($0, request) }
+                #endif
+            } onCancel: {
+                self.send { $0.cancelAcquire(ticket: request.ticket, at: $1) }
             }
             let grant = try result.get()
             if Task.isCancelled {
@@ -157,41 +166,34 @@ package final class PoolCore: Sendable {
             guard let defect = self.defect(of: grant.handle) else { return grant }
             // The old ticket keeps the acquire's place in the queue.
             self.send { $0.takeBack(grant.token, .unusable(defect), hasWaited: true, at: $1) }
-            now = self.time.now
         }
     }
 
-    private func wait(
-        _ kind: AcquireKind, ticket: UInt64, site: SourceSite, queuedAt: Ticks, deadline: Ticks, now: Ticks
-    ) async -> Result<Grant<any PooledConnection>, PoolError> {
-        await withTaskCancellationHandler {
-            await withPoolContinuation { continuation in
-                // The flag is read under the lock that the handler takes: either it is set here, or the handler
-                // comes later and finds the ticket.
-                let outcome = self.machine.withLock { machine -> Result<Machine.Action, PoolError>? in
-                    if Task.isCancelled { return .failure(machine.refuseCancelled()) }
-                    if kind == .any,
-                        machine.joinQueue(
-                            continuation, ticket: ticket, site: site, queuedAt: queuedAt, deadline: deadline, at: now)
-                    {
-                        return nil
-                    }
-                    return .success(
-                        machine.acquire(
-                            continuation, ticket: ticket, kind: kind, site: site, queuedAt: queuedAt,
-                            deadline: deadline, at: now))
-                }
-                switch outcome {
-                case nil: break
-                case .success(let action):
-                    self.act(action)
-                case .failure(let error):
-                    continuation.resume(returning: .failure(error))
-                    self.observer?.acquireFailed(error)
-                }
+    private func register(_ continuation: PoolContinuation, _ request: Request) {
+        let now = self.time.now
+        // The flag is read under the lock that the cancellation handler takes: either it is set here, or the handler
+        // comes later and finds the ticket.
+        let outcome = self.machine.withLock { machine -> Result<Machine.Action, PoolError>? in
+            if Task.isCancelled { return .failure(machine.refuseCancelled()) }
+            if request.kind == .any,
+                machine.joinQueue(
+                    continuation, ticket: request.ticket, site: request.site, queuedAt: request.queuedAt,
+                    deadline: request.deadline, at: now)
+            {
+                return nil
             }
-        } onCancel: {
-            self.send { $0.cancelAcquire(ticket: ticket, at: $1) }
+            return .success(
+                machine.acquire(
+                    continuation, ticket: request.ticket, kind: request.kind, site: request.site,
+                    queuedAt: request.queuedAt, deadline: request.deadline, at: now))
+        }
+        switch outcome {
+        case nil: break
+        case .success(let action):
+            self.act(action)
+        case .failure(let error):
+            continuation.resume(returning: .failure(error))
+            self.observer?.acquireFailed(error)
         }
     }
 

@@ -19,7 +19,8 @@ final class PooledWebSocket: PooledConnection {
     private let isSuspect = Atomic(false)
 
     init(
-        _ wire: Connection, core: PoolCore, clock: any Clock<Duration>, isDisposable: @escaping @Sendable (WebSocketMessage) -> Bool
+        _ wire: Connection, core: PoolCore, clock: any Clock<Duration>,
+        isDisposable: @escaping @Sendable (WebSocketMessage) -> Bool
     ) {
         self.wire = wire
         self.core = core

@@ -54,25 +54,26 @@ extension WebSocketConnectionPool {
         if let grant = core.acquireIdle(site: SourceSite(file: file, line: line)) {
             return WebSocketLease(grant)
         }
-        return try await acquireSlowly(.any, timeout: timeout, site: SourceSite(file: file, line: line))
-    }
-
-    private func acquireSlowly(
-        _ kind: AcquireKind, timeout: Duration?, site: SourceSite
-    ) async throws(WebSocketError) -> WebSocketLease {
-        guard isTraced else { return try await acquireUntraced(kind, timeout: timeout, site: site) }
-        return try await PoolSpan.acquire.around { () throws(WebSocketError) in
-            try await acquireUntraced(kind, timeout: timeout, site: site)
+        guard isTraced else {
+            do throws(PoolError) {
+                return WebSocketLease(
+                    try await core.acquire(.any, timeout: timeout, site: SourceSite(file: file, line: line)))
+            } catch {
+                throw WebSocketError(error)
+            }
         }
+        return try await acquireTraced(.any, timeout: timeout, site: SourceSite(file: file, line: line))
     }
 
-    private func acquireUntraced(
+    private func acquireTraced(
         _ kind: AcquireKind, timeout: Duration?, site: SourceSite
     ) async throws(WebSocketError) -> WebSocketLease {
-        do throws(PoolError) {
-            return WebSocketLease(try await core.acquire(kind, timeout: timeout, site: site))
-        } catch {
-            throw WebSocketError(error)
+        try await PoolSpan.acquire.around { () throws(WebSocketError) in
+            do throws(PoolError) {
+                return WebSocketLease(try await core.acquire(kind, timeout: timeout, site: site))
+            } catch {
+                throw WebSocketError(error)
+            }
         }
     }
 
@@ -82,7 +83,7 @@ extension WebSocketConnectionPool {
     public func acquireNew(
         timeout: Duration? = nil, file: StaticString = #fileID, line: UInt = #line
     ) async throws(WebSocketError) -> WebSocketLease {
-        try await acquireSlowly(.new, timeout: timeout, site: SourceSite(file: file, line: line))
+        try await acquireTraced(.new, timeout: timeout, site: SourceSite(file: file, line: line))
     }
 
     /// Borrows an idle connection if one can be lent without validation and nobody waits, else `nil`. Never suspends, and

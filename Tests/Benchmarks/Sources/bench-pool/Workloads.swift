@@ -98,6 +98,8 @@ func echo(
             }
             return Double(count) / nanoseconds(ContinuousClock.now - begin) * 1e9 / rate
         }
-        report("c10c", "ratio", best: results[results.count - 1], median: results[results.count / 2], rounds: results.count)
+        report(
+            "c10c", "ratio", best: results[results.count - 1], median: results[results.count / 2], rounds: results.count
+        )
     }
 }
