@@ -131,8 +131,8 @@ public final class ConnectionPool<Connection: PooledConnection, Time: Clock<Dura
 }
 
 extension ConnectionPool where Time == ContinuousClock {
-    /// For a layer that does not pass the clock's type on, and that may know a cheaper clock. That one is only used
-    /// instead of the continuous clock, and when nobody observes how long leases last.
+    /// For a layer that does not pass the clock's type on, and that knows a cheaper clock. That one is only used
+    /// instead of the continuous clock, when nobody observes how long leases last and no span is too short for it.
     package convenience init(
         configuration: PoolConfiguration, anyClock: any Clock<Duration>, coarseClock: @escaping @Sendable () -> Ticks,
         endpointCount: Int, observer: (any PoolObserver)?,
@@ -141,7 +141,7 @@ extension ConnectionPool where Time == ContinuousClock {
         self.init(
             PoolCore(
                 configuration: configuration,
-                time: observer?.observesLeases ?? false
+                time: observer?.observesLeases ?? false || configuration.needsExactTime
                     ? TimeSource(anyClock) : TimeSource(anyClock, coarse: coarseClock),
                 endpointCount: endpointCount,
                 observer: observer, connect: connect))
