@@ -86,12 +86,24 @@ let package = Package(
         .testTarget(
             name: "WebSocketPoolTests",
             dependencies: ["WebSocketPool", .product(name: "DequeModule", package: "swift-collections")]),
-        .testTarget(name: "WebSocketLoopTests", dependencies: ["WebSocketLoop", "WebSocketCore"]),
+        // The scripted peer that tests of the wire talk to. It shares no code with what it tests.
+        .target(name: "TestSupport", dependencies: ["CZlib"], path: "Tests/TestSupport"),
+        .testTarget(
+            name: "WebSocketLoopTests",
+            dependencies: [
+                "WebSocketLoop", "WebSocketCore", "TestSupport", "COpenSSL",
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "Logging", package: "swift-log"),
+            ]),
+        // What the tests of WebSockets and of its interoperability share.
+        .target(
+            name: "LoopbackSupport",
+            dependencies: ["COpenSSL", "WebSocketCore", "WebSockets"], path: "Tests/LoopbackSupport"),
         .testTarget(
             name: "WebSocketsTests",
             dependencies: [
-                "WebSockets", .product(name: "HTTPTypes", package: "swift-http-types"),
-                .product(name: "Subprocess", package: "swift-subprocess"),
+                "CLibUV", "LoopbackSupport", "WebSockets", .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "Logging", package: "swift-log"),
                 .product(
                     name: "ServiceLifecycleTestKit", package: "swift-service-lifecycle",
                     condition: .when(traits: ["ServiceLifecycle"])),
@@ -99,6 +111,13 @@ let package = Package(
                 .product(
                     name: "InMemoryTracing", package: "swift-distributed-tracing",
                     condition: .when(traits: ["Tracing"])),
+            ]),
+        .testTarget(
+            name: "InteropTests",
+            dependencies: [
+                "LoopbackSupport", "WebSockets", .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "Subprocess", package: "swift-subprocess"),
+                .product(name: "SystemPackage", package: "swift-system"),
             ]),
         .testTarget(
             name: "CommandLineTests",

@@ -4,12 +4,17 @@
 //===----------------------------------------------------------------------===//
 
 /// Decides what an established connection does about its end (RFC 6455 §7). Holds no clock, no handle, no task.
-package struct ConnectionStateMachine: ~Copyable, Sendable {
-    enum State: ~Copyable, Sendable {
+@usableFromInline package struct ConnectionStateMachine: ~Copyable, Sendable {
+    @usableFromInline enum State: ~Copyable, Sendable {
         /// Messages flow both ways.
-        /// → `closing` when we send a close frame first; `ending` when the peer's arrives first, when it breaks
-        ///   the protocol, when a ping times out or on `abort`; `closed` when the transport is gone.
+        /// → `closing` when we send a close frame first; `answering` when the peer's arrives first; `ending` when it
+        ///   breaks the protocol, when a ping times out or on `abort`; `closed` when the transport is gone.
         case open
+        /// The peer's close frame is here, and ours waits until what came before it has been answered (§5.5.1 allows
+        /// that). Nothing more arrives; messages may still be sent.
+        /// → `ending` when the answer goes out, when a ping times out or on `abort`; `closed` when the transport is
+        ///   gone.
+        case answering(received: WebSocketCloseFrame)
         /// Our close frame is out and the peer's is awaited; data may still arrive and is delivered.
         /// → `ending` when the peer's frame arrives, on the close timeout, on a violation or on `abort`;
         ///   `closed` when the transport is gone.
@@ -21,28 +26,29 @@ package struct ConnectionStateMachine: ~Copyable, Sendable {
         case closed
     }
 
-    struct Ending: Sendable {
+    @usableFromInline struct Ending: Sendable {
         var received: WebSocketCloseFrame?
         var sent: WebSocketCloseFrame?
         var receivedFirst: Bool?
         var cause: WebSocketCloseInfo.Cause
     }
 
-    private var state: State
+    @usableFromInline var state: State
 
     package init() { state = .open }
     private init(_ state: consuming State) { self.state = state }
 
     /// Whether messages may be sent.
-    package var canSend: Bool {
+    @inlinable package var canSend: Bool {
         switch state {
         case .open: true
+        case .answering: true
         default: false
         }
     }
 
     /// Whether what arrives is still delivered.
-    package var canReceive: Bool {
+    @inlinable package var canReceive: Bool {
         switch state {
         case .open: true
         case .closing: true
@@ -70,6 +76,9 @@ package struct ConnectionStateMachine: ~Copyable, Sendable {
         case .open:
             self = Self(.closing(sent: frame))
             return .send(frame)
+        case .answering(let received):
+            self = Self(.answering(received: received))
+            return .join
         case .closing(let sent):
             self = Self(.closing(sent: sent))
             return .join
@@ -83,8 +92,8 @@ package struct ConnectionStateMachine: ~Copyable, Sendable {
     }
 
     package enum PeerCloseAction: Equatable {
-        /// Answer with the frame, then end the transport.
-        case replyAndEnd(WebSocketCloseFrame)
+        /// Call `answer()`, soon: at once, or when what came before has been dealt with.
+        case answerSoon
         /// Both frames are exchanged: end the transport.
         case end
         case ignore
@@ -94,10 +103,11 @@ package struct ConnectionStateMachine: ~Copyable, Sendable {
     package mutating func peerClosed(_ frame: WebSocketCloseFrame) -> PeerCloseAction {
         switch consume self.state {
         case .open:
-            // The answer repeats the code (§5.5.1) and needs no reason.
-            let reply = WebSocketCloseFrame(code: frame.code)
-            self = Self(.ending(.init(received: frame, sent: reply, receivedFirst: true, cause: .closingHandshake)))
-            return .replyAndEnd(reply)
+            self = Self(.answering(received: frame))
+            return .answerSoon
+        case .answering(let received):
+            self = Self(.answering(received: received))
+            return .ignore
         case .closing(let sent):
             self = Self(.ending(.init(received: frame, sent: sent, receivedFirst: false, cause: .closingHandshake)))
             return .end
@@ -107,6 +117,29 @@ package struct ConnectionStateMachine: ~Copyable, Sendable {
         case .closed:
             self = Self(.closed)
             return .ignore
+        }
+    }
+
+    /// It is time to answer the peer's close frame. Returns the frame to send, after which the transport ends.
+    package mutating func answer() -> WebSocketCloseFrame? {
+        switch consume self.state {
+        case .answering(let received):
+            // The answer repeats the code (§5.5.1) and needs no reason.
+            let reply = WebSocketCloseFrame(code: received.code)
+            self = Self(.ending(.init(received: received, sent: reply, receivedFirst: true, cause: .closingHandshake)))
+            return reply
+        case .open:
+            self = Self(.open)
+            return nil
+        case .closing(let sent):
+            self = Self(.closing(sent: sent))
+            return nil
+        case .ending(let ending):
+            self = Self(.ending(ending))
+            return nil
+        case .closed:
+            self = Self(.closed)
+            return nil
         }
     }
 
@@ -122,6 +155,10 @@ package struct ConnectionStateMachine: ~Copyable, Sendable {
         switch consume self.state {
         case .open:
             self = Self(.ending(.init(received: nil, sent: frame, receivedFirst: nil, cause: cause)))
+            return .end(frame)
+        case .answering(let received):
+            self = Self(
+                .ending(.init(received: received, sent: frame, receivedFirst: frame.map { _ in true }, cause: cause)))
             return .end(frame)
         case .closing(let sent):
             self = Self(.ending(.init(received: nil, sent: sent, receivedFirst: nil, cause: cause)))
@@ -141,6 +178,9 @@ package struct ConnectionStateMachine: ~Copyable, Sendable {
         case .open:
             self = Self(.open)
             return .ignore
+        case .answering(let received):
+            self = Self(.answering(received: received))
+            return .ignore
         case .closing(let sent):
             self = Self(.ending(.init(received: nil, sent: sent, receivedFirst: nil, cause: .closeTimeout)))
             return .end(nil)
@@ -155,11 +195,13 @@ package struct ConnectionStateMachine: ~Copyable, Sendable {
 
     /// The transport is gone, for whatever reason: the only event that always comes, and comes once.
     /// Returns how the connection ended, and `nil` when that was already reported.
-    package mutating func transportEnded(unsentMessages: Int) -> WebSocketCloseInfo? {
+    package mutating func transportEnded(unsentMessages: Int, droppedMessages: Int) -> WebSocketCloseInfo? {
         let ending: Ending
         switch consume self.state {
         case .open:
             ending = Ending(received: nil, sent: nil, receivedFirst: nil, cause: .connectionLost)
+        case .answering(let received):
+            ending = Ending(received: received, sent: nil, receivedFirst: nil, cause: .connectionLost)
         case .closing(let sent):
             ending = Ending(received: nil, sent: sent, receivedFirst: nil, cause: .connectionLost)
         case .ending(let known):
@@ -171,6 +213,6 @@ package struct ConnectionStateMachine: ~Copyable, Sendable {
         self = Self(.closed)
         return WebSocketCloseInfo(
             received: ending.received, sent: ending.sent, receivedFirst: ending.receivedFirst, cause: ending.cause,
-            unsentMessages: unsentMessages)
+            unsentMessages: unsentMessages, droppedMessages: droppedMessages)
     }
 }

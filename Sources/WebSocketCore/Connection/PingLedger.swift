@@ -11,14 +11,12 @@ package struct PingLedger<Waiter: Sendable>: Sendable {
     private enum Owner {
         case keepAlive
         case user(id: UInt64, Waiter)
-        /// A user who no longer waits. The ping is still out, and its pong must not be taken for the keepalive's.
-        case nobody
     }
 
     private struct Pending {
         let number: UInt32
         let sentAt: UInt64
-        var owner: Owner
+        let owner: Owner
     }
 
     private let interval: UInt64?
@@ -71,7 +69,8 @@ package struct PingLedger<Waiter: Sendable>: Sendable {
                 let deadline = sentAt &+ timeout
                 return now >= deadline ? .failed : .again(deadline)
             }
-            return .again(now &+ interval)
+            // Nobody judges a late pong, but the traffic keeps the connection alive in the middleboxes.
+            pending.removeAll { if case .keepAlive = $0.owner { true } else { false } }
         }
         counter &+= 1
         pending.append(Pending(number: counter, sentAt: now, owner: .keepAlive))
@@ -92,36 +91,28 @@ package struct PingLedger<Waiter: Sendable>: Sendable {
         guard bytes.count == 8 else { return action }
         let value = UInt64(bigEndian: bytes.loadUnaligned(as: UInt64.self))
         let number = UInt32(truncatingIfNeeded: value)
-        guard UInt32(truncatingIfNeeded: value >> 32) == nonce, pending.contains(where: { $0.number == number }) else {
-            return action
-        }
-        // A pong answers every ping before it too (§5.5.3).
-        while let first = pending.popFirst() {
+        // Numbers wrap around, so they are compared by their distance.
+        guard UInt32(truncatingIfNeeded: value >> 32) == nonce, counter &- number < 1 << 31 else { return action }
+        // A pong answers every ping before it too (§5.5.3), also when nobody waits for its own any more.
+        while let first = pending.first, number &- first.number < 1 << 31 {
+            pending.removeFirst()
             let roundTrip = now &- first.sentAt
             switch first.owner {
             case .user(_, let waiter): action.resumed.append((waiter, roundTrip))
-            case .nobody: break
             case .keepAlive:
                 keepAliveSentAt = nil
                 if let interval { action.nextDeadline = now &+ interval }
             }
-            if first.number == number {
-                latency = roundTrip
-                break
-            }
+            if first.number == number { latency = roundTrip }
         }
         return action
     }
 
     /// The user no longer waits; the ping itself is already on its way.
     package mutating func cancel(id: UInt64) -> Waiter? {
-        for index in pending.indices {
-            guard case .user(id, let waiter) = pending[index].owner else { continue }
-            // Its place stays, so that its pong is still known.
-            pending[index].owner = .nobody
-            return waiter
-        }
-        return nil
+        let place = pending.firstIndex { if case .user(id, _) = $0.owner { true } else { false } }
+        guard let place, case .user(_, let waiter) = pending.remove(at: place).owner else { return nil }
+        return waiter
     }
 
     /// The connection ended: all who still wait.

@@ -88,16 +88,20 @@ public struct WebSocketCloseInfo: Sendable, Hashable {
     public let cause: Cause
     /// Messages that `send` had accepted and that were not handed to the operating system.
     public let unsentMessages: Int
+    /// Messages of the peer that arrived while the connection was closing, when nobody received any more and the inbound
+    /// buffer was full. Those in the buffer are not among them: they can still be received.
+    public let droppedMessages: Int
 
     public init(
         received: WebSocketCloseFrame?, sent: WebSocketCloseFrame?, receivedFirst: Bool?, cause: Cause,
-        unsentMessages: Int = 0
+        unsentMessages: Int = 0, droppedMessages: Int = 0
     ) {
         self.received = received
         self.sent = sent
         self.receivedFirst = receivedFirst
         self.cause = cause
         self.unsentMessages = unsentMessages
+        self.droppedMessages = droppedMessages
     }
 
     /// The peer's code; 1006 when no close frame was received (RFC 6455 §7.1.5).
@@ -112,27 +116,31 @@ public struct WebSocketCloseInfo: Sendable, Hashable {
 
 extension WebSocketCloseInfo: CustomStringConvertible {
     public var description: String {
-        func text(_ frame: WebSocketCloseFrame, _ verb: String) -> String {
+        func describe(_ frame: WebSocketCloseFrame, _ verb: String) -> String {
             "\(verb) \(frame.code)\(frame.reason.isEmpty ? "" : " “\(frame.reason.escapedForLog)”")"
         }
         let frames: String
         switch (received, sent) {
         case (nil, nil): frames = "no close frame received or sent"
-        case (let received?, nil): frames = text(received, "received")
-        case (nil, let sent?): frames = text(sent, "sent") + "; no close frame received"
+        case (let received?, nil): frames = describe(received, "received")
+        case (nil, let sent?): frames = describe(sent, "sent") + "; no close frame received"
         case (let received?, let sent?):
             frames =
                 receivedFirst == true
-                ? "\(text(received, "received")); then \(text(sent, "sent"))"
-                : "\(text(sent, "sent")); then \(text(received, "received"))"
+                ? "\(describe(received, "received")); then \(describe(sent, "sent"))"
+                : "\(describe(sent, "sent")); then \(describe(received, "received"))"
         }
-        switch cause {
-        case .closingHandshake: return frames
-        case .connectionLost: return "connection lost; \(frames)"
-        case .pingTimeout: return "no pong in time; \(frames)"
-        case .closeTimeout: return "the peer did not finish the close in time; \(frames)"
-        case .peerViolation: return "the peer broke a rule; \(frames)"
-        case .aborted: return "aborted; \(frames)"
-        }
+        var text =
+            switch cause {
+            case .closingHandshake: frames
+            case .connectionLost: "connection lost; \(frames)"
+            case .pingTimeout: "no pong in time; \(frames)"
+            case .closeTimeout: "the peer did not finish the close in time; \(frames)"
+            case .peerViolation: "the peer broke a rule; \(frames)"
+            case .aborted: "aborted; \(frames)"
+            }
+        if unsentMessages > 0 { text += "; messages not sent: \(unsentMessages)" }
+        if droppedMessages > 0 { text += "; messages dropped: \(droppedMessages)" }
+        return text
     }
 }

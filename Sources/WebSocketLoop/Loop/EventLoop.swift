@@ -55,23 +55,26 @@ import WebSocketCore
     var context: OpaquePointer! = nil
     /// libwebsockets' own wake eventfd; its teardown needs to know (see `LibWebSockets.destroyContext`).
     private(set) var wakeDescriptor: CInt = -1
-    var localJobs: [LocalJob] = []
-    var jobBatch: [LocalJob] = []
-    var inboxBatch: [LoopInbox.Entry] = []
+    @exclusivity(unchecked) var localJobs: [LocalJob] = []
+    @exclusivity(unchecked) var jobBatch: [LocalJob] = []
+    @exclusivity(unchecked) var inboxBatch: [LoopInbox.Entry] = []
     private var timers = TimerHeap<() -> Void>()
     private var armedDeadline: UInt64?
     private var isIdleRunning = false
     /// Connections with something to do at the end of the turn.
-    var dirty: [Connection] = []
-    private var dirtyBatch: [Connection] = []
-    private var isStopping = false
+    @exclusivity(unchecked) var dirty: [Connection] = []
+    @exclusivity(unchecked) private var dirtyBatch: [Connection] = []
+    /// Whose connections end with this turn.
+    private var doomed: [WireOwner] = []
+    private(set) var isStopping = false
     private var nestedPoll: NestedPoll?
-    var maskKeys = MaskKeys()
-    var scratch = ScratchBuffer()
+    @exclusivity(unchecked) var maskKeys = MaskKeys()
+    @exclusivity(unchecked) var scratch = ScratchBuffer()
+    @exclusivity(unchecked) var frameMemory = FrameMemory()
     var vhosts = VhostTable()
     /// Whose socket libwebsockets is being given, until it shows the wsi it made for it.
     var adopting: WireOwner?
-    /// Where libwebsockets reads into, once a client handshake has shown it.
+    /// Where libwebsockets reads into, once a handshake has shown it.
     var serviceBuffer: UnsafeRawPointer?
     /// Whose SSL_CTX libwebsockets is about to hand out, in a callback that names no vhost of ours.
     var serverTLSBeingCreated: ServerTLSContext?
@@ -90,8 +93,11 @@ import WebSocketCore
         taskExecutor = LoopTaskExecutor(loop: self)
         serialExecutor = LoopSerialExecutor(loop: self)
 
-        unsafe uv_loop_init(uv)
-        unsafe uv_async_init(uv, wakeHandle) { _ in }
+        guard unsafe uv_loop_init(uv) == 0 else { throw Self.exhausted("libuv could not create a loop") }
+        guard unsafe uv_async_init(uv, wakeHandle, { _ in }) == 0 else {
+            unsafe uv_loop_close(uv)
+            throw Self.exhausted("libuv could not create a wake descriptor")
+        }
         unsafe uv_prepare_init(uv, prepareHandle)
         unsafe uv_idle_init(uv, idleHandle)
         unsafe uv_timer_init(uv, timerHandle)
@@ -103,24 +109,40 @@ import WebSocketCore
         }
 
         guard let (context, backend) = unsafe LibWebSockets.makeContext(loop: self, uv: uv, backend: backend) else {
-            throw WebSocketError(
-                .resourceExhausted,
-                "libwebsockets could not create a context; check the descriptor limit and run `wsx doctor`")
+            closeUV()
+            throw Self.exhausted("libwebsockets could not create a context")
         }
         unsafe self.context = unsafe context
         self.backend = backend
-        if backend == .libuv { wakeDescriptor = unsafe wsx_uv_only_poll_descriptor(uv) }
-        if backend == .poll {
+        switch backend {
+        case .libuv: wakeDescriptor = unsafe wsx_uv_only_poll_descriptor(uv)
+        case .poll:
             logger.warning(
                 "libwebsockets' libuv plugin is missing; falling back to poll(), which slows down with every idle connection. Install libwebsockets-evlib-uv."
             )
+            nestedPoll = NestedPoll(loop: self)
         }
-        startThread()
+        guard backend == .libuv || nestedPoll != nil else {
+            destroyContext()
+            closeUV()
+            throw Self.exhausted("libwebsockets could not adopt libuv's descriptor")
+        }
+        guard startThread() else {
+            destroyContext()
+            closeUV()
+            throw Self.exhausted("the system could not create a thread")
+        }
     }
 
-    private func startThread() {
+    private static func exhausted(_ what: String) -> WebSocketError {
+        WebSocketError(
+            .resourceExhausted, "\(what); check the limits of descriptors and threads and run `wsx doctor`",
+            systemError: errno)
+    }
+
+    private func startThread() -> Bool {
         let ready = LoopSemaphore()
-        let start = ThreadStart(loop: self, ready: ready)
+        let start = unsafe Unmanaged.passRetained(ThreadStart(loop: self, ready: ready))
         var handle = pthread_t()
         let status = unsafe pthread_create(
             &handle, nil,
@@ -128,16 +150,19 @@ import WebSocketCore
                 let start = unsafe Unmanaged<ThreadStart>.fromOpaque(argument!).takeRetainedValue()
                 start.loop.runThread(start.ready)
                 return nil
-            }, unsafe Unmanaged.passRetained(start).toOpaque())
-        precondition(status == 0, "pthread_create failed with \(status)")
+            }, start.toOpaque())
+        guard status == 0 else {
+            unsafe start.release()
+            return false
+        }
         pthread_detach(handle)
         ready.wait()
+        return true
     }
 
     private func runThread(_ ready: LoopSemaphore) {
         unsafe wsx_set_thread_name(name)
         thread.store(UInt(pthread_self()), ordering: .releasing)
-        if backend == .poll { nestedPoll = NestedPoll(loop: self) }
         ready.signal()
         if let nestedPoll {
             nestedPoll.run(until: { self.isStopping })
@@ -169,40 +194,59 @@ import WebSocketCore
 
     /// Jobs, then one flush per connection with something to send, until both are done; then the loop may block.
     func turn() {
-        let began = now
+        var began = now
         var rounds = 0
         repeat {
             takeInbox()
             // A bounded number of rounds, so that a task that keeps itself busy does not keep sockets waiting.
-            while !localJobs.isEmpty && rounds < 64 {
+            while unsafe !localJobs.isEmpty && rounds < 64 {
                 runJobs()
                 takeInbox()
                 rounds += 1
             }
+            if rounds > 0 { checkBlocked(since: &began) }
             flushDirty()
-        } while (!localJobs.isEmpty || !dirty.isEmpty) && rounds < 64
+            killDoomed()
+        } while hasLocalWork && rounds < 64
         // With work left over the loop must poll without blocking.
-        setIdleRunning(!localJobs.isEmpty || !dirty.isEmpty)
+        setIdleRunning(hasLocalWork)
         armTimer()
-        if rounds > 0 { checkBlocked(since: began) }
     }
 
-    private func checkBlocked(since began: UInt64) {
+    /// A task is anonymous; the connections that it used in this turn are not.
+    private func checkBlocked(since began: inout UInt64) {
         let held = now &- began
         guard held > blockedLoopThreshold else { return }
+        began = now
+        let peers = unsafe dirty.prefix(3).map { $0.details.remoteAddress?.description ?? "unknown" }
         logger.warning(
             "a task held the loop; move blocking work to the global executor",
-            metadata: ["loop": "\(name)", "milliseconds": "\(held / 1_000_000)"])
+            metadata: [
+                "loop": "\(name)", "milliseconds": "\(held / 1_000_000)",
+                "connections": "\(peers.joined(separator: ", "))",
+            ])
     }
 
     private func flushDirty() {
-        guard !dirty.isEmpty else { return }
-        swap(&dirty, &dirtyBatch)
-        for connection in dirtyBatch { connection.endTurn() }
-        dirtyBatch.removeAll(keepingCapacity: true)
+        guard unsafe !dirty.isEmpty else { return }
+        unsafe swap(&dirty, &dirtyBatch)
+        for connection in unsafe dirtyBatch { connection.endTurn() }
+        unsafe dirtyBatch.removeAll(keepingCapacity: true)
     }
 
-    var hasReadyWork: Bool { !localJobs.isEmpty || !dirty.isEmpty || wakePending.load(ordering: .relaxed) }
+    /// Ends a connection from inside a callback of libwebsockets, where it cannot be ended: at the end of the turn.
+    /// (libwebsockets' own way to do so, `LWS_TO_KILL_ASYNC`, is seen under libuv only when some socket of the
+    /// context becomes ready, which on an idle loop is never.)
+    func killSoon(_ owner: WireOwner) { doomed.append(owner) }
+
+    private func killDoomed() {
+        while let owner = doomed.popLast() {
+            if let wsi = unsafe owner.wsi { unsafe wsx_lws_kill(wsi) }
+        }
+    }
+
+    private var hasLocalWork: Bool { unsafe !localJobs.isEmpty || !dirty.isEmpty || !doomed.isEmpty }
+    var hasReadyWork: Bool { hasLocalWork || wakePending.load(ordering: .relaxed) }
 
     /// Our handles do not keep the loop running meanwhile.
     func withoutOwnHandles(_ body: () -> Void) {
@@ -303,13 +347,10 @@ import WebSocketCore
     }
 
     private func tearDown() {
-        vhosts.removeAll()
-        unsafe LibWebSockets.destroyContext(of: self, uv: uv, backend: backend, nested: nestedPoll)
-        nestedPoll = nil
-        unsafe context = nil
+        destroyContext()
         // The last words of connections that ended with the context.
         takeInbox()
-        while !localJobs.isEmpty { runJobs() }
+        while unsafe !localJobs.isEmpty { runJobs() }
         let late = inbox.withLock { inbox in
             inbox.isClosed = true
             defer { inbox.entries = [] }
@@ -317,19 +358,30 @@ import WebSocketCore
         }
         for entry in late {
             switch entry {
-            case .taskJob(let job): localJobs.append(LocalJob(job: job, isSerial: false))
-            case .serialJob(let job): localJobs.append(LocalJob(job: job, isSerial: true))
+            case .taskJob(let job): unsafe localJobs.append(LocalJob(job: job, isSerial: false))
+            case .serialJob(let job): unsafe localJobs.append(LocalJob(job: job, isSerial: true))
             case .operation(let operation): operation()
             }
         }
-        while !localJobs.isEmpty { runJobs() }
+        while unsafe !localJobs.isEmpty { runJobs() }
+        closeUV()
+        thread.store(0, ordering: .releasing)
+        for continuation in whenStopped { continuation.resume(returning: ()) }
+        whenStopped = []
+    }
+
+    private func destroyContext() {
+        vhosts.removeAll()
+        unsafe LibWebSockets.destroyContext(of: self, uv: uv, backend: backend, nested: nestedPoll)
+        nestedPoll = nil
+        unsafe context = nil
+    }
+
+    private func closeUV() {
         unsafe ownHandles.forEach { unsafe uv_close($0, nil) }
         unsafe uv_run(uv, UV_RUN_DEFAULT)
         let status = unsafe uv_loop_close(uv)
         if status != 0 { logger.error("uv_loop_close failed", metadata: ["loop": "\(name)", "status": "\(status)"]) }
-        thread.store(0, ordering: .releasing)
-        for continuation in whenStopped { continuation.resume(returning: ()) }
-        whenStopped = []
     }
 
     deinit {

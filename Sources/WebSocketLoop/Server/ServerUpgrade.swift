@@ -26,6 +26,7 @@ package final class ServerUpgrade: WireOwner {
     private var duplicate: CInt = -1
     private var deadline: EventLoop.TimerToken?
     private var head: [UInt8] = []
+    private var progress: HeadProgress
     private var isTLSAccepted = false
     private var isLetGo = false
     private var isOver = false
@@ -48,6 +49,7 @@ package final class ServerUpgrade: WireOwner {
 
     private init(descriptor: CInt, loop: EventLoop, policy: UpgradePolicy) {
         self.policy = policy
+        progress = HeadProgress(limit: policy.limits.headBytes)
         self.descriptor = descriptor
         super.init(loop: loop)
     }
@@ -158,6 +160,7 @@ package final class ServerUpgrade: WireOwner {
         isLetGo = true
         guard let wsi = unsafe wsi else { return drop() }
         unsafe lws_rx_flow_control(wsi, 1)
+        defer { connection = nil }
         // First the TLS state is noticed, then the rebuilt head is read; a third look finds what OpenSSL has already
         // decrypted behind the request. libuv would report none of these.
         for _ in 0..<3 {
@@ -166,7 +169,8 @@ package final class ServerUpgrade: WireOwner {
         }
     }
 
-    private weak var connection: Connection?
+    /// What the upgrade became, for the rest of `letGo`. Not weak: that would slow down every retain of a connection.
+    private var connection: Connection?
 
     private func closeDuplicate() {
         poll?.close()
@@ -185,6 +189,10 @@ package final class ServerUpgrade: WireOwner {
 
     /// Looks at what has been read. `consume` is told how much of it all belongs to the request.
     private func judge(consumed consume: ((Int) -> Void)?) {
+        guard unsafe head.withUnsafeBytes({ unsafe progress.isWorthParsing($0) }) else {
+            consume?(head.count)
+            return
+        }
         switch unsafe head.withUnsafeBytes({ unsafe HTTPRequestHeadParser.parse($0, limits: policy.limits) }) {
         case .incomplete: consume?(head.count)
         case .refused(let refusal):
@@ -278,6 +286,9 @@ package final class ServerUpgrade: WireOwner {
 
     override func addResponseHeaders(_ arguments: UnsafeMutablePointer<lws_process_html_args>) -> CInt {
         guard let start = unsafe arguments.pointee.p else { return -1 }
+        // `max_len` is the room up to the service buffer's end.
+        let room = unsafe Int(arguments.pointee.max_len)
+        unsafe loop.serviceBuffer = unsafe UnsafeRawPointer(start) + room - LibWebSockets.serviceBufferSize
         if policy.tls != nil, unsafe !replaceAccept(before: start) { return -1 }
         var text = ""
         var position = UnsafeMutableRawPointer(start)
@@ -288,7 +299,7 @@ package final class ServerUpgrade: WireOwner {
         }
         if let subprotocol = acceptance.subprotocol { text += "Sec-WebSocket-Protocol: \(subprotocol)\r\n" }
         for field in acceptance.fields { text += "\(field.name.rawName): \(field.value)\r\n" }
-        guard unsafe text.utf8.count < Int(arguments.pointee.max_len) - 4 else {
+        guard text.utf8.count < room - 4 else {
             loop.logger.error("the response headers are too long", metadata: peerMetadata)
             return -1
         }
@@ -320,7 +331,7 @@ package final class ServerUpgrade: WireOwner {
     override func established() -> CInt {
         guard isLetGo, !isOver else { return -1 }
         let connection = Connection(loop: loop, isClient: false, options: policy.options, details: details)
-        self.connection = connection
+        if policy.tls != nil { self.connection = connection }
         handOver(to: connection)
         finish()
         connection.start()
@@ -337,10 +348,10 @@ package final class ServerUpgrade: WireOwner {
     /// Gives up.
     private func drop() {
         guard !isOver else { return }
-        if let wsi = unsafe wsi {
+        if unsafe wsi != nil {
             closeDuplicate()
             // The rest follows in `destroyed`. Later, because this may run inside one of its callbacks.
-            unsafe wsx_lws_kill_later(wsi)
+            loop.killSoon(self)
             loop.cancel(deadline)
             deadline = nil
             isOver = true

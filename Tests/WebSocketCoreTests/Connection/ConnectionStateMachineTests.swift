@@ -14,34 +14,38 @@ import WebSocketCore
     static let broken = WebSocketCloseFrame(code: .protocolError, reason: "broken")
 
     enum Event: Int, CaseIterable {
-        case close, peerClosed, violation, abort, pingTimeout, closeTimedOut, transportEnded
+        case close, peerClosed, violation, abort, pingTimeout, closeTimedOut, transportEnded, answer
     }
 
     /// What the machine answered, in one type for all events.
     enum Answer: Equatable {
-        case send, join, reply, end, endWithFrame, ignore, outcome, nothing
+        case send, join, answerSoon, reply, end, endWithFrame, ignore, outcome, nothing
     }
 
-    enum Phase: Int, CaseIterable { case open, closing, ending, closed }
+    enum Phase: Int, CaseIterable { case open, answering, closing, ending, closed }
 
     /// RFC 6455 §7 as a table: a row for each phase, a column for each event in the order of their cases.
     static let table: [[(Answer, Phase)]] = [
-        // close, peerClosed, violation, abort, pingTimeout, closeTimedOut, transportEnded
+        // close, peerClosed, violation, abort, pingTimeout, closeTimedOut, transportEnded, answer
         [
-            (.send, .closing), (.reply, .ending), (.endWithFrame, .ending), (.end, .ending), (.endWithFrame, .ending),
-            (.ignore, .open), (.outcome, .closed),
+            (.send, .closing), (.answerSoon, .answering), (.endWithFrame, .ending), (.end, .ending),
+            (.endWithFrame, .ending), (.ignore, .open), (.outcome, .closed), (.nothing, .open),
+        ],
+        [
+            (.join, .answering), (.ignore, .answering), (.endWithFrame, .ending), (.end, .ending),
+            (.endWithFrame, .ending), (.ignore, .answering), (.outcome, .closed), (.reply, .ending),
         ],
         [
             (.join, .closing), (.end, .ending), (.end, .ending), (.end, .ending), (.end, .ending), (.end, .ending),
-            (.outcome, .closed),
+            (.outcome, .closed), (.nothing, .closing),
         ],
         [
             (.join, .ending), (.ignore, .ending), (.ignore, .ending), (.ignore, .ending), (.ignore, .ending),
-            (.end, .ending), (.outcome, .closed),
+            (.end, .ending), (.outcome, .closed), (.nothing, .ending),
         ],
         [
             (.join, .closed), (.ignore, .closed), (.ignore, .closed), (.ignore, .closed), (.ignore, .closed),
-            (.ignore, .closed), (.nothing, .closed),
+            (.ignore, .closed), (.nothing, .closed), (.nothing, .closed),
         ],
     ]
 
@@ -72,12 +76,9 @@ import WebSocketCore
                 }
             case .peerClosed:
                 switch machine.peerClosed(ConnectionStateMachineTests.theirs) {
-                case .replyAndEnd(let frame):
-                    try check(frame == WebSocketCloseFrame(code: ConnectionStateMachineTests.theirs.code), "reply")
+                case .answerSoon:
                     received = ConnectionStateMachineTests.theirs
-                    receivedFirst = true
-                    try sending(frame)
-                    return .reply
+                    return .answerSoon
                 case .end:
                     received = ConnectionStateMachineTests.theirs
                     receivedFirst = false
@@ -88,12 +89,18 @@ import WebSocketCore
             case .abort: return try answer(machine.fail(nil, cause: .aborted))
             case .pingTimeout: return try answer(machine.fail(ConnectionStateMachineTests.broken, cause: .pingTimeout))
             case .closeTimedOut: return try answer(machine.closeTimedOut())
+            case .answer:
+                guard let frame = machine.answer() else { return .nothing }
+                try check(frame == WebSocketCloseFrame(code: ConnectionStateMachineTests.theirs.code), "reply")
+                receivedFirst = true
+                try sending(frame)
+                return .reply
             case .transportEnded:
-                guard let info = machine.transportEnded(unsentMessages: 3) else { return .nothing }
+                guard let info = machine.transportEnded(unsentMessages: 3, droppedMessages: 2) else { return .nothing }
                 outcomes += 1
                 let expected = WebSocketCloseInfo(
                     received: received, sent: sent, receivedFirst: receivedFirst, cause: cause ?? .connectionLost,
-                    unsentMessages: 3)
+                    unsentMessages: 3, droppedMessages: 2)
                 try check(info == expected, "\(info) instead of \(expected)")
                 return .outcome
             }
@@ -103,6 +110,7 @@ import WebSocketCore
             switch action {
             case .end(let frame?):
                 try check(frame == ConnectionStateMachineTests.broken, "another frame")
+                if received != nil { receivedFirst = true }
                 try sending(frame)
                 return .endWithFrame
             case .end(nil): return .end
@@ -118,7 +126,7 @@ import WebSocketCore
             if next == .ending && phase != .ending {
                 cause =
                     switch event {
-                    case .peerClosed: .closingHandshake
+                    case .peerClosed, .answer: .closingHandshake
                     case .violation: .peerViolation
                     case .abort: .aborted
                     case .pingTimeout: .pingTimeout
@@ -126,14 +134,16 @@ import WebSocketCore
                     }
             }
             phase = next
-            try check(machine.canSend == (phase == .open), "canSend in \(phase)")
+            try check(machine.canSend == (phase == .open || phase == .answering), "canSend in \(phase)")
             try check(machine.canReceive == (phase == .open || phase == .closing), "canReceive in \(phase)")
             try check(machine.isClosed == (phase == .closed), "isClosed in \(phase)")
             try check(outcomes == (phase == .closed ? 1 : 0), "\(outcomes) outcomes")
         }
     }
 
-    static let prefixes: [[Event]] = [[], [.close], [.peerClosed], [.violation], [.abort], [.transportEnded]]
+    static let prefixes: [[Event]] = [
+        [], [.close], [.peerClosed], [.peerClosed, .answer], [.violation], [.abort], [.transportEnded],
+    ]
 
     /// Every sequence of six events from `open`, and of five from every other way to a phase.
     @Test(arguments: prefixes) func allSequences(after prefix: [Event]) throws {
@@ -160,12 +170,9 @@ import WebSocketCore
     @Test func theReplyToAnEmptyCloseIsEmpty() {
         var machine = Machine()
         let frame = WebSocketCloseFrame(code: .noStatusReceived)
-        guard case .replyAndEnd(let reply) = machine.peerClosed(frame) else {
-            Issue.record("no reply")
-            return
-        }
-        #expect(reply.payload.isEmpty)
-        let info = machine.transportEnded(unsentMessages: 0)
+        #expect(machine.peerClosed(frame) == .answerSoon)
+        #expect(machine.answer()?.payload.isEmpty == true)
+        let info = machine.transportEnded(unsentMessages: 0, droppedMessages: 0)
         #expect(info?.isNormal == true && info?.receivedFirst == true)
     }
 
@@ -174,7 +181,8 @@ import WebSocketCore
     func theReplyRepeatsTheCode(_ code: UInt16) {
         var machine = Machine()
         let frame = WebSocketCloseFrame(code: .init(rawValue: code), reason: "why")
-        #expect(machine.peerClosed(frame) == .replyAndEnd(.init(code: .init(rawValue: code))))
+        #expect(machine.peerClosed(frame) == .answerSoon)
+        #expect(machine.answer() == .init(code: .init(rawValue: code)))
     }
 
     @Test func bothSidesCloseAtOnce() {
@@ -182,12 +190,12 @@ import WebSocketCore
         #expect(machine.close(Self.ours) == .send(Self.ours))
         #expect(machine.canReceive && !machine.canSend)
         #expect(machine.peerClosed(Self.theirs) == .end)
-        let info = machine.transportEnded(unsentMessages: 2)
+        let info = machine.transportEnded(unsentMessages: 2, droppedMessages: 0)
         #expect(
             info
                 == WebSocketCloseInfo(
                     received: Self.theirs, sent: Self.ours, receivedFirst: false, cause: .closingHandshake,
                     unsentMessages: 2))
-        #expect(machine.transportEnded(unsentMessages: 0) == nil)
+        #expect(machine.transportEnded(unsentMessages: 0, droppedMessages: 0) == nil)
     }
 }

@@ -70,12 +70,32 @@ import WebSocketCore
         #expect(ledger.cancel(id: 7) == 70)
         #expect(ledger.cancel(id: 7) == nil)
         #expect(ledger.cancel(id: 99) == nil)
-        // Its pong is still known and measured.
+        // Its pong tells nobody anything.
         let action = Self.pong(&ledger, Self.bytes(first.payload), now: 30)
-        #expect(action.resumed.isEmpty && action.nextDeadline == nil)
-        #expect(ledger.latency == 30)
+        #expect(action.resumed.isEmpty && action.nextDeadline == nil && ledger.latency == nil)
         #expect(ledger.finish() == [80])
         #expect(ledger.finish().isEmpty && ledger.pendingCount == 0)
+    }
+
+    /// Whoever pings with a deadline, for ever, at a peer that never answers, must not grow the ledger.
+    @Test func cancelledPingsLeaveNothingBehind() {
+        var ledger = Ledger(interval: nil, timeout: nil, nonce: Self.nonce)
+        for id in 1...1_000 as ClosedRange<UInt64> {
+            _ = ledger.ping(now: id, waiterID: id, 0)
+            #expect(ledger.cancel(id: id) == 0)
+        }
+        #expect(ledger.pendingCount == 0)
+    }
+
+    /// The peer may answer the latest ping only (RFC 6455 §5.5.3), and nobody may be waiting for that one.
+    @Test func thePongOfACancelledPingAnswersEarlierOnes() {
+        var ledger = Ledger(interval: nil, timeout: nil, nonce: Self.nonce)
+        _ = ledger.ping(now: 0, waiterID: 1, 10)
+        let cancelled = ledger.ping(now: 5, waiterID: 2, 20)
+        _ = ledger.cancel(id: 2)
+        _ = ledger.ping(now: 6, waiterID: 3, 30)
+        #expect(Self.pong(&ledger, Self.bytes(cancelled.payload), now: 9).resumed.map(\.0) == [10])
+        #expect(ledger.finish() == [30])
     }
 
     /// The pong of a ping whose caller has given up says nothing about the keepalive's ping behind it.
@@ -112,15 +132,20 @@ import WebSocketCore
         #expect(ledger.timerFired(now: 1_000) == .failed)
     }
 
-    @Test func withoutATimeoutItNeverFails() {
+    /// A lost pong neither fails the connection nor ends the pinging.
+    @Test func withoutATimeoutItPingsOn() {
         var ledger = Ledger(interval: 100, timeout: nil, nonce: Self.nonce)
-        guard case .ping(let ping, next: 200) = ledger.timerFired(now: 100) else {
-            Issue.record("no ping")
-            return
+        var last: Ledger.Ping?
+        for now: UInt64 in [100, 200, 300, 10_000] {
+            guard case .ping(let ping, let next) = ledger.timerFired(now: now) else {
+                Issue.record("no ping")
+                return
+            }
+            #expect(next == now + 100 && ping != last && ledger.pendingCount == 1)
+            last = ping
         }
-        for now: UInt64 in [200, 300, 10_000] { #expect(ledger.timerFired(now: now) == .again(now + 100)) }
-        #expect(Self.pong(&ledger, Self.bytes(ping.payload), now: 10_050).nextDeadline == 10_150)
-        #expect(ledger.latency == 9_950)
+        #expect(Self.pong(&ledger, Self.bytes(last!.payload), now: 10_050).nextDeadline == 10_150)
+        #expect(ledger.latency == 50)
     }
 
     @Test func withoutAKeepAliveThereIsNoTimer() async {
@@ -144,7 +169,7 @@ import WebSocketCore
     struct Pair {
         enum Kind: Equatable {
             case user(Int)
-            case keepAlive, cancelled
+            case keepAlive
         }
         var ledger: Ledger
         let interval: UInt64 = 10
@@ -175,13 +200,15 @@ import WebSocketCore
             let awaited = pings.first { $0.isOpen && $0.kind == .keepAlive }
             switch ledger.timerFired(now: now) {
             case .ping(let ping, let next):
-                try check(awaited == nil, "a second keepalive ping while one is out")
+                try check(awaited == nil || timeout == nil, "a second keepalive ping while one is out")
+                if let awaited = pings.firstIndex(where: { $0.isOpen && $0.kind == .keepAlive }) {
+                    pings[awaited].isOpen = false
+                }
                 try check(next == now + (timeout ?? interval), "next is \(next)")
                 try sent(ping, .keepAlive)
             case .again(let next):
                 try check(awaited != nil, "no ping")
-                try check(
-                    next == (timeout.map { awaited!.sentAt + $0 } ?? now + interval) && next > now, "again at \(next)")
+                try check(next == timeout.map { awaited!.sentAt + $0 } && next > now, "again at \(next)")
             case .failed:
                 try check(awaited != nil && timeout.map { now >= awaited!.sentAt + $0 } == true, "failed too early")
             }
@@ -194,15 +221,12 @@ import WebSocketCore
             let action = PingLedgerTests.pong(&ledger, PingLedgerTests.bytes(pings[index].payload), now: now)
             var resumed: [(Int, UInt64)] = []
             var deadline: UInt64?
-            if wasOpen {
-                latency = now - pings[index].sentAt
-                for earlier in 0...index where pings[earlier].isOpen {
-                    pings[earlier].isOpen = false
-                    switch pings[earlier].kind {
-                    case .user(let waiter): resumed.append((waiter, now - pings[earlier].sentAt))
-                    case .keepAlive: deadline = now + interval
-                    case .cancelled: break
-                    }
+            if wasOpen { latency = now - pings[index].sentAt }
+            for earlier in 0...index where pings[earlier].isOpen {
+                pings[earlier].isOpen = false
+                switch pings[earlier].kind {
+                case .user(let waiter): resumed.append((waiter, now - pings[earlier].sentAt))
+                case .keepAlive: deadline = now + interval
                 }
             }
             try check(action.nextDeadline == deadline, "next deadline \(String(describing: action.nextDeadline))")
@@ -214,7 +238,7 @@ import WebSocketCore
             let id = UInt64(index + 1)
             if pings[index].isOpen, case .user(let waiter) = pings[index].kind {
                 try check(ledger.cancel(id: id) == waiter, "cancel")
-                pings[index].kind = .cancelled
+                pings[index].isOpen = false
             }
             try check(ledger.cancel(id: id) == nil, "cancelled twice")
         }
