@@ -16,7 +16,7 @@ struct PoolDuelTests {
             configuration.acquireTimeout = .milliseconds(400)
             configuration.validationBypass = .zero
             configuration.validationTimeout = .milliseconds(150)
-            configuration.connectTimeout = .milliseconds(200)
+            configuration.connectTimeout = .seconds(1)
             configuration.backoff = Backoff(base: .milliseconds(10), maximum: .milliseconds(50))
             configuration.circuitBreaker = CircuitBreaker(
                 failureThreshold: 3, openDuration: .milliseconds(50), maximumOpenDuration: .milliseconds(200))
