@@ -220,6 +220,7 @@ extension Connection {
                 // Checked under the lock: whoever cancels later finds the waiter in the queue.
                 let immediate: Result<WebSocketMessage, WebSocketError>? = inbound.withLock { queue in
                     if Task.isCancelled { return .failure(.cancelled("receive")) }
+                    defer { noteInbound(queue) }
                     switch queue.pop() {
                     case .message(let message, let resume):
                         if resume { loop.execute { self.resumeReading() } }
@@ -233,7 +234,11 @@ extension Connection {
                 if let immediate { waiter.resume(immediate) }
             }
         } onCancel: {
-            inbound.withLock { $0.cancel(id: id) }?.resume(.failure(.cancelled("receive")))
+            let waiter = inbound.withLock { queue in
+                defer { noteInbound(queue) }
+                return queue.cancel(id: id)
+            }
+            waiter?.resume(.failure(.cancelled("receive")))
         }
         return try result.get()
     }
@@ -247,7 +252,11 @@ extension Connection {
     /// A message that has already arrived.
     @usableFromInline
     package func popMessage() -> Popped {
-        switch inbound.withLock({ $0.pop() }) {
+        let popped = inbound.withLock { queue in
+            defer { noteInbound(queue) }
+            return queue.pop()
+        }
+        switch popped {
         case .message(let message, let resume):
             if resume { loop.execute { self.resumeReading() } }
             return .message(message)

@@ -181,6 +181,13 @@ import WebSocketCore
         precondition(isOnLoop, "this must run on \(name); use `withTaskExecutorPreference(loop.taskExecutor)`")
     }
 
+    /// Monotonic nanoseconds, some milliseconds late, for a fifth of the price.
+    package static func coarseNanoseconds() -> Int64 {
+        var time = timespec()
+        unsafe clock_gettime(CLOCK_MONOTONIC_COARSE, &time)
+        return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
+    }
+
     /// Monotonic nanoseconds.
     @inline(__always)
     var now: UInt64 { uv_hrtime() }
