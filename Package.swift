@@ -119,6 +119,7 @@ let package = Package(
                 .product(name: "Subprocess", package: "swift-subprocess"),
                 .product(name: "SystemPackage", package: "swift-system"),
             ]),
+        .testTarget(name: "ReadmeTests", dependencies: ["WebSockets"]),
         .testTarget(
             name: "CommandLineTests",
             dependencies: [
