@@ -7,7 +7,7 @@ import Testing
 import WebSockets
 
 /// Whatever a borrower leaves behind, the next one does not meet it.
-@Suite("Pool: cleanliness", .timeLimit(.minutes(1)))
+@Suite("Pool: cleanliness", .serialized, .timeLimit(.minutes(1)))
 struct PoolCleanlinessTests {
     /// Leaves one unread message behind: the second of two answers.
     private static func litter(_ pool: WebSocketConnectionPool) async throws {

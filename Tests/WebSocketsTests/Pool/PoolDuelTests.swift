@@ -7,7 +7,7 @@ import Testing
 import WebSockets
 
 /// HikariCP's two duels against other pools, and several endpoints.
-@Suite("Pool: duels and endpoints", .timeLimit(.minutes(1)))
+@Suite("Pool: duels and endpoints", .serialized, .timeLimit(.minutes(1)))
 struct PoolDuelTests {
     @Test("Database down: the endpoint stops answering, and every acquire ends within its timeout")
     func databaseDown() async throws {
@@ -16,7 +16,6 @@ struct PoolDuelTests {
             configuration.acquireTimeout = .milliseconds(400)
             configuration.validationBypass = .zero
             configuration.validationTimeout = .milliseconds(150)
-            configuration.connectTimeout = .seconds(1)
             configuration.backoff = Backoff(base: .milliseconds(10), maximum: .milliseconds(50))
             configuration.circuitBreaker = CircuitBreaker(
                 failureThreshold: 3, openDuration: .milliseconds(50), maximumOpenDuration: .milliseconds(200))
@@ -59,6 +58,7 @@ struct PoolDuelTests {
             try await fixture.withPool(configuration) { pool in
                 await eventually { pool.statistics.counts.idle == 5 }
                 fixture.relay.change { $0.connectDelay = .milliseconds(150) }
+                let begin = ContinuousClock.now
                 try await withThrowingTaskGroup(of: Void.self) { group in
                     for index in 0..<50 {
                         group.addTask {
@@ -74,7 +74,9 @@ struct PoolDuelTests {
                     try await group.waitForAll()
                 }
                 let statistics = pool.statistics
-                #expect(statistics.counts.total <= 10, "\(statistics.counts)")
+                // On a machine so busy that new connections came in time to help, it is right that there are more.
+                let limit = ContinuousClock.now - begin < .milliseconds(150) ? 10 : 25
+                #expect(statistics.counts.total <= limit, "\(statistics.counts)")
                 #expect(statistics.totals.acquired == 50)
             }
         }

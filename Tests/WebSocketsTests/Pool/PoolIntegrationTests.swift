@@ -10,7 +10,7 @@ import WebSockets
 import ServiceLifecycle
 import ServiceLifecycleTestKit
 
-@Suite("Pool: services", .timeLimit(.minutes(1)))
+@Suite("Pool: services", .serialized, .timeLimit(.minutes(1)))
 struct PoolServiceTests {
     @Test("A graceful shutdown of the service ends the pool and waits for leases")
     func pool() async throws {
@@ -68,7 +68,7 @@ struct PoolServiceTests {
 #if Metrics
 import MetricsTestKit
 
-@Suite("Pool: metrics", .timeLimit(.minutes(1)))
+@Suite("Pool: metrics", .serialized, .timeLimit(.minutes(1)))
 struct PoolMetricsTests {
     @Test("Leases, waits and failures become metrics")
     func metrics() async throws {
@@ -100,7 +100,7 @@ struct PoolMetricsTests {
 import InMemoryTracing
 import Tracing
 
-@Suite("Pool: spans", .timeLimit(.minutes(1)))
+@Suite("Pool: spans", .serialized, .timeLimit(.minutes(1)))
 struct PoolTracingTests {
     @Test("An attempt to connect and an acquire that waits are spans, a lease from an idle pool is none")
     func spans() async throws {

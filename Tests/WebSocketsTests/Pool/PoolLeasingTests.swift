@@ -7,7 +7,7 @@ import Synchronization
 import Testing
 import WebSockets
 
-@Suite("Pool: leasing", .timeLimit(.minutes(1)))
+@Suite("Pool: leasing", .serialized, .timeLimit(.minutes(1)))
 struct PoolLeasingTests {
     @Test("withConnection lends, returns and reuses, and statistics follow")
     func reuse() async throws {

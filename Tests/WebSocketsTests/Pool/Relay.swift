@@ -38,6 +38,7 @@ final class Relay: Sendable {
     private let wakeRead: CInt
     private let wakeWrite: CInt
     private let ended = Ending()
+    private let obeyed = Ending()
 
     init(to upstream: Int, host: String = "127.0.0.1", port: Int = 0) throws {
         self.upstream = upstream
@@ -90,6 +91,8 @@ final class Relay: Sendable {
     private func send(_ command: Command) {
         shared.withLock { $0.commands.append(command) }
         wake()
+        // Whoever connects next must meet the new conditions. The relay's thread does nothing that takes time.
+        if command != .stop { obeyed.wait() }
     }
 
     private func wake() {
@@ -133,8 +136,11 @@ final class Relay: Sendable {
             for command in commands {
                 switch command {
                 case .stop: return
-                case .listen: if listener < 0 { listener = (try? Self.listen(host: host, port: port).0) ?? -1 }
+                case .listen:
+                    defer { obeyed.signal() }
+                    if listener < 0 { listener = (try? Self.listen(host: host, port: port).0) ?? -1 }
                 case .kill, .refuse:
+                    defer { obeyed.signal() }
                     for pair in pairs { Self.end(pair, isReset: true) }
                     pairs = []
                     if command == .refuse, listener >= 0 {
@@ -237,7 +243,7 @@ final class Relay: Sendable {
     }
 }
 
-/// Lets a thread wait for another one's end.
+/// Lets a thread wait for another one.
 private final class Ending: @unchecked Sendable {
     // The semaphore is its own synchronisation.
     private let semaphore = UnsafeMutablePointer<sem_t>.allocate(capacity: 1)
