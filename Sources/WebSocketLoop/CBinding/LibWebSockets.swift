@@ -33,14 +33,15 @@ package enum LibWebSockets {
 
     /// Initialises OpenSSL once, through a context that is never destroyed: 4.1.6 re-allocates a process-wide index
     /// when a second context passes DO_SSL_GLOBAL_INIT, which crashes the connections of the first.
-    package static let initialize: Void = {
+    /// Kept in a variable, so that leak checkers can reach it.
+    nonisolated(unsafe) package static let initialize: OpaquePointer? = {
         lws_set_log_level(0, nil)
         var info = unsafe lws_context_creation_info()
         unsafe info.port = CONTEXT_PORT_NO_LISTEN
         unsafe info.options =
             UInt64(LWS_SERVER_OPTION_EXPLICIT_VHOSTS) | UInt64(LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT)
         unsafe info.fd_limit_per_thread = 4
-        _ = unsafe lws_create_context(&info)
+        return unsafe lws_create_context(&info)
     }()
 
     /// The protocol of all our vhosts. libwebsockets keeps pointers to it and its name.
@@ -69,7 +70,7 @@ package enum LibWebSockets {
     static func makeContext(
         loop: EventLoop, uv: UnsafeMutablePointer<uv_loop_t>, backend wanted: EventLoop.Backend?
     ) -> (OpaquePointer, EventLoop.Backend)? {
-        _ = initialize
+        _ = unsafe initialize
         // Handed out of the lock; the context is the loop's alone.
         nonisolated(unsafe) var result: (OpaquePointer, EventLoop.Backend)?
         creation.withLock { _ in

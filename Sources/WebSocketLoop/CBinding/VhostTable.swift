@@ -72,8 +72,6 @@ struct VhostTable {
 
     let name: String
     private(set) var handle: OpaquePointer!
-    private let nameMemory: UnsafeMutablePointer<CChar>
-    private let alpnMemory: UnsafeMutablePointer<CChar>
     /// Keeps the TLS context alive as long as connections may use it.
     private let kind: Kind
     var users = 0
@@ -82,8 +80,10 @@ struct VhostTable {
     init?(loop: EventLoop, name: String, kind: Kind) {
         self.name = name
         self.kind = kind
-        unsafe nameMemory = unsafe strdup(name)
-        unsafe alpnMemory = unsafe strdup("http/1.1")
+        // 4.1.6 frees a vhost's memory some time after `lws_vhost_destroy`, without saying when: the name stays as long
+        // as the loop.
+        let nameMemory = unsafe strdup(name)!
+        unsafe loop.vhostNames.append(nameMemory)
         var info = unsafe lws_context_creation_info()
         unsafe info.vhost_name = unsafe UnsafePointer(nameMemory)
         unsafe info.protocols = unsafe LibWebSockets.protocols
@@ -93,7 +93,7 @@ struct VhostTable {
         // The vhost's own, not the context's: without it a TLS handshake ended after 10 s.
         unsafe info.timeout_secs_ah_idle = LibWebSockets.never
         unsafe info.connect_timeout_secs = LibWebSockets.never
-        unsafe info.alpn = unsafe UnsafePointer(alpnMemory)
+        unsafe info.alpn = unsafe UnsafePointer(Self.alpn)
         // An explicit empty proxy keeps libwebsockets from obeying the environment's `http_proxy`.
         unsafe info.http_proxy_address = unsafe UnsafePointer(Self.emptyString)
         switch kind {
@@ -112,11 +112,7 @@ struct VhostTable {
             loop.serverTLSBeingCreated = tls
         }
         defer { loop.serverTLSBeingCreated = nil }
-        guard let handle = unsafe lws_create_vhost(loop.context, &info) else {
-            unsafe free(nameMemory)
-            unsafe free(alpnMemory)
-            return nil
-        }
+        guard let handle = unsafe lws_create_vhost(loop.context, &info) else { return nil }
         unsafe self.handle = unsafe handle
     }
 
@@ -127,11 +123,8 @@ struct VhostTable {
         unsafe lws_vhost_destroy(handle)
     }
 
-    deinit {
-        // The strings stay: 4.1.6 frees a vhost's memory some time after `lws_vhost_destroy`, without saying when.
-    }
-
     nonisolated(unsafe) private static let emptyString = unsafe strdup("")!
+    nonisolated(unsafe) private static let alpn = unsafe strdup("http/1.1")!
 
     /// Unguessable: a client's Host header must never pick a vhost.
     static func uniqueName() -> String {

@@ -72,6 +72,8 @@ import WebSocketCore
     @exclusivity(unchecked) var scratch = ScratchBuffer()
     @exclusivity(unchecked) var frameMemory = FrameMemory()
     var vhosts = VhostTable()
+    /// To which libwebsockets keeps pointers.
+    var vhostNames: [UnsafeMutablePointer<CChar>] = unsafe []
     /// Whose socket libwebsockets is being given, until it shows the wsi it made for it.
     var adopting: WireOwner?
     /// Where libwebsockets reads into, once a handshake has shown it.
@@ -388,6 +390,7 @@ import WebSocketCore
     }
 
     deinit {
+        unsafe vhostNames.forEach { unsafe free($0) }
         unsafe wakeHandle.deallocate()
         unsafe prepareHandle.deallocate()
         unsafe idleHandle.deallocate()

@@ -34,7 +34,7 @@ package import WebSocketCore
     package static func make(
         _ configuration: TLSClientConfiguration, host: String
     ) throws(WebSocketError) -> ClientTLSContext {
-        _ = LibWebSockets.initialize
+        _ = unsafe LibWebSockets.initialize
         let key = Key(configuration: configuration, name: configuration.serverName ?? host)
         let result: Result<ClientTLSContext, WebSocketError> = cache.withLock { cache in
             if let known = cache.contexts[key] { return .success(known) }
@@ -109,7 +109,7 @@ package import WebSocketCore
 
     /// Reads and checks certificate and key.
     package init(_ configuration: TLSServerConfiguration) throws(WebSocketError) {
-        _ = LibWebSockets.initialize
+        _ = unsafe LibWebSockets.initialize
         unsafe chain = try unsafe PEM.certificates(configuration.certificateChain, field: "tls.certificateChain")
         do throws(WebSocketError) {
             unsafe key = try unsafe PEM.privateKey(configuration.privateKey, field: "tls.privateKey")

@@ -26,7 +26,7 @@ package struct ThrowawayCertificate: Sendable {
     package init(
         names: [String] = ["DNS:localhost", "IP:127.0.0.1", "IP:::1"]
     ) throws(WebSocketError) {
-        _ = LibWebSockets.initialize
+        _ = unsafe LibWebSockets.initialize
         do {
             let authorityKey = try unsafe Self.makeKey()
             defer { unsafe EVP_PKEY_free(authorityKey) }

@@ -85,7 +85,8 @@ final class MockConnection: PooledConnection {
 
     let id: Int
     let endpoint: Int
-    private let server: MockServer
+    /// Which has a record of all its connections and outlives them.
+    private unowned let server: MockServer
     private let state = Mutex(State())
 
     init(id: Int, endpoint: Int, server: MockServer) {
@@ -113,7 +114,8 @@ final class MockConnection: PooledConnection {
             guard state.isOpen else { return nil }
             state.isOpen = false
             self.open.store(false, ordering: .releasing)
-            return silently ? nil : state.onClose.take()
+            let handler = state.onClose.take()
+            return silently ? nil : handler
         }
         handler?()
     }
