@@ -72,11 +72,19 @@ let package = Package(
         .testTarget(
             name: "WebSocketPoolTests",
             dependencies: ["WebSocketPool", .product(name: "DequeModule", package: "swift-collections")]),
-        .testTarget(name: "WebSocketLoopTests", dependencies: ["WebSocketLoop", "WebSocketCore"]),
         // What the tests of WebSockets and of its interoperability share.
         .target(
             name: "LoopbackSupport",
             dependencies: ["COpenSSL", "WebSocketCore", "WebSockets"], path: "Tests/LoopbackSupport"),
+        // The scripted peer that tests of the wire talk to. It shares no code with what it tests.
+        .target(name: "TestSupport", dependencies: ["CZlib"], path: "Tests/TestSupport"),
+        .testTarget(
+            name: "WebSocketLoopTests",
+            dependencies: [
+                "WebSocketLoop", "WebSocketCore", "TestSupport", "COpenSSL",
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "Logging", package: "swift-log"),
+            ]),
         .testTarget(
             name: "WebSocketsTests",
             dependencies: [

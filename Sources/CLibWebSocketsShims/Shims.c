@@ -57,6 +57,16 @@ int wsx_lws_pretend_readable(struct lws_context *context, struct lws *wsi) {
     return lws_service_fd(context, &descriptor);
 }
 
+void wsx_lws_kill(struct lws *wsi) {
+    struct lws_pollfd descriptor;
+    memset(&descriptor, 0, sizeof descriptor);
+    descriptor.fd = lws_get_socket_fd(wsi);
+    descriptor.revents = LWS_POLLHUP;
+    // A hangup is what libwebsockets takes for final. It does not know the descriptor before the connection begins.
+    if (descriptor.fd >= 0 && lws_service_fd(lws_get_context(wsi), &descriptor) == 1) return;
+    wsx_lws_end(wsi);
+}
+
 static _Thread_local const char *last_alert;
 static _Thread_local int last_alert_received;
 
@@ -174,6 +184,15 @@ int wsx_accept(int listener) { return accept4(listener, NULL, NULL, SOCK_NONBLOC
 
 const char *wsx_uv_build_version(void) {
     return STRING_OF(UV_VERSION_MAJOR) "." STRING_OF(UV_VERSION_MINOR) "." STRING_OF(UV_VERSION_PATCH) UV_VERSION_SUFFIX;
+}
+
+int wsx_stream_has_ended(struct lws *wsi) {
+    char byte;
+    SSL *ssl = lws_get_ssl(wsi);
+    ssize_t count;
+    if (ssl && (SSL_get_shutdown(ssl) & SSL_RECEIVED_SHUTDOWN)) return 1;
+    count = recv(lws_get_socket_fd(wsi), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR);
 }
 
 int wsx_socket_error(int descriptor) {

@@ -35,17 +35,14 @@ static inline int wsx_lws_write_raw(struct lws *wsi, unsigned char *bytes, size_
     return lws_write(wsi, bytes, count, LWS_WRITE_HTTP);
 }
 
-/// Ends the connection now, from anywhere on the loop's thread except inside one of its callbacks.
-static inline void wsx_lws_kill(struct lws *wsi) {
-    lws_set_timeout(wsi, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_SYNC);
-}
+/// Ends the connection now, whatever it still has to send and whatever the peer does, from anywhere on the loop's
+/// thread except inside one of its callbacks. `LWS_TO_KILL_SYNC` alone waits for bytes that the socket does not take,
+/// and under poll for the peer's end of TLS.
+void wsx_lws_kill(struct lws *wsi);
 
-/// The same from anywhere, also inside one of its callbacks: it ends on the next turn of the loop, and lws does not try
-/// to flush what it still holds, which at once (above) it does for five seconds. lws looks at its timeouts only after an
-/// event of its own, so it gets one.
-static inline void wsx_lws_kill_later(struct lws *wsi) {
-    lws_set_timeout(wsi, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_ASYNC);
-    lws_cancel_service(lws_get_context(wsi));
+/// Ends the connection when what it has to send is sent, with TLS's own end. Not inside one of its callbacks either.
+static inline void wsx_lws_end(struct lws *wsi) {
+    lws_set_timeout(wsi, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_SYNC);
 }
 
 /// `lws_service_fd` with a made-up readable event: libuv reports none for bytes that lws or
@@ -109,6 +106,9 @@ int wsx_accept(int listener);
 
 /// Takes the pending error of a socket (SO_ERROR); 0 when there is none.
 int wsx_socket_error(int descriptor);
+
+/// Whether the peer's stream is over: its FIN or RST has been read, or TLS's own end. Takes nothing from the socket.
+int wsx_stream_has_ended(struct lws *wsi);
 
 /// Names the calling thread for debuggers; cut at 15 bytes.
 void wsx_set_thread_name(const char *name);

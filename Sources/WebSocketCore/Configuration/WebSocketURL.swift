@@ -176,17 +176,30 @@ extension String {
 /// What a textual address is, without asking the system.
 package enum IPAddress {
     package static func isIPv4(_ text: some StringProtocol) -> Bool {
-        let parts = text.split(separator: ".", omittingEmptySubsequences: false)
-        return parts.count == 4
-            && parts.allSatisfy { part in
-                (1...3).contains(part.utf8.count) && part.utf8.allSatisfy { $0 >= 0x30 && $0 <= 0x39 }
-                    && Int(part)! <= 255
-                    && (part.utf8.count == 1 || part.first != "0")
+        var dots = 0
+        var digits = 0
+        var value = 0
+        for byte in text.utf8 {
+            switch byte {
+            case UInt8(ascii: "."):
+                guard digits > 0 else { return false }
+                dots += 1
+                (digits, value) = (0, 0)
+            case 0x30...0x39:
+                // "01" would be octal to some.
+                guard digits == 0 || value > 0 else { return false }
+                digits += 1
+                value = value * 10 + Int(byte - 0x30)
+                guard value <= 255 else { return false }
+            default: return false
             }
+        }
+        return dots == 3 && digits > 0
     }
 
     /// RFC 4291 §2.2, without a zone.
     package static func isIPv6(_ text: some StringProtocol) -> Bool {
+        guard text.utf8.contains(UInt8(ascii: ":")) else { return false }
         var text = String(text)
         guard text.utf8.count >= 2, text.utf8.count <= 45 else { return false }
         // An embedded IPv4 tail counts as two groups.

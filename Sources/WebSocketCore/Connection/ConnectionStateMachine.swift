@@ -4,8 +4,8 @@
 //===----------------------------------------------------------------------===//
 
 /// Decides what an established connection does about its end (RFC 6455 §7). Holds no clock, no handle, no task.
-package struct ConnectionStateMachine: ~Copyable, Sendable {
-    enum State: ~Copyable, Sendable {
+@usableFromInline package struct ConnectionStateMachine: ~Copyable, Sendable {
+    @usableFromInline enum State: ~Copyable, Sendable {
         /// Messages flow both ways.
         /// → `closing` when we send a close frame first; `answering` when the peer's arrives first; `ending` when it
         ///   breaks the protocol, when a ping times out or on `abort`; `closed` when the transport is gone.
@@ -26,20 +26,20 @@ package struct ConnectionStateMachine: ~Copyable, Sendable {
         case closed
     }
 
-    struct Ending: Sendable {
+    @usableFromInline struct Ending: Sendable {
         var received: WebSocketCloseFrame?
         var sent: WebSocketCloseFrame?
         var receivedFirst: Bool?
         var cause: WebSocketCloseInfo.Cause
     }
 
-    private var state: State
+    @usableFromInline var state: State
 
     package init() { state = .open }
     private init(_ state: consuming State) { self.state = state }
 
     /// Whether messages may be sent.
-    package var canSend: Bool {
+    @inlinable package var canSend: Bool {
         switch state {
         case .open: true
         case .answering: true
@@ -48,7 +48,7 @@ package struct ConnectionStateMachine: ~Copyable, Sendable {
     }
 
     /// Whether what arrives is still delivered.
-    package var canReceive: Bool {
+    @inlinable package var canReceive: Bool {
         switch state {
         case .open: true
         case .closing: true

@@ -4,8 +4,8 @@
 //===----------------------------------------------------------------------===//
 
 /// Writes frames (RFC 6455 §5.2). Sizes and bytes only: it owns no memory.
-package enum FrameEncoder {
-    package enum Opcode: UInt8, Sendable {
+@usableFromInline package enum FrameEncoder {
+    @usableFromInline package enum Opcode: UInt8, Sendable {
         case continuation = 0x0, text = 0x1, binary = 0x2, close = 0x8, ping = 0x9, pong = 0xA
     }
 
@@ -13,7 +13,7 @@ package enum FrameEncoder {
     package static let maximumHeaderBytes = 14
 
     /// Writes a frame's header and returns its size. The length is the shortest form that fits.
-    @inline(__always)
+    @inlinable @inline(__always)
     package static func writeHeader(
         _ opcode: Opcode, final: Bool = true, compressed: Bool = false, payloadBytes: Int, maskKey: UInt32?,
         to destination: UnsafeMutableRawPointer
@@ -41,7 +41,7 @@ package enum FrameEncoder {
 
     /// Copies a payload, masked with a key in the byte order it was stored in (RFC 6455 §5.3).
     /// `source` and `destination` may be the same memory.
-    @inline(__always)
+    @inlinable @inline(__always)
     package static func copy(
         _ source: UnsafeRawPointer, count: Int, maskKey: UInt32?, to destination: UnsafeMutableRawPointer
     ) {

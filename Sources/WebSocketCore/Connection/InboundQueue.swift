@@ -3,26 +3,26 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import DequeModule
+public import DequeModule
 
 /// Messages that nobody has received yet, and receivers that no message has reached yet; never both.
 /// Generic over what a receiver is and how a connection ends.
-package struct InboundQueue<Waiter: Sendable, Outcome: Sendable>: Sendable {
-    private let marks: WebSocketOptions.InboundBuffer
-    private var messages: Deque<WebSocketMessage> = []
-    private var bytes = 0
-    private var waiters = WaiterList<Waiter>()
+@usableFromInline package struct InboundQueue<Waiter: Sendable, Outcome: Sendable>: Sendable {
+    @usableFromInline let marks: WebSocketOptions.InboundBuffer
+    @usableFromInline var messages: Deque<WebSocketMessage> = []
+    @usableFromInline var bytes = 0
+    @usableFromInline var waiters = WaiterList<Waiter>()
     /// How the connection ended, once it has.
-    package private(set) var outcome: Outcome?
+    @usableFromInline package var outcome: Outcome?
     /// Whether the source was told to pause and not yet to resume.
-    package private(set) var isPaused = false
+    @usableFromInline package internal(set) var isPaused = false
 
-    package init(marks: WebSocketOptions.InboundBuffer) { self.marks = marks }
+    @inlinable package init(marks: WebSocketOptions.InboundBuffer) { self.marks = marks }
 
-    package var waiterCount: Int { waiters.count }
-    package var messageCount: Int { messages.count }
+    @inlinable package var waiterCount: Int { waiters.count }
+    @inlinable package var messageCount: Int { messages.count }
 
-    package enum PushAction {
+    @usableFromInline package enum PushAction {
         /// The message goes to this receiver, which has waited longest.
         case deliver(Waiter)
         case buffered
@@ -31,7 +31,7 @@ package struct InboundQueue<Waiter: Sendable, Outcome: Sendable>: Sendable {
     }
 
     /// A message arrived.
-    package mutating func push(_ message: WebSocketMessage) -> PushAction {
+    @inlinable package mutating func push(_ message: WebSocketMessage) -> PushAction {
         if let waiter = waiters.popFirst() { return .deliver(waiter) }
         bytes += message.byteCount
         messages.append(message)
@@ -43,18 +43,18 @@ package struct InboundQueue<Waiter: Sendable, Outcome: Sendable>: Sendable {
     }
 
     /// Whether the next turn's end has to ask `shouldPause`.
-    package var isAboveMark: Bool { messages.count >= marks.highMessages && !isPaused }
+    @inlinable package var isAboveMark: Bool { messages.count >= marks.highMessages && !isPaused }
 
     /// Once per turn of the loop: whether the source must pause now. Per turn and not per message,
     /// because a reader on the loop has emptied the queue by then, and pausing in the middle of a read
     /// makes libwebsockets copy the rest of it.
-    package mutating func shouldPause() -> Bool {
+    @inlinable package mutating func shouldPause() -> Bool {
         guard isAboveMark, outcome == nil else { return false }
         isPaused = true
         return true
     }
 
-    package enum PopAction {
+    @usableFromInline package enum PopAction {
         /// A message; `resume` when the source may read again.
         case message(WebSocketMessage, resume: Bool)
         /// Nothing will come any more.
@@ -63,7 +63,7 @@ package struct InboundQueue<Waiter: Sendable, Outcome: Sendable>: Sendable {
     }
 
     /// Somebody wants a message.
-    package mutating func pop() -> PopAction {
+    @inlinable package mutating func pop() -> PopAction {
         if let message = messages.popFirst() {
             bytes -= message.byteCount
             let resume = isPaused && messages.count <= marks.lowMessages && bytes < marks.highBytes
@@ -75,22 +75,22 @@ package struct InboundQueue<Waiter: Sendable, Outcome: Sendable>: Sendable {
     }
 
     /// Somebody waits, after `pop` found nothing.
-    package mutating func wait(id: UInt64, _ waiter: Waiter) {
+    @inlinable package mutating func wait(id: UInt64, _ waiter: Waiter) {
         precondition(messages.isEmpty && outcome == nil, "a receiver must not wait beside a message")
         waiters.append(id: id, waiter)
     }
 
     /// The receiver under this number, if it still waits.
-    package mutating func cancel(id: UInt64) -> Waiter? { waiters.remove(id: id) }
+    @inlinable package mutating func cancel(id: UInt64) -> Waiter? { waiters.remove(id: id) }
 
     /// The connection ended. Buffered messages can still be received; the receivers returned are to be told.
-    package mutating func finish(_ outcome: Outcome) -> [Waiter] {
+    @inlinable package mutating func finish(_ outcome: Outcome) -> [Waiter] {
         if self.outcome == nil { self.outcome = outcome }
         return waiters.removeAll()
     }
 
     /// The connection is closing: nobody needs to read slowly any more.
-    package mutating func resumeForClosing() -> Bool {
+    @inlinable package mutating func resumeForClosing() -> Bool {
         defer { isPaused = false }
         return isPaused
     }

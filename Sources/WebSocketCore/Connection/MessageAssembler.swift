@@ -5,8 +5,8 @@
 
 /// Puts the pieces of a message together, within limits. Pieces are whatever the frames' source hands
 /// over: parts of a frame, frames, or a decompressor's output.
-package struct MessageAssembler: Sendable {
-    package enum Violation: Error, Equatable, Sendable {
+@usableFromInline package struct MessageAssembler: Sendable {
+    @usableFromInline package enum Violation: Error, Equatable, Sendable {
         case messageTooBig(limit: Int)
         case tooManyFragments(limit: Int)
         case invalidUTF8
@@ -22,6 +22,8 @@ package struct MessageAssembler: Sendable {
     private var state = State.idle
     private var bytes: [UInt8] = []
     private var fragments = 0
+    /// How many bytes the frame under way announced.
+    private var announced = 0
     private var validator = UTF8Validator()
 
     package init(maximumSize: Int, maximumFragments: Int) {
@@ -33,10 +35,11 @@ package struct MessageAssembler: Sendable {
     /// Bytes that the message under way may still take.
     package var remainingBytes: Int { maximumSize - bytes.count }
 
-    /// A whole message in one uncompressed piece, which is the common case and copies once.
-    @inline(__always)
-    package func whole(
-        _ kind: WebSocketMessage.Kind, _ payload: UnsafeRawBufferPointer
+    /// A whole message in one uncompressed piece, which is the common case and copies once. Static, so that nothing of
+    /// an assembler is copied on the way.
+    @inlinable @inline(__always)
+    package static func whole(
+        _ kind: WebSocketMessage.Kind, _ payload: UnsafeRawBufferPointer, maximumSize: Int
     ) throws(Violation) -> WebSocketMessage {
         guard payload.count <= maximumSize else { throw .messageTooBig(limit: maximumSize) }
         switch kind {
@@ -62,13 +65,21 @@ package struct MessageAssembler: Sendable {
         guard fragments <= maximumFragments else { throw .tooManyFragments(limit: maximumFragments) }
         // Refused before a byte is kept; nothing is ever reserved on the word of a header alone.
         guard compressed || announced <= UInt64(remainingBytes) else { throw .messageTooBig(limit: maximumSize) }
+        self.announced = compressed ? 0 : Int(announced)
     }
 
     package mutating func append(_ piece: UnsafeRawBufferPointer) throws(Violation) {
         guard piece.count <= remainingBytes else { throw .messageTooBig(limit: maximumSize) }
         if case .assembling(.text) = state, !validator.consume(piece) { throw .invalidUTF8 }
+        if bytes.isEmpty && piece.count >= Self.reservingPiece {
+            bytes.reserveCapacity(min(announced, Self.maximumReserve))
+        }
         bytes.append(contentsOf: piece)
     }
+
+    /// Memory is set aside for a frame only when as much of it has come, and never more than this at once.
+    private static let reservingPiece = 4 << 10
+    private static let maximumReserve = 256 << 10
 
     /// The last piece has come.
     package mutating func finish() throws(Violation) -> WebSocketMessage {

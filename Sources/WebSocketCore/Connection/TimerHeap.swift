@@ -5,36 +5,53 @@
 
 /// Deadlines in a binary heap, each with the number of its owner's slot, so that one is cancelled or moved in
 /// O(log n). The times are whatever unit the owner uses.
-package struct TimerHeap<Payload> {
+@usableFromInline package struct TimerHeap<Payload> {
     /// Names one scheduled deadline. A used or cancelled token names nothing.
-    package struct Token: Hashable, Sendable {
-        fileprivate let slot: Int
-        fileprivate let generation: UInt32
+    @usableFromInline package struct Token: Hashable, Sendable {
+        @usableFromInline let slot: Int
+        @usableFromInline let generation: UInt32
+
+        @inlinable init(slot: Int, generation: UInt32) {
+            self.slot = slot
+            self.generation = generation
+        }
     }
 
-    private struct Entry {
-        var deadline: UInt64
-        var sequence: UInt64
-        var slot: Int
+    @usableFromInline struct Entry {
+        @usableFromInline var deadline: UInt64
+        @usableFromInline var sequence: UInt64
+        @usableFromInline var slot: Int
+
+        @inlinable init(deadline: UInt64, sequence: UInt64, slot: Int) {
+            self.deadline = deadline
+            self.sequence = sequence
+            self.slot = slot
+        }
     }
 
-    private struct Slot {
-        var position: Int
-        var generation: UInt32
-        var payload: Payload?
+    @usableFromInline struct Slot {
+        @usableFromInline var position: Int
+        @usableFromInline var generation: UInt32
+        @usableFromInline var payload: Payload?
+
+        @inlinable init(position: Int, generation: UInt32, payload: Payload?) {
+            self.position = position
+            self.generation = generation
+            self.payload = payload
+        }
     }
 
-    private var heap: [Entry] = []
-    private var slots: [Slot] = []
-    private var freeSlots: [Int] = []
-    private var sequence: UInt64 = 0
+    @usableFromInline var heap: [Entry] = []
+    @usableFromInline var slots: [Slot] = []
+    @usableFromInline var freeSlots: [Int] = []
+    @usableFromInline var sequence: UInt64 = 0
 
-    package init() {}
+    @inlinable package init() {}
 
-    package var count: Int { heap.count }
-    package var nextDeadline: UInt64? { heap.first?.deadline }
+    @inlinable package var count: Int { heap.count }
+    @inlinable package var nextDeadline: UInt64? { heap.first?.deadline }
 
-    package mutating func schedule(at deadline: UInt64, _ payload: Payload) -> Token {
+    @inlinable package mutating func schedule(at deadline: UInt64, _ payload: Payload) -> Token {
         let slot: Int
         if let free = freeSlots.popLast() {
             slot = free
@@ -52,18 +69,18 @@ package struct TimerHeap<Payload> {
 
     /// Returns the payload, or `nil` when the token's deadline has fired or was cancelled before.
     @discardableResult
-    package mutating func cancel(_ token: Token) -> Payload? {
+    @inlinable package mutating func cancel(_ token: Token) -> Payload? {
         guard slots[token.slot].generation == token.generation, slots[token.slot].payload != nil else { return nil }
         return remove(at: slots[token.slot].position)
     }
 
     /// The earliest deadline that is not after `now`. Equal deadlines fire in the order they were scheduled.
-    package mutating func popDue(now: UInt64) -> Payload? {
+    @inlinable package mutating func popDue(now: UInt64) -> Payload? {
         guard let first = heap.first, first.deadline <= now else { return nil }
         return remove(at: 0)
     }
 
-    private mutating func remove(at position: Int) -> Payload? {
+    @inlinable mutating func remove(at position: Int) -> Payload? {
         let slot = heap[position].slot
         let last = heap.removeLast()
         if position < heap.count {
@@ -77,17 +94,17 @@ package struct TimerHeap<Payload> {
         return slots[slot].payload.take()
     }
 
-    private func precedes(_ a: Entry, _ b: Entry) -> Bool {
+    @inlinable func precedes(_ a: Entry, _ b: Entry) -> Bool {
         a.deadline < b.deadline || (a.deadline == b.deadline && a.sequence < b.sequence)
     }
 
-    private mutating func swapEntries(_ a: Int, _ b: Int) {
+    @inlinable mutating func swapEntries(_ a: Int, _ b: Int) {
         heap.swapAt(a, b)
         slots[heap[a].slot].position = a
         slots[heap[b].slot].position = b
     }
 
-    private mutating func siftUp(_ start: Int) {
+    @inlinable mutating func siftUp(_ start: Int) {
         var child = start
         while child > 0 {
             let parent = (child - 1) / 2
@@ -97,7 +114,7 @@ package struct TimerHeap<Payload> {
         }
     }
 
-    private mutating func siftDown(_ start: Int) {
+    @inlinable mutating func siftDown(_ start: Int) {
         var parent = start
         while true {
             var least = parent

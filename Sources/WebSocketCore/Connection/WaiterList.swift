@@ -3,27 +3,27 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import DequeModule
+public import DequeModule
 
 /// Waiters in order of arrival, each removable by its number. Removal looks through the list: it is short.
-package struct WaiterList<Waiter: Sendable>: Sendable {
-    private var entries: Deque<(id: UInt64, waiter: Waiter)> = []
+@usableFromInline package struct WaiterList<Waiter: Sendable>: Sendable {
+    @usableFromInline var entries: Deque<(id: UInt64, waiter: Waiter)> = []
 
-    package init() {}
+    @inlinable package init() {}
 
-    package var count: Int { entries.count }
-    package var isEmpty: Bool { entries.isEmpty }
+    @inlinable package var count: Int { entries.count }
+    @inlinable package var isEmpty: Bool { entries.isEmpty }
 
-    package mutating func append(id: UInt64, _ waiter: Waiter) { entries.append((id, waiter)) }
+    @inlinable package mutating func append(id: UInt64, _ waiter: Waiter) { entries.append((id, waiter)) }
 
-    package mutating func popFirst() -> Waiter? { entries.popFirst()?.waiter }
+    @inlinable package mutating func popFirst() -> Waiter? { entries.popFirst()?.waiter }
 
-    package mutating func remove(id: UInt64) -> Waiter? {
+    @inlinable package mutating func remove(id: UInt64) -> Waiter? {
         guard let index = entries.firstIndex(where: { $0.id == id }) else { return nil }
         return entries.remove(at: index).waiter
     }
 
-    package mutating func removeAll() -> [Waiter] {
+    @inlinable package mutating func removeAll() -> [Waiter] {
         defer { entries = [] }
         return entries.map(\.waiter)
     }

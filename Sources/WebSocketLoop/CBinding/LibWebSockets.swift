@@ -19,11 +19,11 @@ package enum LibWebSockets {
     package static var runtimeVersion: String { unsafe String(cString: lws_get_library_version()) }
 
     /// One read of a connection. At least one TLS record, or a throttled TLS client spins for ever in 4.1.6.
-    static let readSize = 16 << 10
+    static let readSize = 32 << 10
     /// The buffer that all connections of a context share; also the limit for a client's request head.
     static let serviceBufferSize = 64 << 10
     /// Far beyond any deadline of ours: every deadline is ours.
-    private static let never: UInt32 = 7 * 24 * 3_600
+    static let never: UInt32 = 7 * 24 * 3_600
     /// 4.1.6 scans a table with one entry per allowed descriptor whenever a connection closes (2 µs at 1,024 entries,
     /// 50 µs at 20,000) and takes a limit above ten million for 2,560. Descriptors above this are refused.
     private static let maximumDescriptors: rlim_t = 16_384
@@ -51,6 +51,8 @@ package enum LibWebSockets {
         unsafe table[0].name = unsafe UnsafePointer(strdup("wsx"))
         unsafe table[0].callback = unsafe lwsCallback
         unsafe table[0].rx_buffer_size = readSize
+        // DROP_PROTOCOL, the only callback that comes before a connection's end, comes to those with session data.
+        unsafe table[0].per_session_data_size = 1
         unsafe table[0].tx_packet_size = 1 << 20
         return unsafe UnsafePointer(table)
     }()

@@ -89,8 +89,10 @@ struct VhostTable {
         unsafe info.protocols = unsafe LibWebSockets.protocols
         unsafe info.extensions = unsafe wsx_lws_extension_table()
         unsafe info.retry_and_idle_policy = unsafe LibWebSockets.noKeepAlive
-        unsafe info.timeout_secs = 7 * 24 * 3_600
-        unsafe info.connect_timeout_secs = 7 * 24 * 3_600
+        unsafe info.timeout_secs = LibWebSockets.never
+        // The vhost's own, not the context's: without it a TLS handshake ended after 10 s.
+        unsafe info.timeout_secs_ah_idle = LibWebSockets.never
+        unsafe info.connect_timeout_secs = LibWebSockets.never
         unsafe info.alpn = unsafe UnsafePointer(alpnMemory)
         // An explicit empty proxy keeps libwebsockets from obeying the environment's `http_proxy`.
         unsafe info.http_proxy_address = unsafe UnsafePointer(Self.emptyString)

@@ -9,7 +9,7 @@ import CLibWebSocketsShims
 /// What a wsi belongs to. libwebsockets holds one retain of it, from `adopt(wsi:)` or the call that creates the wsi until
 /// `LWS_CALLBACK_WSI_DESTROY`. All methods run on the loop's thread; those named after callbacks run inside one, where
 /// no user code runs and no wsi is killed synchronously.
-@safe package class WireOwner {
+@usableFromInline @safe package class WireOwner {
     package let loop: EventLoop
     var wsi: OpaquePointer?
 
@@ -20,6 +20,8 @@ import CLibWebSocketsShims
     func receivedPong(_ bytes: UnsafeRawBufferPointer) {}
     func receivedClose(_ payload: UnsafeRawBufferPointer) -> CInt { -1 }
     func becameWritable() -> CInt { 0 }
+    /// libwebsockets ends the connection for a reason that it does not tell.
+    func willClose() {}
 
     // Callbacks of a client's handshake.
     func tcpConnected() {}
@@ -75,6 +77,9 @@ let lwsCallback:
         case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
             return unsafe WireOwner.owner(of: wsi)?.receivedClose(UnsafeRawBufferPointer(start: input, count: length))
                 ?? -1
+        case LWS_CALLBACK_WS_SERVER_DROP_PROTOCOL, LWS_CALLBACK_WS_CLIENT_DROP_PROTOCOL:
+            unsafe WireOwner.owner(of: wsi)?.willClose()
+            return 0
 
         case LWS_CALLBACK_WSI_CREATE:
             // For a client this is the moment TCP is connected.

@@ -173,6 +173,10 @@ final class ClientHandshake: WireOwner {
     }
 
     override func receivedResponse() -> CInt {
+        guard unsafe lws_http_client_http_response(wsi) >= 100 else {
+            refusal = invalid("the status line is malformed")
+            return -1
+        }
         // The head is still where it was read, if it came in one read; else the headers that libwebsockets knows.
         if let buffer = unsafe loop.serviceBuffer {
             let head = unsafe UnsafeRawBufferPointer(
@@ -289,7 +293,7 @@ final class ClientHandshake: WireOwner {
         guard !isOver, !isAbandoned else { return }
         isAbandoned = true
         // Later, because this may run inside a callback of this or another wsi.
-        if let wsi = unsafe wsi { unsafe wsx_lws_kill_later(wsi) }
+        loop.killSoon(self)
     }
 
     private func makeError() -> WebSocketError {

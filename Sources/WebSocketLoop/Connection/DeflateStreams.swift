@@ -35,6 +35,12 @@ import WebSocketCore
     /// Compresses a whole message into the scratch buffer; returns the size, without the tail that RFC 7692 removes,
     /// or `nil` when zlib has no memory (then the message can go out as it is).
     func compress(_ message: UnsafeRawBufferPointer, into scratch: inout ScratchBuffer) -> Int? {
+        guard unsafe !message.isEmpty else {
+            // One byte (RFC 7692 §7.2.3.6): zlib, asked twice to flush nothing, says nothing the second time.
+            unsafe scratch.memory[0] = 0
+            compressedBytes += 1
+            return 1
+        }
         if !isReady {
             guard unsafe wsx_deflate_init(stream, CInt(level), CInt(windowBits), CInt(memoryLevel)) == Z_OK else {
                 return nil

@@ -48,33 +48,67 @@ struct MaskKeys {
     deinit { unsafe memory.deallocate() }
 }
 
+/// Memory for frames that no connection holds at the moment. Connections have something to send for a turn at a time;
+/// giving the memory back to malloc in between would cost page faults for every large message.
+@safe struct FrameMemory: ~Copyable {
+    private var spare: [UnsafeMutableRawBufferPointer] = unsafe []
+    private var spareBytes = 0
+    private static let maximumSpareBytes = 4 << 20
+    private static let maximumLooks = 8
+    private static let smallest = 4 << 10
+
+    mutating func take(atLeast count: Int) -> UnsafeMutableRawBufferPointer {
+        var index = unsafe spare.count - 1
+        let last = max(0, index - Self.maximumLooks)
+        while index >= last {
+            if unsafe spare[index].count >= count {
+                spareBytes -= unsafe spare[index].count
+                unsafe spare.swapAt(index, spare.count - 1)
+                return unsafe spare.removeLast()
+            }
+            index -= 1
+        }
+        var capacity = Self.smallest
+        while capacity < count { capacity *= 2 }
+        return .allocate(byteCount: capacity, alignment: 16)
+    }
+
+    mutating func give(_ memory: UnsafeMutableRawBufferPointer) {
+        guard spareBytes + memory.count <= Self.maximumSpareBytes else {
+            unsafe memory.deallocate()
+            return
+        }
+        spareBytes += memory.count
+        unsafe spare.append(memory)
+    }
+
+    deinit { unsafe spare.forEach { unsafe $0.deallocate() } }
+}
+
 /// Frames ready for the socket, behind the headroom that libwebsockets asks for. Empty buffers hold no memory, so an
 /// idle connection has none.
 @safe struct FrameBuffer: ~Copyable {
     private var memory: UnsafeMutableRawBufferPointer?
     private(set) var count = 0
     private static let headroom = Int(wsx_lws_pre())
-    private static let retainedCapacity = 4 << 10
 
     init() {}
 
     /// Room for `count` more bytes at the end; `commit` says how many were written.
     @inline(__always)
-    mutating func reserve(_ more: Int) -> UnsafeMutableRawPointer {
+    mutating func reserve(_ more: Int, from pool: inout FrameMemory) -> UnsafeMutableRawPointer {
         if let memory = unsafe memory, Self.headroom + count + more <= memory.count {
             return unsafe memory.baseAddress! + Self.headroom + count
         }
-        return unsafe grow(more)
+        return unsafe grow(more, from: &pool)
     }
 
-    private mutating func grow(_ more: Int) -> UnsafeMutableRawPointer {
-        let needed = Self.headroom + count + more
-        let capacity = unsafe max(needed, (memory?.count ?? 0) * 2, Self.retainedCapacity)
-        let larger = UnsafeMutableRawBufferPointer.allocate(byteCount: capacity, alignment: 16)
+    private mutating func grow(_ more: Int, from pool: inout FrameMemory) -> UnsafeMutableRawPointer {
+        let larger = unsafe pool.take(atLeast: max(Self.headroom + count + more, (memory?.count ?? 0) * 2))
         if let memory = unsafe memory {
             unsafe (larger.baseAddress! + Self.headroom).copyMemory(
                 from: memory.baseAddress! + Self.headroom, byteCount: count)
-            unsafe memory.deallocate()
+            unsafe pool.give(memory)
         }
         unsafe memory = unsafe larger
         return unsafe larger.baseAddress! + Self.headroom + count
@@ -89,18 +123,11 @@ struct MaskKeys {
         unsafe (memory!.baseAddress! + Self.headroom).assumingMemoryBound(to: UInt8.self)
     }
 
-    /// All frames were handed on.
-    @inline(__always)
-    mutating func removeAll() { count = 0 }
-
-    /// Gives the memory back; called when a connection has nothing to send for a turn.
-    mutating func release() {
-        guard count == 0 else { return }
-        unsafe memory?.deallocate()
-        unsafe memory = nil
+    /// All frames were handed on, so the memory is free for the next connection.
+    mutating func removeAll(to pool: inout FrameMemory) {
+        count = 0
+        if let memory = unsafe memory.take() { unsafe pool.give(memory) }
     }
-
-    var holdsLargeMemory: Bool { unsafe (memory?.count ?? 0) > Self.retainedCapacity }
 
     deinit { unsafe memory?.deallocate() }
 }

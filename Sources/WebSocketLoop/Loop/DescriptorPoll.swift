@@ -17,6 +17,7 @@ import CLibWebSocketsShims
     private let handle: UnsafeMutablePointer<uv_poll_t>
     private var action: (() -> Void)?
     private var isClosed = false
+    private var wanted: Events = []
 
     /// `nil` when the descriptor cannot be polled, such as a regular file.
     init?(loop: EventLoop, descriptor: CInt, action: @escaping () -> Void) {
@@ -33,13 +34,18 @@ import CLibWebSocketsShims
 
     func start(_ events: Events) {
         guard !isClosed else { return }
-        unsafe uv_poll_start(handle, events.rawValue) { handle, _, _ in
-            // Errors come as readiness too: the read that follows finds them.
-            unsafe Unmanaged<DescriptorPoll>.fromOpaque(handle!.pointee.data).takeUnretainedValue().action?()
+        wanted = events
+        unsafe uv_poll_start(handle, events.rawValue) { handle, status, _ in
+            let poll = unsafe Unmanaged<DescriptorPoll>.fromOpaque(handle!.pointee.data).takeUnretainedValue()
+            // Errors come as readiness too: the read that follows finds them, though not before the bytes that came
+            // in front of them. libuv stops at the first sign of one.
+            poll.action?()
+            if status < 0 && !poll.wanted.isEmpty { poll.start(poll.wanted) }
         }
     }
 
     func stop() {
+        wanted = []
         guard !isClosed else { return }
         unsafe uv_poll_stop(handle)
     }
@@ -48,6 +54,7 @@ import CLibWebSocketsShims
     func close() {
         guard !isClosed else { return }
         isClosed = true
+        wanted = []
         action = nil
         unsafe uv_poll_stop(handle)
         unsafe uv_close(wsx_uv_handle(UnsafeMutableRawPointer(handle))) { handle in

@@ -55,19 +55,22 @@ import WebSocketCore
     var context: OpaquePointer! = nil
     /// libwebsockets' own wake eventfd; its teardown needs to know (see `LibWebSockets.destroyContext`).
     private(set) var wakeDescriptor: CInt = -1
-    var localJobs: [LocalJob] = []
-    var jobBatch: [LocalJob] = []
-    var inboxBatch: [LoopInbox.Entry] = []
+    @exclusivity(unchecked) var localJobs: [LocalJob] = []
+    @exclusivity(unchecked) var jobBatch: [LocalJob] = []
+    @exclusivity(unchecked) var inboxBatch: [LoopInbox.Entry] = []
     private var timers = TimerHeap<() -> Void>()
     private var armedDeadline: UInt64?
     private var isIdleRunning = false
     /// Connections with something to do at the end of the turn.
-    var dirty: [Connection] = []
-    private var dirtyBatch: [Connection] = []
-    private var isStopping = false
+    @exclusivity(unchecked) var dirty: [Connection] = []
+    @exclusivity(unchecked) private var dirtyBatch: [Connection] = []
+    /// Whose connections end with this turn.
+    private var doomed: [WireOwner] = []
+    private(set) var isStopping = false
     private var nestedPoll: NestedPoll?
-    var maskKeys = MaskKeys()
-    var scratch = ScratchBuffer()
+    @exclusivity(unchecked) var maskKeys = MaskKeys()
+    @exclusivity(unchecked) var scratch = ScratchBuffer()
+    @exclusivity(unchecked) var frameMemory = FrameMemory()
     var vhosts = VhostTable()
     /// Whose socket libwebsockets is being given, until it shows the wsi it made for it.
     var adopting: WireOwner?
@@ -189,16 +192,17 @@ import WebSocketCore
         repeat {
             takeInbox()
             // A bounded number of rounds, so that a task that keeps itself busy does not keep sockets waiting.
-            while !localJobs.isEmpty && rounds < 64 {
+            while unsafe !localJobs.isEmpty && rounds < 64 {
                 runJobs()
                 takeInbox()
                 rounds += 1
             }
             if rounds > 0 { checkBlocked(since: &began) }
             flushDirty()
-        } while (!localJobs.isEmpty || !dirty.isEmpty) && rounds < 64
+            killDoomed()
+        } while hasLocalWork && rounds < 64
         // With work left over the loop must poll without blocking.
-        setIdleRunning(!localJobs.isEmpty || !dirty.isEmpty)
+        setIdleRunning(hasLocalWork)
         armTimer()
     }
 
@@ -207,7 +211,7 @@ import WebSocketCore
         let held = now &- began
         guard held > blockedLoopThreshold else { return }
         began = now
-        let peers = dirty.prefix(3).map { $0.details.remoteAddress?.description ?? "unknown" }
+        let peers = unsafe dirty.prefix(3).map { $0.details.remoteAddress?.description ?? "unknown" }
         logger.warning(
             "a task held the loop; move blocking work to the global executor",
             metadata: [
@@ -217,13 +221,25 @@ import WebSocketCore
     }
 
     private func flushDirty() {
-        guard !dirty.isEmpty else { return }
-        swap(&dirty, &dirtyBatch)
-        for connection in dirtyBatch { connection.endTurn() }
-        dirtyBatch.removeAll(keepingCapacity: true)
+        guard unsafe !dirty.isEmpty else { return }
+        unsafe swap(&dirty, &dirtyBatch)
+        for connection in unsafe dirtyBatch { connection.endTurn() }
+        unsafe dirtyBatch.removeAll(keepingCapacity: true)
     }
 
-    var hasReadyWork: Bool { !localJobs.isEmpty || !dirty.isEmpty || wakePending.load(ordering: .relaxed) }
+    /// Ends a connection from inside a callback of libwebsockets, where it cannot be ended: at the end of the turn.
+    /// (libwebsockets' own way to do so, `LWS_TO_KILL_ASYNC`, is seen under libuv only when some socket of the
+    /// context becomes ready, which on an idle loop is never.)
+    func killSoon(_ owner: WireOwner) { doomed.append(owner) }
+
+    private func killDoomed() {
+        while let owner = doomed.popLast() {
+            if let wsi = unsafe owner.wsi { unsafe wsx_lws_kill(wsi) }
+        }
+    }
+
+    private var hasLocalWork: Bool { unsafe !localJobs.isEmpty || !dirty.isEmpty || !doomed.isEmpty }
+    var hasReadyWork: Bool { hasLocalWork || wakePending.load(ordering: .relaxed) }
 
     /// Our handles do not keep the loop running meanwhile.
     func withoutOwnHandles(_ body: () -> Void) {
@@ -327,7 +343,7 @@ import WebSocketCore
         destroyContext()
         // The last words of connections that ended with the context.
         takeInbox()
-        while !localJobs.isEmpty { runJobs() }
+        while unsafe !localJobs.isEmpty { runJobs() }
         let late = inbox.withLock { inbox in
             inbox.isClosed = true
             defer { inbox.entries = [] }
@@ -335,12 +351,12 @@ import WebSocketCore
         }
         for entry in late {
             switch entry {
-            case .taskJob(let job): localJobs.append(LocalJob(job: job, isSerial: false))
-            case .serialJob(let job): localJobs.append(LocalJob(job: job, isSerial: true))
+            case .taskJob(let job): unsafe localJobs.append(LocalJob(job: job, isSerial: false))
+            case .serialJob(let job): unsafe localJobs.append(LocalJob(job: job, isSerial: true))
             case .operation(let operation): operation()
             }
         }
-        while !localJobs.isEmpty { runJobs() }
+        while unsafe !localJobs.isEmpty { runJobs() }
         closeUV()
         thread.store(0, ordering: .releasing)
         for continuation in whenStopped { continuation.resume(returning: ()) }

@@ -48,7 +48,7 @@ extension EventLoop {
 
     func enqueue(task job: UnownedJob) {
         if isOnLoop {
-            localJobs.append(LocalJob(job: job, isSerial: false))
+            unsafe localJobs.append(LocalJob(job: job, isSerial: false))
         } else {
             enqueueRemotely(.taskJob(job))
         }
@@ -56,7 +56,7 @@ extension EventLoop {
 
     func enqueue(serial job: UnownedJob) {
         if isOnLoop {
-            localJobs.append(LocalJob(job: job, isSerial: true))
+            unsafe localJobs.append(LocalJob(job: job, isSerial: true))
         } else {
             enqueueRemotely(.serialJob(job))
         }
@@ -116,22 +116,22 @@ extension EventLoop {
         guard wakePending.load(ordering: .relaxed), wakePending.exchange(false, ordering: .acquiringAndReleasing) else {
             return
         }
-        inbox.withLock { inbox in swap(&inbox.entries, &inboxBatch) }
-        for entry in inboxBatch {
+        inbox.withLock { inbox in unsafe swap(&inbox.entries, &inboxBatch) }
+        for entry in unsafe inboxBatch {
             switch entry {
-            case .taskJob(let job): localJobs.append(LocalJob(job: job, isSerial: false))
-            case .serialJob(let job): localJobs.append(LocalJob(job: job, isSerial: true))
+            case .taskJob(let job): unsafe localJobs.append(LocalJob(job: job, isSerial: false))
+            case .serialJob(let job): unsafe localJobs.append(LocalJob(job: job, isSerial: true))
             case .operation(let operation): operation()
             }
         }
-        inboxBatch.removeAll(keepingCapacity: true)
+        unsafe inboxBatch.removeAll(keepingCapacity: true)
     }
 
     /// Runs the jobs that are ready now; those that they make ready wait for the next round.
     func runJobs() {
-        swap(&localJobs, &jobBatch)
+        unsafe swap(&localJobs, &jobBatch)
         let executor = unsafe taskExecutor.asUnownedTaskExecutor()
-        for entry in jobBatch {
+        for entry in unsafe jobBatch {
             if entry.isSerial {
                 unsafe entry.job.runSynchronously(
                     isolatedTo: serialExecutor.asUnownedSerialExecutor(), taskExecutor: executor)
@@ -139,6 +139,6 @@ extension EventLoop {
                 unsafe entry.job.runSynchronously(on: executor)
             }
         }
-        jobBatch.removeAll(keepingCapacity: true)
+        unsafe jobBatch.removeAll(keepingCapacity: true)
     }
 }

@@ -6,12 +6,19 @@
 import Synchronization
 package import WebSocketCore
 
-// A continuation is resumed exactly once because the state machine that holds it hands it out once. Debug builds
-// check that; release builds do not pay for it.
+// A continuation is resumed exactly once because the state machine that holds it hands it out once. Debug builds check
+// that; release builds do not pay for it.
 #if DEBUG
 package typealias LoopContinuation<Value> = CheckedContinuation<Value, Never>
 #else
-package typealias LoopContinuation<Value> = UnsafeContinuation<Value, Never>
+@safe package struct LoopContinuation<Value>: Sendable {
+    private let base: UnsafeContinuation<Value, Never>
+
+    fileprivate init(_ base: UnsafeContinuation<Value, Never>) { unsafe self.base = unsafe base }
+
+    @inline(__always)
+    package func resume(returning value: sending Value) { unsafe base.resume(returning: value) }
+}
 #endif
 
 /// Suspends until the continuation is resumed.
@@ -22,7 +29,7 @@ package func suspend<Value>(
     #if DEBUG
     await withCheckedContinuation(isolation: isolation, body)
     #else
-    await withUnsafeContinuation(isolation: isolation, body)
+    unsafe await withUnsafeContinuation(isolation: isolation) { unsafe body(LoopContinuation($0)) }
     #endif
 }
 

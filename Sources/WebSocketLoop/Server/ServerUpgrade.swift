@@ -160,6 +160,7 @@ package final class ServerUpgrade: WireOwner {
         isLetGo = true
         guard let wsi = unsafe wsi else { return drop() }
         unsafe lws_rx_flow_control(wsi, 1)
+        defer { connection = nil }
         // First the TLS state is noticed, then the rebuilt head is read; a third look finds what OpenSSL has already
         // decrypted behind the request. libuv would report none of these.
         for _ in 0..<3 {
@@ -168,7 +169,8 @@ package final class ServerUpgrade: WireOwner {
         }
     }
 
-    private weak var connection: Connection?
+    /// What the upgrade became, for the rest of `letGo`. Not weak: that would slow down every retain of a connection.
+    private var connection: Connection?
 
     private func closeDuplicate() {
         poll?.close()
@@ -329,7 +331,7 @@ package final class ServerUpgrade: WireOwner {
     override func established() -> CInt {
         guard isLetGo, !isOver else { return -1 }
         let connection = Connection(loop: loop, isClient: false, options: policy.options, details: details)
-        self.connection = connection
+        if policy.tls != nil { self.connection = connection }
         handOver(to: connection)
         finish()
         connection.start()
@@ -346,10 +348,10 @@ package final class ServerUpgrade: WireOwner {
     /// Gives up.
     private func drop() {
         guard !isOver else { return }
-        if let wsi = unsafe wsi {
+        if unsafe wsi != nil {
             closeDuplicate()
             // The rest follows in `destroyed`. Later, because this may run inside one of its callbacks.
-            unsafe wsx_lws_kill_later(wsi)
+            loop.killSoon(self)
             loop.cancel(deadline)
             deadline = nil
             isOver = true

@@ -14,7 +14,7 @@ public import WebSocketLoop
 ///
 /// Close a connection when you are done. One that is dropped without `close` is aborted, and its peer sees 1006.
 public final class WebSocketConnection: Sendable {
-    package let wire: Connection
+    @usableFromInline package let wire: Connection
 
     package init(_ wire: Connection) { self.wire = wire }
 
@@ -42,36 +42,45 @@ public final class WebSocketConnection: Sendable {
 
     // MARK: Sending
 
+    // What a call does without waiting is inlinable, here and below: a call that does not suspend then costs no hop
+    // between executors, which would be a tenth to a third of a small message's price.
+
     /// Sends a text message.
     ///
     /// Returns when the message is in the connection's outbound buffer, which is flushed at the end of the loop's turn.
     /// While the buffer holds `outboundBuffer.highBytes` or more, suspends first. Messages of one task go out in order.
     ///
+    /// - Parameters:
+    ///   - text: The message.
+    ///   - isolation: The caller's actor, which is the default. Leave it out.
     /// - Throws: `connectionClosed`, `cancelled` (then nothing was sent), `shutDown`.
-    public func send(_ text: String) async throws(WebSocketError) {
-        var utf8 = text
-        switch utf8.withUTF8({ wire.send(.text, borrowing: UnsafeRawBufferPointer($0)) }) {
-        case .sent: return
-        case .closed: throw wire.closedSendError()
-        case .full: try await wire.sendSlowly(.text(text))
-        }
+    @inlinable
+    public func send(
+        _ text: String, isolation: isolated (any Actor)? = #isolation
+    ) async throws(WebSocketError) {
+        if wire.sendNow(text) { return }
+        try await wire.sendSlowly(.text(text))
+        wire.cameBack()
     }
 
-    /// Sends a binary message. See ``send(_:)-(String)``.
-    public func send(_ bytes: [UInt8]) async throws(WebSocketError) {
-        switch bytes.withUnsafeBytes({ wire.send(.binary, borrowing: $0) }) {
-        case .sent: return
-        case .closed: throw wire.closedSendError()
-        case .full: try await wire.sendSlowly(.binary(bytes))
-        }
+    /// Sends a binary message. See ``send(_:isolation:)-(String,_)``.
+    @inlinable
+    public func send(
+        _ bytes: [UInt8], isolation: isolated (any Actor)? = #isolation
+    ) async throws(WebSocketError) {
+        if wire.sendNow(bytes) { return }
+        try await wire.sendSlowly(.binary(bytes))
+        wire.cameBack()
     }
 
-    /// Sends a message as it is. See ``send(_:)-(String)``.
-    public func send(_ message: WebSocketMessage) async throws(WebSocketError) {
-        switch message {
-        case .text(let text): try await send(text)
-        case .binary(let bytes): try await send(bytes)
-        }
+    /// Sends a message as it is. See ``send(_:isolation:)-(String,_)``.
+    @inlinable
+    public func send(
+        _ message: WebSocketMessage, isolation: isolated (any Actor)? = #isolation
+    ) async throws(WebSocketError) {
+        if wire.sendNow(message) { return }
+        try await wire.sendSlowly(message)
+        wire.cameBack()
     }
 
     /// Sends without suspending, from the loop: from `onMessage`, or code under the loop's task executor.
@@ -95,7 +104,7 @@ public final class WebSocketConnection: Sendable {
         guard isValid else {
             throw WebSocketError(.invalidUTF8, "the bytes are not UTF-8; send them as binary")
         }
-        switch bytes.withUnsafeBytes({ wire.send(kind, borrowing: $0) }) {
+        switch bytes.withUnsafeBytes({ wire.send(kind, $0) }) {
         case .sent: return true
         case .full: return false
         case .closed: throw wire.closedSendError()
@@ -110,11 +119,18 @@ public final class WebSocketConnection: Sendable {
     ///
     /// - Throws: `connectionClosed` at the end, also at a normal one; the reason for a failed connection
     ///   (`messageTooBig`, `invalidUTF8`, `protocolViolation`, `timedOut` for a missing pong); `cancelled`.
-    public func receive() async throws(WebSocketError) -> WebSocketMessage { try await wire.receive() }
+    @inlinable
+    public func receive() async throws(WebSocketError) -> WebSocketMessage {
+        switch wire.popMessage() {
+        case .message(let message): return message
+        case .ended(let error): throw error
+        case .empty: return try await wire.receive()
+        }
+    }
 
     /// The messages as a sequence. It ends after a normal close (both sides sent 1000, 1001 or no code) and throws
     /// after any other end. Several iterators share the messages.
-    public var messages: Messages { Messages(wire: wire) }
+    @inlinable public var messages: Messages { Messages(wire: wire) }
 
     /// Hands every message to `handler`, synchronously, on the loop, as it arrives, without a copy. Messages that were
     /// waiting go first. `receive` and `messages` get none any more. There is no backpressure but the handler's time.
@@ -130,18 +146,24 @@ public final class WebSocketConnection: Sendable {
     public struct Messages: AsyncSequence, Sendable {
         public typealias Element = WebSocketMessage
         public typealias Failure = WebSocketError
-        fileprivate let wire: Connection
+        @usableFromInline let wire: Connection
 
-        public func makeAsyncIterator() -> Iterator { Iterator(wire: wire) }
+        @inlinable init(wire: Connection) { self.wire = wire }
+
+        @inlinable public func makeAsyncIterator() -> Iterator { Iterator(wire: wire) }
 
         public struct Iterator: AsyncIteratorProtocol {
-            fileprivate let wire: Connection
+            @usableFromInline let wire: Connection
 
+            @inlinable init(wire: Connection) { self.wire = wire }
+
+            @inlinable
             public mutating func next() async throws(WebSocketError) -> WebSocketMessage? {
                 if case .message(let message) = wire.popMessage() { return message }
                 return try await slowNext()
             }
 
+            @inlinable
             public mutating func next(
                 isolation actor: isolated (any Actor)?
             ) async throws(WebSocketError) -> WebSocketMessage? {
@@ -149,7 +171,8 @@ public final class WebSocketConnection: Sendable {
                 return try await slowNext()
             }
 
-            private func slowNext() async throws(WebSocketError) -> WebSocketMessage? {
+            @usableFromInline
+            func slowNext() async throws(WebSocketError) -> WebSocketMessage? {
                 do throws(WebSocketError) {
                     return try await wire.receive()
                 } catch {

@@ -16,7 +16,7 @@ func cpuSeconds() -> Double {
 }
 
 let arguments = CommandLine.arguments
-guard arguments.count >= 4, let limit = UInt32(arguments[3]) else {
+guard arguments.count >= 4, let limit = Double(arguments[3]).map(UInt32.init) else {
     print("usage: bench-server loop|global|onmessage serve SECONDS_MAX")
     exit(64)
 }

@@ -1,0 +1,144 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import COpenSSL
+import TestSupport
+import WebSocketCore
+import WebSocketLoop
+
+/// A client's end of TLS over a byte peer, so that a test decides what stands in which record and which segment. It
+/// verifies nothing. Used by one task at a time.
+final class TLSPeer: @unchecked Sendable {
+    let peer: BytePeer
+    private let context: OpaquePointer
+    private let ssl: OpaquePointer
+    /// What came from the wire, and what has to go there.
+    private let input: OpaquePointer
+    private let output: OpaquePointer
+    private var unread: [UInt8] = []
+
+    struct Failure: Error { let status: CInt }
+
+    init(_ peer: BytePeer) {
+        self.peer = peer
+        context = SSL_CTX_new(TLS_client_method())
+        ssl = SSL_new(context)
+        input = BIO_new(BIO_s_mem())
+        output = BIO_new(BIO_s_mem())
+        SSL_set_bio(ssl, input, output)
+        SSL_set_connect_state(ssl)
+    }
+
+    deinit {
+        SSL_free(ssl)
+        SSL_CTX_free(context)
+    }
+
+    /// The client's first message, without sending it.
+    func clientHello() -> [UInt8] {
+        _ = SSL_do_handshake(ssl)
+        return takeOutput()
+    }
+
+    func handshake() async throws {
+        while true {
+            let status = SSL_do_handshake(ssl)
+            try await peer.write(takeOutput())
+            if status == 1 { return }
+            guard SSL_get_error(ssl, status) == SSL_ERROR_WANT_READ, try await feed() else {
+                throw Failure(status: status)
+            }
+        }
+    }
+
+    /// Writes each part in a record of its own, all of them in one segment.
+    func write(_ records: [UInt8]...) async throws {
+        var bytes: [UInt8] = []
+        for record in records {
+            guard SSL_write(ssl, record, CInt(record.count)) == record.count else { throw Failure(status: -1) }
+            bytes += takeOutput()
+        }
+        try await peer.write(bytes)
+    }
+
+    /// Reads so many bytes.
+    func read(_ count: Int) async throws -> [UInt8] {
+        while unread.count < count {
+            guard try await more() else { throw BytePeerError.ended(buffered: unread) }
+        }
+        defer { unread.removeFirst(count) }
+        return Array(unread.prefix(count))
+    }
+
+    func readHead() async throws -> WireHead {
+        var head: [UInt8] = []
+        while head.suffix(4) != [13, 10, 13, 10] { head += try await read(1) }
+        return try WireHead(head)
+    }
+
+    /// Reads a frame of less than 126 bytes.
+    func readFrame() async throws -> WireFrame {
+        let start = try await read(2)
+        return WireFrame(start[0] & 0x0F, try await read(Int(start[1])), final: start[0] & 0x80 != 0)
+    }
+
+    /// Reads up to the end of the stream.
+    func readToEnd() async throws -> [UInt8] {
+        while try await more() {}
+        defer { unread = [] }
+        return unread
+    }
+
+    private func more() async throws -> Bool {
+        var chunk = [UInt8](repeating: 0, count: 16 << 10)
+        while true {
+            let count = SSL_read(ssl, &chunk, CInt(chunk.count))
+            if count > 0 {
+                unread += chunk[..<Int(count)]
+                return true
+            }
+            switch SSL_get_error(ssl, count) {
+            case SSL_ERROR_WANT_READ: if try await !feed() { return false }
+            case SSL_ERROR_ZERO_RETURN: return false
+            default: throw Failure(status: count)
+            }
+        }
+    }
+
+    private func feed() async throws -> Bool {
+        let bytes = try await peer.readSome()
+        BIO_write(input, bytes, CInt(bytes.count))
+        return !bytes.isEmpty
+    }
+
+    private func takeOutput() -> [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: Int(BIO_ctrl_pending(output)))
+        let count = BIO_read(output, &bytes, CInt(bytes.count))
+        return Array(bytes.prefix(Int(max(0, count))))
+    }
+}
+
+/// A CA and a certificate for the tests of this process.
+enum TestCertificate {
+    static let shared: ThrowawayCertificate = {
+        do {
+            return try ThrowawayCertificate()
+        } catch {
+            fatalError("\(error)")
+        }
+    }()
+
+    static func server() throws -> ServerTLSContext {
+        try ServerTLSContext(
+            TLSServerConfiguration(
+                certificateChain: .bytes(shared.certificate), privateKey: .bytes(shared.privateKey)))
+    }
+
+    static var client: TLSClientConfiguration {
+        var configuration = TLSClientConfiguration()
+        configuration.trust = .certificates(.bytes(shared.authority))
+        return configuration
+    }
+}
