@@ -35,6 +35,7 @@ package final class Listener: @unchecked Sendable {
         self.loop = loop
         self.accepted = accepted
         (descriptor, address) = try Self.bind(host: host, port: port, backlog: backlog)
+        loop.counters.descriptors.add(1)
     }
 
     private static func bind(
@@ -78,7 +79,7 @@ package final class Listener: @unchecked Sendable {
 
     /// Begins to accept. On the loop.
     package func start() {
-        loop.counters.descriptors.add(1)
+        guard descriptor >= 0 else { return }
         poll = DescriptorPoll(loop: loop, descriptor: descriptor) { [unowned self] in acceptAll() }
         poll?.start(.readable)
     }
@@ -124,6 +125,8 @@ package final class Listener: @unchecked Sendable {
     }
 
     deinit {
-        if descriptor >= 0 { close(descriptor) }
+        guard descriptor >= 0 else { return }
+        close(descriptor)
+        loop.counters.descriptors.subtract(1)
     }
 }
