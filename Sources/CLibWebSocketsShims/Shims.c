@@ -69,6 +69,7 @@ void wsx_lws_kill(struct lws *wsi) {
 
 static _Thread_local const char *last_alert;
 static _Thread_local int last_alert_received;
+static _Thread_local int last_reason;
 
 static void note_alert(const SSL *ssl, int where, int value) {
     (void)ssl;
@@ -99,6 +100,10 @@ static void client_info(const SSL *constant, int where, int value) {
             }
         }
     }
+    if (where == SSL_CB_CONNECT_EXIT && value <= 0) {
+        const int reason = ERR_GET_REASON(ERR_peek_last_error());
+        if (reason) last_reason = reason;
+    }
     note_alert(constant, where, value);
 }
 
@@ -114,6 +119,12 @@ const char *wsx_tls_take_alert(int *was_received) {
     if (was_received) *was_received = last_alert_received;
     last_alert = NULL;
     return alert;
+}
+
+int wsx_tls_take_reason(void) {
+    const int reason = last_reason;
+    last_reason = 0;
+    return reason;
 }
 
 int wsx_deflate_init(z_stream *stream, int level, int window_bits, int memory_level) {
