@@ -8,6 +8,7 @@
 #include "CLibWebSocketsShims.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,7 +77,9 @@ static void note_alert(const SSL *ssl, int where, int value) {
     if (!(where & SSL_CB_ALERT)) return;
     // close_notify is how TLS ends, not how it fails.
     if ((value & 0xFF) == SSL_AD_CLOSE_NOTIFY) return;
-    last_alert = SSL_alert_desc_string_long(value);
+    // OpenSSL 3.0 has no name for this one.
+    last_alert =
+        (value & 0xFF) == SSL_AD_CERTIFICATE_REQUIRED ? "certificate required" : SSL_alert_desc_string_long(value);
     last_alert_received = (where & SSL_CB_READ) != 0;
 }
 
@@ -126,6 +129,8 @@ int wsx_tls_take_reason(void) {
     last_reason = 0;
     return reason;
 }
+
+const char *wsx_tls_reason_text(int reason) { return ERR_reason_error_string(ERR_PACK(ERR_LIB_SSL, 0, reason)); }
 
 int wsx_deflate_init(z_stream *stream, int level, int window_bits, int memory_level) {
     memset(stream, 0, sizeof *stream);
@@ -201,6 +206,9 @@ int wsx_stream_has_ended(struct lws *wsi) {
     char byte;
     SSL *ssl = lws_get_ssl(wsi);
     ssize_t count;
+    struct pollfd state = {.fd = lws_get_socket_fd(wsi), .events = 0};
+    // A reset also ends it when there is still something to read: libwebsockets does not read it then.
+    if (poll(&state, 1, 0) == 1 && (state.revents & (POLLHUP | POLLERR))) return 1;
     if (ssl && (SSL_get_shutdown(ssl) & SSL_RECEIVED_SHUTDOWN)) return 1;
     count = recv(lws_get_socket_fd(wsi), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
     return count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR);

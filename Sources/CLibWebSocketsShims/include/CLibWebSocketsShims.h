@@ -85,6 +85,9 @@ const char *wsx_tls_take_alert(int *was_received);
 /// empties OpenSSL's error queue before it says that an attempt failed.
 int wsx_tls_take_reason(void);
 
+/// A reason (SSL_R_...) in a few English words, or NULL.
+const char *wsx_tls_reason_text(int reason);
+
 /// Makes a server's SSL_CTX report its alerts to `wsx_tls_take_alert`.
 void wsx_ssl_ctx_watch_alerts(SSL_CTX *context);
 

@@ -391,7 +391,9 @@ enum TLSErrors {
         default: break
         }
         if let alert, received != 0 { return self.alert(alert) }
-        let text = library.escapedForLog
+        // libwebsockets' own text has no more than a number.
+        let known = unsafe wsx_tls_reason_text(reason).map { unsafe String(cString: $0) }
+        let text = known ?? library.escapedForLog
         return WebSocketError(
             .tlsFailed,
             "the TLS handshake failed\(text.isEmpty ? "" : " (\(text))"); check that the server speaks TLS on this port",
