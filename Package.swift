@@ -7,6 +7,12 @@ let package = Package(
         .library(name: "WebSockets", targets: ["WebSockets"]),
         .executable(name: "wsx", targets: ["wsx"]),
     ],
+    traits: [
+        .trait(name: "ServiceLifecycle", description: "Pools and servers are services of swift-service-lifecycle."),
+        .trait(name: "Metrics", description: "Pools report to swift-metrics."),
+        .trait(name: "Tracing", description: "Pools report acquires and connects to swift-distributed-tracing."),
+        .default(enabledTraits: ["ServiceLifecycle", "Metrics", "Tracing"]),
+    ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
@@ -14,6 +20,8 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+        .package(url: "https://github.com/apple/swift-distributed-tracing", from: "1.7.3"),
         .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2", traits: []),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
     ],
@@ -50,9 +58,15 @@ let package = Package(
         .target(
             name: "WebSockets",
             dependencies: [
-                "WebSocketCore", "WebSocketLoop",
+                "WebSocketCore", "WebSocketLoop", "WebSocketPool",
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Logging", package: "swift-log"),
+                .product(
+                    name: "ServiceLifecycle", package: "swift-service-lifecycle",
+                    condition: .when(traits: ["ServiceLifecycle"])),
+                .product(name: "Metrics", package: "swift-metrics", condition: .when(traits: ["Metrics"])),
+                .product(
+                    name: "Tracing", package: "swift-distributed-tracing", condition: .when(traits: ["Tracing"])),
             ]),
         .executableTarget(
             name: "wsx",
@@ -72,10 +86,6 @@ let package = Package(
         .testTarget(
             name: "WebSocketPoolTests",
             dependencies: ["WebSocketPool", .product(name: "DequeModule", package: "swift-collections")]),
-        // What the tests of WebSockets and of its interoperability share.
-        .target(
-            name: "LoopbackSupport",
-            dependencies: ["COpenSSL", "WebSocketCore", "WebSockets"], path: "Tests/LoopbackSupport"),
         // The scripted peer that tests of the wire talk to. It shares no code with what it tests.
         .target(name: "TestSupport", dependencies: ["CZlib"], path: "Tests/TestSupport"),
         .testTarget(
@@ -85,11 +95,22 @@ let package = Package(
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Logging", package: "swift-log"),
             ]),
+        // What the tests of WebSockets and of its interoperability share.
+        .target(
+            name: "LoopbackSupport",
+            dependencies: ["COpenSSL", "WebSocketCore", "WebSockets"], path: "Tests/LoopbackSupport"),
         .testTarget(
             name: "WebSocketsTests",
             dependencies: [
                 "CLibUV", "LoopbackSupport", "WebSockets", .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Logging", package: "swift-log"),
+                .product(
+                    name: "ServiceLifecycleTestKit", package: "swift-service-lifecycle",
+                    condition: .when(traits: ["ServiceLifecycle"])),
+                .product(name: "MetricsTestKit", package: "swift-metrics", condition: .when(traits: ["Metrics"])),
+                .product(
+                    name: "InMemoryTracing", package: "swift-distributed-tracing",
+                    condition: .when(traits: ["Tracing"])),
             ]),
         .testTarget(
             name: "InteropTests",
@@ -98,6 +119,7 @@ let package = Package(
                 .product(name: "Subprocess", package: "swift-subprocess"),
                 .product(name: "SystemPackage", package: "swift-system"),
             ]),
+        .testTarget(name: "ReadmeTests", dependencies: ["WebSockets"]),
         .testTarget(
             name: "CommandLineTests",
             dependencies: [

@@ -60,8 +60,7 @@ extension ConnectionPool {
     ) async throws(PoolError) -> PoolLease<Connection> {
         let site = SourceSite(file: file, line: line)
         if let grant = self.core.acquireIdle(site: site) { return PoolLease(self.core, grant) }
-        let timeout = timeout ?? self.core.configuration.acquireTimeout
-        return PoolLease(self.core, try await self.core.acquire(.any, timeout: timeout.ticks, site: site))
+        return PoolLease(self.core, try await self.core.acquire(.any, timeout: timeout, site: site))
     }
 
     /// Borrows a connection that nobody has used before. A full pool closes an idle one to make room.
@@ -71,11 +70,11 @@ extension ConnectionPool {
         timeout: Duration? = nil, file: StaticString = #fileID, line: UInt = #line
     ) async throws(PoolError) -> PoolLease<Connection> {
         let site = SourceSite(file: file, line: line)
-        let timeout = timeout ?? self.core.configuration.acquireTimeout
-        return PoolLease(self.core, try await self.core.acquire(.new, timeout: timeout.ticks, site: site))
+        return PoolLease(self.core, try await self.core.acquire(.new, timeout: timeout, site: site))
     }
 
-    /// Borrows an idle connection if one can be lent without validation, else `nil`. Never suspends and never connects.
+    /// Borrows an idle connection if one can be lent without validation and nobody waits, else `nil`. Never suspends, and
+    /// opens nothing for the caller; the minimum of idle connections is refilled in the background as after any acquire.
     public func tryAcquire(file: StaticString = #fileID, line: UInt = #line) -> PoolLease<Connection>? {
         self.core.acquireIdle(site: SourceSite(file: file, line: line)).map { PoolLease(self.core, $0) }
     }

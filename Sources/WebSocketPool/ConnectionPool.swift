@@ -16,7 +16,7 @@ import Synchronization
 /// }
 /// ```
 public final class ConnectionPool<Connection: PooledConnection, Time: Clock<Duration>>: Sendable {
-    let core: PoolCore
+    package let core: PoolCore
 
     /// Makes a pool. Starts nothing.
     ///
@@ -38,6 +38,8 @@ public final class ConnectionPool<Connection: PooledConnection, Time: Clock<Dura
             configuration: configuration, time: TimeSource(clock), endpointCount: endpointCount, observer: observer,
             connect: connect)
     }
+
+    init(_ core: PoolCore) { self.core = core }
 
     /// Runs the pool until it is shut down, or until the task is cancelled, which closes every connection at once.
     ///
@@ -112,11 +114,39 @@ public final class ConnectionPool<Connection: PooledConnection, Time: Clock<Dura
         self.core.send { $0.reset(at: $1) }
     }
 
+    /// Changes which endpoints get new connections, by index, for example after a look-up in the name service. Further
+    /// ones are added, those that are not listed get none, and one that is listed again starts with a clean record.
+    /// Connections to endpoints that are not listed live on, up to their idle timeout and lifetime.
+    ///
+    /// Ignored when it lists nothing, because a pool without endpoints could only fail.
+    public func listEndpoints(_ isListed: [Bool]) {
+        self.core.send { $0.listEndpoints(isListed, at: $1) }
+    }
+
+    /// Begins what ``shutDown(grace:)`` waits for.
+    package func beginShutdown(grace: Duration) { self.core.beginShutdown(grace: grace.ticks) }
+
     /// A consistent snapshot.
     public var statistics: PoolStatistics { self.core.machine.withLock { $0.statistics } }
 }
 
 extension ConnectionPool where Time == ContinuousClock {
+    /// For a layer that does not pass the clock's type on, and that knows a cheaper clock. That one is only used
+    /// instead of the continuous clock, when nobody observes how long leases last and no span is too short for it.
+    package convenience init(
+        configuration: PoolConfiguration, anyClock: any Clock<Duration>, coarseClock: @escaping @Sendable () -> Ticks,
+        endpointCount: Int, observer: (any PoolObserver)?,
+        connect: @escaping @Sendable (_ endpoint: Int) async throws -> Connection
+    ) {
+        self.init(
+            PoolCore(
+                configuration: configuration,
+                time: observer?.observesLeases ?? false || configuration.needsExactTime
+                    ? TimeSource(anyClock) : TimeSource(anyClock, coarse: coarseClock),
+                endpointCount: endpointCount,
+                observer: observer, connect: connect))
+    }
+
     /// Makes a pool on the continuous clock. Starts nothing.
     public convenience init(
         configuration: PoolConfiguration = .init(), endpointCount: Int = 1, observer: (any PoolObserver)? = nil,

@@ -113,6 +113,12 @@ public struct PoolConfiguration: Sendable {
     public var leakThreshold: Duration?
 
     public init() {}
+
+    /// Whether some milliseconds matter.
+    var needsExactTime: Bool {
+        [self.validationBypass, self.idleTimeout, self.maximumLifetime, self.keepaliveInterval, self.leakThreshold]
+            .contains { $0.map { $0 < .milliseconds(100) } ?? false }
+    }
 }
 
 /// Full-jitter exponential backoff: the `n`th delay is drawn uniformly from `0 ..< min(maximum, base × 2ⁿ)`.

@@ -9,7 +9,8 @@ import Synchronization
 extension PoolCore {
     func run() async throws(PoolError) {
         precondition(
-            !self.hasRun.exchange(true, ordering: .relaxed), "ConnectionPool.run() may be called only once")
+            !self.hasRun.exchange(true, ordering: .acquiringAndReleasing),
+            "ConnectionPool.run() may be called only once")
         await withTaskCancellationHandler {
             await withDiscardingTaskGroup { group in
                 group.addTask { await self.operations.drive { await self.perform($0) } }
@@ -40,7 +41,7 @@ extension PoolCore {
     /// with everybody else.
     func warmUp(_ count: Int, policy: WarmUpPolicy) async throws(PoolError) -> Int {
         let room = self.machine.withLock { min(count, $0.settings.softMaximum - $0.counts.total) }
-        let timeout = self.configuration.connectTimeout.ticks
+        let timeout = self.configuration.connectTimeout
         let site = SourceSite(file: #fileID, line: #line)
         var grants: [Grant<any PooledConnection>] = []
         var failure: PoolError?
@@ -114,7 +115,7 @@ extension PoolCore {
     private func bounded<Value: Sendable>(
         _ timeout: Ticks, _ work: @escaping @Sendable () async throws -> Value
     ) async -> Result<Value, any Error> {
-        let deadline = self.time.now.after(timeout)
+        let deadline = self.time.exactNow.after(timeout)
         return await withTaskGroup(of: Result<Value, any Error>?.self) { group in
             group.addTask {
                 do { return .success(try await work()) } catch { return .failure(error) }

@@ -8,34 +8,26 @@ import Synchronization
 #if DEBUG
 /// Traps when an acquire is resumed twice, and reports one that never is.
 typealias PoolContinuation = CheckedContinuation<Result<Grant<any PooledConnection>, PoolError>, Never>
-func withPoolContinuation(
-    _ body: (PoolContinuation) -> Void
-) async -> Result<Grant<any PooledConnection>, PoolError> {
-    await withCheckedContinuation(body)
-}
 #else
 typealias PoolContinuation = UnsafeContinuation<Result<Grant<any PooledConnection>, PoolError>, Never>
-func withPoolContinuation(
-    _ body: (PoolContinuation) -> Void
-) async -> Result<Grant<any PooledConnection>, PoolError> {
-    await withUnsafeContinuation(body)
-}
 #endif
 
 /// The shell around the machine: takes the lock, asks, unlocks, acts.
 ///
 /// Not generic, so that the hot path is compiled for the one machine it runs on; ``ConnectionPool`` puts the types
 /// back.
-final class PoolCore: Sendable {
+package final class PoolCore: Sendable {
     typealias Machine = PoolStateMachine<any PooledConnection, PoolContinuation>
 
-    let configuration: PoolConfiguration
+    package let configuration: PoolConfiguration
     /// Of the configuration, which is too large to be read from on the hot path.
     let hygiene: ReleaseHygiene
+    let isHygienic: Bool
     let time: TimeSource
     let observer: (any PoolObserver)?
-    /// Asked first on the hot path: even an absent observer is expensive to copy.
-    let isObserved: Bool
+    /// Whether somebody wants the events that every lease brings. Asked first on the hot path: even an absent observer
+    /// is expensive to copy.
+    let observesLeases: Bool
     let connect: @Sendable (Int) async throws -> any PooledConnection
 
     let machine: Mutex<Machine>
@@ -43,6 +35,7 @@ final class PoolCore: Sendable {
     let closings = WorkLane<Machine.Action.Operation>()
     let timers = WorkLane<Ticks>()
     let hasRun = Atomic(false)
+    private let tickets = Atomic<UInt64>(0)
     let termination = Mutex(Termination())
     /// Why the pool ended before it was asked to: its warm-up failed.
     let startError = Mutex<PoolError?>(nil)
@@ -58,15 +51,16 @@ final class PoolCore: Sendable {
     ) {
         self.configuration = configuration
         self.hygiene = configuration.hygiene
+        self.isHygienic = configuration.hygiene != .none
         self.time = time
         self.observer = observer
-        self.isObserved = observer != nil
+        self.observesLeases = observer?.observesLeases ?? false
         self.connect = connect
         self.machine = Mutex(
             Machine(
                 settings: PoolSettings(configuration), endpointCount: endpointCount,
                 randomSeed: .random(in: 0 ... .max),
-                isObserved: self.isObserved))
+                isObserved: observer != nil, observesLeases: self.observesLeases))
     }
 
     // MARK: Ask, then act
@@ -88,7 +82,7 @@ final class PoolCore: Sendable {
         }
         if action.cancelsOperations { self.operations.post(.cancelAll) }
         if let timer = action.timer { self.timers.post(.work(timer)) }
-        if self.isObserved, let observer = self.observer {
+        if !action.events.isEmpty, let observer = self.observer {
             for event in action.events { event.report(to: observer) }
         }
         if action.isTerminal { self.finish() }
@@ -97,7 +91,7 @@ final class PoolCore: Sendable {
     // MARK: Acquiring
 
     /// The fast path: an idle connection that may be lent as it is. Neither suspends nor allocates.
-    func acquireIdle(site: SourceSite) -> Grant<any PooledConnection>? {
+    package func acquireIdle(site: SourceSite) -> Grant<any PooledConnection>? {
         while true {
             let now = self.time.now
             // Out of the closure by itself: an optional struct around a reference costs more than the lock.
@@ -114,29 +108,55 @@ final class PoolCore: Sendable {
                 self.send { $0.takeBack(idle.token, .unusable(defect), hasWaited: false, at: $1) }
                 continue
             }
-            if self.isObserved { self.observer?.leaseGranted(waited: .zero) }
+            if self.observesLeases { self.observer?.leaseGranted(waited: .zero) }
             return Grant(token: idle.token, handle: handle)
         }
     }
 
+    /// An acquire that may have to wait.
+    private struct Request {
+        let kind: AcquireKind
+        /// Its place in the queue.
+        let ticket: UInt64
+        let site: SourceSite
+        let queuedAt: Ticks
+        let deadline: Ticks
+    }
+
     /// The general path: waits, in the order of arrival, until `timeout`.
-    func acquire(
-        _ kind: AcquireKind, timeout: Ticks, site: SourceSite
+    package func acquire(
+        _ kind: AcquireKind, timeout: Duration?, site: SourceSite
     ) async throws(PoolError) -> Grant<any PooledConnection> {
-        let queuedAt = self.time.now
-        let deadline = queuedAt.after(timeout)
-        let (ticket, isStarted) = self.machine.withLock { ($0.nextTicket(), $0.lifecycle != .initial) }
+        let timeout = (timeout ?? self.configuration.acquireTimeout).ticks
+        let now = self.time.now
+        let request = Request(
+            kind: kind, ticket: self.tickets.add(1, ordering: .relaxed).newValue, site: site, queuedAt: now,
+            // A timeout of zero asks for what is there now, in the machine's time.
+            deadline: timeout > 0 ? self.time.deadline(after: timeout, from: now) : now)
+        guard self.hasRun.load(ordering: .acquiring) else {
+            // Nobody drives the pool's timers yet, so this acquire brings its own.
+            let result: Result<Grant<any PooledConnection>, PoolError> = await withTaskGroup(of: Void.self) { group in
+                group.addTask { await self.tick(at: request.deadline) }
+                defer { group.cancelAll() }
+                do throws(PoolError) { return .success(try await self.wait(request)) } catch { return .failure(error) }
+            }
+            return try result.get()
+        }
+        return try await self.wait(request)
+    }
+
+    // Every level of async calls costs a look at the task's preferred executor, so there are few.
+    @inline(__always)
+    private func wait(_ request: Request) async throws(PoolError) -> Grant<any PooledConnection> {
         while true {
-            let result: Result<Grant<any PooledConnection>, PoolError>
-            if isStarted {
-                result = await self.wait(kind, ticket: ticket, site: site, queuedAt: queuedAt, deadline: deadline)
-            } else {
-                // Nobody drives the pool's timers yet, so this acquire brings its own.
-                result = await withTaskGroup(of: Void.self) { group in
-                    group.addTask { await self.tick(at: deadline) }
-                    defer { group.cancelAll() }
-                    return await self.wait(kind, ticket: ticket, site: site, queuedAt: queuedAt, deadline: deadline)
-                }
+            let result = await withTaskCancellationHandler {
+                #if DEBUG
+                await withCheckedContinuation { self.register($0, request) }
+                #else
+                await withUnsafeContinuation { self.register($0, request) }
+                #endif
+            } onCancel: {
+                self.send { $0.cancelAcquire(ticket: request.ticket, at: $1) }
             }
             let grant = try result.get()
             if Task.isCancelled {
@@ -149,50 +169,60 @@ final class PoolCore: Sendable {
         }
     }
 
-    private func wait(
-        _ kind: AcquireKind, ticket: UInt64, site: SourceSite, queuedAt: Ticks, deadline: Ticks
-    ) async -> Result<Grant<any PooledConnection>, PoolError> {
-        await withTaskCancellationHandler {
-            await withPoolContinuation { continuation in
-                let now = self.time.now
-                // The flag is read under the lock that the handler takes: either it is set here, or the handler
-                // comes later and finds the ticket.
-                let outcome = self.machine.withLock { machine -> Result<Machine.Action, PoolError> in
-                    if Task.isCancelled { return .failure(machine.refuseCancelled()) }
-                    return .success(
-                        machine.acquire(
-                            continuation, ticket: ticket, kind: kind, site: site, queuedAt: queuedAt,
-                            deadline: deadline, at: now))
-                }
-                switch outcome {
-                case .success(let action):
-                    self.act(action)
-                case .failure(let error):
-                    continuation.resume(returning: .failure(error))
-                    self.observer?.acquireFailed(error)
-                }
+    private func register(_ continuation: PoolContinuation, _ request: Request) {
+        let now = self.time.now
+        // The flag is read under the lock that the cancellation handler takes: either it is set here, or the handler
+        // comes later and finds the ticket.
+        let outcome = self.machine.withLock { machine -> Result<Machine.Action, PoolError>? in
+            if Task.isCancelled { return .failure(machine.refuseCancelled()) }
+            if request.kind == .any,
+                machine.joinQueue(
+                    continuation, ticket: request.ticket, site: request.site, queuedAt: request.queuedAt,
+                    deadline: request.deadline, at: now)
+            {
+                return nil
             }
-        } onCancel: {
-            self.send { $0.cancelAcquire(ticket: ticket, at: $1) }
+            return .success(
+                machine.acquire(
+                    continuation, ticket: request.ticket, kind: request.kind, site: request.site,
+                    queuedAt: request.queuedAt, deadline: request.deadline, at: now))
+        }
+        switch outcome {
+        case nil: break
+        case .success(let action):
+            self.act(action)
+        case .failure(let error):
+            continuation.resume(returning: .failure(error))
+            self.observer?.acquireFailed(error)
         }
     }
 
     /// Why a connection must not be lent, looked at after the lock was released and right before it is.
     private func defect(of connection: any PooledConnection) -> ConnectionEndReason? {
         if !connection.isOpen { return .closedByPeer }
-        if self.hygiene != .none, connection.hasUnreadInput { return .unreadInput }
+        if self.isHygienic, connection.hasUnreadInput { return .unreadInput }
         return nil
     }
 
     // MARK: Leases
 
-    func release(_ token: LeaseToken, of connection: any PooledConnection, discard: Bool) {
+    package func release(_ token: LeaseToken, of connection: any PooledConnection, discard: Bool) {
         let verdict = self.verdict(on: connection, discard: discard)
         let now = self.time.now
-        if verdict == .reuse, !self.isObserved {
+        if verdict == .reuse, !self.observesLeases {
             // The usual case, which has no consequences.
-            if let timer = self.machine.withLock({ $0.releaseIdle(token, at: now) }) {
+            var resumption: Machine.Action.Resumption?
+            let timer = self.machine.withLock { machine -> Ticks? in
+                if let timer = machine.releaseIdle(token, at: now) { return timer }
+                resumption = machine.releaseToWaiter(token, at: now)
+                return nil
+            }
+            if let timer {
                 if timer != .never { self.timers.post(.work(timer)) }
+                return
+            }
+            if let resumption {
+                resumption.waiter.resume(returning: resumption.result)
                 return
             }
         }
@@ -209,13 +239,13 @@ final class PoolCore: Sendable {
         }
     }
 
-    func detach(_ token: LeaseToken) throws(PoolError) {
+    package func detach(_ token: LeaseToken) throws(PoolError) {
         let now = self.time.now
         guard let action = self.machine.withLock({ $0.detach(token, at: now) }) else { throw self.error(.leaseEnded) }
         self.act(action)
     }
 
-    func isValid(_ token: LeaseToken) -> Bool { self.machine.withLock { $0.isValid(token) } }
+    package func isValid(_ token: LeaseToken) -> Bool { self.machine.withLock { $0.isValid(token) } }
 
-    func error(_ code: PoolError.Code) -> PoolError { self.machine.withLock { $0.error(code) } }
+    package func error(_ code: PoolError.Code) -> PoolError { self.machine.withLock { $0.error(code) } }
 }

@@ -3,6 +3,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import Synchronization
+
 /// Nanoseconds since the pool was made, or a span of them.
 ///
 /// The machine counts in these instead of the clock's own instants: it stays free of a generic parameter that the hot
@@ -47,30 +49,76 @@ extension Duration {
 /// A class, because the size of a clock's instant is known at run time only, and a pool that contained one would be
 /// laid out at run time as well.
 final class TimeSource: Sendable {
-    /// The usual clock is read without the indirections of the general case: every lease reads it twice.
+    /// Nanoseconds of a clock that is cheaper to read and may be some milliseconds late; see ``now``.
+    typealias CoarseClock = @Sendable () -> Ticks
+
+    private let isContinuous: Bool
     private let continuousOrigin: ContinuousClock.Instant
-    private let other: (@Sendable () -> Ticks)?
+    private let other: @Sendable () -> Ticks
     private let sleep: @Sendable (Ticks) async throws -> Void
 
-    init<C: Clock<Duration>>(_ clock: C) {
+    private let isCoarse: Bool
+    private let coarse: CoarseClock
+    /// What the coarse clock lacks.
+    private let offset: Atomic<Ticks>
+
+    convenience init(_ clock: some Clock<Duration>) {
+        self.init(clock, coarse: { 0 }, isCoarse: false)
+    }
+
+    convenience init(_ clock: some Clock<Duration>, coarse: @escaping CoarseClock) {
+        self.init(clock, coarse: coarse, isCoarse: true)
+    }
+
+    private init<C: Clock<Duration>>(_ clock: C, coarse: @escaping CoarseClock, isCoarse: Bool) {
         let origin = clock.now
         if let origin = origin as? ContinuousClock.Instant {
+            self.isContinuous = true
             self.continuousOrigin = origin
-            self.other = nil
+            self.other = { 0 }
+            self.isCoarse = isCoarse
         } else {
+            self.isContinuous = false
             self.continuousOrigin = .now
             self.other = { origin.duration(to: clock.now).ticks }
+            self.isCoarse = false
         }
+        self.coarse = coarse
+        self.offset = Atomic(-coarse())
         self.sleep = { deadline in
             try await clock.sleep(until: origin.advanced(by: .nanoseconds(deadline)), tolerance: nil)
         }
     }
 
-    var now: Ticks { self.other?() ?? self.continuousOrigin.duration(to: .now).wholeNanoseconds }
+    /// What the machine goes by. Every lease reads it twice, and a coarse clock is five times as fast as an exact one:
+    /// then single spans are exact to some milliseconds only, but sums of them are not biased.
+    var now: Ticks { self.isCoarse ? self.coarse() + self.offset.load(ordering: .relaxed) : self.exactNow }
+
+    /// For deadlines, which must not come early.
+    var exactNow: Ticks {
+        // The usual clock is read without the indirections of the general case.
+        self.isContinuous ? self.continuousOrigin.duration(to: .now).wholeNanoseconds : self.other()
+    }
+
+    /// The end of a span that began at `now`; a little later rather than too early.
+    func deadline(after span: Ticks, from now: Ticks) -> Ticks {
+        // What a coarse clock may be late, beside which nobody notices it in a long span.
+        let lateness: Ticks = 10_000_000
+        if !self.isCoarse { return now.after(span) }
+        return span >= 100 * lateness ? now.after(span).after(lateness) : self.exactNow.after(span)
+    }
 
     /// Returns at `deadline`, or throws when the task is cancelled.
     func sleep(until deadline: Ticks) async throws {
         try await self.sleep(deadline)
+        guard self.isCoarse else { return }
+        // Coarse clocks stand still while the machine sleeps. Timers do not, so they notice first.
+        let offset = self.offset.load(ordering: .relaxed)
+        let lag = self.exactNow - self.coarse() - offset
+        if lag > 100_000_000 {
+            // Whoever is second has seen the same lag.
+            _ = self.offset.compareExchange(expected: offset, desired: offset + lag, ordering: .relaxed)
+        }
     }
 }
 

@@ -6,3 +6,4 @@
 @_exported public import HTTPTypes
 @_exported public import WebSocketCore
 @_exported public import WebSocketLoop
+@_exported public import WebSocketPool

@@ -16,12 +16,13 @@ struct Wsx: AsyncParsableCommand {
             Try it with nothing to set up:    wsx demo
             Talk to a server:                 wsx connect wss://example.com/feed
             Be a server:                      wsx listen --port 8080
+            Measure one:                      wsx bench pool ws://127.0.0.1:8080/
             See whether all is installed:     wsx doctor
 
             \(Exit.table)
             """,
         version: WebSocketLibrariesText.version,
-        subcommands: [Demo.self, Connect.self, Listen.self, Doctor.self, AutobahnClient.self])
+        subcommands: [Demo.self, Connect.self, Listen.self, Bench.self, Doctor.self, AutobahnClient.self])
 
     /// Not argument-parser's: errors are one line here, usage errors included.
     static func main() async {

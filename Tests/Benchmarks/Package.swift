@@ -9,6 +9,8 @@ let package = Package(
         .executableTarget(
             name: "bench-client", dependencies: [.product(name: "WebSockets", package: "swift-libwebsockets")]),
         .executableTarget(
+            name: "bench-pool", dependencies: [.product(name: "WebSockets", package: "swift-libwebsockets")]),
+        .executableTarget(
             name: "bench-server", dependencies: [.product(name: "WebSockets", package: "swift-libwebsockets")]),
     ],
     swiftLanguageModes: [.v6]

@@ -18,6 +18,8 @@ struct DemoAndDoctorTests {
         let report = try object(outcome.lines.first)
         #expect(report["ok"] as? Bool == true)
         #expect(report["connections"] as? Int == 4)
+        let pool = try #require(report["pool"] as? [String: Any])
+        #expect(pool["connectionsOpened"] as? Int == 4)
         let sent = try #require(report["messagesSent"] as? Int)
         #expect(sent >= 4 * 28)
         #expect(report["messagesReceived"] as? Int == sent)

@@ -53,7 +53,7 @@ public final class BytePeer: Sendable {
     ///
     /// - Parameter receiveBuffer: The socket's buffer in bytes, for peers that are to feel slow.
     public static func connect(
-        port: Int, receiveBuffer: Int? = nil, patience: Duration = .seconds(20)
+        port: Int, receiveBuffer: Int? = nil, patience: Duration = .seconds(60)
     ) async throws -> BytePeer {
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         guard descriptor >= 0 else { throw BytePeerError.system(errno: errno) }
@@ -219,7 +219,7 @@ public final class BytePeerListener: Sendable {
     /// - Parameters:
     ///   - isIPv6: Whether to listen on `::1` instead of `127.0.0.1`.
     ///   - receiveBuffer: The buffer of the accepted sockets in bytes, for peers that are to feel slow.
-    public init(isIPv6: Bool = false, receiveBuffer: Int? = nil, patience: Duration = .seconds(20)) throws {
+    public init(isIPv6: Bool = false, receiveBuffer: Int? = nil, patience: Duration = .seconds(60)) throws {
         descriptor = socket(
             isIPv6 ? AF_INET6 : AF_INET,
             Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)

@@ -61,6 +61,28 @@ struct ReliabilityTests {
         }
     }
 
+    @Test("The spike, arriving one by one at a pool that keeps a minimum idle", arguments: 0..<10)
+    func spikeWithMinimumIdle(seed: UInt64) throws {
+        var configuration = RegressionTests.small(50)
+        configuration.minimumIdle = 5
+        try withSimulatedPool(configuration, seed: seed) { pool, server, simulation in
+            await simulation.pass(.seconds(1))
+            #expect(pool.statistics.counts.idle == 5)
+            server.set { $0.connectDelay = .milliseconds(150) }
+            await withTaskGroup(of: Void.self) { group in
+                for _ in 0..<50 {
+                    group.addTask {
+                        try? await pool.withConnection { _ in await simulation.pass(.milliseconds(2)) }
+                    }
+                    await simulation.pass(.microseconds(50))
+                }
+            }
+            await simulation.pass(.seconds(1))
+            // Five that were idle, and five that replaced them.
+            #expect(server.seen.connections.count <= 10)
+        }
+    }
+
     @Test("A server that is down is asked rarely, and nobody stampedes when it returns")
     func reconnectRate() throws {
         let configuration = RegressionTests.small(50)

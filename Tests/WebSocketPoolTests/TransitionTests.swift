@@ -35,9 +35,8 @@ struct TransitionTests {
     func acquire(_ machine: inout Machine, _ waiter: Int, _ kind: AcquireKind = .any, at now: Ticks = 0)
         -> Machine.Action
     {
-        let ticket = machine.nextTicket()
-        return machine.acquire(
-            waiter, ticket: ticket, kind: kind, site: self.site, queuedAt: now, deadline: now + 10_000, at: now)
+        machine.acquire(
+            waiter, ticket: UInt64(waiter), kind: kind, site: self.site, queuedAt: now, deadline: now + 10_000, at: now)
     }
 
     /// A machine with its only connection lent, and the lease.

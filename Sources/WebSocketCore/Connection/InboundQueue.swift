@@ -13,7 +13,7 @@ public import DequeModule
     @usableFromInline var bytes = 0
     @usableFromInline var waiters = WaiterList<Waiter>()
     /// How the connection ended, once it has.
-    @usableFromInline package var outcome: Outcome?
+    @usableFromInline package internal(set) var outcome: Outcome?
     /// Whether the source was told to pause and not yet to resume.
     @usableFromInline package internal(set) var isPaused = false
 

@@ -11,6 +11,8 @@ package struct PingLedger<Waiter: Sendable>: Sendable {
     private enum Owner {
         case keepAlive
         case user(id: UInt64, Waiter)
+        /// A ping on behalf of others that may have been dropped, see `pong`.
+        case probe
     }
 
     private struct Pending {
@@ -25,6 +27,7 @@ package struct PingLedger<Waiter: Sendable>: Sendable {
     private let nonce: UInt32
     private var counter: UInt32 = 0
     private var pending: Deque<Pending> = []
+    private var isProbing = false
     /// When the keepalive's ping went out, while its pong is awaited.
     private var keepAliveSentAt: UInt64?
     /// The last measured round trip, in nanoseconds.
@@ -83,6 +86,8 @@ package struct PingLedger<Waiter: Sendable>: Sendable {
         package var resumed: [(Waiter, UInt64)] = []
         /// When the keepalive's timer is to fire next, if the pong answered its ping.
         package var nextDeadline: UInt64?
+        /// One more ping to send.
+        package var probe: Ping?
     }
 
     /// A pong arrived. One that is not ours is ignored: it is allowed and proves nothing (§5.5.3).
@@ -93,6 +98,7 @@ package struct PingLedger<Waiter: Sendable>: Sendable {
         let number = UInt32(truncatingIfNeeded: value)
         // Numbers wrap around, so they are compared by their distance.
         guard UInt32(truncatingIfNeeded: value >> 32) == nonce, counter &- number < 1 << 31 else { return action }
+        let before = pending.count
         // A pong answers every ping before it too (§5.5.3), also when nobody waits for its own any more.
         while let first = pending.first, number &- first.number < 1 << 31 {
             pending.removeFirst()
@@ -102,8 +108,17 @@ package struct PingLedger<Waiter: Sendable>: Sendable {
             case .keepAlive:
                 keepAliveSentAt = nil
                 if let interval { action.nextDeadline = now &+ interval }
+            case .probe: isProbing = false
             }
             if first.number == number { latency = roundTrip }
+        }
+        // Of several pings that arrive in one read libwebsockets 4.1.6 answers only the first (§5.5.3 would have it
+        // answer the last). So whoever still waits after a pong gets another ping, whose pong answers all.
+        if !pending.isEmpty && pending.count < before && !isProbing {
+            isProbing = true
+            counter &+= 1
+            pending.append(Pending(number: counter, sentAt: now, owner: .probe))
+            action.probe = Ping(payload: payload(counter))
         }
         return action
     }

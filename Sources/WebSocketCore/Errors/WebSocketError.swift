@@ -14,6 +14,7 @@ public struct WebSocketError: Error, Sendable, Hashable {
             case tlsFailed, handshakeRejected, handshakeInvalid
             case messageTooBig, invalidUTF8, protocolViolation, connectionClosed
             case invalidCloseCode, closeReasonTooLong, cancelled, resourceExhausted, listenFailed, shutDown
+            case acquireTimedOut, poolUnavailable, poolExhausted, poolClosed, leaseEnded
         }
         package let base: Base
         package init(_ base: Base) { self.base = base }
@@ -52,6 +53,16 @@ public struct WebSocketError: Error, Sendable, Hashable {
         public static let listenFailed = Self(.listenFailed)
         /// The event loop or the server has been shut down.
         public static let shutDown = Self(.shutDown)
+        /// The pool had no connection in time.
+        public static let acquireTimedOut = Self(.acquireTimedOut)
+        /// Every endpoint of the pool is ejected after failures to connect: waiting would not help.
+        public static let poolUnavailable = Self(.poolUnavailable)
+        /// As many acquires as the pool allows are waiting already.
+        public static let poolExhausted = Self(.poolExhausted)
+        /// The pool is shutting down or closed.
+        public static let poolClosed = Self(.poolClosed)
+        /// The lease was released or detached, or the pool took its connection back.
+        public static let leaseEnded = Self(.leaseEnded)
 
         public var description: String { base.rawValue }
     }
@@ -95,6 +106,8 @@ public struct WebSocketError: Error, Sendable, Hashable {
     public var closeInfo: WebSocketCloseInfo?
     /// The `errno` behind the failure, when the system gave one.
     public var systemError: Int32?
+    /// What a layer above this one has to add; it has accessors of its own there.
+    package var attachment: Attachment?
 
     public init(
         _ code: Code, _ message: String, phase: Phase? = nil, tlsFailure: TLSFailure? = nil,
@@ -107,6 +120,15 @@ public struct WebSocketError: Error, Sendable, Hashable {
         self.response = response
         self.closeInfo = closeInfo
         self.systemError = systemError
+    }
+
+    /// An object that this module knows nothing of. One word, because errors travel on hot paths; equal when identical.
+    package struct Attachment: Sendable, Hashable {
+        package let object: any AnyObject & Sendable
+        package init(_ object: any AnyObject & Sendable) { self.object = object }
+
+        package static func == (left: Self, right: Self) -> Bool { left.object === right.object }
+        package func hash(into hasher: inout Hasher) { hasher.combine(ObjectIdentifier(object)) }
     }
 
     package static func closed(_ info: WebSocketCloseInfo) -> Self {

@@ -39,7 +39,7 @@ final class ClientConnector: @unchecked Sendable {
             deadline = nil
             finish(.failure(timeoutError()))
         }
-        let host = request.url.host
+        let host = request.address ?? request.url.host
         if IPAddress.isIPv4(host) || IPAddress.isIPv6(host) {
             resolved(.success([host]))
         } else {

@@ -14,6 +14,9 @@ package struct ClientRequest: Sendable {
     package let options: WebSocketOptions
     package let openTimeout: Duration
     package let tls: ClientTLSContext?
+    /// An IP address to connect to instead of those that the URL's host resolves to; `Host`, SNI and the verified
+    /// name stay the URL's.
+    package var address: String?
 
     /// Checks every string and value before a byte is sent; may read certificate files.
     package init(

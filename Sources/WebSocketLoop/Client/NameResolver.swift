@@ -5,7 +5,7 @@
 
 import CLibUV
 import Glibc
-import WebSocketCore
+package import WebSocketCore
 
 /// Looks names up on libuv's thread pool, never on the loop's thread.
 @safe final class NameResolver {
@@ -89,4 +89,40 @@ import WebSocketCore
     }
 
     deinit { unsafe request.deallocate() }
+}
+
+/// A look-up that a task waits for. Loop-confined.
+private final class NameQuery: @unchecked Sendable {
+    // Created, used and released on one loop; Sendable only to get there.
+
+    private var waiter: LoopWaiter<[String]>?
+    private var resolver: NameResolver?
+
+    func start(_ host: String, on loop: EventLoop, _ waiter: LoopWaiter<[String]>) {
+        self.waiter = waiter
+        loop.onStop[ObjectIdentifier(self)] = { [unowned self, unowned loop] in
+            cancel(on: loop)?.resume(.failure(WebSocketError(.shutDown, "the event loop \(loop.name) was shut down")))
+        }
+        resolver = NameResolver.resolve(host, on: loop) { [self] in cancel(on: loop)?.resume($0) }
+    }
+
+    func cancel(on loop: EventLoop) -> LoopWaiter<[String]>? {
+        loop.onStop[ObjectIdentifier(self)] = nil
+        resolver?.forget()
+        resolver = nil
+        return waiter.take()
+    }
+}
+
+extension EventLoop {
+    /// The addresses of a name, in the order in which they should be tried.
+    ///
+    /// - Throws: `nameNotFound`, `cancelled`, `shutDown`.
+    package func resolve(_ host: String) async throws(WebSocketError) -> [String] {
+        if IPAddress.isIPv4(host) || IPAddress.isIPv6(host) { return [host] }
+        let query = NameQuery()
+        return try await wait(
+            for: "name resolution", register: { query.start(host, on: self, $0) },
+            cancel: { _ in query.cancel(on: self) })
+    }
 }

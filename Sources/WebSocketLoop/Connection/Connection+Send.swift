@@ -153,7 +153,8 @@ extension Connection {
         let size = message.byteCount + FrameEncoder.maximumHeaderBytes
         promisedBytes.wrappingAdd(size, ordering: .relaxed)
         let accepted = loop.execute {
-            self.promisedBytes.wrappingSubtract(size, ordering: .relaxed)
+            // Afterwards, so that the bytes are counted twice for a moment and never not at all.
+            defer { self.promisedBytes.wrappingSubtract(size, ordering: .relaxed) }
             guard unsafe self.machine.canSend else {
                 // Accepted, then overtaken by the end: counted among the unsent.
                 unsafe self.messagesInFrames += 1
@@ -180,6 +181,7 @@ extension Connection {
     /// Waits for room, or says why there will be none.
     @usableFromInline @concurrent
     package func sendSlowly(_ message: WebSocketMessage) async throws(WebSocketError) {
+        guard isOpen.load(ordering: .acquiring) else { throw closedSendError() }
         try await loop.wait(
             for: "send",
             register: { waiter in
@@ -218,6 +220,7 @@ extension Connection {
                 // Checked under the lock: whoever cancels later finds the waiter in the queue.
                 let immediate: Result<WebSocketMessage, WebSocketError>? = inbound.withLock { queue in
                     if Task.isCancelled { return .failure(.cancelled("receive")) }
+                    defer { noteInbound(queue) }
                     switch queue.pop() {
                     case .message(let message, let resume):
                         if resume { loop.execute { self.resumeReading() } }
@@ -231,7 +234,11 @@ extension Connection {
                 if let immediate { waiter.resume(immediate) }
             }
         } onCancel: {
-            inbound.withLock { $0.cancel(id: id) }?.resume(.failure(.cancelled("receive")))
+            let waiter = inbound.withLock { queue in
+                defer { noteInbound(queue) }
+                return queue.cancel(id: id)
+            }
+            waiter?.resume(.failure(.cancelled("receive")))
         }
         return try result.get()
     }
@@ -245,7 +252,11 @@ extension Connection {
     /// A message that has already arrived.
     @usableFromInline
     package func popMessage() -> Popped {
-        switch inbound.withLock({ $0.pop() }) {
+        let popped = inbound.withLock { queue in
+            defer { noteInbound(queue) }
+            return queue.pop()
+        }
+        switch popped {
         case .message(let message, let resume):
             if resume { loop.execute { self.resumeReading() } }
             return .message(message)

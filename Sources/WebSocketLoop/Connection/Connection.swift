@@ -38,6 +38,12 @@ package struct ConnectionDetails: Sendable {
     /// Bytes of messages that are on their way to the loop.
     let promisedBytes = Atomic<Int>(0)
     let isOpen = Atomic<Bool>(true)
+    /// Messages that nobody has received and receivers that still wait. Follows `inbound`, under its lock.
+    let inboundCount = Atomic<Int>(0)
+    /// A message has begun to arrive and is not complete. Written on the loop.
+    private let isInboundPartial = Atomic<Bool>(false)
+    /// Messages go to a handler. Written on the loop.
+    private let isInboundHandled = Atomic<Bool>(false)
 
     // Loop-confined. What every message touches goes without the run-time check of exclusivity: one thread uses it, no
     // access calls out while it lasts, and the check took 7 % of a receive flood.
@@ -139,7 +145,10 @@ package struct ConnectionDetails: Sendable {
                 }
                 return 0
             }
-            if isFirst { unsafe assembler.begin(kind) }
+            if isFirst {
+                unsafe assembler.begin(kind)
+                isInboundPartial.store(true, ordering: .relaxed)
+            }
             if startsFrame {
                 try unsafe assembler.beginFrame(
                     announced: UInt64(bytes.count) + UInt64(remaining), compressed: isCompressedMessage)
@@ -161,6 +170,7 @@ package struct ConnectionDetails: Sendable {
             if isFinal {
                 unsafe isCompressedMessage = false
                 unsafe deliver(try assembler.finish())
+                isInboundPartial.store(false, ordering: .releasing)
             }
         } catch {
             refuse(error)
@@ -177,6 +187,7 @@ package struct ConnectionDetails: Sendable {
         enum Next { case nothing, pause, check }
         var waiter: LoopWaiter<WebSocketMessage>?
         let next: Next = inbound.withLock { queue in
+            defer { noteInbound(queue) }
             // Nobody slows the peer down while the connection closes, so what does not fit is dropped and counted.
             if isClosing && queue.messageCount >= options.inboundBuffer.highMessages && queue.waiterCount == 0 {
                 droppedMessages += 1
@@ -224,6 +235,7 @@ package struct ConnectionDetails: Sendable {
     /// Messages go to `handler`, on the loop, as they arrive; what was buffered goes first.
     package func setMessageHandler(_ handler: @escaping MessageHandler) {
         unsafe messageHandler = handler
+        isInboundHandled.store(true, ordering: .relaxed)
         while true {
             switch inbound.withLock({ $0.pop() }) {
             case .message(let message, let resume):
@@ -232,6 +244,34 @@ package struct ConnectionDetails: Sendable {
             case .ended, .empty: return
             }
         }
+    }
+
+    /// Whether messages can still be sent, as far as the loop has seen. From any thread.
+    package var isUsable: Bool { isOpen.load(ordering: .acquiring) }
+
+    /// Whether somebody who takes the connection over would find something of its former user: messages, a part of
+    /// one, receivers that wait for one, or a message handler. From any thread, as cheap as it looks.
+    package var hasInboundResidue: Bool {
+        inboundCount.load(ordering: .acquiring) != 0 || isInboundPartial.load(ordering: .acquiring)
+            || isInboundHandled.load(ordering: .relaxed)
+    }
+
+    /// Whether messages that come are somebody's already: a handler's, or a receiver's that waits.
+    package var isInboundClaimed: Bool {
+        isInboundHandled.load(ordering: .relaxed) || inbound.withLock { $0.waiterCount > 0 }
+    }
+
+    @inline(__always)
+    func noteInbound(_ queue: borrowing InboundQueue<LoopWaiter<WebSocketMessage>, ConnectionEnd>) {
+        inboundCount.store(queue.messageCount + queue.waiterCount, ordering: .releasing)
+    }
+
+    /// Runs `handler` on the loop when the connection has ended; at once if it has. Replaces an earlier handler.
+    package func onEnd(_ handler: @escaping @Sendable () -> Void) {
+        let isAccepted = loop.execute { [self] in
+            if closeInfo != nil { handler() } else { whenEnded = handler }
+        }
+        if !isAccepted { handler() }
     }
 
     override func becameWritable() -> CInt { resumeWriting() }
@@ -263,6 +303,7 @@ package struct ConnectionDetails: Sendable {
         }
         let action = unsafe pings.pong(bytes, now: loop.now)
         for (waiter, roundTrip) in action.resumed { waiter.resume(.success(roundTrip)) }
+        if let probe = action.probe, unsafe machine.canSend { sendPing(probe.payload) }
         if let deadline = action.nextDeadline {
             loop.cancel(keepAliveTimer)
             scheduleKeepAlive(at: deadline)
@@ -446,7 +487,6 @@ package struct ConnectionDetails: Sendable {
             var error = error
             error.closeInfo = WebSocketCloseInfo(received: nil, sent: frame, receivedFirst: nil, cause: cause)
             tellTheEnd(.failed(error))
-            noLongerSending()
             if isSentByLibrary {
                 startCloseTimer(after: min(options.closeTimeout, .seconds(1)))
             } else if let frame {
@@ -460,9 +500,10 @@ package struct ConnectionDetails: Sendable {
         }
     }
 
-    /// Those who wait for messages and pongs now, and those who ask for messages later. The first end counts.
+    /// Tells those who wait now, and those who ask later. The first end counts.
     private func tellTheEnd(_ end: ConnectionEnd) {
         let waiters = inbound.withLock { $0.finish(end) }
+        noLongerSending()
         for waiter in waiters { waiter.resume(.failure(end.error)) }
         guard pings.pendingCount > 0 else { return }
         for waiter in pings.finish() { waiter.resume(.failure(end.error)) }
@@ -495,7 +536,10 @@ package struct ConnectionDetails: Sendable {
         isOpen.store(false, ordering: .releasing)
         loop.cancel(keepAliveTimer)
         keepAliveTimer = nil
-        for pending in unsafe outbound.finish() { pending.waiter.resume(.failure(closedSendError())) }
+        let waiting = unsafe outbound.finish()
+        guard !waiting.isEmpty else { return }
+        let error = closedSendError()
+        for pending in waiting { pending.waiter.resume(.failure(error)) }
     }
 
     override func destroyed() {
@@ -507,7 +551,6 @@ package struct ConnectionDetails: Sendable {
         loop.cancel(closeTimer)
         closeTimer = nil
         tellTheEnd(.closed(info))
-        noLongerSending()
         for waiter in closeWaiters.removeAll() { waiter.resume(.success(info)) }
         vhost?.users -= 1
         vhost = nil

@@ -18,6 +18,13 @@ struct LoopInbox {
     var isClosed = false
 }
 
+/// Jobs that came after a loop's end.
+struct LateJobs {
+    var entries: [LoopInbox.Entry] = []
+    /// Somebody runs them.
+    var isRunning = false
+}
+
 /// The loop as a task's preferred executor (SE-0417). A continuation resumed on the loop's own thread costs one
 /// append; from any other thread one locked append and at most one wake per batch.
 public final class LoopTaskExecutor: TaskExecutor {
@@ -71,7 +78,7 @@ extension EventLoop {
         if accepted {
             wake()
         } else {
-            runOnDrainThread(entry)
+            runLate(entry)
         }
     }
 
@@ -97,16 +104,35 @@ extension EventLoop {
         unsafe uv_async_send(wakeHandle)
     }
 
-    /// Jobs that reach a loop after its end still have to run: a task must never be stranded.
-    private func runOnDrainThread(_ entry: LoopInbox.Entry) {
-        lateJobs.withLock { _ in
-            switch entry {
-            case .taskJob(let job): unsafe job.runSynchronously(on: taskExecutor.asUnownedTaskExecutor())
-            case .serialJob(let job):
-                unsafe job.runSynchronously(
-                    isolatedTo: serialExecutor.asUnownedSerialExecutor(),
-                    taskExecutor: taskExecutor.asUnownedTaskExecutor())
-            case .operation(let operation): operation()
+    /// Jobs that reach a loop after its end still have to run: a task must never be stranded. They run one after the
+    /// other on the thread that found none running, so that those of an actor never overlap.
+    private func runLate(_ entry: LoopInbox.Entry) {
+        let isFirst = lateJobs.withLock { late in
+            late.entries.append(entry)
+            defer { late.isRunning = true }
+            return !late.isRunning
+        }
+        if isFirst { drainLateJobs() }
+    }
+
+    /// Runs late jobs, and those that they bring about, until there are none. For whoever has set `isRunning`.
+    func drainLateJobs() {
+        while true {
+            var batch: [LoopInbox.Entry] = []
+            lateJobs.withLock { late in
+                swap(&batch, &late.entries)
+                if batch.isEmpty { late.isRunning = false }
+            }
+            guard !batch.isEmpty else { return }
+            for entry in batch {
+                switch entry {
+                case .taskJob(let job): unsafe job.runSynchronously(on: taskExecutor.asUnownedTaskExecutor())
+                case .serialJob(let job):
+                    unsafe job.runSynchronously(
+                        isolatedTo: serialExecutor.asUnownedSerialExecutor(),
+                        taskExecutor: taskExecutor.asUnownedTaskExecutor())
+                case .operation(let operation): operation()
+                }
             }
         }
     }

@@ -20,6 +20,7 @@ package final class Listener: @unchecked Sendable {
     private var descriptor: CInt
     private let accepted: @Sendable (CInt) -> Void
     private var poll: DescriptorPoll?
+    private var isStarted = false
     private var retry: EventLoop.TimerToken?
 
     /// How long accepting pauses when descriptors have run out.
@@ -35,7 +36,6 @@ package final class Listener: @unchecked Sendable {
         self.loop = loop
         self.accepted = accepted
         (descriptor, address) = try Self.bind(host: host, port: port, backlog: backlog)
-        loop.counters.descriptors.add(1)
     }
 
     private static func bind(
@@ -79,21 +79,27 @@ package final class Listener: @unchecked Sendable {
 
     /// Begins to accept. On the loop.
     package func start() {
-        guard descriptor >= 0 else { return }
+        guard !isStarted, descriptor >= 0 else { return }
+        isStarted = true
+        loop.counters.descriptors.add(1)
         poll = DescriptorPoll(loop: loop, descriptor: descriptor) { [unowned self] in acceptAll() }
         poll?.start(.readable)
+        // A loop ends only when nothing is polled on it any more.
+        loop.onStop[ObjectIdentifier(self)] = { [unowned self] in stop() }
     }
 
     /// Stops accepting and closes the socket. On the loop.
     package func stop() {
         guard descriptor >= 0 else { return }
+        loop.onStop[ObjectIdentifier(self)] = nil
         loop.cancel(retry)
         retry = nil
+        // Counted from `start` on.
+        if isStarted { loop.counters.descriptors.subtract(1) }
         poll?.close()
         poll = nil
         close(descriptor)
         descriptor = -1
-        loop.counters.descriptors.subtract(1)
     }
 
     private func acceptAll() {
@@ -125,8 +131,6 @@ package final class Listener: @unchecked Sendable {
     }
 
     deinit {
-        guard descriptor >= 0 else { return }
-        close(descriptor)
-        loop.counters.descriptors.subtract(1)
+        if descriptor >= 0 { close(descriptor) }
     }
 }

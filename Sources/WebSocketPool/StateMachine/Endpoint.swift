@@ -3,8 +3,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-package import DequeModule
-
 /// One of the places that connections lead to, with its circuit breaker.
 package struct Endpoint: Sendable {
     package enum Health: Sendable, Hashable {
@@ -26,8 +24,13 @@ package struct Endpoint: Sendable {
     /// Tells failures of attempts that began before an ejection from those that count.
     private(set) var ejections = 0
 
-    /// Slots that are idle here, least recently returned first.
-    package var idle: Deque<Int> = []
+    /// Whether it gets new connections at all; see ``PoolStateMachine/listEndpoints(_:at:)``.
+    package var isListed = true {
+        didSet { if self.isListed && !oldValue { self.health = .healthy(failures: 0, retryAt: 0) } }
+    }
+
+    /// Slots that are idle here, least recently returned first. An array, because its end is where the traffic is.
+    package var idle: [Int] = []
     package var total = 0
     package var leased = 0
     package var connecting = 0
@@ -38,9 +41,13 @@ package struct Endpoint: Sendable {
         if case .ejected = self.health { true } else { false }
     }
 
+    /// Whether no attempt will be allowed soon.
+    package var isHopeless: Bool { self.isEjected || !self.isListed }
+
     /// The next instant at which time alone changes what is allowed.
     var nextChange: Ticks {
-        switch self.health {
+        guard self.isListed else { return .never }
+        return switch self.health {
         case .healthy(let failures, let retryAt): failures > 0 ? retryAt : .never
         case .ejected(let until, _): until
         case .probing, .returning: .never
@@ -53,7 +60,8 @@ package struct Endpoint: Sendable {
     }
 
     package func allowsAttempt(at now: Ticks) -> Bool {
-        switch self.health {
+        guard self.isListed else { return false }
+        return switch self.health {
         case .healthy(let failures, let retryAt): failures == 0 || (retryAt <= now && self.connecting == 0)
         case .ejected: false
         case .probing: self.connecting == 0

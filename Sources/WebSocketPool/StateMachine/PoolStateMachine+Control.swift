@@ -123,6 +123,19 @@ extension PoolStateMachine {
         return action
     }
 
+    /// Which endpoints get new connections, by index; those beyond the list get none, and further ones are added.
+    /// Connections to an endpoint that is not listed any more live on. Ignored when it lists nothing.
+    package mutating func listEndpoints(_ isListed: [Bool], at now: Ticks) -> Action {
+        var action = Action()
+        guard isListed.contains(true) else { return action }
+        while self.endpoints.count < isListed.count { self.endpoints.append(Endpoint()) }
+        for index in self.endpoints.indices {
+            self.endpoints[index].isListed = index < isListed.count && isListed[index]
+        }
+        self.pump(at: now, &action)
+        return action
+    }
+
     // MARK: Time
 
     /// Everything whose time has come. Early and superfluous ticks do no harm.

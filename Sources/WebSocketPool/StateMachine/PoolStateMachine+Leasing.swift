@@ -45,13 +45,7 @@ extension PoolStateMachine {
         return action
     }
 
-    /// The place of the next acquire in the queue, for ``acquire`` and ``cancelAcquire``.
-    package mutating func nextTicket() -> UInt64 {
-        self.lastTicket += 1
-        return self.lastTicket
-    }
-
-    /// An acquire that is ready to wait.
+    /// An acquire that is ready to wait, at the place in the queue that its ticket says.
     package mutating func acquire(
         _ waiter: Waiter, ticket: UInt64, kind: AcquireKind, site: SourceSite, queuedAt: Ticks, deadline: Ticks,
         at now: Ticks
@@ -82,6 +76,23 @@ extension PoolStateMachine {
             self.arm(deadline, &action)
         }
         return action
+    }
+
+    /// The fast path of ``acquire`` in a pool that is full and busy: the acquire joins a queue that is there, and
+    /// nothing else changes.
+    /// - Returns: `false`, and nothing has happened, when the general path is needed.
+    package mutating func joinQueue(
+        _ waiter: Waiter, ticket: UInt64, site: SourceSite, queuedAt: Ticks, deadline: Ticks, at now: Ticks
+    ) -> Bool {
+        // No idle connection, no room for another, and somebody for whom everything has been set in motion.
+        guard !self.observesLeases, self.lifecycle == .running(isSuspended: false), !self.waiters.isEmpty,
+            self.waiters.newCount == 0, self.waiters.count < self.settings.maximumWaiters, self.counts.idle == 0,
+            self.counts.live > 0, self.counts.total >= self.settings.hardMaximum, deadline > now,
+            deadline >= self.armedTimers.last ?? .never
+        else { return false }
+        self.waiters.insert(
+            .init(ticket: ticket, waiter: waiter, kind: .any, queuedAt: queuedAt, deadline: deadline, site: site))
+        return true
     }
 
     /// The task of an acquire was cancelled. Without effect when the acquire has ended.
@@ -161,6 +172,7 @@ extension PoolStateMachine {
     package mutating func releaseIdle(_ token: LeaseToken, at now: Ticks) -> Ticks? {
         guard self.waiters.isEmpty, case .running = self.lifecycle, self.isValid(token),
             self.slots[token.slot].epoch == self.epoch, self.slots[token.slot].expiresAt > now,
+            !self.slots[token.slot].isSuspectedLeak,
             self.counts.total - self.counts.closing <= self.settings.softMaximum
         else { return nil }
         self.totals.leasesEnded += 1
@@ -168,6 +180,26 @@ extension PoolStateMachine {
         self.slots[token.slot].giveBack(at: now)
         self.listIdle(token.slot, at: now)
         return self.armed(self.slots[token.slot].idleDeadline) ?? .never
+    }
+
+    /// The fast path of ``release`` with the verdict `reuse` when somebody waits: the connection goes to whoever is
+    /// first, and nothing else changes.
+    /// - Returns: `nil`, and nothing has happened, when the general path is needed.
+    package mutating func releaseToWaiter(_ token: LeaseToken, at now: Ticks) -> Action.Resumption? {
+        // The last waiter's leaving has consequences.
+        guard self.waiters.count > 1, self.waiters.newCount == 0, self.lifecycle == .running(isSuspended: false),
+            self.isValid(token), self.slots[token.slot].epoch == self.epoch, self.slots[token.slot].expiresAt > now,
+            !self.slots[token.slot].isSuspectedLeak, self.settings.leakThreshold == .never,
+            self.counts.total - self.counts.closing <= self.settings.hardMaximum,
+            let handle = self.handles[token.slot], let entry = self.waiters.popFirst(isNew: false)
+        else { return nil }
+        self.totals.leasesEnded += 1
+        self.usageTime = self.usageTime.after(now - self.slots[token.slot].since)
+        self.slots[token.slot].giveBack(at: now)
+        let grant = Grant(token: self.lease(token.slot, site: entry.site, at: now), handle: handle)
+        self.totals.acquiredAfterWaiting += 1
+        self.waitTime = self.waitTime.after(max(0, now - entry.queuedAt))
+        return .init(waiter: entry.waiter, result: .success(grant))
     }
 
     /// Takes the connection out of the pool for good; closing it is the borrower's business from now on.
@@ -200,11 +232,9 @@ extension PoolStateMachine {
         self.totals.leasesEnded += 1
         self.usageTime = self.usageTime.after(usage)
         self.slots[index].giveBack(at: now)
-        if self.isObserved {
-            action.events.append(.leaseEnded(after: usage))
-            if self.slots[index].isSuspectedLeak {
-                action.events.append(.suspectedLeakReturned(self.slots[index].site, after: usage))
-            }
+        self.emit(.leaseEnded(after: usage), &action)
+        if self.slots[index].isSuspectedLeak {
+            self.emit(.suspectedLeakReturned(self.slots[index].site, after: usage), &action)
         }
     }
 

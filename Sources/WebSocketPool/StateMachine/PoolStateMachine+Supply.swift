@@ -86,15 +86,17 @@ extension PoolStateMachine {
     private mutating func startConnects(at now: Ticks, _ action: inout Action) {
         let isUnlimited = self.isPlanted(.hardMaximumIsIgnored)
         while true {
-            let demand = self.connectDemand
+            // Whoever waits gets the next connection, so idle ones are missing only once nobody does: the attempts for
+            // the one and for the other are not added up, or a burst of waiters would grow the pool past its limit.
+            let isBounded = !self.isPlanted(.connectLimitIsIgnored)
+            let demand = min(max(0, self.connectDemand), isBounded ? self.connectLimit : .max)
             let isForWaiter = self.counts.connecting < demand
             let resting = self.counts.idle + self.counts.validating
             let refill = self.isPlanted(.minimumIdleIsNotRefilled) ? 0 : max(0, self.settings.minimumIdle - resting)
-            guard self.counts.connecting < max(0, demand) + refill else { return }
+            let wanted = min(max(demand, refill), isBounded ? self.settings.connectLimit : .max)
+            guard self.counts.connecting < wanted else { return }
             let capacity = isForWaiter ? self.settings.hardMaximum : self.settings.softMaximum
             guard self.counts.total < capacity || isUnlimited && self.counts.total < 2 * capacity else { return }
-            let limit = isForWaiter ? self.connectLimit : self.settings.connectLimit
-            guard self.counts.connecting < limit || self.isPlanted(.connectLimitIsIgnored) else { return }
             guard let endpoint = self.nextEndpoint(at: now) else {
                 self.armEndpoints(at: now, &action)
                 return
@@ -158,7 +160,9 @@ extension PoolStateMachine {
 
     /// With every endpoint ejected, those end who could only be served by a new connection.
     private mutating func failWithoutHope(_ action: inout Action) {
-        guard !self.waiters.isEmpty, self.counts.connecting == 0, self.endpoints.allSatisfy(\.isEjected) else { return }
+        guard !self.waiters.isEmpty, self.counts.connecting == 0, self.endpoints.allSatisfy(\.isHopeless) else {
+            return
+        }
         let isEmpty = self.counts.live == 0
         while let entry = self.waiters.removeFirst(where: { isEmpty || $0.kind != .any }) {
             self.fail(entry, .circuitOpen, cause: self.lastFailure, &action)

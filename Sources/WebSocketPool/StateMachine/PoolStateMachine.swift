@@ -42,7 +42,6 @@ package struct PoolStateMachine<Handle, Waiter> {
     var freeSlots: [Int] = []
     var lastSerial: UInt64 = 0
     var lastLeaseID: UInt64 = 0
-    var lastTicket: UInt64 = 0
     /// Leases whose connection is gone but whose borrower has not noticed.
     var brokenLeases: Set<UInt64> = []
     /// Raised by `reset`.
@@ -64,6 +63,8 @@ package struct PoolStateMachine<Handle, Waiter> {
     var random: PoolRandom
     /// Whether events are wanted.
     let isObserved: Bool
+    /// Whether those are wanted that every lease brings.
+    let observesLeases: Bool
 
     #if DEBUG
     package var mutation: Mutation?
@@ -72,11 +73,14 @@ package struct PoolStateMachine<Handle, Waiter> {
     @inline(__always) func isPlanted(_ mutation: Mutation) -> Bool { false }
     #endif
 
-    package init(settings: PoolSettings, endpointCount: Int, randomSeed: UInt64, isObserved: Bool) {
+    package init(
+        settings: PoolSettings, endpointCount: Int, randomSeed: UInt64, isObserved: Bool, observesLeases: Bool? = nil
+    ) {
         self.settings = settings
         self.endpoints = Array(repeating: Endpoint(), count: max(1, endpointCount))
         self.random = PoolRandom(seed: randomSeed)
         self.isObserved = isObserved
+        self.observesLeases = observesLeases ?? isObserved
     }
 
     package var statistics: PoolStatistics {
@@ -173,7 +177,9 @@ package struct PoolStateMachine<Handle, Waiter> {
     }
 
     func emit(_ event: @autoclosure () -> PoolEvent, _ action: inout Action) {
-        if self.isObserved { action.events.append(event()) }
+        guard self.isObserved else { return }
+        let event = event()
+        if self.observesLeases || !event.isOfLease { action.events.append(event) }
     }
 
     mutating func fail(

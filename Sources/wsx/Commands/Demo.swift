@@ -13,7 +13,7 @@ struct Demo: AsyncParsableCommand {
         abstract: "Verified traffic over TLS and compression, with nothing to set up.",
         discussion: """
             Makes a throw-away CA and certificate in memory, starts a TLS echo server inside this process, opens \
-            several connections and exchanges messages of mixed sizes and kinds. Every byte that comes back is compared.
+            a pool of connections and exchanges messages of mixed sizes and kinds. Every byte that comes back is compared.
 
             \(Exit.table)
             """)
@@ -71,6 +71,12 @@ struct Demo: AsyncParsableCommand {
         clientConfiguration.tls.trust = .certificates(.bytes(certificate.authority))
         clientConfiguration.options.compression = .deflate()
 
+        var poolConfiguration = WebSocketConnectionPoolConfiguration(
+            maximumConnections: connections, client: clientConfiguration)
+        poolConfiguration.eventLoopGroup = clientLoops
+        // Everybody comes at once, and the server is near.
+        poolConfiguration.connectStagger = .zero
+
         let serving = Task {
             try await server.run { socket in
                 for try await message in socket.messages { try await socket.send(message) }
@@ -82,21 +88,29 @@ struct Demo: AsyncParsableCommand {
         let begin = clock.now
         let end = begin + .seconds(seconds)
         let url = "wss://localhost:\(server.port)/demo"
-        let result: Result<[DemoTally], any Error>
+        let result: Result<([DemoTally], PoolStatistics), any Error>
         do {
             result = .success(
-                try await withThrowingTaskGroup(of: DemoTally.self) { [connections] group in
-                    for index in 0..<connections {
-                        var configuration = clientConfiguration
-                        configuration.eventLoop = clientLoops.next()
-                        group.addTask { [configuration] in
-                            try await WebSocketClient.withConnection(to: url, configuration: configuration) { socket in
-                                try await DemoWorker(socket: socket, corpus: corpus, seed: UInt64(index))
-                                    .run(until: end, progress: progress)
+                try await WebSocketConnectionPool.withPool(to: url, configuration: poolConfiguration) {
+                    [connections] pool in
+                    let tallies = try await withThrowingTaskGroup(of: DemoTally.self) { group in
+                        for index in 0..<connections {
+                            group.addTask {
+                                var tally = DemoTally()
+                                var worker = DemoWorker(corpus: corpus, seed: UInt64(index))
+                                while worker.hasEdgesLeft || clock.now < end {
+                                    let turn = try await pool.withConnection { [worker] socket in
+                                        try await worker.turn(on: socket, progress: progress)
+                                    }
+                                    worker = turn.worker
+                                    tally.add(turn)
+                                }
+                                return tally
                             }
                         }
+                        return try await group.reduce(into: []) { $0.append($1) }
                     }
-                    return try await group.reduce(into: []) { $0.append($1) }
+                    return (tallies, pool.statistics)
                 })
         } catch {
             result = .failure(error)
@@ -108,6 +122,8 @@ struct Demo: AsyncParsableCommand {
         try await serving.value
         await clientLoops.shutDown()
         await serverLoops.shutDown()
-        for tally in try result.get() { report.tally.add(tally) }
+        let (tallies, statistics) = try result.get()
+        report.pool = statistics
+        for tally in tallies { report.tally.add(tally) }
     }
 }

@@ -13,6 +13,7 @@ struct DemoReport {
     var elapsed = Duration.zero
     var tally = DemoTally()
     var backend = EventLoop.Backend.libuv
+    var pool = PoolStatistics()
     var failure: WebSocketError?
 
     init(connections: Int) { self.connections = connections }
@@ -48,6 +49,12 @@ struct DemoReport {
             ),
             ("payload", "\(size(bytes: tally.payloadBytes)) each way, every byte compared"),
         ]
+        rows.append(
+            (
+                "pool",
+                "\(decimal(pool.totals.acquired)) leases of \(decimal(pool.totals.connectsSucceeded)) connections, "
+                    + "\(decimal(pool.totals.acquiredAfterWaiting)) of them after waiting"
+            ))
         if let tls = tally.tls { rows.append(("TLS", "\(tls.version) · \(tls.cipher)")) }
         if let deflate = tally.deflate { rows.append(("compression", "\(deflate)")) }
         if let compressionRatio {
@@ -86,6 +93,10 @@ struct DemoReport {
             "latencyMicroseconds": [
                 "p50": microseconds(latency(50)), "p99": microseconds(latency(99)),
                 "p99.9": microseconds(latency(99.9)), "max": microseconds(tally.latency.maxRecorded),
+            ],
+            "pool": [
+                "leases": .integer(pool.totals.acquired), "connectionsOpened": .integer(pool.totals.connectsSucceeded),
+                "leasesAfterWaiting": .integer(pool.totals.acquiredAfterWaiting),
             ],
             "tls": tally.tls.map { ["version": .string($0.version), "cipher": .string($0.cipher)] } ?? .null,
             "deflate": .optional(tally.deflate?.description),

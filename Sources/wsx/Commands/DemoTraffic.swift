@@ -92,9 +92,25 @@ struct DemoTally: Sendable {
     var tls: TLSInfo?
     var deflate: NegotiatedDeflate?
     /// Round trips in nanoseconds.
-    var latency = Histogram<UInt64>(highestTrackableValue: 60_000_000_000, numberOfSignificantValueDigits: .three)
+    var latency: Histogram<UInt64>
+
+    init(hasLatency: Bool = true) {
+        latency = Histogram(
+            highestTrackableValue: hasLatency ? 60_000_000_000 : 2,
+            numberOfSignificantValueDigits: hasLatency ? .three : .zero)
+    }
+
+    mutating func add(_ turn: DemoWorker.Turn) {
+        for latency in turn.latencies { self.latency.record(latency) }
+        addCounts(turn.tally)
+    }
 
     mutating func add(_ other: DemoTally) {
+        latency.add(other.latency)
+        addCounts(other)
+    }
+
+    private mutating func addCounts(_ other: DemoTally) {
         sent += other.sent
         received += other.received
         wrong += other.wrong
@@ -105,45 +121,62 @@ struct DemoTally: Sendable {
         compressible.compressed += other.compressible.compressed
         tls = tls ?? other.tls
         deflate = deflate ?? other.deflate
-        latency.add(other.latency)
     }
 }
 
-/// One connection's traffic, on the connection's loop.
+/// Traffic in turns: each borrows a connection for some messages, on the connection's loop.
 struct DemoWorker: Sendable {
-    let socket: WebSocketConnection
     let corpus: DemoCorpus
-    let seed: UInt64
+    private var generator: SplitMix64
+    private var next = 0
 
-    func run(until end: ContinuousClock.Instant, progress: DemoProgress) async throws -> DemoTally {
+    /// How many messages are exchanged before the connection goes back to the pool.
+    private static let turnLength = 16
+
+    init(corpus: DemoCorpus, seed: UInt64) {
+        self.corpus = corpus
+        generator = SplitMix64(state: seed)
+    }
+
+    /// The edges come first, also when the time is short.
+    var hasEdgesLeft: Bool { next < corpus.edges.count }
+
+    struct Turn: Sendable {
+        var worker: DemoWorker
+        /// Without latencies, whose histogram is too large to be passed on every turn.
+        var tally: DemoTally
+        var latencies: [UInt64] = []
+    }
+
+    func turn(on socket: WebSocketConnection, progress: DemoProgress) async throws -> Turn {
         let clock = ContinuousClock()
-        var tally = DemoTally()
-        tally.tls = socket.tls
-        tally.deflate = socket.deflate
-        var generator = SplitMix64(state: seed)
-        var now = clock.now
-        var next = 0
-        // The edges come first, also when the time is short.
-        while next < corpus.edges.count || now < end {
-            let message =
-                next < corpus.edges.count ? corpus.edges[next] : corpus.mixed.randomElement(using: &generator)!
-            next += 1
+        var turn = Turn(worker: self, tally: DemoTally(hasLatency: false))
+        turn.tally.tls = socket.tls
+        turn.tally.deflate = socket.deflate
+        let compressed = socket.wire.sentCompressed
+        if next == 0 { _ = try await socket.ping() }
+        for _ in 0..<Self.turnLength {
+            let message = turn.worker.nextMessage()
             let before = clock.now
             try await socket.send(message)
-            tally.sent += 1
+            turn.tally.sent += 1
             let reply = try await socket.receive()
-            now = clock.now
-            tally.received += 1
-            if !reply.hasSameBytes(as: message) { tally.wrong += 1 }
-            if message.kind == .text { tally.text += 1 }
-            tally.largest = max(tally.largest, message.byteCount)
-            tally.payloadBytes += message.byteCount
-            tally.latency.record(UInt64(clamping: (now - before).wholeNanoseconds))
+            turn.latencies.append(UInt64(clamping: (clock.now - before).wholeNanoseconds))
+            turn.tally.received += 1
+            if !reply.hasSameBytes(as: message) { turn.tally.wrong += 1 }
+            if message.kind == .text { turn.tally.text += 1 }
+            turn.tally.largest = max(turn.tally.largest, message.byteCount)
+            turn.tally.payloadBytes += message.byteCount
             progress.advance()
         }
-        _ = try await socket.ping()
-        tally.compressible = socket.wire.sentCompressed
-        return tally
+        let (plain, small) = socket.wire.sentCompressed
+        turn.tally.compressible = (plain - compressed.plain, small - compressed.compressed)
+        return turn
+    }
+
+    private mutating func nextMessage() -> WebSocketMessage {
+        defer { next += 1 }
+        return hasEdgesLeft ? corpus.edges[next] : corpus.mixed.randomElement(using: &generator)!
     }
 }
 

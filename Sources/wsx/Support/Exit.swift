@@ -31,7 +31,9 @@ enum Exit {
         switch error.code {
         case .invalidURL, .invalidConfiguration, .invalidCloseCode, .closeReasonTooLong: usage
         case .nameNotFound, .connectFailed, .tlsFailed, .listenFailed: cannotConnect
-        case .timedOut: timeout
+        case .timedOut, .acquireTimedOut: timeout
+        // The pool gave up; why it did is the answer.
+        case .poolUnavailable: error.poolCause.map { Self.code(for: $0) } ?? cannotConnect
         case .connectionClosed where error.closeInfo?.cause == .closeTimeout: timeout
         case .handshakeRejected, .handshakeInvalid, .messageTooBig, .invalidUTF8, .protocolViolation,
             .connectionClosed:

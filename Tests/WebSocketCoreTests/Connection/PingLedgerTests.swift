@@ -34,12 +34,35 @@ import WebSocketCore
         #expect(action.resumed.map(\.1) == [99, 98, 97])
         #expect(action.nextDeadline == nil)
         #expect(ledger.latency == 97)
-        #expect(ledger.pendingCount == 1)
+        #expect(ledger.pendingCount == 2 && action.probe?.payload == pings[3].payload + 1)
         // The same pong again, and one for an answered ping, prove nothing.
         #expect(Self.pong(&ledger, Self.bytes(pings[2].payload), now: 200).resumed.isEmpty)
         #expect(Self.pong(&ledger, Self.bytes(pings[0].payload), now: 200).resumed.isEmpty)
         #expect(ledger.latency == 97)
         #expect(Self.pong(&ledger, Self.bytes(pings[3].payload), now: 200).resumed.map(\.0) == [40])
+    }
+
+    /// A peer on libwebsockets 4.1.6 answers only the first of several pings that arrive together.
+    @Test func pingsThatThePeerDroppedAreAnsweredByOneMore() {
+        var ledger = Ledger(interval: 100, timeout: 50, nonce: Self.nonce)
+        let first = ledger.ping(now: 0, waiterID: 1, 10)
+        _ = ledger.ping(now: 0, waiterID: 2, 20)
+        guard case .ping = ledger.timerFired(now: 1) else {
+            Issue.record("no keepalive ping")
+            return
+        }
+        let answer = Self.pong(&ledger, Self.bytes(first.payload), now: 10)
+        #expect(answer.resumed.map(\.0) == [10])
+        let probe = answer.probe
+        // One is enough.
+        _ = ledger.ping(now: 11, waiterID: 3, 30)
+        #expect(Self.pong(&ledger, Self.bytes(first.payload), now: 12).probe == nil)
+        let last = Self.pong(&ledger, Self.bytes(probe!.payload), now: 20)
+        #expect(last.resumed.map(\.0) == [20] && last.resumed.map(\.1) == [20] && last.nextDeadline == 120)
+        // The ping behind the probe may have been dropped like those before it.
+        #expect(last.probe != nil)
+        #expect(Self.pong(&ledger, Self.bytes(last.probe!.payload), now: 30).resumed.map(\.0) == [30])
+        #expect(ledger.pendingCount == 0)
     }
 
     @Test func foreignPongsAreIgnored() {
@@ -169,7 +192,7 @@ import WebSocketCore
     struct Pair {
         enum Kind: Equatable {
             case user(Int)
-            case keepAlive
+            case keepAlive, probe
         }
         var ledger: Ledger
         let interval: UInt64 = 10
@@ -222,13 +245,18 @@ import WebSocketCore
             var resumed: [(Int, UInt64)] = []
             var deadline: UInt64?
             if wasOpen { latency = now - pings[index].sentAt }
+            let before = open.count
             for earlier in 0...index where pings[earlier].isOpen {
                 pings[earlier].isOpen = false
                 switch pings[earlier].kind {
                 case .user(let waiter): resumed.append((waiter, now - pings[earlier].sentAt))
                 case .keepAlive: deadline = now + interval
+                case .probe: break
                 }
             }
+            let mustProbe = !open.isEmpty && open.count < before && !open.contains { pings[$0].kind == .probe }
+            try check((action.probe != nil) == mustProbe, "probe \(String(describing: action.probe))")
+            if let probe = action.probe { try sent(probe, .probe) }
             try check(action.nextDeadline == deadline, "next deadline \(String(describing: action.nextDeadline))")
             try check(action.resumed.elementsEqual(resumed, by: ==), "resumed \(action.resumed) instead of \(resumed)")
         }

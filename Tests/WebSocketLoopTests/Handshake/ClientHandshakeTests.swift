@@ -15,8 +15,8 @@ import WebSocketLoop
 
     /// Connects to a peer that follows a script. The attempt must fail, and nothing be left.
     private func failure(
-        options: WebSocketOptions = .init(), subprotocols: [String] = [], openTimeout: Duration = .seconds(20),
-        patience: Duration = .seconds(20), sourceLocation: SourceLocation = #_sourceLocation,
+        options: WebSocketOptions = .quiet, subprotocols: [String] = [], openTimeout: Duration = .seconds(60),
+        patience: Duration = .seconds(60), sourceLocation: SourceLocation = #_sourceLocation,
         _ script: @escaping @Sendable (BytePeer) async throws -> Void
     ) async throws -> WebSocketError {
         try await withLoops(sourceLocation: sourceLocation) { group in

@@ -90,8 +90,8 @@ import WebSocketLoop
     @Test func aNameStaysInTheHostHeader() async throws {
         let (head, port, _) = try await head {
             try ClientRequest(
-                url: WebSocketURL("ws://LOCALHOST:\($0)"), fields: [:], subprotocols: [], options: .init(),
-                openTimeout: .seconds(20), tls: TLSClientConfiguration())
+                url: WebSocketURL("ws://LOCALHOST:\($0)"), fields: [:], subprotocols: [], options: .quiet,
+                openTimeout: .seconds(60), tls: TLSClientConfiguration())
         }
         let key = try #require(head["Sec-WebSocket-Key"])
         #expect(
@@ -101,8 +101,8 @@ import WebSocketLoop
     @Test func anIPv6LiteralGoesIntoBrackets() async throws {
         func request(_ port: Int) throws -> ClientRequest {
             try ClientRequest(
-                url: WebSocketURL("ws://[::1]:\(port)/v6"), fields: [:], subprotocols: [], options: .init(),
-                openTimeout: .seconds(20), tls: TLSClientConfiguration())
+                url: WebSocketURL("ws://[::1]:\(port)/v6"), fields: [:], subprotocols: [], options: .quiet,
+                openTimeout: .seconds(60), tls: TLSClientConfiguration())
         }
         do {
             let (head, port, details) = try await head(request, isIPv6: true)

@@ -160,7 +160,7 @@ import WebSocketLoop
                 let request = BytePeer.request()
                 var slow: [BytePeer] = []
                 for number in 0..<100 {
-                    let peer = try await BytePeer.connect(port: server.port, patience: .seconds(20))
+                    let peer = try await BytePeer.connect(port: server.port, patience: .seconds(60))
                     try await peer.write(Array(request.prefix(number)))
                     slow.append(peer)
                 }

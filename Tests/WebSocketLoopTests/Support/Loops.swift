@@ -7,7 +7,8 @@ import Logging
 import Synchronization
 import Testing
 import WebSocketCore
-import WebSocketLoop
+
+@testable import WebSocketLoop
 
 /// Gives the body loops of its own and demands, once it is done, that nothing is left on them: first while they run,
 /// where nothing but the connections' own ends can have cleaned up, then after their shutdown.
@@ -49,16 +50,24 @@ extension EventLoop {
         }
     }
 
+    /// Lets the loop turn for a millisecond, by a deadline of its own.
+    func pause() async {
+        await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
+            let accepted = execute { _ = self.schedule(after: 1_000_000) { continuation.resume() } }
+            precondition(accepted, "the loop has been shut down")
+        }
+    }
+
     /// Turns of the loop until nothing lives on it any more, or for too long.
     func rest() async -> LoopDiagnostics {
-        let deadline = ContinuousClock.now + .seconds(20)
-        while !diagnostics.isZero && ContinuousClock.now < deadline { await run {} }
+        let deadline = ContinuousClock.now + .seconds(60)
+        while !diagnostics.isZero && ContinuousClock.now < deadline { await pause() }
         return diagnostics
     }
 
     /// Turns of the loop until a condition that its connections' progress must bring about.
     func turn(
-        for limit: Duration = .seconds(20), until condition: @escaping @Sendable () -> Bool,
+        for limit: Duration = .seconds(60), until condition: @escaping @Sendable () -> Bool,
         sourceLocation: SourceLocation = #_sourceLocation
     ) async {
         let deadline = ContinuousClock.now + limit
@@ -67,12 +76,15 @@ extension EventLoop {
                 Issue.record("the loop's condition did not come true", sourceLocation: sourceLocation)
                 return
             }
+            await pause()
         }
     }
 }
 
 extension Connection {
-    func send(_ message: WebSocketMessage) async throws(WebSocketError) { try await sendSlowly(message) }
+    func send(_ message: WebSocketMessage) async throws(WebSocketError) {
+        if !sendNow(message) { try await sendSlowly(message) }
+    }
 
     /// Ends whatever is left of the connection.
     func end() async {
@@ -95,9 +107,13 @@ func error(
 }
 
 extension WebSocketOptions {
-    /// Default options with some changes.
+    /// Default options, but no pings of their own: a slow machine's tests would find them among their frames.
+    static let quiet = with { _ in }
+
+    /// Quiet options with some changes.
     static func with(_ change: (inout WebSocketOptions) -> Void) -> Self {
         var options = Self()
+        options.keepAlive = nil
         change(&options)
         return options
     }

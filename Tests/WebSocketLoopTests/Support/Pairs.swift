@@ -19,8 +19,8 @@ final class LoopServer: Sendable {
     var port: Int { listener.address.port! }
 
     init(
-        loop: EventLoop, options: WebSocketOptions = .init(), tls: ServerTLSContext? = nil,
-        handshakeTimeout: Duration = .seconds(20), limits: HTTPRequestHeadParser.Limits = .init(),
+        loop: EventLoop, options: WebSocketOptions = .quiet, tls: ServerTLSContext? = nil,
+        handshakeTimeout: Duration = .seconds(60), limits: HTTPRequestHeadParser.Limits = .init(),
         decide: @escaping @Sendable (ValidatedUpgrade) -> Result<UpgradeAcceptance, UpgradeRefusal> = { _ in
             .success(UpgradeAcceptance())
         }
@@ -63,8 +63,8 @@ final class LoopServer: Sendable {
 
 /// Runs a server for the time of the body.
 func withServer<Value: Sendable>(
-    on loop: EventLoop, options: WebSocketOptions = .init(), tls: ServerTLSContext? = nil,
-    handshakeTimeout: Duration = .seconds(20), limits: HTTPRequestHeadParser.Limits = .init(),
+    on loop: EventLoop, options: WebSocketOptions = .quiet, tls: ServerTLSContext? = nil,
+    handshakeTimeout: Duration = .seconds(60), limits: HTTPRequestHeadParser.Limits = .init(),
     decide: @escaping @Sendable (ValidatedUpgrade) -> Result<UpgradeAcceptance, UpgradeRefusal> = { _ in
         .success(UpgradeAcceptance())
     },
@@ -87,7 +87,7 @@ extension ClientRequest {
     /// A request to a port of this machine.
     init(
         port: Int, target: String = "/", fields: HTTPFields = [:], subprotocols: [String] = [],
-        options: WebSocketOptions = .init(), openTimeout: Duration = .seconds(20)
+        options: WebSocketOptions = .quiet, openTimeout: Duration = .seconds(60)
     ) throws {
         try self.init(
             url: WebSocketURL("ws://127.0.0.1:\(port)\(target)"), fields: fields, subprotocols: subprotocols,
@@ -134,7 +134,7 @@ struct Pair {
 ///   - agreement: What the peer writes into its `Sec-WebSocket-Extensions`; by default what `compression` says.
 ///   - behind: Bytes in the same segment as the peer's part of the handshake.
 func withPair<Value: Sendable>(
-    _ side: Side, _ compression: Compression = .plain, options: WebSocketOptions = .init(),
+    _ side: Side, _ compression: Compression = .plain, options: WebSocketOptions = .quiet,
     agreement: String? = nil, receiveBuffer: Int? = nil, backend: EventLoop.Backend? = nil, behind: [UInt8] = [],
     sourceLocation: SourceLocation = #_sourceLocation, _ body: (Pair) async throws -> Value
 ) async throws -> Value {

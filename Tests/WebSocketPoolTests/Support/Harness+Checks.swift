@@ -36,6 +36,14 @@ extension Harness {
         self.pick(self.tenants.indices.filter { self.tenants[$0].state == state }, argument)
     }
 
+    func isListed(_ endpoint: Int) -> Bool {
+        self.machine.endpoints.count == 1 || endpoint < self.listed.count && self.listed[endpoint]
+    }
+
+    func isHopeless(_ endpoint: Int) -> Bool {
+        self.machine.endpoints[endpoint].isEjected || !self.isListed(endpoint)
+    }
+
     mutating func becomeIdle(_ index: Int) {
         self.check(self.shutDownAt == nil, "9: a connection stayed although the pool shut down")
         self.tenants[index].state = .idle
@@ -114,7 +122,9 @@ extension Harness {
         self.check(any <= validating || self.idleOrder.isEmpty, "5: somebody waits beside an idle connection")
         let connecting = self.tenants.count { $0.state == .connecting }
         let mayConnect =
-            self.machine.endpoints.contains { $0.mayBeTried(at: self.now) }
+            self.machine.endpoints.indices.contains {
+                self.isListed($0) && self.machine.endpoints[$0].mayBeTried(at: self.now)
+            }
             && connecting < min(self.machine.connectLimit, self.configuration.maximumConcurrentConnects)
         if mayConnect, self.tenants.count < self.hard {
             self.check(self.waiting.count - validating <= connecting, "5: somebody waits and nothing is opened")
@@ -133,7 +143,8 @@ extension Harness {
         }
         if let timeout = self.configuration.idleTimeout?.ticks, let keepalive = self.configuration.keepaliveInterval {
             self.check(
-                idle.allSatisfy { self.now - $0.provenAt <= timeout + keepalive.ticks + 200 },
+                // From its rest: an acquire that finds itself cancelled late gives back what it has long held.
+                idle.allSatisfy { self.now - max($0.provenAt, $0.since) <= timeout + keepalive.ticks + 200 },
                 "a connection is idle and nobody cares")
         }
         let closedForIdling = self.machine.slots.count {
@@ -211,6 +222,7 @@ extension Harness {
             hasher.combine(waiter.kind)
             hasher.combine(waiter.deadline - self.now)
         }
+        hasher.combine(self.listed)
         for endpoint in self.machine.endpoints {
             switch endpoint.health {
             case .healthy(let failures, let retryAt):

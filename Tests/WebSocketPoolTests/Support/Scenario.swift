@@ -11,7 +11,7 @@ struct Step: Hashable, CustomStringConvertible {
         case acquire, acquireNew, warmUp, tryAcquire, cancel, release, discard, drain, takeBackCancelled, takeBackDead
         case releaseStale, detach, connectOK, connectFail, connectFatal, lateConnect, peerClose
         case validatedOK, validatedBad, drainedClean, drainedDirty, closeDone, pass, passLong
-        case resize, suspend, resume, releaseUnused, reset, shutDown
+        case resize, suspend, resume, releaseUnused, reset, shutDown, listEndpoints
     }
 
     var verb: Verb
@@ -39,6 +39,7 @@ struct Step: Hashable, CustomStringConvertible {
             .takeBackCancelled: 2, .takeBackDead: 2, .releaseStale: 3, .detach: 1, .connectOK: 18, .connectFail: 5,
             .lateConnect: 2, .peerClose: 4, .validatedOK: 8, .validatedBad: 2, .drainedClean: 5, .drainedDirty: 1,
             .closeDone: 8, .pass: 14, .passLong: 3, .resize: 1, .suspend: 1, .resume: 2, .releaseUnused: 1, .reset: 1,
+            .listEndpoints: 1,
         ]
         return Verb.allCases.flatMap { Array(repeating: $0, count: weights[$0] ?? 0) }
     }()

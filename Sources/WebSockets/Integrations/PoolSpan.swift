@@ -1,0 +1,47 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import WebSocketCore
+
+#if Tracing
+import Tracing
+#endif
+
+/// One span for each attempt to connect and for each acquire that has to wait; none for messages and for leases from
+/// an idle pool.
+enum PoolSpan: String {
+    case connect = "websocket connect"
+    case acquire = "websocket pool acquire"
+
+    /// Whether somebody traces. Spans that nobody sees cost as much as a lease.
+    static var isTraced: Bool {
+        #if Tracing
+        !(InstrumentationSystem.tracer is NoOpTracer)
+        #else
+        false
+        #endif
+    }
+
+    /// Runs `body` in a span, if the package's trait `Tracing` is on.
+    func around<Value>(
+        attributes: [(String, String)] = [], _ body: () async throws(WebSocketError) -> Value
+    ) async throws(WebSocketError) -> Value {
+        #if Tracing
+        let result: Result<Value, WebSocketError> = await withSpan(rawValue, ofKind: .client) { span in
+            for (name, value) in attributes { span.attributes[name] = value }
+            do throws(WebSocketError) {
+                return .success(try await body())
+            } catch {
+                span.recordError(error)
+                span.setStatus(SpanStatus(code: .error, message: error.code.description))
+                return .failure(error)
+            }
+        }
+        return try result.get()
+        #else
+        return try await body()
+        #endif
+    }
+}

@@ -1,0 +1,57 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import WebSocketPool
+
+#if ServiceLifecycle
+public import ServiceLifecycle
+
+extension WebSocketConnectionPool: Service {}
+
+extension ConnectionPool {
+    func runAsService(grace: Duration) async throws(PoolError) {
+        let result: Result<Void, PoolError> = await withGracefulShutdownHandler {
+            do throws(PoolError) { return .success(try await self.run()) } catch { return .failure(error) }
+        } onGracefulShutdown: {
+            self.beginShutdown(grace: grace)
+        }
+        try result.get()
+    }
+}
+
+/// A server with its handler, as a service of swift-service-lifecycle.
+///
+/// A graceful shutdown does what ``WebSocketServer/shutDown()`` does.
+public struct WebSocketServerService: Service {
+    public let server: WebSocketServer
+    private let handler: @Sendable @concurrent (WebSocketConnection) async throws -> Void
+
+    public init(
+        _ server: WebSocketServer,
+        handler: @escaping @Sendable @concurrent (WebSocketConnection) async throws -> Void
+    ) {
+        self.server = server
+        self.handler = handler
+    }
+
+    public func run() async throws {
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await server.run(handler) }
+            group.addTask {
+                // Throws when the server has ended otherwise.
+                guard (try? await gracefulShutdown()) != nil else { return }
+                await server.shutDown()
+            }
+            try await group.next()
+            group.cancelAll()
+            try await group.waitForAll()
+        }
+    }
+}
+#else
+extension ConnectionPool {
+    func runAsService(grace: Duration) async throws(PoolError) { try await run() }
+}
+#endif

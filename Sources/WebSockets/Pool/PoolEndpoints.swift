@@ -1,0 +1,161 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import Synchronization
+import WebSocketCore
+import WebSocketLoop
+import WebSocketPool
+
+/// Where a pool connects to: one endpoint for each URL, or one for each address of each URL's host.
+final class PoolEndpoints: Sendable {
+    private struct Entry {
+        let url: Int
+        /// `nil` for whatever the host resolves to.
+        var address: String?
+        var isListed = true
+    }
+
+    private struct State {
+        var entries: [Entry]
+        /// When each URL's host was looked up.
+        var resolvedAt: [Duration?]
+        /// Tells the pool which endpoints are listed.
+        var list: (@Sendable ([Bool]) -> Void)?
+        /// Connections to an endpoint.
+        var total: (@Sendable (Int) -> Int)?
+    }
+
+    private let requests: [ClientRequest]
+    private let state: Mutex<State>
+    private let usesAllAddresses: Bool
+    private let resolutionLifetime: Duration
+    private let elapsed: @Sendable () -> Duration
+    private let loop: @Sendable () -> EventLoop
+    private let resolve: Resolve
+
+    /// Looks a host up on a loop.
+    typealias Resolve = @Sendable (String, EventLoop) async throws(WebSocketError) -> [String]
+
+    /// Checks every URL and setting; may read certificate files.
+    init(
+        _ urls: [String], configuration: WebSocketConnectionPoolConfiguration, clock: any Clock<Duration>,
+        resolve: @escaping Resolve = { (host, loop) throws(WebSocketError) in try await loop.resolve(host) }
+    ) throws(WebSocketError) {
+        guard !urls.isEmpty else {
+            throw WebSocketError(.invalidConfiguration, "the list of URLs is empty; a pool needs at least one")
+        }
+        let client = configuration.client
+        var requests: [ClientRequest] = []
+        for url in urls {
+            requests.append(
+                try ClientRequest(
+                    url: try WebSocketURL(url), fields: client.headers, subprotocols: client.subprotocols,
+                    options: client.options, openTimeout: configuration.attemptTimeout, tls: client.tls))
+        }
+        self.requests = requests
+        state = Mutex(
+            State(
+                entries: urls.indices.map { Entry(url: $0) },
+                resolvedAt: Array(repeating: nil, count: urls.count)))
+        self.resolve = resolve
+        usesAllAddresses = configuration.usesAllAddresses
+        resolutionLifetime = configuration.resolutionLifetime
+        elapsed = Self.stopwatch(clock)
+        let group = configuration.eventLoopGroup
+        if let eventLoop = client.eventLoop {
+            loop = { eventLoop }
+        } else {
+            loop = { (group ?? .shared).next() }
+        }
+    }
+
+    /// One for each URL; addresses are found when the pool connects.
+    var initialCount: Int { requests.count }
+
+    /// Must precede the first attempt.
+    func attach(list: @escaping @Sendable ([Bool]) -> Void, total: @escaping @Sendable (Int) -> Int) {
+        state.withLock { state in
+            state.list = list
+            state.total = total
+        }
+    }
+
+    private static func stopwatch<C: Clock<Duration>>(_ clock: C) -> @Sendable () -> Duration {
+        let origin = clock.now
+        return { origin.duration(to: clock.now) }
+    }
+
+    func connect(to endpoint: Int) async throws(WebSocketError) -> Connection {
+        let url = state.withLock { $0.entries[endpoint].url }
+        let target = requests[url].url
+        return try await PoolSpan.connect.around(
+            attributes: [("server.address", target.host), ("server.port", "\(target.port)")]
+        ) { () throws(WebSocketError) in
+            try await attempt(endpoint, url: url)
+        }
+    }
+
+    private func attempt(_ endpoint: Int, url: Int) async throws(WebSocketError) -> Connection {
+        let loop = loop()
+        var request = requests[url]
+        if usesAllAddresses {
+            try await refresh(url, on: loop)
+            request.address = state.withLock { $0.entries[endpoint].address }
+        }
+        return try await loop.connect(request)
+    }
+
+    /// Looks the host up again when the last time is too long ago. Addresses that are known outlive a failure.
+    private func refresh(_ url: Int, on loop: EventLoop) async throws(WebSocketError) {
+        let now = elapsed()
+        let isKnown: Bool? = state.withLock { state in
+            guard let last = state.resolvedAt[url] else { return false }
+            guard now - last >= resolutionLifetime else { return nil }
+            // One asks again, the others go on with what there is.
+            state.resolvedAt[url] = now
+            return true
+        }
+        guard let isKnown else { return }
+        let addresses: [String]
+        do throws(WebSocketError) {
+            addresses = try await resolve(requests[url].url.host, loop)
+        } catch {
+            if isKnown { return }
+            throw error
+        }
+        if !addresses.isEmpty { apply(addresses, to: url, at: now) }
+    }
+
+    private func apply(_ addresses: [String], to url: Int, at now: Duration) {
+        state.withLock { state in
+            state.resolvedAt[url] = now
+            for index in state.entries.indices where state.entries[index].url == url {
+                state.entries[index].isListed = state.entries[index].address.map { addresses.contains($0) } ?? false
+            }
+            for address in addresses
+            where !state.entries.contains(where: { $0.url == url && $0.address == address }) {
+                let total = state.total
+                // A place that nobody uses: the first one of the URL, or that of an address that has gone.
+                let free = state.entries.indices.first { index in
+                    let entry = state.entries[index]
+                    return entry.url == url && !entry.isListed && (entry.address == nil || total?(index) == 0)
+                }
+                if let free {
+                    state.entries[free].address = address
+                    state.entries[free].isListed = true
+                } else {
+                    state.entries.append(Entry(url: url, address: address))
+                }
+            }
+            // Within the lock, so that the pool sees the lists in their order.
+            state.list?(state.entries.map(\.isListed))
+        }
+    }
+}
+
+extension WebSocketConnectionPoolConfiguration {
+    /// How long the client may take.
+    var attemptTimeout: Duration { min(client.openTimeout, pool.connectTimeout) }
+}

@@ -1,0 +1,177 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+public import WebSocketCore
+import WebSocketLoop
+import WebSocketPool
+
+extension WebSocketConnectionPool {
+    /// Lends a connection to `body`.
+    ///
+    /// When the body throws or its task is cancelled the connection is closed instead of reused, because an exchange
+    /// may be incomplete; `isReusableAfter` can say otherwise for some errors. Messages that the body leaves unread are
+    /// never delivered to the next borrower; see `ReleaseHygiene`.
+    ///
+    /// - Parameters:
+    ///   - timeout: How long to wait for a connection, connecting included; `nil` for `acquireTimeout`, 30 s by default.
+    ///   - executor: Where the body runs; `nil` for the configuration's, by default the connection's loop, where the
+    ///     body is as fast as C but must not block.
+    ///   - body: Uses the connection, and must not let it escape.
+    /// - Throws: What the body throws, and what ``acquire(timeout:file:line:)`` throws.
+    public func withConnection<Result: Sendable>(
+        timeout: Duration? = nil, executor: WebSocketBodyExecutor? = nil, file: StaticString = #fileID,
+        line: UInt = #line, _ body: @escaping @Sendable @concurrent (WebSocketConnection) async throws -> Result
+    ) async throws -> Result {
+        let lease = try await acquire(timeout: timeout, file: file, line: line)
+        return try await lease.run(on: executor ?? configuration.executor, body)
+    }
+
+    /// Like ``withConnection(timeout:executor:file:line:_:)``, with a connection that nobody has used before.
+    public func withNewConnection<Result: Sendable>(
+        timeout: Duration? = nil, executor: WebSocketBodyExecutor? = nil, file: StaticString = #fileID,
+        line: UInt = #line, _ body: @escaping @Sendable @concurrent (WebSocketConnection) async throws -> Result
+    ) async throws -> Result {
+        let lease = try await acquireNew(timeout: timeout, file: file, line: line)
+        return try await lease.run(on: executor ?? configuration.executor, body)
+    }
+
+    /// Borrows a connection. It has to be released, whatever happens; ``withConnection(timeout:executor:file:line:_:)``
+    /// cannot forget to.
+    ///
+    /// Waits in the order of arrival. From a pool with an idle connection that needs no validation it neither suspends
+    /// nor allocates. A cancelled acquire holds nothing, and the attempt to connect that it caused serves another.
+    ///
+    /// - Parameters:
+    ///   - timeout: How long to wait; `nil` for `acquireTimeout`. `.zero` takes only what is idle.
+    ///   - file: With `line`, the place that leak detection reports.
+    /// - Throws: `acquireTimedOut`, `poolUnavailable`, `poolExhausted`, `poolClosed` and `cancelled`, with the pool's
+    ///   statistics.
+    public func acquire(
+        timeout: Duration? = nil, file: StaticString = #fileID, line: UInt = #line
+    ) async throws(WebSocketError) -> WebSocketLease {
+        if let grant = core.acquireIdle(site: SourceSite(file: file, line: line)) {
+            return WebSocketLease(grant)
+        }
+        guard isTraced else {
+            do throws(PoolError) {
+                return WebSocketLease(
+                    try await core.acquire(.any, timeout: timeout, site: SourceSite(file: file, line: line)))
+            } catch {
+                throw WebSocketError(error)
+            }
+        }
+        return try await acquireTraced(.any, timeout: timeout, site: SourceSite(file: file, line: line))
+    }
+
+    private func acquireTraced(
+        _ kind: AcquireKind, timeout: Duration?, site: SourceSite
+    ) async throws(WebSocketError) -> WebSocketLease {
+        try await PoolSpan.acquire.around { () throws(WebSocketError) in
+            do throws(PoolError) {
+                return WebSocketLease(try await core.acquire(kind, timeout: timeout, site: site))
+            } catch {
+                throw WebSocketError(error)
+            }
+        }
+    }
+
+    /// Borrows a connection that nobody has used before. A full pool closes an idle one to make room.
+    ///
+    /// - Throws: As ``acquire(timeout:file:line:)``.
+    public func acquireNew(
+        timeout: Duration? = nil, file: StaticString = #fileID, line: UInt = #line
+    ) async throws(WebSocketError) -> WebSocketLease {
+        try await acquireTraced(.new, timeout: timeout, site: SourceSite(file: file, line: line))
+    }
+
+    /// Borrows an idle connection if one can be lent without validation and nobody waits, else `nil`. Never suspends, and
+    /// opens nothing for the caller; the minimum of idle connections is refilled in the background as after any acquire.
+    public func tryAcquire(file: StaticString = #fileID, line: UInt = #line) -> WebSocketLease? {
+        core.acquireIdle(site: SourceSite(file: file, line: line)).map { WebSocketLease($0) }
+    }
+
+    /// Gives a connection back; see ``WebSocketLease/release(discard:)``.
+    public func release(_ lease: WebSocketLease, discard: Bool = false) { lease.release(discard: discard) }
+
+    /// Takes a connection out of the pool; see ``WebSocketLease/detach()``.
+    public func detach(_ lease: WebSocketLease) throws(WebSocketError) -> WebSocketConnection { try lease.detach() }
+}
+
+/// The right to use one connection of a pool, until it is released once.
+///
+/// A lease may be copied; all copies are the same lease.
+public struct WebSocketLease: Sendable {
+    private let token: LeaseToken
+    private let leased: PooledWebSocket
+
+    private var core: PoolCore { leased.core }
+
+    init(_ grant: Grant<any PooledConnection>) {
+        token = grant.token
+        // Every connection of a pool of ours is one: the cast costs nothing, a checked one more than the lease.
+        leased = unsafeDowncast(grant.handle, to: PooledWebSocket.self)
+    }
+
+    /// Distinguishes this lease from every other of its pool.
+    public var id: UInt64 { token.id }
+
+    /// Whether the lease still holds its connection: it was not released or detached, its connection has not died, and
+    /// no shutdown took it back.
+    public var isValid: Bool { core.isValid(token) }
+
+    /// The connection. Ask for it each time it is used rather than keeping it: that is what makes a use after release
+    /// an error instead of a message in somebody else's conversation.
+    ///
+    /// - Throws: `leaseEnded`.
+    public var socket: WebSocketConnection {
+        get throws(WebSocketError) {
+            guard isValid else { throw WebSocketError(core.error(.leaseEnded)) }
+            return leased.socket
+        }
+    }
+
+    /// Gives the connection back. Releasing again does nothing but tell the pool's observer.
+    ///
+    /// - Parameter discard: Close the connection instead of reusing it; say so whenever an exchange may be incomplete.
+    public func release(discard: Bool = false) { core.release(token, of: leased, discard: discard) }
+
+    /// Takes the connection out of the pool, which may open another in its place. Closing it is the caller's business.
+    ///
+    /// - Throws: `leaseEnded`.
+    public func detach() throws(WebSocketError) -> WebSocketConnection {
+        do throws(PoolError) { try core.detach(token) } catch { throw WebSocketError(error) }
+        return leased.socket
+    }
+
+    /// Runs a scope and gives the connection back at its end, whatever happened; still on the loop, so that whoever
+    /// waits for the connection need not wait for a change of threads.
+    func run<Result: Sendable>(
+        on executor: WebSocketBodyExecutor,
+        _ body: @escaping @Sendable @concurrent (WebSocketConnection) async throws -> Result
+    ) async throws -> Result {
+        let socket = leased.socket
+        switch executor {
+        case .loop:
+            return try await withTaskExecutorPreference(socket.eventLoop.taskExecutor) {
+                try await finish { try await body(socket) }
+            }
+        case .global:
+            return try await withTaskExecutorPreference(globalConcurrentExecutor) {
+                try await finish { try await body(socket) }
+            }
+        }
+    }
+
+    private func finish<Result>(_ body: () async throws -> Result) async throws -> Result {
+        do {
+            let result = try await body()
+            release(discard: Task.isCancelled)
+            return result
+        } catch {
+            release(discard: Task.isCancelled || !core.configuration.isReusableAfter(error))
+            throw error
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+public import WebSocketCore
+import WebSocketLoop
+public import WebSocketPool
+
+/// Lends WebSocket connections to one or several endpoints and keeps them fit to be lent.
+///
+/// ```swift
+/// try await WebSocketConnectionPool.withPool(to: "wss://example.com/rpc") { pool in
+///     let reply = try await pool.withConnection { socket in
+///         try await socket.send(request)
+///         return try await socket.receive()
+///     }
+/// }
+/// ```
+///
+/// A pool made with ``init(to:configuration:clock:)-(String,_,_)`` does nothing until ``run()`` runs in some task;
+/// acquires made before that wait for it, up to their timeouts. Every method may be called from any thread or task.
+///
+/// See <doc:Pool> for what each knob does.
+public final class WebSocketConnectionPool: Sendable {
+    let pool: ConnectionPool<PooledWebSocket, ContinuousClock>
+    /// The pool without its types, for what has to be fast: generic code is not specialised across modules.
+    let core: PoolCore
+    /// Looked at once: a tracer is to be installed before the pool is made.
+    let isTraced = PoolSpan.isTraced
+    let configuration: WebSocketConnectionPoolConfiguration
+
+    // MARK: Life
+
+    /// Makes a pool of connections to one URL. Starts nothing.
+    ///
+    /// - Parameters:
+    ///   - url: A `ws://` or `wss://` URL.
+    ///   - configuration: How to connect, lend and clean up.
+    ///   - clock: Measures the pool's timeouts and ages, but not the connections' own. Default: the continuous clock.
+    /// - Throws: `invalidURL`, `invalidConfiguration`.
+    public convenience init(
+        to url: String, configuration: WebSocketConnectionPoolConfiguration = .init(),
+        clock: any Clock<Duration> = ContinuousClock()
+    ) throws(WebSocketError) {
+        try self.init(to: [url], configuration: configuration, clock: clock)
+    }
+
+    /// Makes a pool of connections to several endpoints. Starts nothing.
+    ///
+    /// A new connection goes to the endpoint with the fewest leases. One that refuses connections is ejected for a
+    /// while and returns gradually; see `CircuitBreaker`.
+    ///
+    /// - Throws: `invalidURL`; `invalidConfiguration`, also for an empty list.
+    public convenience init(
+        to urls: [String], configuration: WebSocketConnectionPoolConfiguration = .init(),
+        clock: any Clock<Duration> = ContinuousClock()
+    ) throws(WebSocketError) {
+        self.init(
+            try PoolEndpoints(urls, configuration: configuration, clock: clock), configuration: configuration,
+            clock: clock)
+    }
+
+    init(
+        _ endpoints: PoolEndpoints, configuration: WebSocketConnectionPoolConfiguration, clock: any Clock<Duration>
+    ) {
+        self.configuration = configuration
+        let isDisposable = configuration.isDisposable
+        let home = PoolHome()
+        var settings = configuration.pool
+        // Longer than the client's own timeout, whose error says in which step the time ran out.
+        settings.connectTimeout = configuration.attemptTimeout + .seconds(1)
+        pool = ConnectionPool(
+            configuration: settings, anyClock: clock, coarseClock: EventLoop.coarseNanoseconds,
+            endpointCount: endpoints.initialCount,
+            observer: PoolReporter(logger: configuration.logger, others: configuration.observers)
+        ) { endpoint in
+            let wire = try await endpoints.connect(to: endpoint)
+            guard let core = home.core else {
+                wire.loop.execute { wire.abort() }
+                throw WebSocketError(.poolClosed, "the pool is gone")
+            }
+            return PooledWebSocket(wire, core: core, clock: clock, isDisposable: isDisposable)
+        }
+        core = pool.core
+        home.core = pool.core
+        endpoints.attach(
+            list: { [weak pool] in pool?.listEndpoints($0) },
+            total: { [weak pool] in pool?.statistics.endpoints[$0].total ?? 0 })
+    }
+
+    /// Runs the pool until ``shutDown(grace:)``, or until the task is cancelled, which closes every connection at once.
+    ///
+    /// May be called once. Returns when every connection is closed and all background work has ended. In a
+    /// `ServiceGroup` a graceful shutdown does what ``shutDown(grace:)`` does.
+    ///
+    /// - Throws: Why the warm-up failed, when `warmUpPolicy` is `failFast`; the pool is closed then.
+    public func run() async throws(WebSocketError) {
+        do throws(PoolError) { try await pool.runAsService(grace: configuration.pool.shutdownGrace) } catch {
+            throw WebSocketError(error)
+        }
+    }
+
+    /// Runs a pool for as long as `body` runs; then waits `shutdownGrace` for leases that outlive it.
+    ///
+    /// - Throws: What `body` throws; `invalidURL` and `invalidConfiguration`; and what ``run()`` throws.
+    public static func withPool<Result>(
+        to url: String, configuration: WebSocketConnectionPoolConfiguration = .init(),
+        _ body: (WebSocketConnectionPool) async throws -> Result
+    ) async throws -> Result {
+        try await withPool(to: [url], configuration: configuration, body)
+    }
+
+    /// Like ``withPool(to:configuration:_:)-(String,_,_)``, with several endpoints.
+    public static func withPool<Result>(
+        to urls: [String], configuration: WebSocketConnectionPoolConfiguration = .init(),
+        _ body: (WebSocketConnectionPool) async throws -> Result
+    ) async throws -> Result {
+        let pool = try WebSocketConnectionPool(to: urls, configuration: configuration)
+        return try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await pool.run() }
+            let result: Swift.Result<Result, any Error>
+            do { result = .success(try await body(pool)) } catch { result = .failure(error) }
+            await pool.shutDown()
+            // A pool that failed to start explains an error of the body better than the body does.
+            try await group.waitForAll()
+            return try result.get()
+        }
+    }
+
+    /// Refuses new acquires, fails those that wait with `poolClosed`, closes what is not lent, and waits for leases.
+    /// When the grace is over their connections are closed under them. Returns when no connection is left.
+    ///
+    /// May be called again, with a shorter grace. Cancelling the caller ends the grace, not the wait.
+    ///
+    /// - Parameter grace: How long to wait for leases; `nil` for the configuration's `shutdownGrace`, 10 s by default.
+    public func shutDown(grace: Duration? = nil) async {
+        await pool.shutDown(grace: grace ?? configuration.pool.shutdownGrace)
+    }
+
+    /// Opens up to `count` more connections, in parallel, but no more than `softMaximum` in all.
+    ///
+    /// - Returns: How many were opened. With `bestEffort` failures only make it smaller.
+    /// - Throws: With `failFast`, the first failure.
+    @discardableResult
+    public func warmUp(_ count: Int, policy: WarmUpPolicy = .bestEffort) async throws(WebSocketError) -> Int {
+        do throws(PoolError) {
+            return try await pool.warmUp(count, policy: policy)
+        } catch {
+            throw WebSocketError(error)
+        }
+    }
+
+    // MARK: Control
+
+    /// Changes the pool's size. Connections that are too many are closed when they are idle.
+    public func resize(softMaximum: Int, hardMaximum: Int, minimumIdle: Int) {
+        pool.resize(softMaximum: softMaximum, hardMaximum: hardMaximum, minimumIdle: minimumIdle)
+    }
+
+    /// Changes the pool's size, without overflow connections.
+    public func resize(maximumConnections: Int, minimumIdle: Int = 0) {
+        resize(softMaximum: maximumConnections, hardMaximum: maximumConnections, minimumIdle: minimumIdle)
+    }
+
+    /// Lets acquires wait, up to their timeouts, and opens no connection until ``resume()``. Leases go on
+    /// (HikariCP: `suspendPool`).
+    public func suspend() { pool.suspend() }
+
+    /// Ends what ``suspend()`` began.
+    public func resume() { pool.resume() }
+
+    /// Closes idle connections above `minimumIdle`, and returns how many.
+    @discardableResult
+    public func releaseUnused() -> Int { pool.releaseUnused() }
+
+    /// Retires every connection there is: idle ones now, lent ones when they come back. For when all of them have
+    /// become useless together, for example after a change of credentials (HikariCP: `softEvictConnections`).
+    public func reset() { pool.reset() }
+
+    /// A consistent snapshot. Takes the pool's lock for a moment.
+    public var statistics: PoolStatistics { pool.statistics }
+}
+
+/// Tells connections of a pool which one, without keeping it alive.
+private final class PoolHome: Sendable {
+    // Written once, before the pool runs.
+    nonisolated(unsafe) weak var core: PoolCore?
+}

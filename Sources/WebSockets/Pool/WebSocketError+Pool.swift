@@ -1,0 +1,83 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import WebSocketCore
+public import WebSocketPool
+
+/// What a pool adds to an error.
+final class PoolErrorDetails: Sendable {
+    let statistics: PoolStatistics
+    let cause: WebSocketError?
+
+    init(statistics: PoolStatistics, cause: WebSocketError?) {
+        self.statistics = statistics
+        self.cause = cause
+    }
+}
+
+extension WebSocketError {
+    /// On an error of a pool: the pool as it was then.
+    public var poolStatistics: PoolStatistics? { poolDetails?.statistics }
+
+    /// On an error of a pool: the failure behind it, for example why the last attempt to connect failed.
+    public var poolCause: WebSocketError? { poolDetails?.cause }
+
+    private var poolDetails: PoolErrorDetails? { attachment?.object as? PoolErrorDetails }
+
+    init(_ error: PoolError) {
+        let cause = error.underlyingError.map(Self.cause)
+        let counts = error.statistics.counts
+        let because = cause.map { "; the last attempt to connect failed: \($0.message)" } ?? ""
+        switch error.code {
+        case .acquireTimedOut:
+            self.init(
+                .acquireTimedOut,
+                "no connection became available in time (\(counts)); release leases sooner, raise maximumConnections or wait longer\(because)"
+            )
+        case .cancelled: self = .cancelled("acquire")
+        case .circuitOpen:
+            self.init(
+                .poolUnavailable,
+                "every endpoint is ejected after failures to connect, and no connection is left (\(counts)); try again later\(because)"
+            )
+        case .connectFailed where cause != nil: self = cause!
+        case .leaseEnded:
+            self.init(.leaseEnded, "the lease has ended or its connection was taken back; acquire a new one")
+        case .waiterLimitReached:
+            self.init(
+                .poolExhausted,
+                "as many acquires as maximumWaiters allows are waiting (\(counts)); shed load or raise maximumConnections"
+            )
+        default: self.init(.poolClosed, "the pool is shutting down or closed (\(counts)); create a new one")
+        }
+        attachment = Attachment(PoolErrorDetails(statistics: error.statistics, cause: cause))
+    }
+
+    private static func cause(_ error: any Error) -> WebSocketError {
+        if let error = error as? WebSocketError { return error }
+        if error is PoolOperationTimedOut {
+            return WebSocketError(
+                .timedOut, "the connection was not open within connectTimeout; check that the server answers",
+                phase: .connect)
+        }
+        return WebSocketError(.connectFailed, "\(error)")
+    }
+
+    /// Whether the same attempt would fail again: then the pool asks the endpoint less often from the start.
+    var isHopelessToRetry: Bool {
+        switch code {
+        case .invalidURL, .invalidConfiguration, .handshakeInvalid: true
+        case .handshakeRejected:
+            // Of the client's errors those that time can heal: timeout, too early, too many requests.
+            response.map { (400..<500).contains($0.status) && ![408, 425, 429].contains($0.status) } ?? false
+        case .tlsFailed:
+            switch tlsFailure {
+            case .expired, .notYetValid, .hostMismatch, .selfSigned, .untrusted, .badChain, .wrongUsage: true
+            default: false
+            }
+        default: false
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import Testing
+import WebSockets
+
+/// Whatever a borrower leaves behind, the next one does not meet it.
+@Suite("Pool: cleanliness", .timeLimit(.minutes(1)))
+struct PoolCleanlinessTests {
+    /// Leaves one unread message behind: the second of two answers.
+    private static func litter(_ pool: WebSocketConnectionPool) async throws {
+        try await pool.withConnection { socket in
+            let reply = try await socket.exchange("twice")
+            #expect(reply == .text("first"))
+            await eventually { socket.wire.hasInboundResidue }
+        }
+    }
+
+    @Test("By default a connection with unread messages is not reused")
+    func discard() async throws {
+        try await withPoolFixture { fixture in
+            try await fixture.withPool(fixture.configuration(1)) { pool in
+                try await Self.litter(pool)
+                #expect(try await pool.withConnection { try await $0.exchange("mine") } == .text("mine"))
+                #expect(fixture.relay.accepted == 2)
+            }
+        }
+    }
+
+    @Test("Draining throws unread messages away and keeps the connection", arguments: [0, 30])
+    func drain(quietMilliseconds: Int) async throws {
+        try await withPoolFixture { fixture in
+            var configuration = fixture.configuration(1)
+            configuration.hygiene = .drain(
+                DrainOptions(timeout: .seconds(10), quietPeriod: .milliseconds(quietMilliseconds)))
+            try await fixture.withPool(configuration) { pool in
+                try await Self.litter(pool)
+                #expect(try await pool.withConnection { try await $0.exchange("mine") } == .text("mine"))
+                #expect(fixture.relay.accepted == 1)
+                let totals = pool.statistics.totals
+                #expect(totals.drainsStarted >= 1 && totals.drainsFailed == 0)
+            }
+        }
+    }
+
+    @Test("A quiet period catches what comes after the release")
+    func late() async throws {
+        try await withPoolFixture { fixture in
+            var configuration = fixture.configuration(1)
+            configuration.hygiene = .drain(DrainOptions(timeout: .seconds(20), quietPeriod: .milliseconds(200)))
+            try await fixture.withPool(configuration) { pool in
+                try await pool.warmUp(1)
+                fixture.relay.change { $0.bytesToClient = 100_000 }
+                try await pool.withConnection { socket in
+                    try await socket.send("large")
+                    await eventually { socket.wire.hasInboundResidue }
+                }
+                // Half a message is there and no more comes: longer than the quiet period, but not over.
+                #expect(pool.statistics.counts.draining == 1)
+                fixture.relay.change { $0.bytesToClient = .max }
+                #expect(try await pool.withConnection { try await $0.exchange("mine") } == .text("mine"))
+                #expect(fixture.relay.accepted == 1 && pool.statistics.totals.drainsFailed == 0)
+            }
+        }
+    }
+
+    @Test("A message that must not be thrown away closes the connection")
+    func condition() async throws {
+        try await withPoolFixture { fixture in
+            var configuration = fixture.configuration(1)
+            configuration.hygiene = .drain(DrainOptions(timeout: .seconds(10), quietPeriod: .milliseconds(30)))
+            configuration.isDisposable = { $0 != .text("second") }
+            try await fixture.withPool(configuration) { pool in
+                try await Self.litter(pool)
+                #expect(try await pool.withConnection { try await $0.exchange("mine") } == .text("mine"))
+                #expect(fixture.relay.accepted == 2 && pool.statistics.totals.drainsFailed == 1)
+            }
+        }
+    }
+
+    @Test("A connection that is never quiet is closed at the drain's timeout")
+    func timeout() async throws {
+        try await withPoolFixture { fixture in
+            var configuration = fixture.configuration(1)
+            configuration.hygiene = .drain(DrainOptions(timeout: .milliseconds(50), quietPeriod: .milliseconds(5)))
+            try await fixture.withPool(configuration) { pool in
+                let littered = try await pool.withConnection { socket in
+                    _ = try await socket.exchange("a")
+                    fixture.relay.change { $0.bytesToClient = 100_000 }
+                    try await socket.send("large")
+                    await eventually { socket.wire.hasInboundResidue }
+                    return socket
+                }
+                await eventually { pool.statistics.totals.drainsFailed >= 1 }
+                fixture.relay.change { $0.bytesToClient = .max }
+                let (reply, isOther) = try await pool.withConnection { socket in
+                    (try await socket.exchange("mine"), socket !== littered)
+                }
+                #expect(reply == .text("mine") && isOther)
+            }
+        }
+    }
+
+    @Test("Half a message is a leftover as well")
+    func half() async throws {
+        try await withPoolFixture { fixture in
+            try await fixture.withPool(fixture.configuration(1)) { pool in
+                try await pool.warmUp(1)
+                fixture.relay.change { $0.bytesToClient = 100_000 }
+                try await pool.withConnection { socket in
+                    try await socket.send("large")
+                    await eventually { socket.wire.hasInboundResidue }
+                }
+                fixture.relay.change { $0.bytesToClient = .max }
+                #expect(try await pool.withConnection { try await $0.exchange("mine") } == .text("mine"))
+                #expect(fixture.relay.accepted == 2)
+            }
+        }
+    }
+
+    @Test("A message that comes while the connection is idle is nobody's")
+    func whileIdle() async throws {
+        try await withPoolFixture { fixture in
+            try await fixture.withPool(fixture.configuration(1)) { pool in
+                try await pool.warmUp(1)
+                fixture.relay.change { $0.bytesToClient = 0 }
+                let former = try await pool.withConnection { socket in
+                    try await socket.send("late")
+                    return socket
+                }
+                #expect(pool.statistics.counts.idle == 1)
+                fixture.relay.change { $0.bytesToClient = .max }
+                await eventually { former.wire.hasInboundResidue }
+                #expect(try await pool.withConnection { try await $0.exchange("mine") } == .text("mine"))
+                #expect(fixture.relay.accepted == 2)
+            }
+        }
+    }
+
+    @Test("A message handler, or a receiver that still waits, does not outlive its lease", arguments: [false, true])
+    func claimed(byHandler: Bool) async throws {
+        try await withPoolFixture { fixture in
+            var configuration = fixture.configuration(1)
+            configuration.hygiene = .drain(DrainOptions(timeout: .seconds(10), quietPeriod: .zero))
+            try await fixture.withPool(configuration) { pool in
+                let straggler = try await pool.withConnection { socket -> Task<WebSocketMessage?, Never>? in
+                    if byHandler {
+                        socket.onMessage { _, _ in }
+                        return nil
+                    }
+                    let task = Task { try? await socket.receive() }
+                    await eventually { socket.wire.hasInboundResidue }
+                    return task
+                }
+                #expect(try await pool.withConnection { try await $0.exchange("mine") } == .text("mine"))
+                #expect(await straggler?.value == nil)
+                #expect(fixture.relay.accepted == 2)
+            }
+        }
+    }
+
+    @Test("Without hygiene the next borrower gets them, as a subscription may want")
+    func none() async throws {
+        try await withPoolFixture { fixture in
+            var configuration = fixture.configuration(1)
+            configuration.hygiene = .none
+            try await fixture.withPool(configuration) { pool in
+                try await Self.litter(pool)
+                #expect(try await pool.withConnection { try await $0.receive() } == .text("second"))
+            }
+        }
+    }
+}
