@@ -8,6 +8,7 @@
 #include "CLibWebSocketsShims.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,13 +70,16 @@ void wsx_lws_kill(struct lws *wsi) {
 
 static _Thread_local const char *last_alert;
 static _Thread_local int last_alert_received;
+static _Thread_local int last_reason;
 
 static void note_alert(const SSL *ssl, int where, int value) {
     (void)ssl;
     if (!(where & SSL_CB_ALERT)) return;
     // close_notify is how TLS ends, not how it fails.
     if ((value & 0xFF) == SSL_AD_CLOSE_NOTIFY) return;
-    last_alert = SSL_alert_desc_string_long(value);
+    // OpenSSL 3.0 has no name for this one.
+    last_alert =
+        (value & 0xFF) == SSL_AD_CERTIFICATE_REQUIRED ? "certificate required" : SSL_alert_desc_string_long(value);
     last_alert_received = (where & SSL_CB_READ) != 0;
 }
 
@@ -99,6 +103,10 @@ static void client_info(const SSL *constant, int where, int value) {
             }
         }
     }
+    if (where == SSL_CB_CONNECT_EXIT && value <= 0) {
+        const int reason = ERR_GET_REASON(ERR_peek_last_error());
+        if (reason) last_reason = reason;
+    }
     note_alert(constant, where, value);
 }
 
@@ -115,6 +123,14 @@ const char *wsx_tls_take_alert(int *was_received) {
     last_alert = NULL;
     return alert;
 }
+
+int wsx_tls_take_reason(void) {
+    const int reason = last_reason;
+    last_reason = 0;
+    return reason;
+}
+
+const char *wsx_tls_reason_text(int reason) { return ERR_reason_error_string(ERR_PACK(ERR_LIB_SSL, 0, reason)); }
 
 int wsx_deflate_init(z_stream *stream, int level, int window_bits, int memory_level) {
     memset(stream, 0, sizeof *stream);
@@ -190,6 +206,9 @@ int wsx_stream_has_ended(struct lws *wsi) {
     char byte;
     SSL *ssl = lws_get_ssl(wsi);
     ssize_t count;
+    struct pollfd state = {.fd = lws_get_socket_fd(wsi), .events = 0};
+    // A reset also ends it when there is still something to read: libwebsockets does not read it then.
+    if (poll(&state, 1, 0) == 1 && (state.revents & (POLLHUP | POLLERR))) return 1;
     if (ssl && (SSL_get_shutdown(ssl) & SSL_RECEIVED_SHUTDOWN)) return 1;
     count = recv(lws_get_socket_fd(wsi), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
     return count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR);

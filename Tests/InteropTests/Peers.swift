@@ -20,8 +20,11 @@ enum Peer {
 
         fileprivate init(_ output: SubprocessOutputSequence) { iterator = output.strings().makeAsyncIterator() }
 
+        /// The next line.
+        func line() async throws -> String { try #require(try await iterator.next(), "the peer ended") }
+
         /// The next line, which is JSON.
-        func next() async throws -> [String: Any] { try object(try await iterator.next()) }
+        func next() async throws -> [String: Any] { try object(try await line()) }
 
         /// The next line about an event of this name.
         func next(_ event: String) async throws -> [String: Any] {
@@ -42,16 +45,20 @@ enum Peer {
     }
 
     /// Runs a program beside `body`, then ends it with SIGTERM.
+    ///
+    /// - Parameter port: Finds the port in the program's first lines.
     static func server<Result: Sendable>(
-        _ program: String, _ arguments: [String], _ body: (Running) async throws -> Result
+        _ program: String, _ arguments: [String],
+        port: (Running) async throws -> Int = { try #require(try await $0.next()["port"] as? Int) },
+        _ body: (Running) async throws -> Result
     ) async throws -> Result {
         let outcome = try await Subprocess.run(
-            .path(FilePath(program)), arguments: Arguments(arguments), input: .inputWriter, output: .sequence,
-            error: .string(limit: limit)
+            program.contains("/") ? .path(FilePath(program)) : .name(program), arguments: Arguments(arguments),
+            input: .inputWriter, output: .sequence, error: .string(limit: limit)
         ) { execution in
             let running = Running(execution.standardOutput)
             do {
-                running.port = try #require(try await running.next()["port"] as? Int)
+                running.port = try await port(running)
                 let result = try await body(running)
                 try execution.send(signal: .terminate)
                 while try await running.iterator.next() != nil {}

@@ -14,6 +14,13 @@ struct BackpressureTests {
     private static let tooMuch = 100 << 20
     private static let noise = Payload.noise(1 << 20)
 
+    /// More than one direction of a connection takes up while nobody reads.
+    private static let filling: [UInt8] = {
+        var bytes: [UInt8] = []
+        for _ in 0..<16 { bytes += noise }
+        return bytes
+    }()
+
     /// Numbered, and nothing that deflate could make smaller: what repeats is farther away than any window.
     private static func message(_ number: Int, _ size: Int) -> [UInt8] {
         let start = number * size % (noise.count - size)
@@ -81,9 +88,8 @@ struct BackpressureTests {
             }
         ) { loopback in
             let socket = try await loopback.connect()
-            let filling = (0..<16).flatMap { _ in Self.noise }
             try await socket.send("first")
-            try await socket.send(filling)
+            try await socket.send(Self.filling)
             var waiting: [Task<Void, any Error>] = []
             for number in 0..<6 {
                 let executor: (any TaskExecutor)? = number.isMultiple(of: 2) ? loopback.loop.taskExecutor : nil
@@ -109,7 +115,7 @@ struct BackpressureTests {
             let info = try await socket.close()
             #expect(info.unsentMessages == 0)
             #expect(try await received.next() == "first")
-            #expect(try await received.next() == .binary(filling))
+            #expect(try await received.next() == .binary(Self.filling))
             #expect(try await received.next() == "waiting 0")
             #expect(try await received.next() == "waiting 2")
             #expect(try await received.next() == .binary([5]))
@@ -136,7 +142,7 @@ struct BackpressureTests {
             let descriptor = try await accepted
             defer { peer.close(descriptor) }
             // The first never gets out whole, so those behind it do not get out at all.
-            try await socket.send((0..<16).flatMap { _ in Self.noise })
+            try await socket.send(Self.filling)
             for number in 0..<10 { try await socket.send("\(number)") }
             let info: WebSocketCloseInfo
             if isAborted {

@@ -63,8 +63,6 @@ static inline int wsx_ssl_ctx_add_chain_certificate(SSL_CTX *context, X509 *cert
 }
 static inline int wsx_ssl_is_before_handshake(const SSL *ssl) { return SSL_get_state(ssl) == TLS_ST_BEFORE; }
 static inline BIO *wsx_bio_from_memory(const void *bytes, int count) { return BIO_new_mem_buf(bytes, count); }
-static inline unsigned long wsx_err_last(void) { return ERR_peek_last_error(); }
-static inline int wsx_err_reason(unsigned long code) { return ERR_GET_REASON(code); }
 /// The host flags of RFC 6125: no partial wildcards, and never the common name.
 static inline unsigned int wsx_x509_host_flags(void) {
     return X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT;
@@ -82,6 +80,13 @@ void wsx_ssl_ctx_set_identity(SSL_CTX *context, struct wsx_tls_identity *identit
 
 /// The last alert that OpenSSL sent or received on this thread, or NULL. Reading it forgets it.
 const char *wsx_tls_take_alert(int *was_received);
+
+/// Why a client's handshake on this thread failed last (SSL_R_...), or 0. Reading it forgets it. libwebsockets 4.1.6
+/// empties OpenSSL's error queue before it says that an attempt failed.
+int wsx_tls_take_reason(void);
+
+/// A reason (SSL_R_...) in a few English words, or NULL.
+const char *wsx_tls_reason_text(int reason);
 
 /// Makes a server's SSL_CTX report its alerts to `wsx_tls_take_alert`.
 void wsx_ssl_ctx_watch_alerts(SSL_CTX *context);

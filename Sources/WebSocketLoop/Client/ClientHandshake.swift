@@ -73,6 +73,7 @@ final class ClientHandshake: WireOwner {
         let offered = unsafe request.subprotocols.isEmpty ? nil : strdup(request.subprotocols.joined(separator: ", "))
         defer { unsafe free(offered) }
         _ = unsafe wsx_tls_take_alert(nil)
+        _ = wsx_tls_take_reason()
         errno = 0
         var created: OpaquePointer?
         let result: OpaquePointer? = unsafe address.withCString { address in
@@ -255,7 +256,7 @@ final class ClientHandshake: WireOwner {
 
     override func connectionFailed(_ text: String) {
         libraryText = text
-        tlsReason = wsx_err_reason(wsx_err_last())
+        tlsReason = wsx_tls_take_reason()
         guard systemError == 0 else { return }
         if let wsi = unsafe wsi {
             // errno is by now that of something libwebsockets did afterwards; the socket still knows.
@@ -352,10 +353,11 @@ enum TLSErrors {
             case X509_V_ERR_CERT_NOT_YET_VALID: (.notYetValid, "check both clocks")
             case X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH:
                 (.hostMismatch, "it is not for “\(host)”; use the name in the certificate, or set tls.serverName")
-            case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT, X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
+            case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
                 (.selfSigned, "add its CA to tls.trust if you trust it")
             case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY, X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT,
-                X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE, X509_V_ERR_CERT_UNTRUSTED:
+                X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE, X509_V_ERR_CERT_UNTRUSTED,
+                X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
                 (
                     .untrusted,
                     "its CA is not trusted or an intermediate is missing; set tls.trust or complete the server's chain"
@@ -389,7 +391,9 @@ enum TLSErrors {
         default: break
         }
         if let alert, received != 0 { return self.alert(alert) }
-        let text = library.escapedForLog
+        // libwebsockets' own text has no more than a number.
+        let known = unsafe wsx_tls_reason_text(reason).map { unsafe String(cString: $0) }
+        let text = known ?? library.escapedForLog
         return WebSocketError(
             .tlsFailed,
             "the TLS handshake failed\(text.isEmpty ? "" : " (\(text))"); check that the server speaks TLS on this port",

@@ -9,10 +9,21 @@ import WebSocketCore
 package final class OpenConnections: @unchecked Sendable {
     private let loop: EventLoop
     private var connections: [ObjectIdentifier: Connection] = [:]
+    private var upgrades: [ObjectIdentifier: ServerUpgrade] = [:]
     private var isClosing = false
     private var deadline: EventLoop.TimerToken?
 
     package init(loop: EventLoop) { self.loop = loop }
+
+    /// On the loop, when a socket has been accepted.
+    func insert(_ upgrade: ServerUpgrade) {
+        upgrades[ObjectIdentifier(upgrade)] = upgrade
+        // Accepted before the listener was stopped, and taken up after it.
+        if isClosing { upgrade.stop() }
+    }
+
+    /// On the loop, when the handshake is over.
+    func remove(_ upgrade: ServerUpgrade) { upgrades[ObjectIdentifier(upgrade)] = nil }
 
     /// On the loop, when a connection is established.
     package func insert(_ connection: Connection) {
@@ -28,10 +39,12 @@ package final class OpenConnections: @unchecked Sendable {
         if isClosing { connection.close(WebSocketCloseFrame(code: .goingAway), nil) }
     }
 
-    /// Closes all with 1001; aborts those that are left after the timeout. From any thread.
+    /// Drops handshakes that are under way and closes all connections with 1001; aborts those that are left after the
+    /// timeout. From any thread.
     package func closeAll(timeout: Duration) {
         loop.execute { [self] in
             isClosing = true
+            for upgrade in upgrades.values { upgrade.stop() }
             for connection in connections.values { connection.close(WebSocketCloseFrame(code: .goingAway), nil) }
             guard !connections.isEmpty, deadline == nil else { return }
             deadline = loop.schedule(after: timeout.nanoseconds) { [self] in

@@ -20,6 +20,7 @@ import WebSocketCore
 /// from its buffer with the real key put in. Both ways come to the same decision with the same data.
 package final class ServerUpgrade: WireOwner {
     private let policy: UpgradePolicy
+    private let register: OpenConnections?
     private var descriptor: CInt
     private var poll: DescriptorPoll?
     /// libuv cannot poll one descriptor twice, and libwebsockets polls the original.
@@ -41,14 +42,20 @@ package final class ServerUpgrade: WireOwner {
     private static let lingerTime: UInt64 = 1_000_000_000
 
     /// Takes over the descriptor. On the loop.
-    package static func begin(_ descriptor: CInt, on loop: EventLoop, policy: UpgradePolicy) {
-        let upgrade = ServerUpgrade(descriptor: descriptor, loop: loop, policy: policy)
+    ///
+    /// - Parameter register: Knows about the handshake while it is under way, and can stop it.
+    package static func begin(
+        _ descriptor: CInt, on loop: EventLoop, policy: UpgradePolicy, register: OpenConnections? = nil
+    ) {
+        let upgrade = ServerUpgrade(descriptor: descriptor, loop: loop, policy: policy, register: register)
         upgrade.selfRetain = upgrade
         upgrade.start()
+        if !upgrade.isOver { register?.insert(upgrade) }
     }
 
-    private init(descriptor: CInt, loop: EventLoop, policy: UpgradePolicy) {
+    private init(descriptor: CInt, loop: EventLoop, policy: UpgradePolicy, register: OpenConnections?) {
         self.policy = policy
+        self.register = register
         progress = HeadProgress(limit: policy.limits.headBytes)
         self.descriptor = descriptor
         super.init(loop: loop)
@@ -345,6 +352,9 @@ package final class ServerUpgrade: WireOwner {
         finish()
     }
 
+    /// The server stops. A client that has been answered gets its moment to read that.
+    func stop() { if !isLetGo { drop() } }
+
     /// Gives up.
     private func drop() {
         guard !isOver else { return }
@@ -373,6 +383,7 @@ package final class ServerUpgrade: WireOwner {
         loop.cancel(deadline)
         deadline = nil
         loop.onStop[ObjectIdentifier(self)] = nil
+        register?.remove(self)
         selfRetain = nil
     }
 }

@@ -79,7 +79,9 @@ extension WebSocketConnection {
             switch executor {
             case .loop:
                 result = try await withTaskExecutorPreference(wire.loop.taskExecutor) { try await body(self) }
-            case .global: result = try await body(self)
+            // Said out loud, because the caller may prefer a loop.
+            case .global:
+                result = try await withTaskExecutorPreference(globalConcurrentExecutor) { try await body(self) }
             }
             await wire.closeRegardless(WebSocketCloseFrame(code: closeCodes(self).returned))
             return result

@@ -26,8 +26,8 @@ final class ServerState: Sendable {
 
     var isStopping: Bool { stopping.load(ordering: .acquiring) }
 
-    func nextLoop() -> EventLoop {
-        queues[Int(turn.wrappingAdd(1, ordering: .relaxed).oldValue % UInt(queues.count))].loop
+    func nextQueue() -> ConnectionQueue {
+        queues[Int(turn.wrappingAdd(1, ordering: .relaxed).oldValue % UInt(queues.count))]
     }
 
     /// On the connection's loop.
@@ -88,7 +88,7 @@ final class ConnectionQueue: Sendable {
 
     let loop: EventLoop
     private let shared = Mutex(Shared())
-    private let open: OpenConnections
+    let open: OpenConnections
 
     init(loop: EventLoop) {
         self.loop = loop

@@ -93,11 +93,12 @@ public final class WebSocketServer: Sendable {
         listener = try Listener(
             loop: group.next(), host: configuration.host, port: configuration.port, backlog: configuration.backlog
         ) { descriptor in
-            let loop = state.nextLoop()
-            // After a loop's end nobody else would close it.
-            if !loop.execute({ ServerUpgrade.begin(descriptor, on: loop, policy: policy) }) {
-                state.closeOrphan(descriptor)
+            let queue = state.nextQueue()
+            let begun = queue.loop.execute {
+                ServerUpgrade.begin(descriptor, on: queue.loop, policy: policy, register: queue.open)
             }
+            // After a loop's end nobody else would close it.
+            if !begun { state.closeOrphan(descriptor) }
         }
         address = listener.address
     }
