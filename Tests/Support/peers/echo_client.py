@@ -67,7 +67,8 @@ async def exchange(connection: ClientConnection, options: argparse.Namespace, re
             else:
                 await connection.send(message)
             if source.random() < 0.1:
-                await connection.ping()
+                # One at a time: of several that arrive together libwebsockets 4.1.6 answers only the first.
+                await (await connection.ping())
 
     sender = asyncio.ensure_future(send())
     try:
