@@ -550,13 +550,14 @@ package struct ConnectionDetails: Sendable {
         closeInfo = info
         loop.cancel(closeTimer)
         closeTimer = nil
+        // Before anybody is told: who has waited for the end finds it in the registry too.
+        loop.counters.connections.subtract(1)
+        loop.counters.descriptors.subtract(1)
         tellTheEnd(.closed(info))
         for waiter in closeWaiters.removeAll() { waiter.resume(.success(info)) }
         vhost?.users -= 1
         vhost = nil
         unsafe messageHandler = nil
-        loop.counters.connections.subtract(1)
-        loop.counters.descriptors.subtract(1)
         whenEnded?()
         whenEnded = nil
     }
