@@ -95,6 +95,7 @@ public final class ConnectionPool<Connection: PooledConnection, Time: Clock<Dura
         self.core.machine.withLock { $0.suspend() }
     }
 
+    /// Ends ``suspend()``: waiters are served again. Harmless if the pool is not suspended.
     public func resume() {
         self.core.send { $0.resume(at: $1) }
     }

@@ -112,6 +112,7 @@ public struct PoolConfiguration: Sendable {
     /// Default `nil`, off (HikariCP: `leakDetectionThreshold`). The lease goes on.
     public var leakThreshold: Duration?
 
+    /// The defaults.
     public init() {}
 
     /// Whether some milliseconds matter.
@@ -130,6 +131,7 @@ public struct Backoff: Sendable, Hashable {
     /// Bound of every delay. Default 10 s.
     public var maximum: Duration
 
+    /// Delays from `base`, doubled with each failure up to `maximum`, with full jitter.
     public init(base: Duration = .milliseconds(100), maximum: Duration = .seconds(10)) {
         self.base = base
         self.maximum = maximum
@@ -150,6 +152,7 @@ public struct CircuitBreaker: Sendable, Hashable {
     /// Default 60 s.
     public var maximumOpenDuration: Duration
 
+    /// A circuit breaker.
     public init(
         failureThreshold: Int = 5, openDuration: Duration = .seconds(1), maximumOpenDuration: Duration = .seconds(60)
     ) {

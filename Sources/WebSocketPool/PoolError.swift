@@ -31,6 +31,7 @@ public struct PoolError: Error, Sendable {
         /// `maximumWaiters` acquires are waiting already.
         public static let waiterLimitReached = Self(.waiterLimitReached)
 
+        /// The name of the code, as in the source.
         public var description: String { self.kind.rawValue }
     }
 
@@ -53,6 +54,7 @@ public struct PoolError: Error, Sendable {
         self.storage = Storage(code: code, statistics: statistics, underlyingError: underlyingError)
     }
 
+    /// What went wrong: what a program decides by.
     public var code: Code { self.storage.code }
 
     /// The pool as it was when the error was made.
@@ -63,6 +65,7 @@ public struct PoolError: Error, Sendable {
 }
 
 extension PoolError: CustomStringConvertible {
+    /// The code, the message and the pool's statistics at that moment.
     public var description: String {
         let advice =
             switch self.code {
@@ -81,5 +84,6 @@ extension PoolError: CustomStringConvertible {
 
 /// An attempt to connect, or another operation on a connection, took longer than the pool allows.
 public struct PoolOperationTimedOut: Error, Sendable, Hashable {
+    /// The error; what was being done is said where it is thrown on.
     public init() {}
 }

@@ -43,20 +43,35 @@ public protocol PoolObserver: Sendable {
 }
 
 extension PoolObserver {
+    /// True: the default.
     public var observesLeases: Bool { true }
+    /// Does nothing: the default.
     public func connectionOpened(endpoint: Int, after duration: Duration) {}
+    /// Does nothing: the default.
     public func connectFailed(endpoint: Int, error: any Error) {}
+    /// Does nothing: the default.
     public func connectionClosed(endpoint: Int, reason: ConnectionEndReason) {}
+    /// Does nothing: the default.
     public func validationFailed(endpoint: Int) {}
+    /// Does nothing: the default.
     public func drainFinished(endpoint: Int, outcome: DrainOutcome) {}
+    /// Does nothing: the default.
     public func acquireQueued(depth: Int) {}
+    /// Does nothing: the default.
     public func leaseGranted(waited: Duration) {}
+    /// Does nothing: the default.
     public func leaseEnded(after usage: Duration) {}
+    /// Does nothing: the default.
     public func acquireFailed(_ error: PoolError) {}
+    /// Does nothing: the default.
     public func leakSuspected(takenAt site: SourceSite, after duration: Duration) {}
+    /// Does nothing: the default.
     public func suspectedLeakReturned(takenAt site: SourceSite, after duration: Duration) {}
+    /// Does nothing: the default.
     public func releaseIgnored() {}
+    /// Does nothing: the default.
     public func circuitOpened(endpoint: Int, for duration: Duration) {}
+    /// Does nothing: the default.
     public func circuitClosed(endpoint: Int) {}
 }
 
@@ -90,14 +105,18 @@ public enum ConnectionEndReason: String, Sendable, Hashable {
 
 /// A place in the source: where a lease was taken.
 public struct SourceSite: Sendable, CustomStringConvertible {
+    /// The file, as `#fileID` gives it.
     public var file: StaticString
+    /// The line, counted from 1.
     public var line: UInt
 
+    /// A place in the source.
     public init(file: StaticString, line: UInt) {
         self.file = file
         self.line = line
     }
 
+    /// `file:line`.
     public var description: String { "\(self.file):\(self.line)" }
 }
 

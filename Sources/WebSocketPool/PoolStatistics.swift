@@ -12,6 +12,7 @@ public struct PoolStatistics: Sendable, Hashable {
     /// The endpoints, in the order of their indexes.
     public var endpoints: [EndpointStatistics] = []
 
+    /// Nothing yet.
     public init() {}
 }
 
@@ -19,21 +20,30 @@ public struct PoolStatistics: Sendable, Hashable {
 public struct EndpointStatistics: Sendable, Hashable {
     /// Connections to it, whatever they are doing.
     public var total = 0
+    /// Connections that are leased now.
     public var leased = 0
+    /// Connections that are being opened now.
     public var connecting = 0
     /// Whether it gets no attempts for now.
     public var isEjected = false
 
+    /// Nothing yet.
     public init() {}
 }
 
 /// Connections by state. Each connection is in exactly one.
 public struct PoolCounts: Sendable, Hashable {
+    /// Connections that wait for a lease now.
     public var idle = 0
+    /// Connections that are leased now.
     public var leased = 0
+    /// Connections that are being opened now.
     public var connecting = 0
+    /// Connections whose health is being checked now.
     public var validating = 0
+    /// Connections that are being emptied of unread messages now.
     public var draining = 0
+    /// Connections that are being closed now.
     public var closing = 0
     /// Acquires that wait for a connection.
     public var waiting = 0
@@ -46,10 +56,12 @@ public struct PoolCounts: Sendable, Hashable {
     /// Connections that are open as far as the pool knows.
     var live: Int { self.idle + self.leased + self.validating + self.draining }
 
+    /// Nothing yet.
     public init() {}
 }
 
 extension PoolCounts: CustomStringConvertible {
+    /// All counts on one line.
     public var description: String {
         """
         total \(self.total), idle \(self.idle), leased \(self.leased), connecting \(self.connecting), \
@@ -64,7 +76,9 @@ public struct PoolTotals: Sendable, Hashable {
     public var acquired = 0
     /// Of those, leases that had to wait (puddle: `EmptyAcquireCount`).
     public var acquiredAfterWaiting = 0
+    /// Acquires that ended because their time was up.
     public var acquireTimeouts = 0
+    /// Acquires that ended because their task was cancelled.
     public var acquireCancellations = 0
     /// Acquires that ended with any other error.
     public var acquireFailures = 0
@@ -75,17 +89,28 @@ public struct PoolTotals: Sendable, Hashable {
     public var leasesBroken = 0
     /// Releases of a lease that had ended already.
     public var releasesIgnored = 0
+    /// Leases that were held longer than the leak detection threshold.
     public var leaksSuspected = 0
 
+    /// Attempts to connect.
     public var connectsStarted = 0
+    /// Attempts to connect that gave a connection.
     public var connectsSucceeded = 0
+    /// Attempts to connect that failed.
     public var connectsFailed = 0
+    /// Connections that the pool closed, or that closed by themselves.
     public var connectionsClosed = 0
+    /// Connections that their lease took out of the pool for good.
     public var connectionsDetached = 0
+    /// Health checks.
     public var validationsStarted = 0
+    /// Health checks that failed; each cost the pool its connection.
     public var validationsFailed = 0
+    /// Drains of unread messages at the end of a lease.
     public var drainsStarted = 0
+    /// Drains that did not end well; each cost the pool its connection.
     public var drainsFailed = 0
+    /// Times that an endpoint's circuit breaker opened.
     public var circuitsOpened = 0
 
     /// Sum over granted acquires of the time they waited (HikariCP: pool wait).
@@ -95,5 +120,6 @@ public struct PoolTotals: Sendable, Hashable {
     /// Sum over successful attempts of the time they took (HikariCP: pool creation).
     public var connectTime = Duration.zero
 
+    /// Nothing yet.
     public init() {}
 }

@@ -50,9 +50,12 @@ public protocol PooledConnection: AnyObject, Sendable, Identifiable where ID: Se
 }
 
 extension PooledConnection {
+    /// False: the default, for connections that never hold anything back.
     public var hasUnreadInput: Bool { false }
+    /// None: the default; leases run where their caller runs.
     public var preferredExecutor: (any TaskExecutor)? { nil }
 
+    /// Reads nothing; a connection with unread input is unfit for the next borrower: the default.
     public func drain(_ options: DrainOptions) async -> DrainOutcome {
         self.hasUnreadInput ? .unexpectedInput : .clean
     }
@@ -69,6 +72,7 @@ public struct DrainOptions: Sendable, Hashable {
     /// connections. With `.zero` only what has already arrived is read.
     public var quietPeriod: Duration
 
+    /// At most `timeout`, and done once nothing came for `quietPeriod`.
     public init(timeout: Duration = .seconds(10), quietPeriod: Duration = .seconds(2)) {
         self.timeout = timeout
         self.quietPeriod = quietPeriod

@@ -4,21 +4,21 @@
 //===----------------------------------------------------------------------===//
 
 /// An HTTP head as it was read.
-public struct WireHead: Sendable, Hashable {
+package struct WireHead: Sendable, Hashable {
     /// All of it, with the empty line.
-    public let bytes: [UInt8]
+    package let bytes: [UInt8]
     /// The request line or the status line.
-    public let startLine: String
+    package let startLine: String
     /// Names and values in their order.
-    public let fields: [Field]
+    package let fields: [Field]
 
-    public struct Field: Sendable, Hashable {
-        public let name: String
-        public let value: String
+    package struct Field: Sendable, Hashable {
+        package let name: String
+        package let value: String
     }
 
     /// Parses a head that ends in an empty line; every line must end in CRLF.
-    public init(_ bytes: [UInt8]) throws(BytePeerError) {
+    package init(_ bytes: [UInt8]) throws(BytePeerError) {
         self.bytes = bytes
         let text = String(decoding: bytes, as: UTF8.self)
         var lines = text.split(separator: "\r\n", omittingEmptySubsequences: false)[...]
@@ -38,25 +38,25 @@ public struct WireHead: Sendable, Hashable {
     }
 
     /// The only value of a header; `nil` when there is none or more than one.
-    public subscript(_ name: String) -> String? {
+    package subscript(_ name: String) -> String? {
         let values = fields.filter { $0.name.lowercased() == name.lowercased() }.map(\.value)
         return values.count == 1 ? values[0] : nil
     }
 
     /// The status of a response.
-    public var status: Int? {
+    package var status: Int? {
         startLine.hasPrefix("HTTP/1.1 ") ? Int(startLine.dropFirst(9).prefix(3)) : nil
     }
 }
 
 extension BytePeer {
     /// Reads an HTTP head.
-    public func readHead() async throws -> WireHead { try WireHead(await read(through: Array("\r\n\r\n".utf8))) }
+    package func readHead() async throws -> WireHead { try WireHead(await read(through: Array("\r\n\r\n".utf8))) }
 
     // MARK: The server's side
 
     /// The right answer to a request (RFC 6455 §4.2.2).
-    public static func answer(
+    package static func answer(
         to request: WireHead, extensions: String? = nil, subprotocol: String? = nil, fields: [String] = []
     ) -> [UInt8] {
         var lines = [
@@ -72,7 +72,7 @@ extension BytePeer {
     ///
     /// - Parameter behind: Bytes in the same segment as the answer.
     @discardableResult
-    public func acceptHandshake(
+    package func acceptHandshake(
         extensions: String? = nil, subprotocol: String? = nil, fields: [String] = [], behind: [UInt8] = []
     ) async throws -> WireHead {
         let request = try await readHead()
@@ -84,7 +84,7 @@ extension BytePeer {
     // MARK: The client's side
 
     /// A right request (RFC 6455 §4.1).
-    public static func request(
+    package static func request(
         target: String = "/", host: String = "127.0.0.1", key: String = HandshakeKey.sample, extensions: String? = nil,
         fields: [String] = []
     ) -> [UInt8] {
@@ -100,7 +100,7 @@ extension BytePeer {
     ///
     /// - Parameter behind: Bytes in the same segment as the request.
     @discardableResult
-    public func openHandshake(
+    package func openHandshake(
         target: String = "/", extensions: String? = nil, fields: [String] = [], behind: [UInt8] = []
     ) async throws -> WireHead {
         try await write(Self.request(target: target, extensions: extensions, fields: fields) + behind)
@@ -108,7 +108,7 @@ extension BytePeer {
     }
 
     /// Checks a server's answer to ``request(target:host:key:extensions:fields:)``.
-    public static func check(answer: WireHead) throws(BytePeerError) -> WireHead {
+    package static func check(answer: WireHead) throws(BytePeerError) -> WireHead {
         guard answer.status == 101, answer["Upgrade"]?.lowercased() == "websocket",
             answer["Connection"]?.lowercased() == "upgrade",
             answer["Sec-WebSocket-Accept"] == HandshakeKey.accept(for: HandshakeKey.sample)
@@ -118,12 +118,12 @@ extension BytePeer {
 }
 
 /// `Sec-WebSocket-Key` and what answers it.
-public enum HandshakeKey {
+package enum HandshakeKey {
     /// The key of RFC 6455 §1.3.
-    public static let sample = "dGhlIHNhbXBsZSBub25jZQ=="
+    package static let sample = "dGhlIHNhbXBsZSBub25jZQ=="
 
     /// `Sec-WebSocket-Accept` for a key (RFC 6455 §4.2.2).
-    public static func accept(for key: String) -> String {
+    package static func accept(for key: String) -> String {
         base64(sha1(Array((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").utf8)))
     }
 

@@ -4,33 +4,33 @@
 //===----------------------------------------------------------------------===//
 
 /// One frame as it stands on the wire (RFC 6455 §5.2), right or wrong.
-public struct WireFrame: Sendable, Hashable {
-    public static let continuation: UInt8 = 0x0
-    public static let text: UInt8 = 0x1
-    public static let binary: UInt8 = 0x2
-    public static let close: UInt8 = 0x8
-    public static let ping: UInt8 = 0x9
-    public static let pong: UInt8 = 0xA
+package struct WireFrame: Sendable, Hashable {
+    package static let continuation: UInt8 = 0x0
+    package static let text: UInt8 = 0x1
+    package static let binary: UInt8 = 0x2
+    package static let close: UInt8 = 0x8
+    package static let ping: UInt8 = 0x9
+    package static let pong: UInt8 = 0xA
 
     /// The reserved bits, RSV1 to RSV3.
-    public struct Reserved: OptionSet, Sendable, Hashable {
-        public let rawValue: UInt8
-        public init(rawValue: UInt8) { self.rawValue = rawValue }
+    package struct Reserved: OptionSet, Sendable, Hashable {
+        package let rawValue: UInt8
+        package init(rawValue: UInt8) { self.rawValue = rawValue }
         /// Set on the first frame of a compressed message (RFC 7692 §6).
-        public static let rsv1 = Self(rawValue: 0x40)
-        public static let rsv2 = Self(rawValue: 0x20)
-        public static let rsv3 = Self(rawValue: 0x10)
+        package static let rsv1 = Self(rawValue: 0x40)
+        package static let rsv2 = Self(rawValue: 0x20)
+        package static let rsv3 = Self(rawValue: 0x10)
     }
 
-    public var opcode: UInt8
-    public var isFinal: Bool
-    public var reserved: Reserved
+    package var opcode: UInt8
+    package var isFinal: Bool
+    package var reserved: Reserved
     /// Four bytes, or `nil` for a frame that is not masked.
-    public var maskKey: [UInt8]?
+    package var maskKey: [UInt8]?
     /// Never masked here: the mask is put on and taken off at the wire.
-    public var payload: [UInt8]
+    package var payload: [UInt8]
 
-    public init(
+    package init(
         _ opcode: UInt8, _ payload: [UInt8] = [], final isFinal: Bool = true, reserved: Reserved = [],
         maskKey: [UInt8]? = nil
     ) {
@@ -41,24 +41,24 @@ public struct WireFrame: Sendable, Hashable {
         self.payload = payload
     }
 
-    public static func text(_ string: String, final: Bool = true) -> Self {
+    package static func text(_ string: String, final: Bool = true) -> Self {
         Self(text, Array(string.utf8), final: final)
     }
 
-    public static func close(_ code: UInt16, _ reason: String = "") -> Self {
+    package static func close(_ code: UInt16, _ reason: String = "") -> Self {
         Self(close, [UInt8(code >> 8), UInt8(code & 0xFF)] + Array(reason.utf8))
     }
 
     /// The code of a close frame; `nil` for an empty one.
-    public var closeCode: UInt16? {
+    package var closeCode: UInt16? {
         payload.count >= 2 ? UInt16(payload[0]) << 8 | UInt16(payload[1]) : nil
     }
 
     /// How the length is written: as short as can be, or longer than allowed.
-    public enum LengthForm: Sendable { case minimal, sixteenBits, sixtyFourBits }
+    package enum LengthForm: Sendable { case minimal, sixteenBits, sixtyFourBits }
 
     /// The frame's header, with another length than the payload's if one is announced.
-    public func header(announcing announced: UInt64? = nil, form: LengthForm = .minimal) -> [UInt8] {
+    package func header(announcing announced: UInt64? = nil, form: LengthForm = .minimal) -> [UInt8] {
         let length = announced ?? UInt64(payload.count)
         var bytes = [(isFinal ? 0x80 : 0) | reserved.rawValue | opcode]
         let maskBit: UInt8 = maskKey == nil ? 0 : 0x80
@@ -75,7 +75,7 @@ public struct WireFrame: Sendable, Hashable {
     }
 
     /// The whole frame.
-    public var bytes: [UInt8] { header() + Self.mask(payload, maskKey) }
+    package var bytes: [UInt8] { header() + Self.mask(payload, maskKey) }
 
     static func mask(_ payload: [UInt8], _ key: [UInt8]?) -> [UInt8] {
         guard let key, key != [0, 0, 0, 0] else { return payload }
@@ -100,30 +100,30 @@ public struct WireFrame: Sendable, Hashable {
 }
 
 /// What a frame that was read breaks.
-public struct FrameViolation: Error, CustomStringConvertible, Hashable, Sendable {
-    public let description: String
-    public init(description: String) { self.description = description }
+package struct FrameViolation: Error, CustomStringConvertible, Hashable, Sendable {
+    package let description: String
+    package init(description: String) { self.description = description }
 }
 
 extension BytePeer {
     /// A mask key for tests that do not care which.
-    public static let someMaskKey: [UInt8] = [0x37, 0xFA, 0x21, 0x3D]
+    package static let someMaskKey: [UInt8] = [0x37, 0xFA, 0x21, 0x3D]
 
     /// A frame's bytes, masked as the role demands unless the frame says how.
-    public func bytes(of frame: WireFrame) -> [UInt8] {
+    package func bytes(of frame: WireFrame) -> [UInt8] {
         var frame = frame
         if role == .client && frame.maskKey == nil { frame.maskKey = Self.someMaskKey }
         return frame.bytes
     }
 
     /// Sends frames in one segment, masked as the role demands.
-    public func send(_ frames: WireFrame...) async throws { try await write(frames.flatMap { bytes(of: $0) }) }
+    package func send(_ frames: WireFrame...) async throws { try await write(frames.flatMap { bytes(of: $0) }) }
 
     /// Reads one frame and checks all that RFC 6455 §5 says about a single one: reserved bits and opcodes, control
     /// frames, the shortest length, and the mask that the other side's role demands.
     ///
     /// - Parameter compression: Whether RSV1 may be set.
-    public func readFrame(compression: Bool = false) async throws -> WireFrame {
+    package func readFrame(compression: Bool = false) async throws -> WireFrame {
         let start = try await read(2)
         var frame = WireFrame(start[0] & 0x0F, final: start[0] & 0x80 != 0, reserved: .init(rawValue: start[0] & 0x70))
         let isMasked = start[1] & 0x80 != 0

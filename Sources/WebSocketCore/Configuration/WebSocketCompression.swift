@@ -32,6 +32,7 @@ public enum WebSocketCompression: Sendable, Hashable {
         /// Messages below this many bytes go out uncompressed: they would hardly shrink. Default 64.
         public var minimumSize = 64
 
+        /// The defaults.
         public init() {}
     }
 
@@ -54,9 +55,13 @@ public enum WebSocketCompression: Sendable, Hashable {
 
 /// What both sides agreed on for one connection.
 public struct NegotiatedDeflate: Sendable, Hashable {
+    /// The server compresses each message by itself (RFC 7692 §7.1.1.1).
     public var serverNoContextTakeover: Bool
+    /// The client compresses each message by itself (RFC 7692 §7.1.1.2).
     public var clientNoContextTakeover: Bool
+    /// The server's window as a power of two, 8 to 15 (RFC 7692 §7.1.2.1).
     public var serverMaxWindowBits: Int
+    /// The client's window as a power of two, 8 to 15 (RFC 7692 §7.1.2.2).
     public var clientMaxWindowBits: Int
 
     package init(

@@ -21,6 +21,7 @@ public struct WebSocketOptions: Sendable, Hashable {
     /// permessage-deflate (RFC 7692).
     public var compression: WebSocketCompression = .disabled
 
+    /// The defaults.
     public init() {}
 
     /// Inbound marks. While reading is paused the peer feels TCP's backpressure, its pings wait, and
@@ -33,6 +34,7 @@ public struct WebSocketOptions: Sendable, Hashable {
         /// Waiting bytes at which reading pauses at once. Default 4 MiB.
         public var highBytes = 4 << 20
 
+        /// Marks in messages and in bytes of payload.
         public init(highMessages: Int = 16, lowMessages: Int = 4, highBytes: Int = 4 << 20) {
             self.highMessages = highMessages
             self.lowMessages = lowMessages
@@ -48,6 +50,7 @@ public struct WebSocketOptions: Sendable, Hashable {
         /// Suspended senders go on at or below this. Default 16 KiB.
         public var lowBytes = 16 << 10
 
+        /// Marks in bytes as they go onto the wire.
         public init(highBytes: Int = 64 << 10, lowBytes: Int = 16 << 10) {
             self.highBytes = highBytes
             self.lowBytes = lowBytes
@@ -62,6 +65,7 @@ public struct WebSocketOptions: Sendable, Hashable {
         /// and 1011 is sent. `nil` measures latency but never fails. Default 20 s.
         public var timeout: Duration?
 
+        /// A ping each `interval`; `timeout` nil means that an unanswered ping ends nothing.
         public init(interval: Duration = .seconds(20), timeout: Duration? = .seconds(20)) {
             self.interval = interval
             self.timeout = timeout

@@ -43,7 +43,9 @@ public struct WebSocketError: Error, Sendable, Hashable {
         public static let protocolViolation = Self(.protocolViolation)
         /// The connection has ended; `closeInfo` says how.
         public static let connectionClosed = Self(.connectionClosed)
+        /// A close code that RFC 6455 §7.4 does not allow on the wire was given to `close`.
         public static let invalidCloseCode = Self(.invalidCloseCode)
+        /// A close reason is longer than the 123 bytes of UTF-8 that fit into a CLOSE frame (RFC 6455 §5.5).
         public static let closeReasonTooLong = Self(.closeReasonTooLong)
         /// The task was cancelled. Nothing was sent or lost by the call that threw.
         public static let cancelled = Self(.cancelled)
@@ -64,6 +66,7 @@ public struct WebSocketError: Error, Sendable, Hashable {
         /// The lease was released or detached, or the pool took its connection back.
         public static let leaseEnded = Self(.leaseEnded)
 
+        /// The name of the code, as in the source.
         public var description: String { base.rawValue }
     }
 
@@ -88,27 +91,36 @@ public struct WebSocketError: Error, Sendable, Hashable {
 
     /// A server's HTTP answer.
     public struct Response: Sendable, Hashable {
+        /// The status code, 100 to 999.
         public let status: Int
+        /// The header fields, in the order in which they came.
         public let headers: HTTPFields
 
+        /// A response with a status code and header fields.
         public init(status: Int, headers: HTTPFields) {
             self.status = status
             self.headers = headers
         }
     }
 
+    /// What went wrong: what a program decides by.
     public let code: Code
     /// A sentence that says what happened and what to do. Peer text in it is escaped.
     public let message: String
+    /// How far the opening had come, if it is the opening that failed.
     public var phase: Phase?
+    /// What TLS found wrong, if it is TLS that failed.
     public var tlsFailure: TLSFailure?
+    /// The server's HTTP response, if it refused the upgrade with one.
     public var response: Response?
+    /// How the connection ended, if it ended.
     public var closeInfo: WebSocketCloseInfo?
     /// The `errno` behind the failure, when the system gave one.
     public var systemError: Int32?
     /// What a layer above this one has to add; it has accessors of its own there.
     package var attachment: Attachment?
 
+    /// An error; `message` is a sentence for a person.
     public init(
         _ code: Code, _ message: String, phase: Phase? = nil, tlsFailure: TLSFailure? = nil,
         response: Response? = nil, closeInfo: WebSocketCloseInfo? = nil, systemError: Int32? = nil
@@ -141,5 +153,6 @@ public struct WebSocketError: Error, Sendable, Hashable {
 }
 
 extension WebSocketError: CustomStringConvertible {
+    /// The code and the message.
     public var description: String { "\(code): \(message)" }
 }

@@ -10,6 +10,7 @@ public struct WebSocketCloseFrame: Sendable, Hashable {
     /// At most 123 bytes of UTF-8. A peer's reason is the peer's text: escape it before showing it.
     public let reason: String
 
+    /// A CLOSE frame's content.
     public init(code: WebSocketCloseCode, reason: String = "") {
         self.code = code
         self.reason = reason
@@ -85,6 +86,7 @@ public struct WebSocketCloseInfo: Sendable, Hashable {
     public let sent: WebSocketCloseFrame?
     /// Whether the peer's frame came before ours. `nil` unless both exist.
     public let receivedFirst: Bool?
+    /// Why the connection ended.
     public let cause: Cause
     /// Messages that `send` had accepted and that were not handed to the operating system.
     public let unsentMessages: Int
@@ -92,6 +94,7 @@ public struct WebSocketCloseInfo: Sendable, Hashable {
     /// buffer was full. Those in the buffer are not among them: they can still be received.
     public let droppedMessages: Int
 
+    /// How a connection ended.
     public init(
         received: WebSocketCloseFrame?, sent: WebSocketCloseFrame?, receivedFirst: Bool?, cause: Cause,
         unsentMessages: Int = 0, droppedMessages: Int = 0
@@ -115,6 +118,7 @@ public struct WebSocketCloseInfo: Sendable, Hashable {
 }
 
 extension WebSocketCloseInfo: CustomStringConvertible {
+    /// The cause and both sides' CLOSE frames, on one line.
     public var description: String {
         func describe(_ frame: WebSocketCloseFrame, _ verb: String) -> String {
             "\(verb) \(frame.code)\(frame.reason.isEmpty ? "" : " “\(frame.reason.escapedForLog)”")"

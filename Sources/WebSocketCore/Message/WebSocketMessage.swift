@@ -13,6 +13,7 @@ public enum WebSocketMessage: Sendable, Hashable {
         case text, binary
     }
 
+    /// Text or binary.
     public var kind: Kind {
         switch self {
         case .text: .text
@@ -30,6 +31,7 @@ public enum WebSocketMessage: Sendable, Hashable {
 }
 
 extension WebSocketMessage: ExpressibleByStringLiteral {
+    /// A text message.
     public init(stringLiteral value: String) { self = .text(value) }
 }
 

@@ -16,6 +16,7 @@ public enum SocketAddress: Sendable, Hashable, CustomStringConvertible {
     /// The port of an IP address.
     public var port: Int? { if case .ip(_, let port) = self { port } else { nil } }
 
+    /// `host:port`, an IPv6 host in brackets.
     public var description: String {
         switch self {
         case .ip(let address, let port): address.contains(":") ? "[\(address)]:\(port)" : "\(address):\(port)"

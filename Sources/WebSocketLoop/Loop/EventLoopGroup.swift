@@ -19,6 +19,7 @@ public final class EventLoopGroup: Sendable {
         }
     }()
 
+    /// The loops, in the order in which they are given out.
     public let loops: [EventLoop]
     private let nextIndex = Atomic<UInt>(0)
     private let isShared: Bool

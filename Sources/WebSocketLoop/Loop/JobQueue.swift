@@ -31,7 +31,9 @@ public final class LoopTaskExecutor: TaskExecutor {
     unowned let loop: EventLoop
     init(loop: EventLoop) { self.loop = loop }
 
+    /// Runs the job on the loop's thread, in turn; from any thread.
     public func enqueue(_ job: consuming ExecutorJob) { loop.enqueue(task: UnownedJob(job)) }
+    /// Whether both are the same executor.
     public func isSameExclusiveExecutionContext(other: LoopTaskExecutor) -> Bool { self === other }
 }
 
@@ -43,7 +45,9 @@ public final class LoopSerialExecutor: SerialExecutor {
     unowned let loop: EventLoop
     init(loop: EventLoop) { self.loop = loop }
 
+    /// Runs the job on the loop's thread, in turn; from any thread.
     public func enqueue(_ job: consuming ExecutorJob) { loop.enqueue(serial: UnownedJob(job)) }
+    /// Traps off the loop's thread.
     public func checkIsolated() { loop.preconditionOnLoop() }
 }
 

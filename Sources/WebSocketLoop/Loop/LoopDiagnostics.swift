@@ -18,10 +18,12 @@ public struct LoopDiagnostics: Sendable, Hashable, CustomStringConvertible {
     /// Sockets and duplicates that the library opened and has not closed.
     public let descriptors: Int
 
+    /// True if nothing of the library is alive on the loop.
     public var isZero: Bool {
         connections == 0 && pendingContinuations == 0 && internalTasks == 0 && timers == 0 && descriptors == 0
     }
 
+    /// All counts on one line.
     public var description: String {
         "connections \(connections), continuations \(pendingContinuations), tasks \(internalTasks), timers \(timers), descriptors \(descriptors)"
     }

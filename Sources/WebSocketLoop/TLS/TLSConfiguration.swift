@@ -24,6 +24,7 @@ public struct TLSClientConfiguration: Sendable, Hashable {
         case certificates(PEMSource)
     }
 
+    /// How the server's certificate is verified.
     public enum Verification: Sendable, Hashable {
         /// Chain, validity and name (RFC 6125: subject alternative names only, never the common name).
         case full
@@ -40,6 +41,7 @@ public struct TLSClientConfiguration: Sendable, Hashable {
     /// The name to verify and to send as SNI. Default: the URL's host.
     public var serverName: String?
 
+    /// The defaults: verified against the system's certificate authorities.
     public init() {}
 }
 
@@ -47,10 +49,12 @@ public struct TLSClientConfiguration: Sendable, Hashable {
 public struct TLSServerConfiguration: Sendable, Hashable {
     /// The certificate, followed by the intermediates.
     public var certificateChain: PEMSource
+    /// The private key of the first certificate in the chain.
     public var privateKey: PEMSource
     /// Default TLS 1.2.
     public var minimumVersion: TLSVersion = .tls12
 
+    /// A server's identity.
     public init(certificateChain: PEMSource, privateKey: PEMSource) {
         self.certificateChain = certificateChain
         self.privateKey = privateKey

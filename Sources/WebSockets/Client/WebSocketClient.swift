@@ -24,6 +24,7 @@ public struct WebSocketClientConfiguration: Sendable {
     /// The loop for the connection. Default: the next one of ``EventLoopGroup/shared``.
     public var eventLoop: EventLoop?
 
+    /// The defaults.
     public init() {}
 }
 

@@ -31,7 +31,9 @@ public final class WebSocketConnection: Sendable {
     public var deflate: NegotiatedDeflate? { wire.details.deflate }
     /// What TLS negotiated; `nil` without TLS.
     public var tls: TLSInfo? { wire.details.tls }
+    /// This end's address; nil for sockets without one.
     public var localAddress: SocketAddress? { wire.details.localAddress }
+    /// The peer's address; nil for sockets without one.
     public var remoteAddress: SocketAddress? { wire.details.remoteAddress }
     /// On a client: the server's answer to the handshake, with all its headers.
     public var response: WebSocketError.Response? { wire.details.response }
@@ -144,25 +146,31 @@ public final class WebSocketConnection: Sendable {
 
     /// See ``WebSocketConnection/messages``.
     public struct Messages: AsyncSequence, Sendable {
+        /// One whole message.
         public typealias Element = WebSocketMessage
+        /// How a connection ends that did not end well.
         public typealias Failure = WebSocketError
         @usableFromInline let wire: Connection
 
         @inlinable init(wire: Connection) { self.wire = wire }
 
+        /// An iterator; several share the messages, each message goes to one of them.
         @inlinable public func makeAsyncIterator() -> Iterator { Iterator(wire: wire) }
 
+        /// Takes one message after the other.
         public struct Iterator: AsyncIteratorProtocol {
             @usableFromInline let wire: Connection
 
             @inlinable init(wire: Connection) { self.wire = wire }
 
+            /// The next message; nil once the connection has ended well. Throws ``WebSocketError`` otherwise.
             @inlinable
             public mutating func next() async throws(WebSocketError) -> WebSocketMessage? {
                 if case .message(let message) = wire.popMessage() { return message }
                 return try await slowNext()
             }
 
+            /// The next message; nil once the connection has ended well. Throws ``WebSocketError`` otherwise.
             @inlinable
             public mutating func next(
                 isolation actor: isolated (any Actor)?

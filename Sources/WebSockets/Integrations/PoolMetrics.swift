@@ -61,31 +61,41 @@ public struct WebSocketPoolMetrics: PoolObserver {
         Counter(label: "\(label)_\(name)", dimensions: dimensions + [dimension], factory: factory).increment()
     }
 
+    /// Records how long the opening took.
     public func connectionOpened(endpoint: Int, after duration: Duration) {
         creation.record(duration: duration)
         connections.increment()
     }
 
+    /// Counts the end, by its reason.
     public func connectionClosed(endpoint: Int, reason: ConnectionEndReason) {
         connections.decrement()
         count("connections_closed", ("reason", reason.rawValue))
     }
 
+    /// Records how long the acquire waited.
     public func leaseGranted(waited: Duration) {
         wait.record(duration: waited)
         active.increment()
     }
 
+    /// Records how long the lease was held.
     public func leaseEnded(after usage: Duration) {
         self.usage.record(duration: usage)
         active.decrement()
     }
 
+    /// Shows how many wait.
     public func acquireQueued(depth: Int) { pending.set(depth) }
+    /// Counts the failure, by its code.
     public func acquireFailed(_ error: PoolError) { count("acquires_failed", ("code", "\(error.code)")) }
+    /// Counts the failure, by its endpoint.
     public func connectFailed(endpoint: Int, error: any Error) { count("connects_failed", ("endpoint", "\(endpoint)")) }
+    /// Counts the failed health check.
     public func validationFailed(endpoint: Int) { validationsFailed.increment() }
+    /// Counts the suspected leak.
     public func leakSuspected(takenAt site: SourceSite, after duration: Duration) { leaksSuspected.increment() }
+    /// Counts the opening.
     public func circuitOpened(endpoint: Int, for duration: Duration) { circuitsOpened.increment() }
 }
 #endif

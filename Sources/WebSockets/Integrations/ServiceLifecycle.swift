@@ -25,9 +25,11 @@ extension ConnectionPool {
 ///
 /// A graceful shutdown does what ``WebSocketServer/shutDown()`` does.
 public struct WebSocketServerService: Service {
+    /// The server that the service runs.
     public let server: WebSocketServer
     private let handler: @Sendable @concurrent (WebSocketConnection) async throws -> Void
 
+    /// A service that runs `server` until it is told to shut down gracefully.
     public init(
         _ server: WebSocketServer,
         handler: @escaping @Sendable @concurrent (WebSocketConnection) async throws -> Void
@@ -36,6 +38,7 @@ public struct WebSocketServerService: Service {
         self.handler = handler
     }
 
+    /// Runs the server; returns once it has shut down.
     public func run() async throws {
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await server.run(handler) }

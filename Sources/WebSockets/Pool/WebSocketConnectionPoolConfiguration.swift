@@ -79,6 +79,7 @@ public struct WebSocketConnectionPoolConfiguration: Sendable {
         }
     }
 
+    /// Every setting of the pool itself: sizes, times, health, retry.
     public subscript<Value>(dynamicMember member: WritableKeyPath<PoolConfiguration, Value>) -> Value {
         get { pool[keyPath: member] }
         set { pool[keyPath: member] = newValue }

@@ -32,6 +32,7 @@ public struct WebSocketServerConfiguration: Sendable {
     public var eventLoopGroup: EventLoopGroup?
     /// Where handlers run. Default ``WebSocketBodyExecutor/loop``.
     public var executor = WebSocketBodyExecutor.loop
+    /// Where the server tells what happens to it. Default: a logger with the label `swift-libwebsockets`.
     public var logger = Logger(label: "swift-libwebsockets")
 
     /// Which `Origin`s are let in (RFC 6455 §10.2). Requests without one are not from browsers and always pass.
@@ -44,6 +45,7 @@ public struct WebSocketServerConfiguration: Sendable {
         case any
     }
 
+    /// A configuration; port 0 lets the system choose one.
     public init(port: Int = 0, tls: TLSServerConfiguration? = nil) {
         self.port = port
         self.tls = tls
