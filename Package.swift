@@ -5,6 +5,7 @@ let package = Package(
     name: "swift-libwebsockets",
     products: [
         .library(name: "WebSockets", targets: ["WebSockets"]),
+        .library(name: "WebSocketsTestKit", targets: ["WebSocketsTestKit"]),
         .executable(name: "wsx", targets: ["wsx"]),
     ],
     traits: [
@@ -68,6 +69,8 @@ let package = Package(
                 .product(
                     name: "Tracing", package: "swift-distributed-tracing", condition: .when(traits: ["Tracing"])),
             ]),
+        // What users test their services with, and we ours. It shares no code with what it tests but the public API.
+        .target(name: "WebSocketsTestKit", dependencies: ["CZlib", "WebSockets"]),
         .executableTarget(
             name: "wsx",
             dependencies: [
@@ -86,12 +89,13 @@ let package = Package(
         .testTarget(
             name: "WebSocketPoolTests",
             dependencies: ["WebSocketPool", .product(name: "DequeModule", package: "swift-collections")]),
-        // The scripted peer that tests of the wire talk to. It shares no code with what it tests.
-        .target(name: "TestSupport", dependencies: ["CZlib"], path: "Tests/TestSupport"),
+        .target(name: "TestSupport", dependencies: ["WebSocketsTestKit"], path: "Tests/TestSupport"),
+        .testTarget(
+            name: "WebSocketsTestKitTests", dependencies: ["LoopbackSupport", "WebSockets", "WebSocketsTestKit"]),
         .testTarget(
             name: "WebSocketLoopTests",
             dependencies: [
-                "WebSocketLoop", "WebSocketCore", "TestSupport", "COpenSSL",
+                "WebSocketLoop", "WebSocketCore", "TestSupport", "WebSocketsTestKit", "COpenSSL",
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Logging", package: "swift-log"),
             ]),
@@ -102,7 +106,8 @@ let package = Package(
         .testTarget(
             name: "WebSocketsTests",
             dependencies: [
-                "CLibUV", "LoopbackSupport", "WebSockets", .product(name: "HTTPTypes", package: "swift-http-types"),
+                "CLibUV", "LoopbackSupport", "WebSockets", "WebSocketsTestKit",
+                .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(
                     name: "ServiceLifecycleTestKit", package: "swift-service-lifecycle",

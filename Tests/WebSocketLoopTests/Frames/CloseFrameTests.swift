@@ -3,10 +3,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import TestSupport
 import Testing
 import WebSocketCore
 import WebSocketLoop
+import WebSocketsTestKit
 
 /// Close frames in both directions (RFC 6455 §5.5.1, §7).
 @Suite(.timeLimit(.minutes(2))) struct CloseFrameTests {

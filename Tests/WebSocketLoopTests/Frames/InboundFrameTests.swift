@@ -3,10 +3,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import TestSupport
 import Testing
 import WebSocketCore
 import WebSocketLoop
+import WebSocketsTestKit
 
 /// What arrives at our side in frames that are right.
 @Suite(.timeLimit(.minutes(2))) struct InboundFrameTests {

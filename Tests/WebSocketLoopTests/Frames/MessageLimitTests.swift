@@ -3,10 +3,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import TestSupport
 import Testing
 import WebSocketCore
 import WebSocketLoop
+import WebSocketsTestKit
 
 /// What our side does about messages beyond its limits.
 @Suite(.timeLimit(.minutes(2))) struct MessageLimitTests {

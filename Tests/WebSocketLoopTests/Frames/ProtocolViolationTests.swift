@@ -3,10 +3,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import TestSupport
 import Testing
 import WebSocketCore
 import WebSocketLoop
+import WebSocketsTestKit
 
 /// One way to break the protocol, and what our side must say to it.
 struct Violation: Sendable, CustomTestStringConvertible {
