@@ -76,18 +76,6 @@ import WebSocketsTestKit
         }
     }
 
-    @Test(arguments: Side.allCases)
-    func aLengthWithItsHighestBitSetIsRefused(side: Side) async throws {
-        try await withPair(side) { pair in
-            var frame = WireFrame(WireFrame.binary)
-            if side == .server { frame.maskKey = [0, 0, 0, 0] }
-            try await pair.peer.write(frame.header(announcing: 1 << 63))
-            let error = try await error { _ = try await pair.ours.receive() }
-            #expect(error.code == .protocolViolation)
-            #expect(try await pair.peer.readFrame().closeCode == 1002)
-        }
-    }
-
     /// 64 MiB in 64 KiB: refused at the limit, long before its end.
     @Test(arguments: Side.allCases)
     func aDeflateBombIsStoppedAtTheLimit(side: Side) async throws {
