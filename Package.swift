@@ -89,6 +89,7 @@ let package = Package(
         .testTarget(
             name: "WebSocketPoolTests",
             dependencies: ["WebSocketPool", .product(name: "DequeModule", package: "swift-collections")]),
+        // What tests need and users do not; the rest of it is WebSocketsTestKit.
         .target(name: "TestSupport", dependencies: ["WebSocketsTestKit"], path: "Tests/TestSupport"),
         .testTarget(
             name: "WebSocketsTestKitTests", dependencies: ["LoopbackSupport", "WebSockets", "WebSocketsTestKit"]),
@@ -102,7 +103,7 @@ let package = Package(
         // What the tests of WebSockets and of its interoperability share.
         .target(
             name: "LoopbackSupport",
-            dependencies: ["COpenSSL", "WebSocketCore", "WebSockets"], path: "Tests/LoopbackSupport"),
+            dependencies: ["COpenSSL", "TestSupport", "WebSocketCore", "WebSockets"], path: "Tests/LoopbackSupport"),
         .testTarget(
             name: "WebSocketsTests",
             dependencies: [
@@ -124,6 +125,25 @@ let package = Package(
                 .product(name: "Subprocess", package: "swift-subprocess"),
                 .product(name: "SystemPackage", package: "swift-system"),
             ]),
+        // What `scripts/fuzz` runs under libFuzzer, and `FuzzTests` with the committed corpus.
+        .target(
+            name: "FuzzTargets",
+            dependencies: [
+                "WebSocketCore", "WebSockets", "WebSocketsTestKit",
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            path: "Tests/Fuzz/Targets"),
+        .systemLibrary(name: "CLibFuzzer", path: "Tests/Fuzz/CLibFuzzer"),
+        .executableTarget(name: "fuzz", dependencies: ["CLibFuzzer", "FuzzTargets"], path: "Tests/Fuzz/Driver"),
+        .testTarget(
+            name: "FaultTests",
+            dependencies: [
+                "LoopbackSupport", "WebSockets", "WebSocketsTestKit",
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "Logging", package: "swift-log"),
+            ]),
+        .testTarget(name: "FuzzTests", dependencies: ["FuzzTargets", "TestSupport"]),
         .testTarget(name: "ReadmeTests", dependencies: ["WebSockets"]),
         .testTarget(
             name: "CommandLineTests",

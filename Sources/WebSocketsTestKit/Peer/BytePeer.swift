@@ -195,6 +195,29 @@ public final class BytePeer: Sendable {
     /// Ends our direction: the other side reads the end of the stream and may still write.
     public func halfClose() { shutdown(descriptor, Int32(SHUT_WR)) }
 
+    /// Falls off the network, as a host whose cable was cut: whatever comes is dropped before TCP sees it, so that it is
+    /// not even acknowledged, and nothing is sent any more. There is no way back.
+    public func vanish() throws {
+        // One instruction of classic BPF: accept 0 bytes.
+        struct Instruction {
+            var code: UInt16 = 0x06
+            var jumpTrue: UInt8 = 0
+            var jumpFalse: UInt8 = 0
+            var constant: UInt32 = 0
+        }
+        struct Program {
+            var count: UInt16 = 1
+            var instructions: UnsafeMutablePointer<Instruction>
+        }
+        var instruction = Instruction()
+        let status = withUnsafeMutablePointer(to: &instruction) { instruction in
+            var program = Program(instructions: instruction)
+            // SO_ATTACH_FILTER
+            return setsockopt(descriptor, SOL_SOCKET, 26, &program, socklen_t(MemoryLayout<Program>.size))
+        }
+        guard status == 0 else { throw BytePeerError.system(errno: errno) }
+    }
+
     /// Ends with a RST instead of a FIN.
     public func reset() {
         var option = linger(l_onoff: 1, l_linger: 0)
