@@ -121,7 +121,11 @@ public struct WebSocketError: Error, Sendable, Hashable {
 
     private var box: Box
     private var details: Details {
-        get { switch box { case .details(let details): details } }
+        get {
+            switch box {
+            case .details(let details): details
+            }
+        }
         set { box = .details(newValue) }
     }
 
