@@ -162,6 +162,21 @@ import WebSocketsTestKit
         }
     }
 
+    /// B14: the stream ends without a close frame, and over TLS without close_notify: nothing pretends to be complete.
+    @Test(arguments: Transport.all)
+    func aTruncatedStreamIsNoClose(_ transport: Transport) async throws {
+        try await withScene(transport) { scene in
+            let socket = try await scene.connect()
+            try await socket.send("whole")
+            #expect(try await socket.receive() == .text("whole"))
+            scene.proxy.change { $0.toClient.limitData = .init(bytes: 0, then: .close) }
+            let error = await #expect(throws: WebSocketError.self) { _ = try await socket.receive() }
+            #expect(error?.code == .connectionClosed)
+            #expect(error?.closeInfo?.cause == .connectionLost)
+            #expect(try await socket.closed().isNormal == false)
+        }
+    }
+
     /// A9: the connection is reset after so many bytes of what the server answers.
     @Test(arguments: [Transport.plain, .secure], [0, 1, 20, 100])
     func aResetDuringTheHandshakeIsAnError(_ transport: Transport, _ bytes: Int) async throws {

@@ -478,6 +478,10 @@ package struct ConnectionDetails: Sendable {
         }
     }
 
+    /// How long a peer that is to blame has to read the close frame. RFC 6455 §7.1.7 wants TCP closed without waiting for
+    /// an answer, which libwebsockets would not find behind bytes that make no sense; Autobahn waits for one second.
+    private static let momentToRead = Duration.milliseconds(500)
+
     /// Fails the connection: receivers are told at once, the peer gets the close frame and a moment to read it.
     func fail(
         _ frame: WebSocketCloseFrame?, isSentByLibrary: Bool = false, cause: WebSocketCloseInfo.Cause,
@@ -489,11 +493,11 @@ package struct ConnectionDetails: Sendable {
             error.closeInfo = WebSocketCloseInfo(received: nil, sent: frame, receivedFirst: nil, cause: cause)
             tellTheEnd(.failed(error))
             if isSentByLibrary {
-                startCloseTimer(after: min(options.closeTimeout, .seconds(1)))
+                startCloseTimer(after: min(options.closeTimeout, Self.momentToRead))
             } else if let frame {
                 unsafe frame.payload.withUnsafeBytes { unsafe appendControl(.close, $0) }
                 if inbound.withLock({ $0.resumeForClosing() }) { resumeReading() }
-                startCloseTimer(after: min(options.closeTimeout, .seconds(1)))
+                startCloseTimer(after: min(options.closeTimeout, Self.momentToRead))
             } else {
                 cut()
             }
