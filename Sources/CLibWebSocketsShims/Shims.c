@@ -58,6 +58,22 @@ int wsx_lws_pretend_readable(struct lws_context *context, struct lws *wsi) {
     return lws_service_fd(context, &descriptor);
 }
 
+bool wsx_lws_wants_write(const uv_loop_t *loop, struct lws *wsi) {
+    int descriptor = lws_get_socket_fd(wsi);
+    if (descriptor < 0 || (unsigned int)descriptor >= loop->nwatchers) return false;
+    const uv__io_t *watcher = loop->watchers[descriptor];
+    return watcher && (watcher->pevents & POLLOUT) != 0;
+}
+
+int wsx_lws_pretend_writable(struct lws_context *context, struct lws *wsi) {
+    struct lws_pollfd descriptor;
+    memset(&descriptor, 0, sizeof descriptor);
+    descriptor.fd = lws_get_socket_fd(wsi);
+    descriptor.events = LWS_POLLOUT;
+    descriptor.revents = LWS_POLLOUT;
+    return lws_service_fd(context, &descriptor);
+}
+
 void wsx_lws_kill(struct lws *wsi) {
     struct lws_pollfd descriptor;
     memset(&descriptor, 0, sizeof descriptor);

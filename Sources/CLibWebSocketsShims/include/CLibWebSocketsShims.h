@@ -12,6 +12,7 @@
 #include <libwebsockets.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <stdbool.h>
 #include <uv.h>
 #include <zlib.h>
 
@@ -48,6 +49,12 @@ static inline void wsx_lws_end(struct lws *wsi) {
 /// `lws_service_fd` with a made-up readable event: libuv reports none for bytes that lws or
 /// OpenSSL already hold.
 int wsx_lws_pretend_readable(struct lws_context *context, struct lws *wsi);
+
+/// Whether libwebsockets waits for the socket to become writable: it has a pong to send, or bytes that the socket
+/// did not take. Known for the libuv engine only; `false` with the other.
+bool wsx_lws_wants_write(const uv_loop_t *loop, struct lws *wsi);
+/// `lws_service_fd` with a made-up writable event, for a pong that shall go out now.
+int wsx_lws_pretend_writable(struct lws_context *context, struct lws *wsi);
 
 // OpenSSL's macros.
 static inline int wsx_ssl_ctx_set_minimum_version(SSL_CTX *context, int version) {

@@ -287,6 +287,7 @@ package struct ConnectionDetails: Sendable {
     /// The last step of a turn of the loop: one burst to the socket, and the inbound mark.
     func endTurn() {
         unsafe isDirty = false
+        if unsafe !mustAnswerClose { sendPongFirst() }
         flush()
         if unsafe mustAnswerClose { return answerCloseLate() }
         guard unsafe mustCheckInbound else { return }
@@ -370,7 +371,7 @@ package struct ConnectionDetails: Sendable {
             frame = try unsafe closeFrame(payload)
         } catch {
             switch error {
-            case .invalidUTF8: violation(.invalidPayloadData, "the close reason is not UTF-8")
+            case .invalidUTF8: violation(.invalidPayloadData, "the close reason is not UTF-8", .invalidUTF8)
             case .tooShort, .invalidCode: violation(.protocolError, "the close frame is malformed")
             }
             flush()
@@ -445,12 +446,12 @@ package struct ConnectionDetails: Sendable {
         if unsafe !isChoked, let wsi = unsafe wsi { unsafe wsx_lws_end(wsi) }
     }
 
-    private func violation(_ code: WebSocketCloseCode, _ text: String) {
+    private func violation(
+        _ code: WebSocketCloseCode, _ text: String, _ error: WebSocketError.Code = .protocolViolation
+    ) {
         fail(
             WebSocketCloseFrame(code: code, reason: text), cause: .peerViolation,
-            error: WebSocketError(
-                code == .invalidPayloadData ? .invalidUTF8 : .protocolViolation, "the peer broke the protocol: \(text)")
-        )
+            error: WebSocketError(error, "the peer broke the protocol: \(text)"))
     }
 
     private func refuse(_ violation: MessageAssembler.Violation) {

@@ -8,15 +8,16 @@ import CZlib
 /// One direction of permessage-deflate (RFC 7692 §7.2), with exactly the window it is told.
 ///
 /// Not safe to share between tasks that run at the same time.
-package final class RawDeflate: @unchecked Sendable {
+public final class RawDeflate: @unchecked Sendable {
     // Used by one task at a time, as the documentation demands.
     private let stream = UnsafeMutablePointer<z_stream>.allocate(capacity: 1)
     private let isCompressor: Bool
     private let keepsContext: Bool
 
     /// What the bytes that were to be decompressed are not.
-    package struct Corrupt: Error, Hashable, Sendable {
-        package let status: Int32
+    public struct Corrupt: Error, Hashable, Sendable {
+        /// What zlib returned.
+        public let status: Int32
     }
 
     private init(isCompressor: Bool, windowBits: Int, keepsContext: Bool, level: Int32) {
@@ -32,17 +33,17 @@ package final class RawDeflate: @unchecked Sendable {
     }
 
     /// - Parameter windowBits: 9 to 15; zlib cannot make a raw stream with 8.
-    package static func compressor(windowBits: Int = 15, keepsContext: Bool = true, level: Int32 = 6) -> RawDeflate {
+    public static func compressor(windowBits: Int = 15, keepsContext: Bool = true, level: Int32 = 6) -> RawDeflate {
         RawDeflate(isCompressor: true, windowBits: windowBits, keepsContext: keepsContext, level: level)
     }
 
     /// - Parameter windowBits: 8 to 15.
-    package static func decompressor(windowBits: Int = 15, keepsContext: Bool = true) -> RawDeflate {
+    public static func decompressor(windowBits: Int = 15, keepsContext: Bool = true) -> RawDeflate {
         RawDeflate(isCompressor: false, windowBits: windowBits, keepsContext: keepsContext, level: 0)
     }
 
     /// Compresses one message, without the four bytes that RFC 7692 §7.2.1 takes off.
-    package func compress(_ message: [UInt8]) -> [UInt8] {
+    public func compress(_ message: [UInt8]) -> [UInt8] {
         precondition(isCompressor)
         var output: [UInt8] = []
         try? run(message, into: &output) { deflate($0, Z_SYNC_FLUSH) }
@@ -52,7 +53,7 @@ package final class RawDeflate: @unchecked Sendable {
     }
 
     /// Decompresses one message.
-    package func decompress(_ payload: [UInt8]) throws(Corrupt) -> [UInt8] {
+    public func decompress(_ payload: [UInt8]) throws(Corrupt) -> [UInt8] {
         precondition(!isCompressor)
         var output: [UInt8] = []
         try run(payload + [0, 0, 0xFF, 0xFF], into: &output) { inflate($0, Z_SYNC_FLUSH) }

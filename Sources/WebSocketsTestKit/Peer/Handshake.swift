@@ -4,21 +4,24 @@
 //===----------------------------------------------------------------------===//
 
 /// An HTTP head as it was read.
-package struct WireHead: Sendable, Hashable {
+public struct WireHead: Sendable, Hashable {
     /// All of it, with the empty line.
-    package let bytes: [UInt8]
+    public let bytes: [UInt8]
     /// The request line or the status line.
-    package let startLine: String
+    public let startLine: String
     /// Names and values in their order.
-    package let fields: [Field]
+    public let fields: [Field]
 
-    package struct Field: Sendable, Hashable {
-        package let name: String
-        package let value: String
+    /// One line of a head.
+    public struct Field: Sendable, Hashable {
+        /// As it was written.
+        public let name: String
+        /// Without the spaces in front.
+        public let value: String
     }
 
     /// Parses a head that ends in an empty line; every line must end in CRLF.
-    package init(_ bytes: [UInt8]) throws(BytePeerError) {
+    public init(_ bytes: [UInt8]) throws(BytePeerError) {
         self.bytes = bytes
         let text = String(decoding: bytes, as: UTF8.self)
         var lines = text.split(separator: "\r\n", omittingEmptySubsequences: false)[...]
@@ -38,25 +41,25 @@ package struct WireHead: Sendable, Hashable {
     }
 
     /// The only value of a header; `nil` when there is none or more than one.
-    package subscript(_ name: String) -> String? {
+    public subscript(_ name: String) -> String? {
         let values = fields.filter { $0.name.lowercased() == name.lowercased() }.map(\.value)
         return values.count == 1 ? values[0] : nil
     }
 
     /// The status of a response.
-    package var status: Int? {
+    public var status: Int? {
         startLine.hasPrefix("HTTP/1.1 ") ? Int(startLine.dropFirst(9).prefix(3)) : nil
     }
 }
 
 extension BytePeer {
     /// Reads an HTTP head.
-    package func readHead() async throws -> WireHead { try WireHead(await read(through: Array("\r\n\r\n".utf8))) }
+    public func readHead() async throws -> WireHead { try WireHead(await read(through: Array("\r\n\r\n".utf8))) }
 
     // MARK: The server's side
 
     /// The right answer to a request (RFC 6455 §4.2.2).
-    package static func answer(
+    public static func answer(
         to request: WireHead, extensions: String? = nil, subprotocol: String? = nil, fields: [String] = []
     ) -> [UInt8] {
         var lines = [
@@ -72,7 +75,7 @@ extension BytePeer {
     ///
     /// - Parameter behind: Bytes in the same segment as the answer.
     @discardableResult
-    package func acceptHandshake(
+    public func acceptHandshake(
         extensions: String? = nil, subprotocol: String? = nil, fields: [String] = [], behind: [UInt8] = []
     ) async throws -> WireHead {
         let request = try await readHead()
@@ -84,7 +87,7 @@ extension BytePeer {
     // MARK: The client's side
 
     /// A right request (RFC 6455 §4.1).
-    package static func request(
+    public static func request(
         target: String = "/", host: String = "127.0.0.1", key: String = HandshakeKey.sample, extensions: String? = nil,
         fields: [String] = []
     ) -> [UInt8] {
@@ -100,7 +103,7 @@ extension BytePeer {
     ///
     /// - Parameter behind: Bytes in the same segment as the request.
     @discardableResult
-    package func openHandshake(
+    public func openHandshake(
         target: String = "/", extensions: String? = nil, fields: [String] = [], behind: [UInt8] = []
     ) async throws -> WireHead {
         try await write(Self.request(target: target, extensions: extensions, fields: fields) + behind)
@@ -108,7 +111,7 @@ extension BytePeer {
     }
 
     /// Checks a server's answer to ``request(target:host:key:extensions:fields:)``.
-    package static func check(answer: WireHead) throws(BytePeerError) -> WireHead {
+    public static func check(answer: WireHead) throws(BytePeerError) -> WireHead {
         guard answer.status == 101, answer["Upgrade"]?.lowercased() == "websocket",
             answer["Connection"]?.lowercased() == "upgrade",
             answer["Sec-WebSocket-Accept"] == HandshakeKey.accept(for: HandshakeKey.sample)
@@ -118,12 +121,12 @@ extension BytePeer {
 }
 
 /// `Sec-WebSocket-Key` and what answers it.
-package enum HandshakeKey {
+public enum HandshakeKey {
     /// The key of RFC 6455 §1.3.
-    package static let sample = "dGhlIHNhbXBsZSBub25jZQ=="
+    public static let sample = "dGhlIHNhbXBsZSBub25jZQ=="
 
     /// `Sec-WebSocket-Accept` for a key (RFC 6455 §4.2.2).
-    package static func accept(for key: String) -> String {
+    public static func accept(for key: String) -> String {
         base64(sha1(Array((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").utf8)))
     }
 

@@ -7,7 +7,7 @@ import Glibc
 import Synchronization
 
 /// What a peer could not do.
-package enum BytePeerError: Error, Hashable, Sendable {
+public enum BytePeerError: Error, Hashable, Sendable {
     /// Nothing came within the peer's patience.
     case timedOut
     /// The other side ended before what was asked for had come.
@@ -24,13 +24,14 @@ package enum BytePeerError: Error, Hashable, Sendable {
 ///
 /// It knows HTTP heads and frames, but sends whatever it is told, however wrong. What it reads it parses strictly. It
 /// reads only when asked to, so that not reading is how to press back. One task at a time reads, one at a time writes.
-package final class BytePeer: Sendable {
+public final class BytePeer: Sendable {
     /// Which side of a WebSocket connection the peer plays.
-    package enum Role: Sendable { case client, server }
+    public enum Role: Sendable { case client, server }
 
-    package let role: Role
+    /// The side it plays: what it masks, and what it demands to be masked.
+    public let role: Role
     /// How long any call waits before it throws `timedOut`.
-    package let patience: Duration
+    public let patience: Duration
     private let descriptor: CInt
     private struct Shared {
         var unread: [UInt8] = []
@@ -51,8 +52,11 @@ package final class BytePeer: Sendable {
 
     /// Connects to a server on the loopback interface.
     ///
-    /// - Parameter receiveBuffer: The socket's buffer in bytes, for peers that are to feel slow.
-    package static func connect(
+    /// - Parameters:
+    ///   - port: The server's port.
+    ///   - receiveBuffer: The socket's buffer in bytes, for peers that are to feel slow.
+    ///   - patience: How long each wait may take. Default one minute.
+    public static func connect(
         port: Int, receiveBuffer: Int? = nil, patience: Duration = .seconds(60)
     ) async throws -> BytePeer {
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
@@ -81,7 +85,7 @@ package final class BytePeer: Sendable {
     // MARK: Writing
 
     /// Writes the bytes as they are. Bytes of one call are one segment, if they are few.
-    package func write(_ bytes: [UInt8]) async throws {
+    public func write(_ bytes: [UInt8]) async throws {
         var rest = bytes[...]
         while !rest.isEmpty {
             let count = rest.withUnsafeBytes { Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
@@ -96,14 +100,14 @@ package final class BytePeer: Sendable {
     }
 
     /// Writes as much as the socket takes now, and says how much that was.
-    package func writeWithoutWaiting(_ bytes: [UInt8]) -> Int {
+    public func writeWithoutWaiting(_ bytes: [UInt8]) -> Int {
         max(0, bytes.withUnsafeBytes { Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) })
     }
 
     // MARK: Reading
 
     /// Reads what is there, waiting for the first byte; empty at the end of the stream.
-    package func readSome() async throws -> [UInt8] {
+    public func readSome() async throws -> [UInt8] {
         if shared.withLock({ $0.unread.isEmpty }) { _ = try await fill() }
         return shared.withLock { shared in
             defer { shared.unread = [] }
@@ -112,7 +116,7 @@ package final class BytePeer: Sendable {
     }
 
     /// Reads so many bytes.
-    package func read(_ count: Int) async throws -> [UInt8] {
+    public func read(_ count: Int) async throws -> [UInt8] {
         while true {
             let result: [UInt8]? = shared.withLock { shared in
                 guard shared.unread.count >= count else { return nil }
@@ -125,7 +129,7 @@ package final class BytePeer: Sendable {
     }
 
     /// Reads up to and including an end mark.
-    package func read(through mark: [UInt8]) async throws -> [UInt8] {
+    public func read(through mark: [UInt8]) async throws -> [UInt8] {
         var searched = 0
         while true {
             let (result, seen): ([UInt8]?, Int) = shared.withLock { shared in
@@ -146,13 +150,13 @@ package final class BytePeer: Sendable {
     }
 
     /// Everything up to the end of the stream. A reset throws.
-    package func readToEnd() async throws -> [UInt8] {
+    public func readToEnd() async throws -> [UInt8] {
         while try await fill() {}
         return try await readSome()
     }
 
     /// What has been read from the socket and not been asked for.
-    package var unread: [UInt8] { shared.withLock(\.unread) }
+    public var unread: [UInt8] { shared.withLock(\.unread) }
 
     private func fillOrThrow() async throws {
         guard try await fill() else { throw BytePeerError.ended(buffered: unread) }
@@ -189,17 +193,40 @@ package final class BytePeer: Sendable {
     // MARK: Ending
 
     /// Ends our direction: the other side reads the end of the stream and may still write.
-    package func halfClose() { shutdown(descriptor, Int32(SHUT_WR)) }
+    public func halfClose() { shutdown(descriptor, Int32(SHUT_WR)) }
+
+    /// Falls off the network, as a host whose cable was cut: whatever comes is dropped before TCP sees it, so that it is
+    /// not even acknowledged, and nothing is sent any more. There is no way back.
+    public func vanish() throws {
+        // One instruction of classic BPF: accept 0 bytes.
+        struct Instruction {
+            var code: UInt16 = 0x06
+            var jumpTrue: UInt8 = 0
+            var jumpFalse: UInt8 = 0
+            var constant: UInt32 = 0
+        }
+        struct Program {
+            var count: UInt16 = 1
+            var instructions: UnsafeMutablePointer<Instruction>
+        }
+        var instruction = Instruction()
+        let status = withUnsafeMutablePointer(to: &instruction) { instruction in
+            var program = Program(instructions: instruction)
+            // SO_ATTACH_FILTER
+            return setsockopt(descriptor, SOL_SOCKET, 26, &program, socklen_t(MemoryLayout<Program>.size))
+        }
+        guard status == 0 else { throw BytePeerError.system(errno: errno) }
+    }
 
     /// Ends with a RST instead of a FIN.
-    package func reset() {
+    public func reset() {
         var option = linger(l_onoff: 1, l_linger: 0)
         setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &option, socklen_t(MemoryLayout<linger>.size))
         close()
     }
 
     /// Closes the socket.
-    package func close() {
+    public func close() {
         let wasOpen = shared.withLock { shared in
             defer { shared.isOpen = false }
             return shared.isOpen
@@ -211,15 +238,18 @@ package final class BytePeer: Sendable {
 }
 
 /// Accepts connections from the client under test, on a port of the loopback interface that the system chose.
-package final class BytePeerListener: Sendable {
-    package let port: Int
-    package let patience: Duration
+public final class BytePeerListener: Sendable {
+    /// The port that the system chose.
+    public let port: Int
+    /// How long the listener and the peers it accepts wait before they throw `timedOut`.
+    public let patience: Duration
     private let descriptor: CInt
 
     /// - Parameters:
     ///   - isIPv6: Whether to listen on `::1` instead of `127.0.0.1`.
     ///   - receiveBuffer: The buffer of the accepted sockets in bytes, for peers that are to feel slow.
-    package init(isIPv6: Bool = false, receiveBuffer: Int? = nil, patience: Duration = .seconds(60)) throws {
+    ///   - patience: How long each wait may take. Default one minute.
+    public init(isIPv6: Bool = false, receiveBuffer: Int? = nil, patience: Duration = .seconds(60)) throws {
         descriptor = socket(
             isIPv6 ? AF_INET6 : AF_INET,
             Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
@@ -253,7 +283,7 @@ package final class BytePeerListener: Sendable {
     }
 
     /// The next connection.
-    package func accept() async throws -> BytePeer {
+    public func accept() async throws -> BytePeer {
         while true {
             let accepted = Glibc.accept(descriptor, nil, nil)
             if accepted >= 0 { return BytePeer(descriptor: accepted, role: .server, patience: patience) }

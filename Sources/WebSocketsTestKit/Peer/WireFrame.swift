@@ -4,33 +4,47 @@
 //===----------------------------------------------------------------------===//
 
 /// One frame as it stands on the wire (RFC 6455 §5.2), right or wrong.
-package struct WireFrame: Sendable, Hashable {
-    package static let continuation: UInt8 = 0x0
-    package static let text: UInt8 = 0x1
-    package static let binary: UInt8 = 0x2
-    package static let close: UInt8 = 0x8
-    package static let ping: UInt8 = 0x9
-    package static let pong: UInt8 = 0xA
+public struct WireFrame: Sendable, Hashable {
+    /// The opcode of every frame of a message but the first.
+    public static let continuation: UInt8 = 0x0
+    /// The opcode of a text message's first frame.
+    public static let text: UInt8 = 0x1
+    /// The opcode of a binary message's first frame.
+    public static let binary: UInt8 = 0x2
+    /// The opcode of a close frame.
+    public static let close: UInt8 = 0x8
+    /// The opcode of a ping.
+    public static let ping: UInt8 = 0x9
+    /// The opcode of a pong.
+    public static let pong: UInt8 = 0xA
 
     /// The reserved bits, RSV1 to RSV3.
-    package struct Reserved: OptionSet, Sendable, Hashable {
-        package let rawValue: UInt8
-        package init(rawValue: UInt8) { self.rawValue = rawValue }
+    public struct Reserved: OptionSet, Sendable, Hashable {
+        /// The bits in the frame's first byte.
+        public let rawValue: UInt8
+        /// The bits in the frame's first byte.
+        public init(rawValue: UInt8) { self.rawValue = rawValue }
         /// Set on the first frame of a compressed message (RFC 7692 §6).
-        package static let rsv1 = Self(rawValue: 0x40)
-        package static let rsv2 = Self(rawValue: 0x20)
-        package static let rsv3 = Self(rawValue: 0x10)
+        public static let rsv1 = Self(rawValue: 0x40)
+        /// Reserved: always a violation.
+        public static let rsv2 = Self(rawValue: 0x20)
+        /// Reserved: always a violation.
+        public static let rsv3 = Self(rawValue: 0x10)
     }
 
-    package var opcode: UInt8
-    package var isFinal: Bool
-    package var reserved: Reserved
+    /// The low four bits of the first byte.
+    public var opcode: UInt8
+    /// FIN.
+    public var isFinal: Bool
+    /// RSV1 to RSV3.
+    public var reserved: Reserved
     /// Four bytes, or `nil` for a frame that is not masked.
-    package var maskKey: [UInt8]?
+    public var maskKey: [UInt8]?
     /// Never masked here: the mask is put on and taken off at the wire.
-    package var payload: [UInt8]
+    public var payload: [UInt8]
 
-    package init(
+    /// A frame; by default whole, without reserved bits, and masked as the peer's role demands when it is sent.
+    public init(
         _ opcode: UInt8, _ payload: [UInt8] = [], final isFinal: Bool = true, reserved: Reserved = [],
         maskKey: [UInt8]? = nil
     ) {
@@ -41,24 +55,26 @@ package struct WireFrame: Sendable, Hashable {
         self.payload = payload
     }
 
-    package static func text(_ string: String, final: Bool = true) -> Self {
+    /// A text frame.
+    public static func text(_ string: String, final: Bool = true) -> Self {
         Self(text, Array(string.utf8), final: final)
     }
 
-    package static func close(_ code: UInt16, _ reason: String = "") -> Self {
+    /// A close frame with a code and a reason (RFC 6455 §5.5.1).
+    public static func close(_ code: UInt16, _ reason: String = "") -> Self {
         Self(close, [UInt8(code >> 8), UInt8(code & 0xFF)] + Array(reason.utf8))
     }
 
     /// The code of a close frame; `nil` for an empty one.
-    package var closeCode: UInt16? {
+    public var closeCode: UInt16? {
         payload.count >= 2 ? UInt16(payload[0]) << 8 | UInt16(payload[1]) : nil
     }
 
     /// How the length is written: as short as can be, or longer than allowed.
-    package enum LengthForm: Sendable { case minimal, sixteenBits, sixtyFourBits }
+    public enum LengthForm: Sendable { case minimal, sixteenBits, sixtyFourBits }
 
     /// The frame's header, with another length than the payload's if one is announced.
-    package func header(announcing announced: UInt64? = nil, form: LengthForm = .minimal) -> [UInt8] {
+    public func header(announcing announced: UInt64? = nil, form: LengthForm = .minimal) -> [UInt8] {
         let length = announced ?? UInt64(payload.count)
         var bytes = [(isFinal ? 0x80 : 0) | reserved.rawValue | opcode]
         let maskBit: UInt8 = maskKey == nil ? 0 : 0x80
@@ -75,7 +91,7 @@ package struct WireFrame: Sendable, Hashable {
     }
 
     /// The whole frame.
-    package var bytes: [UInt8] { header() + Self.mask(payload, maskKey) }
+    public var bytes: [UInt8] { header() + Self.mask(payload, maskKey) }
 
     static func mask(_ payload: [UInt8], _ key: [UInt8]?) -> [UInt8] {
         guard let key, key != [0, 0, 0, 0] else { return payload }
@@ -100,30 +116,32 @@ package struct WireFrame: Sendable, Hashable {
 }
 
 /// What a frame that was read breaks.
-package struct FrameViolation: Error, CustomStringConvertible, Hashable, Sendable {
-    package let description: String
-    package init(description: String) { self.description = description }
+public struct FrameViolation: Error, CustomStringConvertible, Hashable, Sendable {
+    /// The rule, and the bytes that break it.
+    public let description: String
+    /// A violation.
+    public init(description: String) { self.description = description }
 }
 
 extension BytePeer {
     /// A mask key for tests that do not care which.
-    package static let someMaskKey: [UInt8] = [0x37, 0xFA, 0x21, 0x3D]
+    public static let someMaskKey: [UInt8] = [0x37, 0xFA, 0x21, 0x3D]
 
     /// A frame's bytes, masked as the role demands unless the frame says how.
-    package func bytes(of frame: WireFrame) -> [UInt8] {
+    public func bytes(of frame: WireFrame) -> [UInt8] {
         var frame = frame
         if role == .client && frame.maskKey == nil { frame.maskKey = Self.someMaskKey }
         return frame.bytes
     }
 
     /// Sends frames in one segment, masked as the role demands.
-    package func send(_ frames: WireFrame...) async throws { try await write(frames.flatMap { bytes(of: $0) }) }
+    public func send(_ frames: WireFrame...) async throws { try await write(frames.flatMap { bytes(of: $0) }) }
 
     /// Reads one frame and checks all that RFC 6455 §5 says about a single one: reserved bits and opcodes, control
     /// frames, the shortest length, and the mask that the other side's role demands.
     ///
     /// - Parameter compression: Whether RSV1 may be set.
-    package func readFrame(compression: Bool = false) async throws -> WireFrame {
+    public func readFrame(compression: Bool = false) async throws -> WireFrame {
         let start = try await read(2)
         var frame = WireFrame(start[0] & 0x0F, final: start[0] & 0x80 != 0, reserved: .init(rawValue: start[0] & 0x70))
         let isMasked = start[1] & 0x80 != 0
