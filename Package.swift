@@ -5,6 +5,7 @@ let package = Package(
     name: "swift-libwebsockets",
     products: [
         .library(name: "WebSockets", targets: ["WebSockets"]),
+        .library(name: "WebSocketsJSON", targets: ["WebSocketsJSON"]),
         .executable(name: "wsx", targets: ["wsx"]),
     ],
     traits: [
@@ -68,6 +69,8 @@ let package = Package(
                 .product(
                     name: "Tracing", package: "swift-distributed-tracing", condition: .when(traits: ["Tracing"])),
             ]),
+        // Codable values as JSON. Apart, because it is the only one that needs Foundation.
+        .target(name: "WebSocketsJSON", dependencies: ["WebSocketCore", "WebSockets"]),
         .executableTarget(
             name: "wsx",
             dependencies: [
@@ -102,7 +105,8 @@ let package = Package(
         .testTarget(
             name: "WebSocketsTests",
             dependencies: [
-                "CLibUV", "LoopbackSupport", "WebSockets", .product(name: "HTTPTypes", package: "swift-http-types"),
+                "CLibUV", "LoopbackSupport", "TestSupport", "WebSocketCore", "WebSockets",
+                .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(
                     name: "ServiceLifecycleTestKit", package: "swift-service-lifecycle",
@@ -119,6 +123,8 @@ let package = Package(
                 .product(name: "Subprocess", package: "swift-subprocess"),
                 .product(name: "SystemPackage", package: "swift-system"),
             ]),
+        .testTarget(
+            name: "WebSocketsJSONTests", dependencies: ["LoopbackSupport", "WebSockets", "WebSocketsJSON"]),
         .testTarget(name: "ReadmeTests", dependencies: ["WebSockets"]),
         .testTarget(
             name: "CommandLineTests",
