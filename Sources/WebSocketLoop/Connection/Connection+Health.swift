@@ -77,9 +77,6 @@ extension Connection {
         loop.execute { if let info = self.closeInfo { handler(info) } else { self.endObservers.append(handler) } }
     }
 
-    /// Nanoseconds since the connection was opened.
-    package var age: UInt64 { loop.now &- openedAt }
-
     /// How the connection ended; `nil` while it has not. From any thread.
     package var finalCloseInfo: WebSocketCloseInfo? { finalInfo.withLock { $0 } }
 

@@ -16,7 +16,7 @@ final class PendingReply: @unchecked Sendable {
     init(_ matches: @escaping @Sendable (WebSocketMessage) -> Bool) { self.matches = matches }
 
     func wait(_ waiter: LoopWaiter<WebSocketMessage>) {
-        if let reply {
+        if let reply = reply.take() {
             waiter.resume(.success(reply))
         } else if let end {
             waiter.resume(.failure(end.error))
@@ -27,9 +27,11 @@ final class PendingReply: @unchecked Sendable {
 
     func takeWaiter() -> LoopWaiter<WebSocketMessage>? { waiter.take() }
 
+    /// A reply that came when nobody waited for it yet, and that nobody will take.
+    func takeReply() -> WebSocketMessage? { reply.take() }
+
     func fulfil(_ message: WebSocketMessage) {
-        reply = message
-        waiter.take()?.resume(.success(message))
+        if let waiter = waiter.take() { waiter.resume(.success(message)) } else { reply = message }
     }
 
     func fail(_ end: ConnectionEnd) {
@@ -72,13 +74,19 @@ extension Connection {
                 reply.wait(waiter)
                 guard let timeout else { return }
                 timer.start(timeout) {
+                    self.remove(reply)
                     reply.takeWaiter()?.resume(
                         .failure(
                             WebSocketError(
                                 .timedOut, "no reply came within \(timeout); a late one goes to receive",
                                 phase: .receive)))
                 }
-            }, cancel: { _ in reply.takeWaiter() })
+            },
+            cancel: { _ in
+                // At once: a reply that comes from here on belongs to others.
+                self.remove(reply)
+                return reply.takeWaiter()
+            })
     }
 
     private func install(_ reply: PendingReply) {
@@ -96,6 +104,7 @@ extension Connection {
     private func remove(_ reply: PendingReply) {
         replies?.entries.removeAll { $0 === reply }
         stopSorting()
+        if let message = reply.takeReply() { deliver(message) }
     }
 
     private func stopSorting() {

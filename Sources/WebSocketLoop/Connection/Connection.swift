@@ -5,7 +5,6 @@
 
 import CLibWebSockets
 import CLibWebSocketsShims
-import CLibUV
 import HTTPTypes
 import Synchronization
 package import WebSocketCore
@@ -23,6 +22,10 @@ package struct ConnectionDetails: Sendable {
 
     package init() {}
 }
+
+private let connectionNumbers = Atomic<UInt64>(1)
+
+private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1, ordering: .relaxed).oldValue }
 
 /// An established WebSocket connection. Lives on its loop: every method that is not marked otherwise is called there.
 @usableFromInline package final class Connection: WireOwner, @unchecked Sendable {
@@ -81,7 +84,8 @@ package struct ConnectionDetails: Sendable {
     let lastRoundTrip = Atomic<UInt64>(0)
     /// How the connection ended, for other threads.
     let finalInfo = Mutex<WebSocketCloseInfo?>(nil)
-    let openedAt: UInt64
+    /// A number that no other connection of the process has.
+    package let number = nextConnectionNumber()
     private var closeTimer: EventLoop.TimerToken?
     private var keepAliveTimer: EventLoop.TimerToken?
     private var closeWaiters = WaiterList<LoopWaiter<WebSocketCloseInfo>>()
@@ -119,7 +123,6 @@ package struct ConnectionDetails: Sendable {
             deflater = nil
             inflater = nil
         }
-        openedAt = uv_hrtime()
         super.init(loop: loop)
     }
 
@@ -203,7 +206,7 @@ package struct ConnectionDetails: Sendable {
         return 0
     }
 
-    private func deliver(_ message: WebSocketMessage) {
+    func deliver(_ message: WebSocketMessage) {
         if let messageHandler = unsafe messageHandler {
             unsafe message.withBytes { unsafe messageHandler($0.bytes, message.kind) }
             return
@@ -453,11 +456,14 @@ package struct ConnectionDetails: Sendable {
         _ payload: UnsafeRawBufferPointer
     ) throws(WebSocketCloseFrame.PayloadViolation) -> WebSocketCloseFrame {
         let frame = try unsafe WebSocketCloseFrame(payload: payload)
-        guard frame.code == .protocolError, let start = unsafe loop.serviceBuffer else { return frame }
+        guard frame.code == .protocolError else { return frame }
+        var uncertain = frame
+        uncertain.isCodeUncertain = true
+        guard let start = unsafe loop.serviceBuffer else { return uncertain }
         let code = unsafe CloseFrameSearch.code(
             in: UnsafeRawBufferPointer(start: start, count: LibWebSockets.readSize + Int(wsx_lws_pre())),
             reason: UnsafeRawBufferPointer(rebasing: payload.dropFirst(2)), isMasked: !isClient)
-        guard let code = code.map(WebSocketCloseCode.init(rawValue:)) else { return frame }
+        guard let code = code.map(WebSocketCloseCode.init(rawValue:)) else { return uncertain }
         guard code.isAllowedOnTheWire else { throw .invalidCode }
         return WebSocketCloseFrame(code: code, reason: frame.reason)
     }

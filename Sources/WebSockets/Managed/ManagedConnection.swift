@@ -384,10 +384,16 @@ public final class ManagedConnection: Sendable, Identifiable {
         touch()
     }
 
+    /// Sends a text message. See ``send(_:)-(WebSocketMessage)``.
+    public func send(_ text: String) async throws(WebSocketError) { try await send(.text(text)) }
+
+    /// Sends a binary message. See ``send(_:)-(WebSocketMessage)``.
+    public func send(_ bytes: [UInt8]) async throws(WebSocketError) { try await send(.binary(bytes)) }
+
     /// Receives a message.
     ///
     /// - Parameter timeout: How long to wait for one; nil, the default, for as long as the connection lives.
-    /// - Throws: `timedOut` with phase `receive`; what ``send(_:)`` throws. A cancelled call takes no message.
+    /// - Throws: `timedOut` with phase `receive`; what ``send(_:)-(WebSocketMessage)`` throws. A cancelled call takes no message.
     public func receive(timeout: Duration? = nil) async throws(WebSocketError) -> WebSocketMessage {
         let socket = try acquired()
         defer { touch() }
