@@ -14,6 +14,8 @@ public struct WebSocketError: Error, Sendable, Hashable {
             case tlsFailed, handshakeRejected, handshakeInvalid
             case messageTooBig, invalidUTF8, protocolViolation, connectionClosed
             case invalidCloseCode, closeReasonTooLong, cancelled, resourceExhausted, listenFailed, shutDown
+            case tooManyFragments, invalidPing, invalidPayload
+            case connectionBusy, connectionUnavailable, notAcquired, drainTimedOut
             case acquireTimedOut, poolUnavailable, poolExhausted, poolClosed, leaseEnded
         }
         package let base: Base
@@ -55,6 +57,20 @@ public struct WebSocketError: Error, Sendable, Hashable {
         public static let listenFailed = Self(.listenFailed)
         /// The event loop or the server has been shut down.
         public static let shutDown = Self(.shutDown)
+        /// A message comes in more frames than `maximumFragments`.
+        public static let tooManyFragments = Self(.tooManyFragments)
+        /// A ping or a pong has more than 125 bytes, or a ping with the same payload is still unanswered.
+        public static let invalidPing = Self(.invalidPing)
+        /// A message is not what it was to be decoded as.
+        public static let invalidPayload = Self(.invalidPayload)
+        /// Somebody else has acquired the managed connection, or it is being drained.
+        public static let connectionBusy = Self(.connectionBusy)
+        /// The managed connection is closed for good, or could not connect; `cause` has the reason.
+        public static let connectionUnavailable = Self(.connectionUnavailable)
+        /// The managed connection is used without having been acquired.
+        public static let notAcquired = Self(.notAcquired)
+        /// The peer did not stop sending within the drain's timeout, so the connection was closed.
+        public static let drainTimedOut = Self(.drainTimedOut)
         /// The pool had no connection in time.
         public static let acquireTimedOut = Self(.acquireTimedOut)
         /// Every endpoint of the pool is ejected after failures to connect: waiting would not help.
@@ -72,7 +88,7 @@ public struct WebSocketError: Error, Sendable, Hashable {
 
     /// The step in which a deadline passed or an attempt failed.
     public enum Phase: String, Sendable, Hashable {
-        case nameResolution, connect, tls, upgrade, ping, close, send
+        case nameResolution, connect, tls, upgrade, ping, close, send, receive
     }
 
     /// Why TLS failed.

@@ -21,6 +21,8 @@ public struct WebSocketClientConfiguration: Sendable {
     public var subprotocols: [String] = []
     /// From the call to the open connection: name resolution, TCP, TLS and the HTTP handshake together. Default 10 s.
     public var openTimeout: Duration = .seconds(10)
+    /// Who is told of attempts to connect, and of what happens to the connection. Default: nobody.
+    public var observers: [any WebSocketObserver] = []
     /// The loop for the connection. Default: the next one of ``EventLoopGroup/shared``.
     public var eventLoop: EventLoop?
 
@@ -47,7 +49,13 @@ public enum WebSocketClient {
             url: try WebSocketURL(url), fields: configuration.headers, subprotocols: configuration.subprotocols,
             options: configuration.options, openTimeout: configuration.openTimeout, tls: configuration.tls)
         let loop = configuration.eventLoop ?? EventLoopGroup.shared.next()
-        return WebSocketConnection(try await loop.connect(request))
+        let observation = Observation(observers: configuration.observers)
+        return WebSocketConnection(
+            try await PoolSpan.connect.traced(request.url) { () throws(WebSocketError) in
+                try await observation.connect(to: request.url) { () throws(WebSocketError) in
+                    try await loop.connect(request)
+                }
+            })
     }
 
     /// Opens a connection, runs `body` with it, and closes it: with 1000 when the body returns, with 1011 when it

@@ -28,6 +28,7 @@ final class PoolEndpoints: Sendable {
     }
 
     private let requests: [ClientRequest]
+    private let observation: Observation
     private let state: Mutex<State>
     private let usesAllAddresses: Bool
     private let resolutionLifetime: Duration
@@ -55,6 +56,7 @@ final class PoolEndpoints: Sendable {
                     options: client.options, openTimeout: configuration.attemptTimeout, tls: client.tls))
         }
         self.requests = requests
+        observation = Observation(observers: client.observers)
         state = Mutex(
             State(
                 entries: urls.indices.map { Entry(url: $0) },
@@ -93,7 +95,9 @@ final class PoolEndpoints: Sendable {
         return try await PoolSpan.connect.around(
             attributes: [("server.address", target.host), ("server.port", "\(target.port)")]
         ) { () throws(WebSocketError) in
-            try await attempt(endpoint, url: url)
+            try await observation.connect(to: target) { () throws(WebSocketError) in
+                try await attempt(endpoint, url: url)
+            }
         }
     }
 

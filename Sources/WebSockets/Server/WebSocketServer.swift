@@ -32,6 +32,8 @@ public struct WebSocketServerConfiguration: Sendable {
     public var eventLoopGroup: EventLoopGroup?
     /// Where handlers run. Default ``WebSocketBodyExecutor/loop``.
     public var executor = WebSocketBodyExecutor.loop
+    /// Who is told what happens to the connections. Default: nobody.
+    public var observers: [any WebSocketObserver] = []
     /// Where the server tells what happens to it. Default: a logger with the label `swift-libwebsockets`.
     public var logger = Logger(label: "swift-libwebsockets")
 
@@ -158,6 +160,7 @@ public final class WebSocketServer: Sendable {
     ) async {
         // A cancelled `run` cancels its handlers first and hears of it afterwards.
         var isStopping: Bool { state.isStopping || Task.isCancelled }
+        Observation(observers: configuration.observers).watch(socket.wire, openedAfter: .zero)
         do {
             try await socket.run(
                 on: configuration.executor,
@@ -167,7 +170,8 @@ public final class WebSocketServer: Sendable {
             configuration.logger.debug("a connection ended", metadata: ["reason": "\(error)"])
         } catch {
             configuration.logger.info(
-                "a handler failed; its connection is closed with 1011", metadata: ["error": "\(error)"])
+                "a handler failed; its connection is closed with 1011",
+                metadata: ["error": "\("\(error)".escapedForLog)"])
         }
     }
 

@@ -13,7 +13,7 @@ struct Connect: AsyncParsableCommand {
         abstract: "Send lines as messages and print messages as lines.",
         discussion: """
             Every line of standard input becomes a message, every message that arrives becomes a line of standard \
-            output. At the end of input the replies under way are awaited, then the connection is closed with 1000; \
+            output. At the end of input the replies under way are awaited, then the connection is closed with --close-code; \
             Ctrl-C closes it with 1001, a second Ctrl-C cuts it.
 
             On a terminal the control characters of messages are escaped; in a pipe everything is written as it came.
@@ -60,6 +60,23 @@ struct Connect: AsyncParsableCommand {
     @Flag(name: [.customShort("b"), .long], help: "Send lines as binary messages; they need not be UTF-8.")
     var binary = false
 
+    @Option(name: .long, help: ArgumentHelp("Close after so many messages have arrived.", valueName: "count"))
+    var maxMessages: Int?
+
+    @Flag(
+        name: .long,
+        help: "Lines are binary messages in Base64, in both directions. Text messages are printed as they are.")
+    var base64 = false
+
+    @Flag(name: .long, help: "Print the round trip of every ping to standard error.")
+    var printRtt = false
+
+    @Option(name: .long, help: ArgumentHelp("The code to close with at the end of input.", valueName: "code"))
+    var closeCode: UInt16 = 1000
+
+    @Option(name: .long, help: ArgumentHelp("The reason to close with, at most 123 bytes.", valueName: "text"))
+    var closeReason = ""
+
     @Option(name: .long, help: ArgumentHelp("The largest message accepted.", valueName: "bytes"))
     var maxMessageSize = 64 << 20
 
@@ -84,7 +101,30 @@ struct Connect: AsyncParsableCommand {
         guard openTimeout > 0, openTimeout <= 86_400 else {
             throw ValidationError("--open-timeout is \(openTimeout); it must be positive and at most 86400")
         }
+        if let maxMessages, maxMessages < 1 {
+            throw ValidationError("--max-messages is \(maxMessages); it must be at least 1")
+        }
+        guard maxMessages == nil || !oneMessage else {
+            throw ValidationError("--one-message is --max-messages 1; leave one out")
+        }
+        guard !base64 || !binary else {
+            throw ValidationError("--base64 has binary messages already; leave --binary out")
+        }
+        do throws(WebSocketError) {
+            try closeFrame.validate()
+        } catch {
+            throw ValidationError(
+                "\(error.code == .invalidCloseCode ? "--close-code" : "--close-reason"): \(error.message)")
+        }
+        guard closeCode != 1005 else { throw ValidationError("--close-code: 1005 may not be sent; leave it out") }
+        if printRtt, pingInterval == 0 {
+            throw ValidationError("--print-rtt has nothing to print with --ping-interval 0; leave one out")
+        }
         _ = try fields()
+    }
+
+    private var closeFrame: WebSocketCloseFrame {
+        WebSocketCloseFrame(code: .init(rawValue: closeCode), reason: closeReason)
     }
 
     private func fields() throws -> HTTPFields {
@@ -160,7 +200,11 @@ struct Connect: AsyncParsableCommand {
             throw error
         }
         let conversation = Conversation(
-            socket: socket, oneMessage: oneMessage, binary: binary, display: display)
+            socket: socket,
+            behaviour: .init(
+                maximumMessages: oneMessage ? 1 : maxMessages, form: base64 ? .base64 : binary ? .binary : .text,
+                printsRoundTrips: printRtt, close: closeFrame),
+            display: display)
         await conversation.announce(url: try WebSocketURL(url))
         interruption.onFirst { Task { _ = try? await socket.close(code: .goingAway) } }
         try await conversation.run()

@@ -35,7 +35,7 @@ enum Exit {
         // The pool gave up; why it did is the answer.
         case .poolUnavailable: error.poolCause.map { Self.code(for: $0) } ?? cannotConnect
         case .connectionClosed where error.closeInfo?.cause == .closeTimeout: timeout
-        case .handshakeRejected, .handshakeInvalid, .messageTooBig, .invalidUTF8, .protocolViolation,
+        case .handshakeRejected, .handshakeInvalid, .messageTooBig, .tooManyFragments, .invalidUTF8, .protocolViolation,
             .connectionClosed:
             protocolError
         default: internalError
