@@ -252,6 +252,13 @@ package final class BytePeerListener: Sendable {
         self.patience = patience
     }
 
+    /// Takes over a socket that listens and does not block.
+    package init(descriptor: CInt, port: Int = 0, patience: Duration = .seconds(60)) {
+        self.descriptor = descriptor
+        self.port = port
+        self.patience = patience
+    }
+
     /// The next connection.
     package func accept() async throws -> BytePeer {
         while true {
