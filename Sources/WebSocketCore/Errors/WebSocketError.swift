@@ -112,35 +112,76 @@ public struct WebSocketError: Error, Sendable, Hashable {
         }
     }
 
+    private struct Details: Sendable, Hashable {
+        let code: Code
+        let message: String
+        var phase: Phase?
+        var tlsFailure: TLSFailure?
+        var response: Response?
+        var closeInfo: WebSocketCloseInfo?
+        var systemError: Int32?
+        var attachment: Attachment?
+    }
+
+    /// An error is one word, because every result on a hot path has room for one.
+    private indirect enum Box: Sendable, Hashable {
+        case details(Details)
+    }
+
+    private var box: Box
+    private var details: Details {
+        get {
+            switch box {
+            case .details(let details): details
+            }
+        }
+        set { box = .details(newValue) }
+    }
+
     /// What went wrong: what a program decides by.
-    public let code: Code
+    public var code: Code { details.code }
     /// A sentence that says what happened and what to do. Peer text in it is escaped.
-    public let message: String
+    public var message: String { details.message }
     /// How far the opening had come, if it is the opening that failed.
-    public var phase: Phase?
+    public var phase: Phase? {
+        get { details.phase }
+        set { details.phase = newValue }
+    }
     /// What TLS found wrong, if it is TLS that failed.
-    public var tlsFailure: TLSFailure?
+    public var tlsFailure: TLSFailure? {
+        get { details.tlsFailure }
+        set { details.tlsFailure = newValue }
+    }
     /// The server's HTTP response, if it refused the upgrade with one.
-    public var response: Response?
+    public var response: Response? {
+        get { details.response }
+        set { details.response = newValue }
+    }
     /// How the connection ended, if it ended.
-    public var closeInfo: WebSocketCloseInfo?
+    public var closeInfo: WebSocketCloseInfo? {
+        get { details.closeInfo }
+        set { details.closeInfo = newValue }
+    }
     /// The `errno` behind the failure, when the system gave one.
-    public var systemError: Int32?
+    public var systemError: Int32? {
+        get { details.systemError }
+        set { details.systemError = newValue }
+    }
     /// What a layer above this one has to add; it has accessors of its own there.
-    package var attachment: Attachment?
+    package var attachment: Attachment? {
+        get { details.attachment }
+        set { details.attachment = newValue }
+    }
 
     /// An error; `message` is a sentence for a person.
     public init(
         _ code: Code, _ message: String, phase: Phase? = nil, tlsFailure: TLSFailure? = nil,
         response: Response? = nil, closeInfo: WebSocketCloseInfo? = nil, systemError: Int32? = nil
     ) {
-        self.code = code
-        self.message = message
-        self.phase = phase
-        self.tlsFailure = tlsFailure
-        self.response = response
-        self.closeInfo = closeInfo
-        self.systemError = systemError
+        box = .details(
+            Details(
+                code: code, message: message, phase: phase, tlsFailure: tlsFailure, response: response,
+                closeInfo: closeInfo, systemError: systemError))
     }
 
     /// An object that this module knows nothing of. One word, because errors travel on hot paths; equal when identical.

@@ -159,9 +159,13 @@ public final class WebSocketServer: Sendable {
         do {
             try await socket.run(
                 on: configuration.executor,
-                closeCodes: { _ in state.isStopping ? (.goingAway, .goingAway) : (.normalClosure, .internalError) },
+                closeCodes: { _ in
+                    // A cancelled `run` cancels its handlers first and hears of it afterwards.
+                    state.isStopping || Task.isCancelled
+                        ? (.goingAway, .goingAway) : (.normalClosure, .internalError)
+                },
                 handler)
-        } catch let error as WebSocketError where error.code == .connectionClosed || state.isStopping {
+        } catch let error as WebSocketError where error.code == .connectionClosed || state.isStopping || Task.isCancelled {
             configuration.logger.debug("a connection ended", metadata: ["reason": "\(error)"])
         } catch {
             configuration.logger.info(
