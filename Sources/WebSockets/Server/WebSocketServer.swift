@@ -168,7 +168,9 @@ public final class WebSocketServer: Sendable {
                         ? (.goingAway, .goingAway) : (.normalClosure, .internalError)
                 },
                 handler)
-        } catch let error as WebSocketError where error.code == .connectionClosed || state.isStopping || Task.isCancelled {
+        } catch let error as WebSocketError
+            where error.code == .connectionClosed || state.isStopping || Task.isCancelled
+        {
             configuration.logger.debug("a connection ended", metadata: ["reason": "\(error)"])
         } catch {
             configuration.logger.info(
