@@ -125,6 +125,18 @@ extension Connection {
         drained(count)
     }
 
+    /// A pong goes out before what answers the messages behind its ping. libwebsockets would send it in the next turn,
+    /// when the socket is polled for writing, which is what tells that there is one.
+    func sendPongFirst() {
+        guard unsafe !isChoked, unsafe frames.count > 0, unsafe machine.canSend, let wsi = unsafe wsi,
+            unsafe wsx_lws_wants_write(loop.uv, wsi)
+        else {
+            return
+        }
+        // The connection may end by it.
+        unsafe wsx_lws_pretend_writable(lws_get_context(wsi), wsi)
+    }
+
     func resumeWriting() -> CInt {
         guard unsafe isChoked, let wsi = unsafe wsi else { return 0 }
         guard unsafe lws_partial_buffered(wsi) == 0 else {

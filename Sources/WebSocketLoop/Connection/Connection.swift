@@ -321,6 +321,7 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
     /// The last step of a turn of the loop: one burst to the socket, and the inbound mark.
     func endTurn() {
         unsafe isDirty = false
+        if unsafe !mustAnswerClose { sendPongFirst() }
         flush()
         if unsafe mustAnswerClose { return answerCloseLate() }
         guard unsafe mustCheckInbound else { return }
@@ -412,7 +413,7 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
             frame = try unsafe closeFrame(payload)
         } catch {
             switch error {
-            case .invalidUTF8: violation(.invalidPayloadData, "the close reason is not UTF-8")
+            case .invalidUTF8: violation(.invalidPayloadData, "the close reason is not UTF-8", .invalidUTF8)
             case .tooShort, .invalidCode: violation(.protocolError, "the close frame is malformed")
             }
             flush()
@@ -490,12 +491,12 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
         if unsafe !isChoked, let wsi = unsafe wsi { unsafe wsx_lws_end(wsi) }
     }
 
-    private func violation(_ code: WebSocketCloseCode, _ text: String) {
+    private func violation(
+        _ code: WebSocketCloseCode, _ text: String, _ error: WebSocketError.Code = .protocolViolation
+    ) {
         fail(
             WebSocketCloseFrame(code: code, reason: text), cause: .peerViolation,
-            error: WebSocketError(
-                code == .invalidPayloadData ? .invalidUTF8 : .protocolViolation, "the peer broke the protocol: \(text)")
-        )
+            error: WebSocketError(error, "the peer broke the protocol: \(text)"))
     }
 
     private func refuse(_ violation: MessageAssembler.Violation) {

@@ -50,10 +50,7 @@ final class PoolEndpoints: Sendable {
         let client = configuration.client
         var requests: [ClientRequest] = []
         for url in urls {
-            requests.append(
-                try ClientRequest(
-                    url: try WebSocketURL(url), fields: client.headers, subprotocols: client.subprotocols,
-                    options: client.options, openTimeout: configuration.attemptTimeout, tls: client.tls))
+            requests.append(try client.request(for: url, openTimeout: configuration.attemptTimeout))
         }
         self.requests = requests
         observation = Observation(observers: client.observers)
@@ -104,7 +101,9 @@ final class PoolEndpoints: Sendable {
     private func attempt(_ endpoint: Int, url: Int) async throws(WebSocketError) -> Connection {
         let loop = loop()
         var request = requests[url]
-        if usesAllAddresses {
+        let target = request.url
+        // Behind a proxy or another endpoint the URL's host is not what is connected to.
+        if usesAllAddresses, case .host(let host, _) = request.route, host == target.host {
             try await refresh(url, on: loop)
             request.address = state.withLock { $0.entries[endpoint].address }
         }

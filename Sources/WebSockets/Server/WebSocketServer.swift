@@ -158,19 +158,15 @@ public final class WebSocketServer: Sendable {
         _ socket: WebSocketConnection, state: ServerState, configuration: WebSocketServerConfiguration,
         _ handler: @escaping @Sendable @concurrent (WebSocketConnection) async throws -> Void
     ) async {
+        // A cancelled `run` cancels its handlers first and hears of it afterwards.
+        var isStopping: Bool { state.isStopping || Task.isCancelled }
         Observation(observers: configuration.observers).watch(socket.wire, openedAfter: .zero)
         do {
             try await socket.run(
                 on: configuration.executor,
-                closeCodes: { _ in
-                    // A cancelled `run` cancels its handlers first and hears of it afterwards.
-                    state.isStopping || Task.isCancelled
-                        ? (.goingAway, .goingAway) : (.normalClosure, .internalError)
-                },
+                closeCodes: { _ in isStopping ? (.goingAway, .goingAway) : (.normalClosure, .internalError) },
                 handler)
-        } catch let error as WebSocketError
-            where error.code == .connectionClosed || state.isStopping || Task.isCancelled
-        {
+        } catch let error as WebSocketError where error.code == .connectionClosed || isStopping {
             configuration.logger.debug("a connection ended", metadata: ["reason": "\(error)"])
         } catch {
             configuration.logger.info(

@@ -37,11 +37,20 @@ struct Connect: AsyncParsableCommand {
     var origin: String?
 
     @Option(
+        name: .long,
+        help: ArgumentHelp("The User-Agent header; empty for none. (default: swift-libwebsockets)", valueName: "text"))
+    var userAgent: String?
+
+    @OptionGroup(title: "Way to the server") var route: RouteOptions
+
+    @Option(
         name: .long, help: ArgumentHelp("Trust the CAs in this PEM file instead of the system's.", valueName: "file"))
     var ca: String?
 
     @Flag(name: [.customShort("k"), .long], help: "Do not verify the server's certificate. For experiments only.")
     var insecure = false
+
+    @OptionGroup var identity: IdentityOptions
 
     @Flag(inversion: .prefixedNo, help: "Offer compression (permessage-deflate).")
     var deflate = true
@@ -80,6 +89,9 @@ struct Connect: AsyncParsableCommand {
     @Option(name: .long, help: ArgumentHelp("The largest message accepted.", valueName: "bytes"))
     var maxMessageSize = 64 << 20
 
+    @Flag(name: .shortAndLong, help: "Show the handshake on standard error, credentials hidden.")
+    var verbose = false
+
     @OptionGroup var display: DisplayOptions
 
     func validate() throws {
@@ -91,6 +103,9 @@ struct Connect: AsyncParsableCommand {
         }
         guard isSecure || (ca == nil && !insecure) else {
             throw ValidationError("\(ca == nil ? "--insecure" : "--ca") needs a wss:// URL; there is no TLS with ws://")
+        }
+        guard isSecure || identity.cert == nil else {
+            throw ValidationError("--cert needs a wss:// URL; there is no TLS with ws://")
         }
         guard ca == nil || !insecure else {
             throw ValidationError("--ca has no effect with --insecure; leave one out")
@@ -159,6 +174,9 @@ struct Connect: AsyncParsableCommand {
         configuration.subprotocols = self.protocol
         configuration.openTimeout = .seconds(openTimeout)
         if let ca { configuration.tls.trust = .certificates(.file(ca)) }
+        try identity.apply(to: &configuration)
+        try route.apply(to: &configuration)
+        if let userAgent { configuration.userAgent = userAgent.isEmpty ? nil : userAgent }
         if insecure { configuration.tls.verification = .insecureNoVerification }
         configuration.options.compression = deflate ? .deflate() : .disabled
         configuration.options.maximumMessageSize = maxMessageSize
@@ -190,6 +208,8 @@ struct Connect: AsyncParsableCommand {
         if insecure && !display.quiet {
             Terminal.warn("the server's certificate is not verified; anybody in between can read and change everything")
         }
+        let transcript = verbose ? Transcript() : nil
+        if let transcript { transcript.show(try configuration.request(for: url)) }
         let attempt = Task { [url] in try await WebSocketClient.connect(to: url, configuration: configuration) }
         interruption.onFirst { attempt.cancel() }
         let socket: WebSocketConnection
@@ -197,15 +217,17 @@ struct Connect: AsyncParsableCommand {
             socket = try await attempt.value
         } catch {
             if let code = interruption.exitCode { throw CommandFailure(code: code) }
+            if let error = error as? WebSocketError { transcript?.show(error) }
             throw error
         }
+        transcript?.show(socket)
         let conversation = Conversation(
             socket: socket,
             behaviour: .init(
                 maximumMessages: oneMessage ? 1 : maxMessages, form: base64 ? .base64 : binary ? .binary : .text,
                 printsRoundTrips: printRtt, close: closeFrame),
             display: display)
-        await conversation.announce(url: try WebSocketURL(url))
+        await conversation.announce(url: try socket.url ?? WebSocketURL(url))
         interruption.onFirst { Task { _ = try? await socket.close(code: .goingAway) } }
         try await conversation.run()
     }

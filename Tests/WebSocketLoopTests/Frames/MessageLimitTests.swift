@@ -3,10 +3,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import TestSupport
 import Testing
 import WebSocketCore
 import WebSocketLoop
+import WebSocketsTestKit
 
 /// What our side does about messages beyond its limits.
 @Suite(.timeLimit(.minutes(2))) struct MessageLimitTests {
@@ -73,18 +73,6 @@ import WebSocketLoop
                     frame.header(announcing: UInt64(announced)) + [UInt8](repeating: 0, count: start))
                 try await expectTooBig(pair)
             }
-        }
-    }
-
-    @Test(arguments: Side.allCases)
-    func aLengthWithItsHighestBitSetIsRefused(side: Side) async throws {
-        try await withPair(side) { pair in
-            var frame = WireFrame(WireFrame.binary)
-            if side == .server { frame.maskKey = [0, 0, 0, 0] }
-            try await pair.peer.write(frame.header(announcing: 1 << 63))
-            let error = try await error { _ = try await pair.ours.receive() }
-            #expect(error.code == .protocolViolation)
-            #expect(try await pair.peer.readFrame().closeCode == 1002)
         }
     }
 

@@ -5,6 +5,7 @@
 
 import Testing
 import WebSockets
+import WebSocketsTestKit
 
 #if ServiceLifecycle
 import ServiceLifecycle
