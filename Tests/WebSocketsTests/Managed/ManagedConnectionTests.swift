@@ -9,7 +9,8 @@ import TestSupport
 import Testing
 import WebSockets
 
-/// features.md §1a: the rows, and the eight weaknesses of the original, each as a test of its name.
+/// A single connection with exclusive use, and eight weaknesses of others' that it must not have, each as a test of its
+/// name.
 @Suite(.timeLimit(.minutes(2)))
 struct ManagedConnectionTests {
     /// Counts the connections that a server sees.
