@@ -9,7 +9,7 @@ import WebSockets
 
 @testable import wsx
 
-/// features.md §2 “CLI: client”: --max-messages, --base64, --print-ping-rtts, --close-status-code and -reason.
+/// --max-messages, --base64, --print-ping-rtts, --close-status-code and -reason.
 @Suite(.timeLimit(.minutes(1)))
 struct ConnectMessageTests {
     @Test func closesAfterSoManyMessages() async throws {

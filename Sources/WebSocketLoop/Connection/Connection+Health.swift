@@ -64,15 +64,28 @@ extension Connection {
         loop.execute { if self.closeInfo == nil { self.pongHandlers.append(handler) } }
     }
 
-    /// Outside libwebsockets' callback: a handler may do what it likes with the connection.
     func tellPongHandlers(_ bytes: UnsafeRawBufferPointer, roundTrip: UInt64?) {
         let payload = unsafe [UInt8](bytes)
-        _ = loop.schedule(after: 0) { [self] in
+        tellSoon { [pongHandlers] in
             for handler in pongHandlers { handler(payload, roundTrip) }
         }
     }
 
-    /// `handler` is told how the connection ended, on the loop, at once if it has.
+    func tellEndObservers(_ info: WebSocketCloseInfo) {
+        guard !endObservers.isEmpty else { return }
+        tellSoon { [endObservers] in
+            for handler in endObservers { handler(info) }
+        }
+    }
+
+    /// Outside libwebsockets' callbacks, because handlers may do what they like with this connection and others. In
+    /// order.
+    private func tellSoon(_ body: @escaping () -> Void) {
+        // A loop that stops has no timers any more, and nothing to protect.
+        if loop.isStopping { body() } else { _ = loop.schedule(after: 0, body) }
+    }
+
+    /// `handler` is told how the connection ended, on the loop; at once if it has.
     package func addEndObserver(_ handler: @escaping @Sendable (WebSocketCloseInfo) -> Void) {
         loop.execute { if let info = self.closeInfo { handler(info) } else { self.endObservers.append(handler) } }
     }

@@ -611,7 +611,7 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
         unsafe messageHandler = nil
         replies = nil
         pongHandlers = []
-        for handler in endObservers { handler(info) }
+        tellEndObservers(info)
         endObservers = []
         whenEnded?()
         whenEnded = nil

@@ -9,7 +9,7 @@ import TestSupport
 import Testing
 import WebSockets
 
-/// features.md §1b “send” with an iterable, §2 “Fragmented send”: every part a frame, nobody's message in between.
+/// “send” with an iterable, as websockets calls it: every part a frame, nobody's message in between.
 @Suite(.timeLimit(.minutes(2)))
 struct FragmentedSendTests {
     private struct Unlucky: Error {}
@@ -239,7 +239,7 @@ struct FragmentedSendTests {
         }
     }
 
-    /// features.md §2 “permessage-deflate tuning”: the choice for one message.
+    /// permessage-deflate: the choice for one message.
     @Test func eachMessageChoosesItsCompression() async throws {
         let long = String(repeating: "again ", count: 100)
         try await withScripted(deflate: true) { scripted in
@@ -260,7 +260,7 @@ struct FragmentedSendTests {
         }
     }
 
-    /// features.md §1b “send”: bytes-like values, and `text:` both ways.
+    /// “send” of websockets: bytes-like values, and `text=` both ways.
     @Test func bytesGoOutAsEitherKind() async throws {
         try await withScripted { scripted in
             let socket = scripted.socket

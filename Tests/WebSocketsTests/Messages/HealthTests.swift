@@ -8,7 +8,7 @@ import TestSupport
 import Testing
 import WebSockets
 
-/// features.md §1b “ping(data)”, “latency”, “pong(data)”, “closed, state, close_code”; §2 “onPong”.
+/// “ping(data)”, “latency”, “pong(data)”, “state, close_code, close_reason” of websockets, and `onPong`.
 @Suite(.timeLimit(.minutes(2)))
 struct HealthTests {
     @Test func aPingCarriesItsPayloadAndItsPongAnswersEarlierOnes() async throws {
@@ -118,7 +118,7 @@ struct HealthTests {
         }
     }
 
-    /// features.md §1f fact 1: what libwebsockets rewrites to 1002 is found on the wire, and where it cannot be found
+    /// What libwebsockets rewrites to 1002 is found on the wire, and where it cannot be found
     /// the report says so.
     @Test(arguments: [1012, 1013, 1014, 1002] as [UInt16], [false, true])
     func closeCodesAreReportedTruthfully(_ code: UInt16, inTwoReads: Bool) async throws {

@@ -9,7 +9,7 @@ import TestSupport
 import Testing
 import WebSockets
 
-/// features.md §1e “receive(timeout)”, §1g “receive timeout: both spellings”, §3 row 11 `request(_:matching:)`.
+/// Receiving with a time-out, in both spellings, and `request(_:matching:)`.
 @Suite(.timeLimit(.minutes(2)))
 struct ReplyTests {
     // MARK: receive with a deadline
@@ -160,7 +160,7 @@ struct ReplyTests {
         }
     }
 
-    /// features.md §1b “recv(decode)”: text as bytes and bytes as text.
+    /// “recv(decode=…)” of websockets: text as bytes and bytes as text.
     @Test func messagesAreReadAsEitherKind() {
         #expect(WebSocketMessage.text("é").bytes == [0xC3, 0xA9])
         #expect(WebSocketMessage.binary([0xC3, 0xA9]).text == "é")

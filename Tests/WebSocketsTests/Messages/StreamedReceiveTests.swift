@@ -8,7 +8,7 @@ import TestSupport
 import Testing
 import WebSockets
 
-/// features.md §1b “recv_streaming”, §2 “streaming receive”.
+/// “recv_streaming” of websockets.
 @Suite(.timeLimit(.minutes(2)))
 struct StreamedReceiveTests {
     private static func frame(_ opcode: UInt8, _ payload: [UInt8], final: Bool = false) -> WireFrame {
