@@ -274,9 +274,12 @@ final class ClientHandshake: WireOwner, ConnectionAttempt {
         return 0
     }
 
-    /// The beginning of a refusal's body, as far as it is here: libwebsockets reads on for us once.
+    /// The beginning of a refusal's body, as far as it is here: libwebsockets reads on for us once. Not in chunks: the
+    /// chunk size of a hostile server makes 4.1.6 count below zero and read in front of the buffer.
     private func readBody() -> [UInt8] {
-        guard let wsi = unsafe wsi else { return [] }
+        guard let wsi = unsafe wsi, unsafe lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_TRANSFER_ENCODING) == 0 else {
+            return []
+        }
         body = []
         let memory = UnsafeMutablePointer<CChar>.allocate(capacity: Self.bodyBytes + Int(wsx_lws_pre()))
         defer { unsafe memory.deallocate() }
@@ -289,7 +292,10 @@ final class ClientHandshake: WireOwner, ConnectionAttempt {
     private static let bodyBytes = 1_024
     private var body: [UInt8] = []
 
-    override func receivedBody(_ bytes: UnsafeRawBufferPointer) { unsafe body.append(contentsOf: bytes) }
+    override func receivedBody(_ bytes: UnsafeRawBufferPointer) {
+        guard (1...Self.bodyBytes).contains(bytes.count) else { return }
+        unsafe body.append(contentsOf: bytes)
+    }
 
     override func willEstablish() -> CInt {
         guard !isAbandoned else { return -1 }
