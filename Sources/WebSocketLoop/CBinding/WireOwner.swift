@@ -97,7 +97,7 @@ let lwsCallback:
         case LWS_CALLBACK_ESTABLISHED_CLIENT_HTTP:
             return unsafe WireOwner.owner(of: wsi)?.receivedResponse() ?? -1
         case LWS_CALLBACK_RECEIVE_CLIENT_HTTP_READ:
-            unsafe WireOwner.owner(of: wsi)?.receivedBody(UnsafeRawBufferPointer(start: input, count: length))
+            unsafe WireOwner.owner(of: wsi)?.receivedBody(UnsafeRawBufferPointer(start: input, count: max(0, length)))
             return 0
         case LWS_CALLBACK_CLIENT_FILTER_PRE_ESTABLISH:
             return unsafe WireOwner.owner(of: wsi)?.willEstablish() ?? -1

@@ -109,7 +109,7 @@ import WebSocketLoop
             let client = try await connecting
             #expect(head.startLine == "GET /path HTTP/1.1")
             #expect(head["Host"] == "localhost")
-            #expect(client.details.remoteAddress == .unix(path: ""))
+            #expect(client.details.remoteAddress == .unix(path: path))
             #expect(try await client.receive() == "hi")
             try await client.send("there")
             #expect(try await peer.read(11).first == 0x81)
