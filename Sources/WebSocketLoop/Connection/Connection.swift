@@ -67,6 +67,12 @@ package struct ConnectionDetails: Sendable {
     @exclusivity(unchecked) var messagesInFrames = 0
     @exclusivity(unchecked) var messagesHanded = 0
     var droppedMessages = 0
+    /// Messages that the operating system has taken whole.
+    @exclusivity(unchecked) private(set) var messagesWritten = 0
+    /// Told the new count, on the loop.
+    @exclusivity(unchecked) var whenWritten: (@Sendable (Int) -> Void)?
+    /// At the end: messages of a burst of which the operating system had taken a part.
+    package private(set) var messagesInDoubt = 0
     private var closeTimer: EventLoop.TimerToken?
     private var keepAliveTimer: EventLoop.TimerToken?
     private var closeWaiters = WaiterList<LoopWaiter<WebSocketCloseInfo>>()
@@ -542,12 +548,20 @@ package struct ConnectionDetails: Sendable {
         for pending in waiting { pending.waiter.resume(.failure(error)) }
     }
 
+    @inline(__always)
+    func noteWritten(_ count: Int) {
+        guard count > 0 else { return }
+        unsafe messagesWritten += count
+        if let whenWritten = unsafe whenWritten { whenWritten(unsafe messagesWritten) }
+    }
+
     override func destroyed() {
         let unsent = unsafe messagesInFrames + messagesHanded
         guard let info = unsafe machine.transportEnded(unsentMessages: unsent, droppedMessages: droppedMessages) else {
             return
         }
         closeInfo = info
+        messagesInDoubt = unsafe messagesHanded
         loop.cancel(closeTimer)
         closeTimer = nil
         // Before anybody is told: who has waited for the end finds it in the registry too.
@@ -558,6 +572,7 @@ package struct ConnectionDetails: Sendable {
         vhost?.users -= 1
         vhost = nil
         unsafe messageHandler = nil
+        unsafe whenWritten = nil
         whenEnded?()
         whenEnded = nil
     }

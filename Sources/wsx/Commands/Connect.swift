@@ -17,7 +17,8 @@ struct Connect: AsyncParsableCommand {
             Ctrl-C closes it with 1001, a second Ctrl-C cuts it.
 
             On a terminal the control characters of messages are escaped; in a pipe everything is written as it came.
-            With --json, each line of output is one object whose "event" is open, message, close or error.
+            With --json, each line of output is one object whose "event" is open, message, close or error; with
+            --reconnect also disconnect, gap or alert.
 
             \(Exit.table)
             """)
@@ -62,6 +63,11 @@ struct Connect: AsyncParsableCommand {
 
     @Option(name: .long, help: ArgumentHelp("The largest message accepted.", valueName: "bytes"))
     var maxMessageSize = 64 << 20
+
+    @Flag(
+        name: .long,
+        help: "Connect again when the connection ends, for as long as it takes; lines wait meanwhile (up to 10,000).")
+    var reconnect = false
 
     @OptionGroup var display: DisplayOptions
 
@@ -149,6 +155,11 @@ struct Connect: AsyncParsableCommand {
         let interruption = await Interruption.begin()
         if insecure && !display.quiet {
             Terminal.warn("the server's certificate is not verified; anybody in between can read and change everything")
+        }
+        if reconnect {
+            return try await SessionConversation.run(
+                to: url, configuration, oneMessage: oneMessage, binary: binary, display: display,
+                interruption: interruption)
         }
         let attempt = Task { [url] in try await WebSocketClient.connect(to: url, configuration: configuration) }
         interruption.onFirst { attempt.cancel() }

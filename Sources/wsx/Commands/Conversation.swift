@@ -196,7 +196,7 @@ final class Conversation: Sendable {
 }
 
 /// The beginning of a binary message, readable.
-private func hexPreview(_ bytes: [UInt8]) -> String {
+func hexPreview(_ bytes: [UInt8]) -> String {
     let shown = bytes.prefix(32).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined(separator: " ")
     return "(binary, \(size(bytes: bytes.count))) \(shown)\(bytes.count > 32 ? " …" : "")"
 }
