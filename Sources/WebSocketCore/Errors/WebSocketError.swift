@@ -11,9 +11,11 @@ public struct WebSocketError: Error, Sendable, Hashable {
     public struct Code: Sendable, Hashable, CustomStringConvertible {
         package enum Base: String, Sendable {
             case invalidURL, invalidConfiguration, nameNotFound, connectFailed, timedOut
-            case tlsFailed, handshakeRejected, handshakeInvalid
+            case tlsFailed, proxyFailed, handshakeRejected, handshakeInvalid, redirectRefused
             case messageTooBig, invalidUTF8, protocolViolation, connectionClosed
             case invalidCloseCode, closeReasonTooLong, cancelled, resourceExhausted, listenFailed, shutDown
+            case tooManyFragments, invalidPing, invalidPayload
+            case connectionBusy, connectionUnavailable, notAcquired, drainTimedOut
             case acquireTimedOut, poolUnavailable, poolExhausted, poolClosed, leaseEnded
             case notConnected, reconnectFailed, sendQueueFull, notSent
         }
@@ -32,10 +34,14 @@ public struct WebSocketError: Error, Sendable, Hashable {
         public static let timedOut = Self(.timedOut)
         /// TLS failed; `tlsFailure` has the cause.
         public static let tlsFailed = Self(.tlsFailed)
+        /// The proxy could not be reached or did not open the tunnel; `response` has what it answered to CONNECT.
+        public static let proxyFailed = Self(.proxyFailed)
         /// The server answered with a status other than 101; `response` has it.
         public static let handshakeRejected = Self(.handshakeRejected)
         /// The server's answer breaks RFC 6455 §4.
         public static let handshakeInvalid = Self(.handshakeInvalid)
+        /// A redirect leads where the client does not go; `response` has it.
+        public static let redirectRefused = Self(.redirectRefused)
         /// A message is larger than `maximumMessageSize`.
         public static let messageTooBig = Self(.messageTooBig)
         /// A text message is not UTF-8.
@@ -56,6 +62,20 @@ public struct WebSocketError: Error, Sendable, Hashable {
         public static let listenFailed = Self(.listenFailed)
         /// The event loop or the server has been shut down.
         public static let shutDown = Self(.shutDown)
+        /// A message comes in more frames than `maximumFragments`.
+        public static let tooManyFragments = Self(.tooManyFragments)
+        /// A ping or a pong has more than 125 bytes, or a ping with the same payload is still unanswered.
+        public static let invalidPing = Self(.invalidPing)
+        /// A message is not what it was to be decoded as.
+        public static let invalidPayload = Self(.invalidPayload)
+        /// Somebody else has acquired the managed connection, or it is being drained.
+        public static let connectionBusy = Self(.connectionBusy)
+        /// The managed connection is closed for good, or could not connect; `cause` has the reason.
+        public static let connectionUnavailable = Self(.connectionUnavailable)
+        /// The managed connection is used without having been acquired.
+        public static let notAcquired = Self(.notAcquired)
+        /// The peer did not stop sending within the drain's timeout, so the connection was closed.
+        public static let drainTimedOut = Self(.drainTimedOut)
         /// The pool had no connection in time.
         public static let acquireTimedOut = Self(.acquireTimedOut)
         /// Every endpoint of the pool is ejected after failures to connect: waiting would not help.
@@ -82,12 +102,14 @@ public struct WebSocketError: Error, Sendable, Hashable {
 
     /// The step in which a deadline passed or an attempt failed.
     public enum Phase: String, Sendable, Hashable {
-        case nameResolution, connect, tls, upgrade, ping, close, send
+        case nameResolution, connect, proxy, tls, upgrade, ping, close, send, receive
     }
 
     /// Why TLS failed.
     public enum TLSFailure: String, Sendable, Hashable {
         case expired, notYetValid, hostMismatch, selfSigned, untrusted, badChain, wrongUsage
+        /// None of the server's keys is among `publicKeyPins`.
+        case pinMismatch
         /// The peer does not speak TLS at all.
         case notTLS
         /// No TLS version or cipher in common.
@@ -105,43 +127,87 @@ public struct WebSocketError: Error, Sendable, Hashable {
         public let status: Int
         /// The header fields, in the order in which they came.
         public let headers: HTTPFields
+        /// Of a refusal: the first KiB of its body, as far as it came together with the head.
+        public let body: [UInt8]
 
-        /// A response with a status code and header fields.
-        public init(status: Int, headers: HTTPFields) {
+        /// A response with a status code, header fields and the beginning of its body.
+        public init(status: Int, headers: HTTPFields, body: [UInt8] = []) {
             self.status = status
             self.headers = headers
+            self.body = body
         }
     }
 
+    private struct Details: Sendable, Hashable {
+        let code: Code
+        let message: String
+        var phase: Phase?
+        var tlsFailure: TLSFailure?
+        var response: Response?
+        var closeInfo: WebSocketCloseInfo?
+        var systemError: Int32?
+        var attachment: Attachment?
+    }
+
+    /// An error is one word, because every result on a hot path has room for one.
+    private indirect enum Box: Sendable, Hashable {
+        case details(Details)
+    }
+
+    private var box: Box
+    private var details: Details {
+        get {
+            switch box {
+            case .details(let details): details
+            }
+        }
+        set { box = .details(newValue) }
+    }
+
     /// What went wrong: what a program decides by.
-    public let code: Code
+    public var code: Code { details.code }
     /// A sentence that says what happened and what to do. Peer text in it is escaped.
-    public let message: String
+    public var message: String { details.message }
     /// How far the opening had come, if it is the opening that failed.
-    public var phase: Phase?
+    public var phase: Phase? {
+        get { details.phase }
+        set { details.phase = newValue }
+    }
     /// What TLS found wrong, if it is TLS that failed.
-    public var tlsFailure: TLSFailure?
+    public var tlsFailure: TLSFailure? {
+        get { details.tlsFailure }
+        set { details.tlsFailure = newValue }
+    }
     /// The server's HTTP response, if it refused the upgrade with one.
-    public var response: Response?
+    public var response: Response? {
+        get { details.response }
+        set { details.response = newValue }
+    }
     /// How the connection ended, if it ended.
-    public var closeInfo: WebSocketCloseInfo?
+    public var closeInfo: WebSocketCloseInfo? {
+        get { details.closeInfo }
+        set { details.closeInfo = newValue }
+    }
     /// The `errno` behind the failure, when the system gave one.
-    public var systemError: Int32?
+    public var systemError: Int32? {
+        get { details.systemError }
+        set { details.systemError = newValue }
+    }
     /// What a layer above this one has to add; it has accessors of its own there.
-    package var attachment: Attachment?
+    package var attachment: Attachment? {
+        get { details.attachment }
+        set { details.attachment = newValue }
+    }
 
     /// An error; `message` is a sentence for a person.
     public init(
         _ code: Code, _ message: String, phase: Phase? = nil, tlsFailure: TLSFailure? = nil,
         response: Response? = nil, closeInfo: WebSocketCloseInfo? = nil, systemError: Int32? = nil
     ) {
-        self.code = code
-        self.message = message
-        self.phase = phase
-        self.tlsFailure = tlsFailure
-        self.response = response
-        self.closeInfo = closeInfo
-        self.systemError = systemError
+        box = .details(
+            Details(
+                code: code, message: message, phase: phase, tlsFailure: tlsFailure, response: response,
+                closeInfo: closeInfo, systemError: systemError))
     }
 
     /// An object that this module knows nothing of. One word, because errors travel on hot paths; equal when identical.

@@ -8,7 +8,8 @@ import WebSocketCore
 /// What receivers are told at the end. An error with its text is made only for those who ask: most connections end
 /// with nobody waiting.
 enum ConnectionEnd: Sendable {
-    case closed(WebSocketCloseInfo)
+    // Indirect, because every look at the inbound queue has room for an end.
+    indirect case closed(WebSocketCloseInfo)
     case failed(WebSocketError)
 
     var error: WebSocketError {

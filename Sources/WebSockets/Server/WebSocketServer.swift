@@ -32,6 +32,8 @@ public struct WebSocketServerConfiguration: Sendable {
     public var eventLoopGroup: EventLoopGroup?
     /// Where handlers run. Default ``WebSocketBodyExecutor/loop``.
     public var executor = WebSocketBodyExecutor.loop
+    /// Who is told what happens to the connections. Default: nobody.
+    public var observers: [any WebSocketObserver] = []
     /// Where the server tells what happens to it. Default: a logger with the label `swift-libwebsockets`.
     public var logger = Logger(label: "swift-libwebsockets")
 
@@ -156,16 +158,20 @@ public final class WebSocketServer: Sendable {
         _ socket: WebSocketConnection, state: ServerState, configuration: WebSocketServerConfiguration,
         _ handler: @escaping @Sendable @concurrent (WebSocketConnection) async throws -> Void
     ) async {
+        // A cancelled `run` cancels its handlers first and hears of it afterwards.
+        var isStopping: Bool { state.isStopping || Task.isCancelled }
+        Observation(observers: configuration.observers).watch(socket.wire, openedAfter: .zero)
         do {
             try await socket.run(
                 on: configuration.executor,
-                closeCodes: { _ in state.isStopping ? (.goingAway, .goingAway) : (.normalClosure, .internalError) },
+                closeCodes: { _ in isStopping ? (.goingAway, .goingAway) : (.normalClosure, .internalError) },
                 handler)
-        } catch let error as WebSocketError where error.code == .connectionClosed || state.isStopping {
+        } catch let error as WebSocketError where error.code == .connectionClosed || isStopping {
             configuration.logger.debug("a connection ended", metadata: ["reason": "\(error)"])
         } catch {
             configuration.logger.info(
-                "a handler failed; its connection is closed with 1011", metadata: ["error": "\(error)"])
+                "a handler failed; its connection is closed with 1011",
+                metadata: ["error": "\("\(error)".escapedForLog)"])
         }
     }
 

@@ -10,8 +10,7 @@ import WebSockets
 /// Lines to messages and messages to lines, over as many connections as it takes (`--reconnect`).
 final class SessionConversation: Sendable {
     private let session: WebSocketSession
-    private let oneMessage: Bool
-    private let binary: Bool
+    private let behaviour: Conversation.Behaviour
     private let display: DisplayOptions
     private let input = LineInput()
     private let received = Atomic<Int>(0)
@@ -20,16 +19,15 @@ final class SessionConversation: Sendable {
     /// How long replies may pause at the end of input before they are given up.
     private static let replyPatience = Duration.seconds(2)
 
-    private init(_ session: WebSocketSession, oneMessage: Bool, binary: Bool, display: DisplayOptions) {
+    private init(_ session: WebSocketSession, behaviour: Conversation.Behaviour, display: DisplayOptions) {
         self.session = session
-        self.oneMessage = oneMessage
-        self.binary = binary
+        self.behaviour = behaviour
         self.display = display
     }
 
     /// Runs until the end of input, an interruption, or an error that trying again would not heal.
     static func run(
-        to url: String, _ client: WebSocketClientConfiguration, oneMessage: Bool, binary: Bool,
+        to url: String, _ client: WebSocketClientConfiguration, behaviour: Conversation.Behaviour,
         display: DisplayOptions, interruption: Interruption
     ) async throws {
         var configuration = WebSocketSessionConfiguration()
@@ -46,7 +44,7 @@ final class SessionConversation: Sendable {
                     await session.shutdown()
                 }
             }
-            try await SessionConversation(session, oneMessage: oneMessage, binary: binary, display: display).run()
+            try await SessionConversation(session, behaviour: behaviour, display: display).run()
         }
         if let code = interruption.exitCode { throw CommandFailure(code: code) }
     }
@@ -58,10 +56,10 @@ final class SessionConversation: Sendable {
             for try await event in session.events {
                 guard await show(event) else { break }
                 guard case .message = event else { continue }
-                received.wrappingAdd(1, ordering: .relaxed)
-                if oneMessage { break }
+                let count = received.wrappingAdd(1, ordering: .relaxed).newValue
+                if count == behaviour.maximumMessages { break }
             }
-            await session.shutdown()
+            await finish()
         }
         if let failure = inputFailure.withLock({ $0 }) { throw failure }
         let statistics = session.statistics
@@ -79,25 +77,21 @@ final class SessionConversation: Sendable {
         while let lines = await input.next() {
             for line in lines {
                 number += 1
-                guard let message = message(line) else {
-                    inputFailure.withLock {
-                        $0 = CommandFailure(
-                            code: Exit.usage, message: "line \(number) of the input is not UTF-8; send it with --binary"
-                        )
-                    }
-                    return await session.shutdown()
+                guard let message = behaviour.form.message(line) else {
+                    inputFailure.withLock { $0 = behaviour.form.complaint(aboutLine: number) }
+                    return await finish()
                 }
                 guard await send(message) else { return }
             }
         }
-        guard !Task.isCancelled, !oneMessage else { return }
+        guard !Task.isCancelled, behaviour.maximumMessages == nil else { return }
         await awaitReplies()
-        await session.shutdown()
+        await finish()
     }
 
-    private func message(_ line: [UInt8]) -> WebSocketMessage? {
-        if binary { return .binary(line) }
-        return String(validating: line, as: UTF8.self).map { .text($0) }
+    private func finish() async {
+        try? await session.close(code: behaviour.close.code, reason: behaviour.close.reason)
+        await session.shutdown()
     }
 
     /// Whether the session goes on.
@@ -141,29 +135,12 @@ final class SessionConversation: Sendable {
 
     /// Whether somebody still reads.
     private func show(_ event: WebSocketSessionEvent) async -> Bool {
-        if case .message(let message) = event { return await show(message) }
+        if case .message(let message) = event {
+            return await behaviour.form.show(message, json: display.json)
+        }
         if display.json { return await Output.standard.write(json: Self.json(event)) }
         if display.showsStatus { Terminal.status(Self.text(event, session.url)) }
         return true
-    }
-
-    private func show(_ message: WebSocketMessage) async -> Bool {
-        switch message {
-        case .text(let text) where display.json:
-            await Output.standard.write(json: ["event": "message", "kind": "text", "text": .string(text)])
-        case .binary(let bytes) where display.json:
-            await Output.standard.write(json: [
-                "event": "message", "kind": "binary", "base64": .string(HandshakeText.base64(bytes)),
-            ])
-        case .text(let text):
-            await Output.standard.write(line: Terminal.isOutputTerminal ? text.escapedForTerminal : text)
-        case .binary(let bytes):
-            if Terminal.isOutputTerminal {
-                await Output.standard.write(line: hexPreview(bytes))
-            } else {
-                await Output.standard.write(bytes + [UInt8(ascii: "\n")])
-            }
-        }
     }
 
     private static func text(_ event: WebSocketSessionEvent, _ url: String) -> String {
