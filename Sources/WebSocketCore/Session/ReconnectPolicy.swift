@@ -16,7 +16,8 @@ public struct WebSocketReconnectPolicy: Sendable {
         case exponential(base: Duration, maximum: Duration)
         /// A random time between zero and what `exponential` would wait: clients that lost one server come back spread.
         case fullJitter(base: Duration, maximum: Duration)
-        /// What the closure says, for attempts counted from 1; nil gives up.
+        /// What the closure says, for attempts counted from 1; nil gives up. It must be quick and must not call the
+        /// session.
         case custom(@Sendable (_ attempt: Int) -> Duration?)
         /// `shouldReconnect` decides, also after ends that this side did not want. Without that closure, and for
         /// failed attempts, like `fixed` with one second.
@@ -54,7 +55,7 @@ public struct WebSocketReconnectPolicy: Sendable {
     public var serverUnavailableDelay: Duration = .seconds(30)
     /// The longest `Retry-After` (RFC 9110 §10.2.3) that is obeyed; a longer one counts as this. Default 1 h.
     public var maximumRetryAfter: Duration = .seconds(3_600)
-    /// Whether trying again helps. Default ``classify(_:)``.
+    /// Whether trying again helps. It must be quick and must not call the session. Default ``classify(_:)``.
     public var decision: @Sendable (Cause) -> Decision = { classify($0) }
 
     /// The defaults.

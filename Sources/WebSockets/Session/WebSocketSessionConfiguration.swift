@@ -44,7 +44,8 @@ public struct WebSocketSessionConfiguration: Sendable {
     /// Whether an old connection is replaced before it is closed, so that nothing is missed. Default false.
     public var makesBeforeBreaking = false
     /// What makes two messages the same while an old and a new connection are both open; `nil` for a message that is
-    /// never a repetition. Default: the whole content.
+    /// never a repetition. Called inside the session, so it must be quick and must not call it. Default: the whole
+    /// content.
     public var messageIdentity: @Sendable (WebSocketMessage) -> WebSocketMessage? = { $0 }
 
     // MARK: After connecting
