@@ -4,8 +4,9 @@
 //===----------------------------------------------------------------------===//
 
 #if Metrics
-public import Metrics
+public import CoreMetrics
 public import WebSocketCore
+import WebSocketLoop
 
 /// Reports connections to swift-metrics.
 ///
@@ -49,7 +50,7 @@ public struct WebSocketMetrics: WebSocketObserver {
 
     /// Records how long a client's opening took, and counts the connection.
     public func opened(_ connection: WebSocketConnectionSummary, after duration: Duration) {
-        if connection.url != nil { openDuration.record(duration: duration) }
+        if connection.url != nil { openDuration.recordNanoseconds(Int64(duration.nanoseconds)) }
         connections.increment()
     }
 
@@ -60,13 +61,13 @@ public struct WebSocketMetrics: WebSocketObserver {
 
     /// Records the round trip.
     public func ponged(_ connection: WebSocketConnectionSummary, roundTrip: Duration) {
-        latency.record(duration: roundTrip)
+        latency.recordNanoseconds(Int64(roundTrip.nanoseconds))
     }
 
     /// Counts the end, by its cause and code.
     public func closed(_ connection: WebSocketConnectionSummary, info: WebSocketCloseInfo, after duration: Duration) {
         connections.decrement()
-        lifetime.record(duration: duration)
+        lifetime.recordNanoseconds(Int64(duration.nanoseconds))
         // A peer must not be able to make up ever new series.
         let code = info.code.rawValue < 3_000 ? "\(info.code.rawValue)" : "other"
         count("closed", [("cause", "\(info.cause)"), ("code", code)])
