@@ -21,6 +21,12 @@ public import DequeModule
 
     @inlinable package mutating func popFirst() -> Waiter? { entries.popFirst()?.waiter }
 
+    /// The first one that fits.
+    @inlinable package mutating func popFirst(where fits: (Waiter) -> Bool) -> Waiter? {
+        guard let index = entries.firstIndex(where: { fits($0.waiter) }) else { return nil }
+        return entries.remove(at: index).waiter
+    }
+
     @inlinable package mutating func remove(id: UInt64) -> Waiter? {
         guard let index = entries.firstIndex(where: { $0.id == id }) else { return nil }
         return entries.remove(at: index).waiter

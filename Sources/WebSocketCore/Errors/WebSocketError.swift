@@ -17,6 +17,7 @@ public struct WebSocketError: Error, Sendable, Hashable {
             case tooManyFragments, invalidPing, invalidPayload
             case connectionBusy, connectionUnavailable, notAcquired, drainTimedOut
             case acquireTimedOut, poolUnavailable, poolExhausted, poolClosed, leaseEnded
+            case notConnected, reconnectFailed, sendQueueFull, notSent
         }
         package let base: Base
         package init(_ base: Base) { self.base = base }
@@ -85,6 +86,15 @@ public struct WebSocketError: Error, Sendable, Hashable {
         public static let poolClosed = Self(.poolClosed)
         /// The lease was released or detached, or the pool took its connection back.
         public static let leaseEnded = Self(.leaseEnded)
+
+        /// The session has no connection just now, and what was asked for needs one.
+        public static let notConnected = Self(.notConnected)
+        /// The session gave up reconnecting; the message has the last error.
+        public static let reconnectFailed = Self(.reconnectFailed)
+        /// The session's queue for messages without a connection is full.
+        public static let sendQueueFull = Self(.sendQueueFull)
+        /// The message was not sent before its deadline or the end of the session, not even in part.
+        public static let notSent = Self(.notSent)
 
         /// The name of the code, as in the source.
         public var description: String { base.rawValue }

@@ -121,6 +121,7 @@ extension Connection {
             unsafe lws_callback_on_writable(wsi)
             return
         }
+        noteWritten(unsafe messagesInFrames)
         unsafe messagesInFrames = 0
         drained(count)
     }
@@ -146,6 +147,7 @@ extension Connection {
         unsafe isChoked = false
         let count = unsafe handedBytes
         unsafe handedBytes = 0
+        noteWritten(unsafe messagesHanded)
         unsafe messagesHanded = 0
         drained(count)
         if unsafe frames.count > 0 { markDirty() }

@@ -71,6 +71,12 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
     @exclusivity(unchecked) var messagesInFrames = 0
     @exclusivity(unchecked) var messagesHanded = 0
     var droppedMessages = 0
+    /// Messages that the operating system has taken whole.
+    @exclusivity(unchecked) private(set) var messagesWritten = 0
+    /// Told the new count, on the loop.
+    @exclusivity(unchecked) var whenWritten: (@Sendable (Int) -> Void)?
+    /// At the end: messages of a burst of which the operating system had taken a part.
+    package private(set) var messagesInDoubt = 0
     /// Messages from other threads that wait behind one in several frames.
     var messagesQueued = 0
     /// Receivers that read a message in pieces, once there was one.
@@ -592,12 +598,20 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
         for part in parts { part.waiter.resume(.failure(error)) }
     }
 
+    @inline(__always)
+    func noteWritten(_ count: Int) {
+        guard count > 0 else { return }
+        unsafe messagesWritten += count
+        if let whenWritten = unsafe whenWritten { whenWritten(unsafe messagesWritten) }
+    }
+
     override func destroyed() {
         let unsent = unsafe messagesInFrames + messagesHanded + messagesQueued
         guard let info = unsafe machine.transportEnded(unsentMessages: unsent, droppedMessages: droppedMessages) else {
             return
         }
         closeInfo = info
+        messagesInDoubt = unsafe messagesHanded
         finalInfo.withLock { $0 = info }
         loop.cancel(closeTimer)
         closeTimer = nil
@@ -609,6 +623,7 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
         vhost?.users -= 1
         vhost = nil
         unsafe messageHandler = nil
+        unsafe whenWritten = nil
         replies = nil
         pongHandlers = []
         tellEndObservers(info)

@@ -17,7 +17,8 @@ struct Connect: AsyncParsableCommand {
             Ctrl-C closes it with 1001, a second Ctrl-C cuts it.
 
             On a terminal the control characters of messages are escaped; in a pipe everything is written as it came.
-            With --json, each line of output is one object whose "event" is open, message, close or error.
+            With --json, each line of output is one object whose "event" is open, message, close or error; with
+            --reconnect also disconnect, gap or alert.
 
             \(Exit.table)
             """)
@@ -89,6 +90,11 @@ struct Connect: AsyncParsableCommand {
     @Option(name: .long, help: ArgumentHelp("The largest message accepted.", valueName: "bytes"))
     var maxMessageSize = 64 << 20
 
+    @Flag(
+        name: .long,
+        help: "Connect again when the connection ends, for as long as it takes; lines wait meanwhile (up to 10,000).")
+    var reconnect = false
+
     @Flag(name: .shortAndLong, help: "Show the handshake on standard error, credentials hidden.")
     var verbose = false
 
@@ -135,11 +141,21 @@ struct Connect: AsyncParsableCommand {
         if printRtt, pingInterval == 0 {
             throw ValidationError("--print-rtt has nothing to print with --ping-interval 0; leave one out")
         }
+        guard !reconnect || !(printRtt || verbose) else {
+            throw ValidationError(
+                "\(printRtt ? "--print-rtt" : "--verbose") shows one connection; leave it out with --reconnect")
+        }
         _ = try fields()
     }
 
     private var closeFrame: WebSocketCloseFrame {
         WebSocketCloseFrame(code: .init(rawValue: closeCode), reason: closeReason)
+    }
+
+    private var behaviour: Conversation.Behaviour {
+        .init(
+            maximumMessages: oneMessage ? 1 : maxMessages, form: base64 ? .base64 : binary ? .binary : .text,
+            printsRoundTrips: printRtt, close: closeFrame)
     }
 
     private func fields() throws -> HTTPFields {
@@ -208,6 +224,10 @@ struct Connect: AsyncParsableCommand {
         if insecure && !display.quiet {
             Terminal.warn("the server's certificate is not verified; anybody in between can read and change everything")
         }
+        if reconnect {
+            return try await SessionConversation.run(
+                to: url, configuration, behaviour: behaviour, display: display, interruption: interruption)
+        }
         let transcript = verbose ? Transcript() : nil
         if let transcript { transcript.show(try configuration.request(for: url)) }
         let attempt = Task { [url] in try await WebSocketClient.connect(to: url, configuration: configuration) }
@@ -222,11 +242,7 @@ struct Connect: AsyncParsableCommand {
         }
         transcript?.show(socket)
         let conversation = Conversation(
-            socket: socket,
-            behaviour: .init(
-                maximumMessages: oneMessage ? 1 : maxMessages, form: base64 ? .base64 : binary ? .binary : .text,
-                printsRoundTrips: printRtt, close: closeFrame),
-            display: display)
+            socket: socket, behaviour: behaviour, display: display)
         await conversation.announce(url: try socket.url ?? WebSocketURL(url))
         interruption.onFirst { Task { _ = try? await socket.close(code: .goingAway) } }
         try await conversation.run()

@@ -81,14 +81,8 @@ final class Conversation: Sendable {
             for line in lines {
                 number += 1
                 do throws(WebSocketError) {
-                    guard let message = message(line) else {
-                        inputFailure.withLock {
-                            $0 = CommandFailure(
-                                code: Exit.usage,
-                                message: behaviour.form == .base64
-                                    ? "line \(number) of the input is not Base64 (RFC 4648 §4)"
-                                    : "line \(number) of the input is not UTF-8; send it with --binary")
-                        }
+                    guard let message = behaviour.form.message(line) else {
+                        inputFailure.withLock { $0 = behaviour.form.complaint(aboutLine: number) }
                         await finish()
                         return true
                     }
@@ -101,15 +95,6 @@ final class Conversation: Sendable {
         guard !Task.isCancelled, behaviour.maximumMessages == nil else { return false }
         await finish()
         return false
-    }
-
-    /// The message that a line of input means, if it does.
-    private func message(_ line: [UInt8]) -> WebSocketMessage? {
-        switch behaviour.form {
-        case .text: String(validating: line, as: UTF8.self).map(WebSocketMessage.text)
-        case .binary: .binary(line)
-        case .base64: decodedBase64(line).map(WebSocketMessage.binary)
-        }
     }
 
     private func finish() async {
@@ -168,7 +153,7 @@ final class Conversation: Sendable {
         do throws(WebSocketError) {
             for try await message in socket.messages {
                 isPrinting.store(true, ordering: .relaxed)
-                let isRead = await print(message)
+                let isRead = await behaviour.form.show(message, json: display.json)
                 isPrinting.store(false, ordering: .relaxed)
                 received.wrappingAdd(1, ordering: .relaxed)
                 if !isRead {
@@ -184,26 +169,6 @@ final class Conversation: Sendable {
             return nil
         } catch {
             return error
-        }
-    }
-
-    private func print(_ message: WebSocketMessage) async -> Bool {
-        switch message {
-        case .text(let text) where display.json:
-            return await Output.standard.write(json: ["event": "message", "kind": "text", "text": .string(text)])
-        case .binary(let bytes) where display.json:
-            return await Output.standard.write(json: [
-                "event": "message", "kind": "binary", "base64": .string(HandshakeText.base64(bytes)),
-            ])
-        case .text(let text):
-            return await Output.standard.write(line: Terminal.isOutputTerminal ? text.escapedForTerminal : text)
-        case .binary(let bytes) where behaviour.form == .base64:
-            return await Output.standard.write(line: HandshakeText.base64(bytes))
-        case .binary(let bytes):
-            guard Terminal.isOutputTerminal else {
-                return await Output.standard.write(bytes + [UInt8(ascii: "\n")])
-            }
-            return await Output.standard.write(line: hexPreview(bytes))
         }
     }
 
@@ -238,10 +203,4 @@ final class Conversation: Sendable {
         }
         if display.showsStatus { Terminal.status("closed: \(info)") }
     }
-}
-
-/// The beginning of a binary message, readable.
-private func hexPreview(_ bytes: [UInt8]) -> String {
-    let shown = bytes.prefix(32).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined(separator: " ")
-    return "(binary, \(size(bytes: bytes.count))) \(shown)\(bytes.count > 32 ? " …" : "")"
 }

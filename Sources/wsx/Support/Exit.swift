@@ -30,7 +30,8 @@ enum Exit {
     static func code(for error: WebSocketError) -> CInt {
         switch error.code {
         case .invalidURL, .invalidConfiguration, .invalidCloseCode, .closeReasonTooLong: usage
-        case .nameNotFound, .connectFailed, .proxyFailed, .tlsFailed, .listenFailed: cannotConnect
+        case .nameNotFound, .connectFailed, .proxyFailed, .tlsFailed, .listenFailed, .reconnectFailed, .notConnected:
+            cannotConnect
         case .timedOut, .acquireTimedOut: timeout
         // The pool gave up; why it did is the answer.
         case .poolUnavailable: error.poolCause.map { Self.code(for: $0) } ?? cannotConnect
