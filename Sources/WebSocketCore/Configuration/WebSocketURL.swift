@@ -158,7 +158,7 @@ extension String {
     fileprivate var isValidPercentEncoding: Bool { percentDecoded != nil }
 
     /// The bytes behind a percent-encoded text; `nil` if an escape is broken.
-    fileprivate var percentDecoded: [UInt8]? {
+    package var percentDecoded: [UInt8]? {
         var result: [UInt8] = []
         var iterator = utf8.makeIterator()
         while let byte = iterator.next() {

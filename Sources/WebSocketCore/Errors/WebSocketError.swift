@@ -14,6 +14,7 @@ public struct WebSocketError: Error, Sendable, Hashable {
             case tlsFailed, handshakeRejected, handshakeInvalid
             case messageTooBig, invalidUTF8, protocolViolation, connectionClosed
             case invalidCloseCode, closeReasonTooLong, cancelled, resourceExhausted, listenFailed, shutDown
+            case badDescriptor
             case acquireTimedOut, poolUnavailable, poolExhausted, poolClosed, leaseEnded
         }
         package let base: Base
@@ -53,6 +54,8 @@ public struct WebSocketError: Error, Sendable, Hashable {
         public static let resourceExhausted = Self(.resourceExhausted)
         /// The server could not listen.
         public static let listenFailed = Self(.listenFailed)
+        /// A descriptor that was to be taken over is no connected stream socket. It stays its owner's.
+        public static let badDescriptor = Self(.badDescriptor)
         /// The event loop or the server has been shut down.
         public static let shutDown = Self(.shutDown)
         /// The pool had no connection in time.
@@ -121,7 +124,11 @@ public struct WebSocketError: Error, Sendable, Hashable {
 
     private var box: Box
     private var details: Details {
-        get { switch box { case .details(let details): details } }
+        get {
+            switch box {
+            case .details(let details): details
+            }
+        }
         set { box = .details(newValue) }
     }
 

@@ -32,6 +32,7 @@ extension Connection {
     }
 
     func append(_ kind: WebSocketMessage.Kind, _ payload: UnsafeRawBufferPointer) {
+        unsafe activity &+= 1
         let opcode: FrameEncoder.Opcode = kind == .text ? .text : .binary
         if let deflater, payload.count >= deflater.minimumSize,
             let count = unsafe deflater.compress(payload, into: &loop.scratch)
@@ -114,6 +115,7 @@ extension Connection {
             unsafe next.message.withBytes { unsafe append(next.message.kind, $0) }
             next.waiter.resume(.success(()))
         }
+        serverSide?.drained(self)
         unsafe outboundBytes.store(outbound.bytes, ordering: .relaxed)
     }
 }

@@ -19,6 +19,7 @@ package struct ConnectionDetails: Sendable {
     package var tls: TLSInfo?
     package var localAddress: SocketAddress?
     package var remoteAddress: SocketAddress?
+    package var upgrade: UpgradeContext?
 
     package init() {}
 }
@@ -74,6 +75,10 @@ package struct ConnectionDetails: Sendable {
     var vhost: Vhost?
     /// Called once, on the loop, when the connection has ended.
     var whenEnded: (() -> Void)?
+    /// What servers and topics keep about the connection.
+    var serverSide: ServerSide?
+    /// Changes with every frame, either way: how idle connections are found.
+    @exclusivity(unchecked) var activity: UInt32 = 0
 
     package typealias MessageHandler = @Sendable (borrowing RawSpan, WebSocketMessage.Kind) -> Void
 
@@ -121,6 +126,7 @@ package struct ConnectionDetails: Sendable {
         guard unsafe machine.canReceive, let wsi = unsafe wsi else { return 0 }
         unsafe isInCallback = true
         defer { unsafe isInCallback = false }
+        unsafe activity &+= 1
         let isFinal = unsafe lws_is_final_fragment(wsi) != 0
         let isFirst = unsafe lws_is_first_fragment(wsi) != 0
         let remaining = unsafe lws_remaining_packet_payload(wsi)
@@ -558,6 +564,7 @@ package struct ConnectionDetails: Sendable {
         vhost?.users -= 1
         vhost = nil
         unsafe messageHandler = nil
+        serverSide.take()?.ended(on: loop)
         whenEnded?()
         whenEnded = nil
     }
