@@ -28,12 +28,15 @@ package final class Listener: @unchecked Sendable {
     /// Between two warnings that they have.
     private static let warningInterval: UInt64 = 10_000_000_000
 
+    /// Takes a connection from a listening socket's queue.
+    @Sendable package static func take(from descriptor: CInt) -> CInt { wsx_accept(descriptor) }
+
     /// Binds and listens. `accepted` runs on the loop and takes over each descriptor.
     ///
     /// - Parameter accept: How a connection is taken from the socket's queue: a descriptor, or -1 and `errno`.
     package init(
         loop: EventLoop, address: WebSocketListenAddress, backlog: Int, sharesPort: Bool = false,
-        accept: @escaping @Sendable (CInt) -> CInt = { wsx_accept($0) }, accepted: @escaping @Sendable (CInt) -> Void
+        accept: @escaping @Sendable (CInt) -> CInt = Listener.take(from:), accepted: @escaping @Sendable (CInt) -> Void
     ) throws(WebSocketError) {
         self.loop = loop
         self.accept = accept

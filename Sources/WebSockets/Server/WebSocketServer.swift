@@ -170,7 +170,8 @@ public final class WebSocketServer: Sendable {
                 closeCodes: { _ in
                     state.isStopping || Task.isCancelled
                         ? (.goingAway, .goingAway) : (.normalClosure, .internalError)
-                }, handler)
+                }
+            ) { socket in try await socket.wire.named { try await handler(socket) } }
         } catch let error as WebSocketError where error.code == .connectionClosed || state.isStopping {
             configuration.logger.debug("a connection ended", metadata: ["reason": "\(error)"])
         } catch  where Task.isCancelled {

@@ -59,11 +59,11 @@ extension RawClient {
         return try RawAnswer(await readToEnd(), sourceLocation: sourceLocation)
     }
 
-    /// Sends a request and reads the head of its answer.
+    /// Sends a request and reads the head of its answer. Frames may follow it at once.
     func headOfAnswer(to request: String, sourceLocation: SourceLocation = #_sourceLocation) async throws -> RawAnswer {
         write(Array(request.utf8))
         return try RawAnswer(
-            await read { $0.suffix(4) == Array("\r\n\r\n".utf8)[...] }, sourceLocation: sourceLocation)
+            await read { $0.firstRange(of: Array("\r\n\r\n".utf8)) != nil }, sourceLocation: sourceLocation)
     }
 }
 
