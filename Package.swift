@@ -5,6 +5,8 @@ let package = Package(
     name: "swift-libwebsockets",
     products: [
         .library(name: "WebSockets", targets: ["WebSockets"]),
+        .library(name: "WebSocketsTestKit", targets: ["WebSocketsTestKit"]),
+        .library(name: "WebSocketsJSON", targets: ["WebSocketsJSON"]),
         .executable(name: "wsx", targets: ["wsx"]),
     ],
     traits: [
@@ -64,10 +66,15 @@ let package = Package(
                 .product(
                     name: "ServiceLifecycle", package: "swift-service-lifecycle",
                     condition: .when(traits: ["ServiceLifecycle"])),
-                .product(name: "Metrics", package: "swift-metrics", condition: .when(traits: ["Metrics"])),
+                // CoreMetrics, because Metrics links FoundationEssentials.
+                .product(name: "CoreMetrics", package: "swift-metrics", condition: .when(traits: ["Metrics"])),
                 .product(
                     name: "Tracing", package: "swift-distributed-tracing", condition: .when(traits: ["Tracing"])),
             ]),
+        // What users test their services with, and we ours. It shares no code with what it tests but the public API.
+        .target(name: "WebSocketsTestKit", dependencies: ["CZlib", "WebSockets"]),
+        // Codable values as JSON. Apart, because it is the only one that needs Foundation.
+        .target(name: "WebSocketsJSON", dependencies: ["WebSocketCore", "WebSockets"]),
         .executableTarget(
             name: "wsx",
             dependencies: [
@@ -86,23 +93,26 @@ let package = Package(
         .testTarget(
             name: "WebSocketPoolTests",
             dependencies: ["WebSocketPool", .product(name: "DequeModule", package: "swift-collections")]),
-        // The scripted peer that tests of the wire talk to. It shares no code with what it tests.
-        .target(name: "TestSupport", dependencies: ["CZlib"], path: "Tests/TestSupport"),
+        // What tests need and users do not; the rest of it is WebSocketsTestKit.
+        .target(name: "TestSupport", dependencies: ["WebSocketsTestKit"], path: "Tests/TestSupport"),
+        .testTarget(
+            name: "WebSocketsTestKitTests", dependencies: ["LoopbackSupport", "WebSockets", "WebSocketsTestKit"]),
         .testTarget(
             name: "WebSocketLoopTests",
             dependencies: [
-                "WebSocketLoop", "WebSocketCore", "TestSupport", "COpenSSL",
+                "WebSocketLoop", "WebSocketCore", "TestSupport", "WebSocketsTestKit", "COpenSSL",
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Logging", package: "swift-log"),
             ]),
         // What the tests of WebSockets and of its interoperability share.
         .target(
             name: "LoopbackSupport",
-            dependencies: ["COpenSSL", "WebSocketCore", "WebSockets"], path: "Tests/LoopbackSupport"),
+            dependencies: ["COpenSSL", "TestSupport", "WebSocketCore", "WebSockets"], path: "Tests/LoopbackSupport"),
         .testTarget(
             name: "WebSocketsTests",
             dependencies: [
-                "CLibUV", "LoopbackSupport", "WebSockets", .product(name: "HTTPTypes", package: "swift-http-types"),
+                "CLibUV", "LoopbackSupport", "TestSupport", "WebSocketCore", "WebSockets", "WebSocketsTestKit",
+                .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(
                     name: "ServiceLifecycleTestKit", package: "swift-service-lifecycle",
@@ -119,6 +129,27 @@ let package = Package(
                 .product(name: "Subprocess", package: "swift-subprocess"),
                 .product(name: "SystemPackage", package: "swift-system"),
             ]),
+        // What `scripts/fuzz` runs under libFuzzer, and `FuzzTests` with the committed corpus.
+        .target(
+            name: "FuzzTargets",
+            dependencies: [
+                "WebSocketCore", "WebSockets", "WebSocketsTestKit",
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            path: "Tests/Fuzz/Targets"),
+        .systemLibrary(name: "CLibFuzzer", path: "Tests/Fuzz/CLibFuzzer"),
+        .executableTarget(name: "fuzz", dependencies: ["CLibFuzzer", "FuzzTargets"], path: "Tests/Fuzz/Driver"),
+        .testTarget(
+            name: "FaultTests",
+            dependencies: [
+                "LoopbackSupport", "WebSockets", "WebSocketsTestKit",
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "Logging", package: "swift-log"),
+            ]),
+        .testTarget(name: "FuzzTests", dependencies: ["FuzzTargets", "TestSupport"]),
+        .testTarget(
+            name: "WebSocketsJSONTests", dependencies: ["LoopbackSupport", "WebSockets", "WebSocketsJSON"]),
         .testTarget(name: "ReadmeTests", dependencies: ["WebSockets"]),
         .testTarget(
             name: "CommandLineTests",

@@ -126,9 +126,10 @@ struct ConnectTests {
 
     @Test func aSecondSignalEndsAtOnce() async throws {
         let server = try RawServer()
-        let outcome = try await Command.interact(["connect", "ws://127.0.0.1:\(server.port)"]) { client in
+        let outcome = try await Command.interact(["connect", "--json", "ws://127.0.0.1:\(server.port)"]) { client in
             let connection = try await server.acceptWebSocket()
             defer { server.close(connection) }
+            #expect(try object(await client.nextLine())["event"] as? String == "open")
             try client.send(.interrupt)
             // FIN and opcode 8: the close frame, which is never answered.
             let frame = await server.read(connection) { $0.count >= 8 }

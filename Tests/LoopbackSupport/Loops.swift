@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import TestSupport
 package import Testing
 package import WebSockets
 
@@ -46,6 +47,7 @@ package func withLoops<Result: Sendable>(
     _ count: Int = 1, backend: EventLoop.Backend? = nil, sourceLocation: SourceLocation = #_sourceLocation,
     _ body: (EventLoopGroup) async throws -> Result
 ) async throws -> Result {
+    LeakGate.install()
     let group = try EventLoopGroup(count: count, backend: backend, blockedLoopThreshold: .seconds(30))
     do {
         let result = try await body(group)

@@ -12,6 +12,7 @@
 #include <libwebsockets.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <stdbool.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <uv.h>
@@ -51,6 +52,12 @@ static inline void wsx_lws_end(struct lws *wsi) {
 /// OpenSSL already hold.
 int wsx_lws_pretend_readable(struct lws_context *context, struct lws *wsi);
 
+/// Whether libwebsockets waits for the socket to become writable: it has a pong to send, or bytes that the socket
+/// did not take. Known for the libuv engine only; `false` with the other.
+bool wsx_lws_wants_write(const uv_loop_t *loop, struct lws *wsi);
+/// `lws_service_fd` with a made-up writable event, for a pong that shall go out now.
+int wsx_lws_pretend_writable(struct lws_context *context, struct lws *wsi);
+
 // OpenSSL's macros.
 static inline int wsx_ssl_ctx_set_minimum_version(SSL_CTX *context, int version) {
     return (int)SSL_CTX_set_min_proto_version(context, version);
@@ -79,15 +86,39 @@ static inline unsigned int wsx_x509_host_flags(void) {
     return X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT;
 }
 
-/// Whom a client's SSL_CTX is for: the name to verify and to send as SNI. IP addresses are never sent as SNI
-/// (RFC 6066 §3), though libwebsockets would.
-struct wsx_tls_identity {
-    int is_address;
-    char name[256];
-};
+/// Whom a client's SSL_CTX is for: the name to verify and to send as SNI (IP addresses are never sent as SNI, RFC 6066
+/// §3, though libwebsockets would), and the sessions that servers of this name gave out.
+struct wsx_tls_identity;
 
-/// Installs `identity` (not copied) and the handshake callback on a client's SSL_CTX.
-void wsx_ssl_ctx_set_identity(SSL_CTX *context, struct wsx_tls_identity *identity);
+/// Makes an identity, installs it and the handshake callback on a client's SSL_CTX. With `resumes` sessions are kept
+/// and offered again. NULL when there is no memory.
+struct wsx_tls_identity *wsx_ssl_ctx_set_identity(SSL_CTX *context, const char *name, int is_address, int resumes);
+
+/// Only after the SSL_CTX and all its SSLs are gone.
+void wsx_tls_identity_free(struct wsx_tls_identity *identity);
+
+/// Whether the server has asked for a certificate of the client.
+static inline int wsx_ssl_was_asked_for_certificate(const SSL *ssl) { return SSL_get_app_data(ssl) != NULL; }
+
+/// SHA-256 of a certificate's public key with its algorithm (SubjectPublicKeyInfo); 0 when it has none.
+int wsx_x509_key_digest(const X509 *certificate, unsigned char digest[32]);
+
+/// The chain that a verification has built, from the peer's certificate (0) to the root.
+int wsx_x509_chain_count(X509_STORE_CTX *store);
+X509 *wsx_x509_chain_at(X509_STORE_CTX *store, int index);
+
+/// Writes the name of the subject or the issuer as RFC 4514 has it.
+int wsx_x509_write_name(const X509 *certificate, int issuer, BIO *output);
+
+/// Seconds since 1970 of one end of the validity.
+int64_t wsx_x509_validity(const X509 *certificate, int end);
+
+/// Calls `visit` with each subject alternative name: its kind (GEN_DNS, GEN_IPADD, GEN_URI) and its bytes.
+void wsx_x509_visit_names(const X509 *certificate, void *state,
+                          void (*visit)(void *state, int kind, const unsigned char *bytes, int count));
+
+/// The certificate that the peer has shown, retained, or NULL.
+static inline X509 *wsx_ssl_peer_certificate(const SSL *ssl) { return SSL_get1_peer_certificate(ssl); }
 
 /// The last alert that OpenSSL sent or received on this thread, or NULL. Reading it forgets it.
 const char *wsx_tls_take_alert(int *was_received);
@@ -128,6 +159,21 @@ int wsx_share_port(int descriptor);
 
 /// Fills in a unix address; a leading '@' means an abstract name. Returns its length, or 0 when it is too long.
 socklen_t wsx_unix_address(struct sockaddr_un *address, const char *path);
+
+/// A socket that listens under an abstract name which the kernel chooses (unix(7), autobind). `address` gets the name
+/// as libwebsockets takes it, with `+@` in front: at least 16 bytes.
+int wsx_listen_anywhere(char *address);
+
+/// Connects a socket to an IP address (4 or 16 bytes, port in host order) or to a Unix path, `@` in front for an abstract
+/// name. The result is that of connect(2).
+int wsx_connect_ip(int descriptor, const unsigned char *address, size_t count, int port);
+int wsx_connect_unix(int descriptor, const char *path, size_t count);
+
+/// A non-blocking stream socket, close-on-exec; over TCP without Nagle's delay.
+int wsx_stream_socket(int family);
+
+/// Makes `to` another number of the socket `from`; what `to` was is closed.
+int wsx_move_descriptor(int from, int to);
 
 /// Takes the pending error of a socket (SO_ERROR); 0 when there is none.
 int wsx_socket_error(int descriptor);

@@ -14,6 +14,9 @@ public import DequeModule
     @inlinable package var count: Int { entries.count }
     @inlinable package var isEmpty: Bool { entries.isEmpty }
 
+    /// The number of the one who has waited longest.
+    @inlinable package var firstID: UInt64? { entries.first?.id }
+
     @inlinable package mutating func append(id: UInt64, _ waiter: Waiter) { entries.append((id, waiter)) }
 
     @inlinable package mutating func popFirst() -> Waiter? { entries.popFirst()?.waiter }

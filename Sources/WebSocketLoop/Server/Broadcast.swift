@@ -111,12 +111,12 @@ extension Connection {
         _ message: EncodedMessage, _ limits: BroadcastLimits, key: String
     ) -> BroadcastCounts.Outcome {
         guard unsafe machine.canSend else { return .closed }
-        let waiting = unsafe outbound.bytes
+        let waiting = unsafe outbound.waitingBytes + (serverSide?.heldBytes ?? 0)
         // One message goes in any case, or one that is larger than the limit never would.
         let isSlow = waiting > 0 && waiting + message.frame.count > limits.bytes
         switch limits.slowPeer {
         case _ where !isSlow && serverSide?.hasLatest(for: key) != true:
-            append(message)
+            take(message)
             return .sent
         case .keepLatest: return side.keepLatest(message, for: key) ? .replaced : .kept
         case .drop where isSlow: return .dropped
@@ -124,13 +124,20 @@ extension Connection {
             close(WebSocketCloseFrame(code: .policyViolation, reason: "reads too slowly"), nil)
             return .disconnected
         case .drop, .disconnect:
-            append(message)
+            take(message)
             return .sent
         }
     }
 
+    /// Between the frames of a message that goes out in parts nothing but control frames may go (RFC 6455 §5.4).
+    private func take(_ message: EncodedMessage) {
+        if unsafe outbound.isReserved || serverSide?.heldBytes ?? 0 > 0 { side.hold(message) } else { append(message) }
+    }
+
+    var isSendingParts: Bool { unsafe outbound.isReserved }
+
     var hasRoomForBroadcast: Bool {
-        unsafe machine.canSend && outbound.bytes <= options.outboundBuffer.lowBytes
+        unsafe machine.canSend && !outbound.isReserved && outbound.bytes <= options.outboundBuffer.lowBytes
     }
 
     func append(_ message: EncodedMessage) {

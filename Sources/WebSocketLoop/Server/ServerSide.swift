@@ -14,12 +14,17 @@ final class ServerSide {
     /// The newest broadcast of each topic that waits until the peer has read what is before it.
     private var latest: [(key: String, message: EncodedMessage)] = []
 
+    /// Broadcasts that wait for the end of a message that goes out in parts.
+    private var held: [EncodedMessage] = []
+    private(set) var heldBytes = 0
+
     init(ticket: ConnectionTicket?) { self.ticket = ticket }
 
     func onEnd(_ action: @escaping () -> Void) { whenEnded.append(action) }
 
     func ended(on loop: EventLoop) {
         latest = []
+        held = []
         for timer in timers.values { loop.cancel(timer) }
         timers = [:]
         for action in whenEnded { action() }
@@ -73,8 +78,19 @@ final class ServerSide {
 
     func hasLatest(for key: String) -> Bool { latest.contains { $0.key == key } }
 
-    /// The socket has taken something: what waited can go on.
+    func hold(_ message: EncodedMessage) {
+        held.append(message)
+        heldBytes += message.frame.count
+    }
+
+    /// The socket has taken something, or a message in parts is complete: what waited can go on.
     func drained(_ connection: Connection) {
+        if !held.isEmpty, !connection.isSendingParts {
+            let messages = held
+            held = []
+            heldBytes = 0
+            for message in messages { connection.append(message) }
+        }
         while !latest.isEmpty, connection.hasRoomForBroadcast {
             connection.append(latest.removeFirst().message)
         }

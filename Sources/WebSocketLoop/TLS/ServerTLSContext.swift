@@ -17,7 +17,7 @@ package import WebSocketCore
     init(_ certificateChain: PEMSource, _ privateKey: PEMSource, field: String) throws(WebSocketError) {
         unsafe chain = try unsafe PEM.certificates(certificateChain, field: "\(field).certificateChain")
         do throws(WebSocketError) {
-            unsafe key = try unsafe PEM.privateKey(privateKey, field: "\(field).privateKey")
+            unsafe key = try unsafe PEM.privateKey(privateKey, field: field)
         } catch {
             unsafe chain.forEach { unsafe X509_free($0) }
             throw error

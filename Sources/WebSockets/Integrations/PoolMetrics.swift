@@ -4,7 +4,8 @@
 //===----------------------------------------------------------------------===//
 
 #if Metrics
-public import Metrics
+public import CoreMetrics
+import WebSocketLoop
 public import WebSocketPool
 
 /// Reports a pool to swift-metrics. One of the ``WebSocketConnectionPoolConfiguration/observers``.
@@ -63,7 +64,7 @@ public struct WebSocketPoolMetrics: PoolObserver {
 
     /// Records how long the opening took.
     public func connectionOpened(endpoint: Int, after duration: Duration) {
-        creation.record(duration: duration)
+        creation.recordNanoseconds(Int64(duration.nanoseconds))
         connections.increment()
     }
 
@@ -75,13 +76,13 @@ public struct WebSocketPoolMetrics: PoolObserver {
 
     /// Records how long the acquire waited.
     public func leaseGranted(waited: Duration) {
-        wait.record(duration: waited)
+        wait.recordNanoseconds(Int64(waited.nanoseconds))
         active.increment()
     }
 
     /// Records how long the lease was held.
     public func leaseEnded(after usage: Duration) {
-        self.usage.record(duration: usage)
+        self.usage.recordNanoseconds(Int64(usage.nanoseconds))
         active.decrement()
     }
 

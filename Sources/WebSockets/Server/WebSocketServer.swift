@@ -163,22 +163,20 @@ public final class WebSocketServer: Sendable {
     ) async {
         queue.served.withLock { $0[ObjectIdentifier(socket)] = socket }
         defer { queue.served.withLock { $0[ObjectIdentifier(socket)] = nil } }
+        // A cancelled `run` cancels its handlers first and hears of it afterwards.
+        var isStopping: Bool { state.isStopping || Task.isCancelled }
+        Observation(observers: configuration.observers).watch(socket.wire, openedAfter: .zero)
         do {
             try await socket.run(
                 on: configuration.executor,
-                // A cancelled server's handlers may learn of it before the server does.
-                closeCodes: { _ in
-                    state.isStopping || Task.isCancelled
-                        ? (.goingAway, .goingAway) : (.normalClosure, .internalError)
-                }
+                closeCodes: { _ in isStopping ? (.goingAway, .goingAway) : (.normalClosure, .internalError) }
             ) { socket in try await socket.wire.named { try await handler(socket) } }
-        } catch let error as WebSocketError where error.code == .connectionClosed || state.isStopping {
+        } catch let error as WebSocketError where error.code == .connectionClosed || isStopping {
             configuration.logger.debug("a connection ended", metadata: ["reason": "\(error)"])
-        } catch  where Task.isCancelled {
-            configuration.logger.debug("a connection ended with the server", metadata: ["reason": "\(error)"])
         } catch {
             configuration.logger.info(
-                "a handler failed; its connection is closed with 1011", metadata: ["error": "\(error)"])
+                "a handler failed; its connection is closed with 1011",
+                metadata: ["error": "\("\(error)".escapedForLog)"])
         }
     }
 

@@ -72,6 +72,8 @@ public struct WebSocketServerConfiguration: Sendable {
     public var eventLoopGroup: EventLoopGroup?
     /// Where handlers and hooks run. Default ``WebSocketBodyExecutor/loop``.
     public var executor = WebSocketBodyExecutor.loop
+    /// Who is told what happens to the connections. Default: nobody.
+    public var observers: [any WebSocketObserver] = []
     /// Where the server tells what happens to it. Default: a logger with the label `swift-libwebsockets`.
     public var logger = Logger(label: "swift-libwebsockets")
 

@@ -5,13 +5,13 @@
 
 import Synchronization
 import WebSocketCore
+import WebSocketLoop
 import WebSockets
 
 /// Lines to messages and messages to lines, until the connection ends.
 final class Conversation: Sendable {
     private let socket: WebSocketConnection
-    private let oneMessage: Bool
-    private let binary: Bool
+    private let behaviour: Behaviour
     private let display: DisplayOptions
     private let input = LineInput()
     /// Messages that were printed, as a sign of life while replies are awaited.
@@ -24,10 +24,21 @@ final class Conversation: Sendable {
     /// How long replies may pause at the end of input before they are given up.
     private static let replyPatience = Duration.seconds(2)
 
-    init(socket: WebSocketConnection, oneMessage: Bool, binary: Bool, display: DisplayOptions) {
+    struct Behaviour: Sendable {
+        /// What a line of input is.
+        enum Form: Sendable { case text, binary, base64 }
+
+        /// After so many messages the connection is closed; `nil` for never.
+        var maximumMessages: Int?
+        var form = Form.text
+        var printsRoundTrips = false
+        /// With what it is closed from this side.
+        var close = WebSocketCloseFrame(code: .normalClosure)
+    }
+
+    init(socket: WebSocketConnection, behaviour: Behaviour, display: DisplayOptions) {
         self.socket = socket
-        self.oneMessage = oneMessage
-        self.binary = binary
+        self.behaviour = behaviour
         self.display = display
     }
 
@@ -50,6 +61,7 @@ final class Conversation: Sendable {
 
     /// Runs on the connection's loop: nothing here blocks, and sending costs no thread crossing.
     func run() async throws {
+        if behaviour.printsRoundTrips { printRoundTrips() }
         try await withTaskExecutorPreference(socket.eventLoop.taskExecutor) {
             let sending = Task(executorPreference: socket.eventLoop.taskExecutor) { await self.sendLines() }
             let failure = await printMessages()
@@ -69,32 +81,61 @@ final class Conversation: Sendable {
             for line in lines {
                 number += 1
                 do throws(WebSocketError) {
-                    if binary {
-                        try await socket.send(line)
-                    } else if let text = String(validating: line, as: UTF8.self) {
-                        try await socket.send(text)
-                    } else {
+                    guard let message = message(line) else {
                         inputFailure.withLock {
                             $0 = CommandFailure(
                                 code: Exit.usage,
-                                message: "line \(number) of the input is not UTF-8; send it with --binary")
+                                message: behaviour.form == .base64
+                                    ? "line \(number) of the input is not Base64 (RFC 4648 §4)"
+                                    : "line \(number) of the input is not UTF-8; send it with --binary")
                         }
                         await finish()
                         return true
                     }
+                    try await socket.send(message)
                 } catch {
                     return true
                 }
             }
         }
-        guard !Task.isCancelled, !oneMessage else { return false }
+        guard !Task.isCancelled, behaviour.maximumMessages == nil else { return false }
         await finish()
         return false
     }
 
+    /// The message that a line of input means, if it does.
+    private func message(_ line: [UInt8]) -> WebSocketMessage? {
+        switch behaviour.form {
+        case .text: String(validating: line, as: UTF8.self).map(WebSocketMessage.text)
+        case .binary: .binary(line)
+        case .base64: decodedBase64(line).map(WebSocketMessage.binary)
+        }
+    }
+
     private func finish() async {
         await awaitReplies()
-        _ = try? await socket.close(code: .normalClosure)
+        await close()
+    }
+
+    private func close() async {
+        _ = try? await socket.close(code: behaviour.close.code, reason: behaviour.close.reason)
+    }
+
+    private func printRoundTrips() {
+        let isJSON = display.json
+        socket.onPong { _, roundTrip in
+            guard let roundTrip else { return }
+            let nanoseconds = roundTrip.nanoseconds
+            if isJSON {
+                Task {
+                    await Output.standard.write(json: [
+                        "event": "pong", "roundTripNanoseconds": .integer(Int(clamping: nanoseconds)),
+                    ])
+                }
+            } else {
+                Terminal.status("round trip \(duration(nanoseconds: nanoseconds))")
+            }
+        }
     }
 
     /// A peer that reads our close frame may stop sending at once, with replies half done. Two pings in a row give it
@@ -135,8 +176,8 @@ final class Conversation: Sendable {
                     _ = try? await socket.close(code: .goingAway)
                     return nil
                 }
-                if oneMessage {
-                    _ = try? await socket.close(code: .normalClosure)
+                if let limit = behaviour.maximumMessages, received.load(ordering: .relaxed) >= limit {
+                    await close()
                     return nil
                 }
             }
@@ -156,6 +197,8 @@ final class Conversation: Sendable {
             ])
         case .text(let text):
             return await Output.standard.write(line: Terminal.isOutputTerminal ? text.escapedForTerminal : text)
+        case .binary(let bytes) where behaviour.form == .base64:
+            return await Output.standard.write(line: HandshakeText.base64(bytes))
         case .binary(let bytes):
             guard Terminal.isOutputTerminal else {
                 return await Output.standard.write(bytes + [UInt8(ascii: "\n")])
@@ -181,7 +224,9 @@ final class Conversation: Sendable {
         if let failure, failure.code != .connectionClosed {
             throw CommandFailure(code: Exit.code(for: failure), message: failure.message)
         }
-        guard info.isNormal else {
+        // Whoever chose another code than 1000 got what he asked for.
+        let isAsAsked = info.cause == .closingHandshake && info.receivedFirst == false && info.sent == behaviour.close
+        guard info.isNormal || isAsAsked else {
             let code = info.cause == .closeTimeout || info.cause == .pingTimeout ? Exit.timeout : Exit.protocolError
             throw CommandFailure(code: code, message: "the connection ended abnormally: \(info)")
         }

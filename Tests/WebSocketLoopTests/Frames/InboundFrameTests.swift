@@ -3,10 +3,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import TestSupport
 import Testing
 import WebSocketCore
 import WebSocketLoop
+import WebSocketsTestKit
 
 /// What arrives at our side in frames that are right.
 @Suite(.timeLimit(.minutes(2))) struct InboundFrameTests {
@@ -50,25 +50,6 @@ import WebSocketLoop
                 }
                 #expect(try await pair.ours.receive() == .text(text))
             }
-        }
-    }
-
-    @Test(arguments: Side.allCases)
-    func emptyMessagesOfEveryForm(side: Side) async throws {
-        try await withPair(side, .deflate) { pair in
-            try await pair.peer.send(
-                .text(""), WireFrame(WireFrame.binary, [0], reserved: .rsv1),
-                WireFrame(WireFrame.text, final: false), WireFrame(WireFrame.continuation),
-                // A compressed message whose first frame is empty, and one whose last frame is.
-                WireFrame(WireFrame.text, final: false, reserved: .rsv1), WireFrame(WireFrame.continuation, [0]),
-                WireFrame(WireFrame.binary, [0], final: false, reserved: .rsv1), WireFrame(WireFrame.continuation),
-                .text("end"))
-            #expect(try await pair.ours.receive() == .text(""))
-            #expect(try await pair.ours.receive() == .binary([]))
-            #expect(try await pair.ours.receive() == .text(""))
-            #expect(try await pair.ours.receive() == .text(""))
-            #expect(try await pair.ours.receive() == .binary([]))
-            #expect(try await pair.ours.receive() == .text("end"))
         }
     }
 
@@ -166,6 +147,33 @@ import WebSocketLoop
             #expect(pong.opcode == WireFrame.pong)
             #expect(pong.payload == [0])
             try await pair.fence()
+        }
+    }
+
+    /// What Autobahn's 5.6 and 5.19 demand: the pong does not wait behind the answer to the message.
+    @Test(arguments: Side.allCases, Compression.allCases)
+    func aPongGoesOutBeforeTheAnswerToWhatFollowsItsPing(side: Side, compression: Compression) async throws {
+        try await withPair(side, compression) { pair in
+            let ours = pair.ours
+            let echo = Task(executorPreference: pair.loop.taskExecutor) {
+                while let message = try? await ours.receive() { try? await ours.send(message) }
+            }
+            for round in 0..<20 as Range<UInt8> {
+                try await pair.peer.send(
+                    .text("a", final: false), WireFrame(WireFrame.ping, [round]),
+                    WireFrame(WireFrame.continuation, [0x62]), .text("c"))
+                let pong = try await pair.peer.readFrame()
+                #expect(pong.opcode == WireFrame.pong && pong.payload == [round])
+                for text in ["ab", "c"] {
+                    let frame = try await pair.peer.readFrame(compression: compression == .deflate)
+                    #expect(frame.opcode == WireFrame.text)
+                    let payload =
+                        frame.reserved.contains(.rsv1) ? try pair.decompressor.decompress(frame.payload) : frame.payload
+                    #expect(payload == Array(text.utf8))
+                }
+            }
+            try await pair.peer.send(.close(1000))
+            await echo.value
         }
     }
 

@@ -4,10 +4,10 @@
 //===----------------------------------------------------------------------===//
 
 import HTTPTypes
-import TestSupport
 import Testing
 import WebSocketCore
 import WebSocketLoop
+import WebSocketsTestKit
 
 /// What our client makes of a server's answer.
 @Suite(.timeLimit(.minutes(2))) struct ClientHandshakeTests {

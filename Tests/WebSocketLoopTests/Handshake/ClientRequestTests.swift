@@ -4,10 +4,10 @@
 //===----------------------------------------------------------------------===//
 
 import HTTPTypes
-import TestSupport
 import Testing
 import WebSocketCore
 import WebSocketLoop
+import WebSocketsTestKit
 
 /// The request that our client sends, byte for byte.
 @Suite(.timeLimit(.minutes(2))) struct ClientRequestTests {

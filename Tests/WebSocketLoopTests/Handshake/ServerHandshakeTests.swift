@@ -3,10 +3,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import TestSupport
 import Testing
 import WebSocketCore
 import WebSocketLoop
+import WebSocketsTestKit
 
 /// How a request may reach our server: in pieces, with frames behind it, slowly, or never.
 @Suite(.timeLimit(.minutes(2))) struct ServerHandshakeTests {

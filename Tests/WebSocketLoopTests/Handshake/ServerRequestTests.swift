@@ -4,10 +4,10 @@
 //===----------------------------------------------------------------------===//
 
 import HTTPTypes
-import TestSupport
 import Testing
 import WebSocketCore
 import WebSocketLoop
+import WebSocketsTestKit
 
 /// A request and the status that our server must answer it with.
 struct RequestCase: Sendable, CustomTestStringConvertible {

@@ -4,10 +4,10 @@
 //===----------------------------------------------------------------------===//
 
 import Synchronization
-import TestSupport
 import Testing
 import WebSocketCore
 import WebSocketLoop
+import WebSocketsTestKit
 
 /// What runs on a loop, in which order, and where.
 @Suite(.timeLimit(.minutes(2))) struct EventLoopJobTests {

@@ -7,10 +7,10 @@ import Glibc
 import HTTPTypes
 import Logging
 import Synchronization
-import TestSupport
 import Testing
 import WebSocketCore
 import WebSocketLoop
+import WebSocketsTestKit
 
 /// Groups of loops from their creation to their end.
 @Suite(.timeLimit(.minutes(2))) struct EventLoopLifecycleTests {

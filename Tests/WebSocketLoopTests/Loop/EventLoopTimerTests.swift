@@ -4,9 +4,9 @@
 //===----------------------------------------------------------------------===//
 
 import Synchronization
-import TestSupport
 import Testing
 import WebSocketCore
+import WebSocketsTestKit
 
 @testable import WebSocketLoop
 

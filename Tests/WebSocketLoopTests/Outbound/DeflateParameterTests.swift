@@ -3,10 +3,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import TestSupport
 import Testing
 import WebSocketCore
 import WebSocketLoop
+import WebSocketsTestKit
 
 /// All four parameters of permessage-deflate (RFC 7692 §7.1) in both roles: our stream goes through a decompressor that
 /// has exactly the window and context that were agreed on, and a compressor's that uses all of its own comes back.

@@ -3,10 +3,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import TestSupport
 import Testing
 import WebSocketCore
 import WebSocketLoop
+import WebSocketsTestKit
 
 /// What our side sends, as a strict peer reads it.
 @Suite(.timeLimit(.minutes(2))) struct OutboundFrameTests {

@@ -4,10 +4,10 @@
 //===----------------------------------------------------------------------===//
 
 import Synchronization
-import TestSupport
 import Testing
 import WebSocketCore
 import WebSocketLoop
+import WebSocketsTestKit
 
 /// What happens when one side does not read.
 @Suite(.timeLimit(.minutes(2))) struct BackpressureTests {

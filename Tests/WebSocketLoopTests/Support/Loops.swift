@@ -5,6 +5,7 @@
 
 import Logging
 import Synchronization
+import TestSupport
 import Testing
 import WebSocketCore
 
@@ -16,6 +17,7 @@ func withLoops<Result: Sendable>(
     _ count: Int = 1, backend: EventLoop.Backend? = nil, logger: Logger = silentLogger,
     sourceLocation: SourceLocation = #_sourceLocation, _ body: (EventLoopGroup) async throws -> Result
 ) async throws -> Result {
+    LeakGate.install()
     let group = try EventLoopGroup(count: count, logger: logger, backend: backend)
     let result: Result
     do {

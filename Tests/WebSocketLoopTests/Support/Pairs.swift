@@ -5,10 +5,10 @@
 
 import HTTPTypes
 import Synchronization
-import TestSupport
 import Testing
 import WebSocketCore
 import WebSocketLoop
+import WebSocketsTestKit
 
 /// A server of one loop, without the public API above it.
 final class LoopServer: Sendable {

@@ -4,9 +4,9 @@
 //===----------------------------------------------------------------------===//
 
 import COpenSSL
-import TestSupport
 import WebSocketCore
 import WebSocketLoop
+import WebSocketsTestKit
 
 /// A client's end of TLS over a byte peer, so that a test decides what stands in which record and which segment. It
 /// verifies nothing. Used by one task at a time.

@@ -6,14 +6,15 @@
 import Testing
 
 @testable import WebSockets
+import WebSocketsTestKit
 
 @Suite("Pool: all addresses of a name", .serialized, .timeLimit(.minutes(1)))
 struct PoolAddressTests {
     @Test("Each address is an endpoint; leases are spread, and the list follows the name service")
     func addresses() async throws {
         try await withPoolFixture { fixture in
-            let second = try Relay(to: fixture.server.port, host: "127.0.0.2", port: fixture.relay.port)
-            let third = try Relay(to: fixture.server.port, host: "127.0.0.3", port: fixture.relay.port)
+            let second = try FaultProxy(to: fixture.server.port, host: "127.0.0.2", port: fixture.relay.port)
+            let third = try FaultProxy(to: fixture.server.port, host: "127.0.0.3", port: fixture.relay.port)
             let known = Box<Result<[String], WebSocketError>>(.success(["127.0.0.1", "127.0.0.2"]))
             var configuration = fixture.configuration(8)
             configuration.usesAllAddresses = true

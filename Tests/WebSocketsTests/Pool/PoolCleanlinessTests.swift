@@ -5,6 +5,7 @@
 
 import Testing
 import WebSockets
+import WebSocketsTestKit
 
 /// Whatever a borrower leaves behind, the next one does not meet it.
 @Suite("Pool: cleanliness", .serialized, .timeLimit(.minutes(1)))
@@ -52,14 +53,14 @@ struct PoolCleanlinessTests {
             configuration.hygiene = .drain(DrainOptions(timeout: .seconds(20), quietPeriod: .milliseconds(200)))
             try await fixture.withPool(configuration) { pool in
                 try await pool.warmUp(1)
-                fixture.relay.change { $0.bytesToClient = 100_000 }
+                fixture.relay.change { $0.toClient.limitData = .init(bytes: 100_000, then: .silence) }
                 try await pool.withConnection { socket in
                     try await socket.send("large")
                     await eventually { socket.wire.hasInboundResidue }
                 }
                 // Half a message is there and no more comes: longer than the quiet period, but not over.
                 #expect(pool.statistics.counts.draining == 1)
-                fixture.relay.change { $0.bytesToClient = .max }
+                fixture.relay.change { $0.toClient.limitData = nil }
                 #expect(try await pool.withConnection { try await $0.exchange("mine") } == .text("mine"))
                 #expect(fixture.relay.accepted == 1 && pool.statistics.totals.drainsFailed == 0)
             }
@@ -88,13 +89,13 @@ struct PoolCleanlinessTests {
             try await fixture.withPool(configuration) { pool in
                 let littered = try await pool.withConnection { socket in
                     _ = try await socket.exchange("a")
-                    fixture.relay.change { $0.bytesToClient = 100_000 }
+                    fixture.relay.change { $0.toClient.limitData = .init(bytes: 100_000, then: .silence) }
                     try await socket.send("large")
                     await eventually { socket.wire.hasInboundResidue }
                     return socket
                 }
                 await eventually { pool.statistics.totals.drainsFailed >= 1 }
-                fixture.relay.change { $0.bytesToClient = .max }
+                fixture.relay.change { $0.toClient.limitData = nil }
                 let (reply, isOther) = try await pool.withConnection { socket in
                     (try await socket.exchange("mine"), socket !== littered)
                 }
@@ -108,12 +109,12 @@ struct PoolCleanlinessTests {
         try await withPoolFixture { fixture in
             try await fixture.withPool(fixture.configuration(1)) { pool in
                 try await pool.warmUp(1)
-                fixture.relay.change { $0.bytesToClient = 100_000 }
+                fixture.relay.change { $0.toClient.limitData = .init(bytes: 100_000, then: .silence) }
                 try await pool.withConnection { socket in
                     try await socket.send("large")
                     await eventually { socket.wire.hasInboundResidue }
                 }
-                fixture.relay.change { $0.bytesToClient = .max }
+                fixture.relay.change { $0.toClient.limitData = nil }
                 #expect(try await pool.withConnection { try await $0.exchange("mine") } == .text("mine"))
                 #expect(fixture.relay.accepted == 2)
             }
@@ -125,13 +126,13 @@ struct PoolCleanlinessTests {
         try await withPoolFixture { fixture in
             try await fixture.withPool(fixture.configuration(1)) { pool in
                 try await pool.warmUp(1)
-                fixture.relay.change { $0.bytesToClient = 0 }
+                fixture.relay.change { $0.toClient.limitData = .init(bytes: 0, then: .silence) }
                 let former = try await pool.withConnection { socket in
                     try await socket.send("late")
                     return socket
                 }
                 #expect(pool.statistics.counts.idle == 1)
-                fixture.relay.change { $0.bytesToClient = .max }
+                fixture.relay.change { $0.toClient.limitData = nil }
                 await eventually { former.wire.hasInboundResidue }
                 #expect(try await pool.withConnection { try await $0.exchange("mine") } == .text("mine"))
                 #expect(fixture.relay.accepted == 2)

@@ -5,6 +5,7 @@
 
 import Testing
 import WebSockets
+import WebSocketsTestKit
 
 /// HikariCP's two duels against other pools, and several endpoints.
 @Suite("Pool: duels and endpoints", .serialized, .timeLimit(.minutes(1)))
@@ -85,7 +86,7 @@ struct PoolDuelTests {
     @Test("Several endpoints share the leases; one that fails is ejected and returns")
     func endpoints() async throws {
         try await withPoolFixture { fixture in
-            let second = try Relay(to: fixture.server.port)
+            let second = try FaultProxy(to: fixture.server.port)
             var configuration = fixture.configuration(8)
             configuration.circuitBreaker = CircuitBreaker(
                 failureThreshold: 1, openDuration: .milliseconds(20), maximumOpenDuration: .milliseconds(40))

@@ -5,6 +5,7 @@
 
 import Testing
 import WebSockets
+import WebSocketsTestKit
 
 /// Connections die in every state, and the pool ends in every state.
 @Suite("Pool: death and ending", .serialized, .timeLimit(.minutes(1)))

@@ -6,10 +6,11 @@
 import Synchronization
 import Testing
 import WebSockets
+import WebSocketsTestKit
 
 /// A server, a relay in front of it, and loops for both ends.
 struct PoolFixture: Sendable {
-    let relay: Relay
+    let relay: FaultProxy
     let server: WebSocketServer
     let clientLoops: EventLoopGroup
 
@@ -42,7 +43,7 @@ func withPoolFixture(
     configuration.eventLoopGroup = serverLoops
     configuration.shutdownTimeout = .milliseconds(200)
     let server = try WebSocketServer(configuration: configuration)
-    let relay = try Relay(to: server.port)
+    let relay = try FaultProxy(to: server.port)
     try await withThrowingTaskGroup(of: Void.self) { group in
         group.addTask { try await server.run { try await serve($0) } }
         let result: Result<Void, any Error>

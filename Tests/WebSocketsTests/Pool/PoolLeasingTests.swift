@@ -6,6 +6,7 @@
 import Synchronization
 import Testing
 import WebSockets
+import WebSocketsTestKit
 
 @Suite("Pool: leasing", .serialized, .timeLimit(.minutes(1)))
 struct PoolLeasingTests {

@@ -102,7 +102,7 @@ struct WrongEcho: Error {}
     case "c2": try await pipelined(job, depth: 64)
     case "c4": try await many(job, connections: 100)
     case "c5": try await flood(job)
-    case "c8": try await dial(job)
+    case "c8" where job.mode != .onmessage: try await dial(job)
     default: throw WrongEcho()
     }
 }
@@ -180,6 +180,7 @@ struct WrongEcho: Error {}
 @concurrent func many(_ job: Job, connections: Int) async throws {
     let payload = [UInt8](repeating: 0x42, count: 128)
     let shared = Shared(Meter(seconds: job.seconds))
+    if job.mode == .onmessage { return try await manySynchronous(job, payload, connections, shared) }
     try await withThrowingTaskGroup(of: Void.self) { group in
         for _ in 0..<connections {
             group.addTask {
@@ -199,6 +200,29 @@ struct WrongEcho: Error {}
         try await group.waitForAll()
     }
     shared.report(job.workload)
+}
+
+@concurrent func manySynchronous(_ job: Job, _ payload: [UInt8], _ connections: Int, _ shared: Shared) async throws {
+    let (ends, end) = AsyncStream<Void>.makeStream()
+    var sockets: [WebSocketConnection] = []
+    for _ in 0..<connections {
+        let socket = try await WebSocketClient.connect(to: job.url(), configuration: job.configuration())
+        socket.onMessage { [unowned socket] bytes, _ in
+            guard bytes.byteCount == payload.count else { fatalError("wrong echo") }
+            shared.count()
+            if shared.isOver {
+                end.finish()
+            } else {
+                _ = try? socket.trySend(payload.span.bytes)
+            }
+        }
+        sockets.append(socket)
+    }
+    for socket in sockets { try await socket.send(payload) }
+    for await _ in ends {}
+    shared.report(job.workload)
+    for socket in sockets { socket.abort() }
+    for socket in sockets { _ = try await socket.closed() }
 }
 
 /// One meter for many tasks, which in mode `loop` share a thread and in mode `global` need the lock.

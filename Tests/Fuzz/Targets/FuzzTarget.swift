@@ -1,0 +1,52 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+/// What can be fuzzed. Each takes any bytes at all; what it may answer is a result or a documented error.
+package enum FuzzTarget: String, CaseIterable, Sendable {
+    /// `WebSocketURL`, and that its description keeps secrets.
+    case url
+    /// A server's reading of a request head, whole and in two parts.
+    case request
+    /// A client's reading of a response head.
+    case response
+    /// `Sec-WebSocket-Extensions`, offers and answers, and token lists.
+    case extensions
+    /// `Origin` against `Host`.
+    case origin
+    /// A close frame's payload, and the search for it in what was read.
+    case close
+    /// Text that is escaped for logs, and the UTF-8 validator.
+    case text
+    /// Frames and pieces of them in any order that libwebsockets lets through.
+    case assembler
+    /// Everything a client may send to our server, from its first byte, over a socket.
+    case server
+    /// Frames of any kind, compressed ones too, to our server.
+    case frames
+    /// Everything a server may send to our client, from the 101 on, over a socket.
+    case client
+
+    /// Ends the server that targets with sockets share, if there is one. Nothing can be run any more.
+    package static func tearDown() { SocketFuzzer.stop() }
+
+    /// Runs the target once.
+    ///
+    /// - Returns: What is wrong with the answer; `nil` when nothing is. A trap is the other way to fail.
+    package func run(_ bytes: UnsafeRawBufferPointer) -> String? {
+        switch self {
+        case .url: fuzzURL(bytes)
+        case .request: fuzzRequest(bytes)
+        case .response: fuzzResponse(bytes)
+        case .extensions: fuzzExtensions(bytes)
+        case .origin: fuzzOrigin(bytes)
+        case .close: fuzzClose(bytes)
+        case .text: fuzzText(bytes)
+        case .assembler: fuzzAssembler(bytes)
+        case .server: SocketFuzzer.shared.server(bytes)
+        case .frames: SocketFuzzer.shared.frames(bytes)
+        case .client: SocketFuzzer.shared.client(bytes)
+        }
+    }
+}
