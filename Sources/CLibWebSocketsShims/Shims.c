@@ -427,3 +427,57 @@ int wsx_socket_error(int descriptor) {
     socklen_t length = sizeof error;
     return getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &error, &length) == 0 ? error : 0;
 }
+
+int wsx_ssl_use_identity(SSL *ssl, X509 *const *chain, int count, EVP_PKEY *key) {
+    STACK_OF(X509) *intermediates = sk_X509_new_null();
+    int result = intermediates != NULL;
+    for (int index = 1; result && index < count; index++) result = sk_X509_push(intermediates, chain[index]) > 0;
+    // Takes references of its own.
+    if (result) result = SSL_use_cert_and_key(ssl, chain[0], key, intermediates, 1);
+    sk_X509_free(intermediates);
+    return result;
+}
+
+void wsx_ssl_ask_for_certificate(SSL *ssl, int is_required, X509_STORE *store, X509 *const *authorities, int count) {
+    SSL_set_verify(ssl, SSL_VERIFY_PEER | (is_required ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0), NULL);
+    SSL_set1_verify_cert_store(ssl, store);
+    for (int index = 0; index < count; index++) SSL_add_client_CA(ssl, authorities[index]);
+}
+
+void wsx_ssl_ctx_disable_resumption(SSL_CTX *context) {
+    SSL_CTX_set_options(context, SSL_OP_NO_TICKET);
+    SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_num_tickets(context, 0);
+}
+
+int wsx_is_listening(int descriptor) {
+    int value = 0;
+    socklen_t length = sizeof value;
+    return getsockopt(descriptor, SOL_SOCKET, SO_ACCEPTCONN, &value, &length) == 0 && value;
+}
+
+int wsx_share_port(int descriptor) {
+    const int one = 1;
+    return setsockopt(descriptor, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one);
+}
+
+socklen_t wsx_unix_address(struct sockaddr_un *address, const char *path) {
+    const size_t count = strlen(path);
+    memset(address, 0, sizeof *address);
+    address->sun_family = AF_UNIX;
+    if (count == 0 || count >= sizeof address->sun_path) return 0;
+    memcpy(address->sun_path, path, count);
+    if (path[0] != '@') return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + count + 1);
+    address->sun_path[0] = 0;
+    return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + count);
+}
+
+int wsx_x509_subject(const X509 *certificate, void *text, int room) {
+    int count = 0;
+    BIO *memory = BIO_new(BIO_s_mem());
+    if (!memory) return 0;
+    if (X509_NAME_print_ex(memory, X509_get_subject_name(certificate), 0, XN_FLAG_RFC2253 & ~ASN1_STRFLGS_ESC_MSB) >= 0)
+        count = BIO_read(memory, text, room);
+    BIO_free(memory);
+    return count > 0 ? count : 0;
+}

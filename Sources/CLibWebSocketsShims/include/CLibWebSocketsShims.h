@@ -13,6 +13,8 @@
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <stdbool.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <uv.h>
 #include <zlib.h>
 
@@ -68,6 +70,15 @@ void wsx_ssl_ctx_clear_servername_callback(SSL_CTX *context);
 static inline int wsx_ssl_ctx_add_chain_certificate(SSL_CTX *context, X509 *certificate) {
     return (int)SSL_CTX_add0_chain_cert(context, certificate);
 }
+/// Gives one handshake its certificate, the chain's intermediates and the key, in place of what it had. 1 when it took.
+int wsx_ssl_use_identity(SSL *ssl, X509 *const *chain, int count, EVP_PKEY *key);
+/// Makes one handshake of a server ask for a client certificate that `store` verifies; `authorities` are named to the
+/// client, so that it can choose.
+void wsx_ssl_ask_for_certificate(SSL *ssl, int is_required, X509_STORE *store, X509 *const *authorities, int count);
+/// No tickets and no session cache: a resumed session would not show its certificate again.
+void wsx_ssl_ctx_disable_resumption(SSL_CTX *context);
+/// A certificate's subject as RFC 2253 writes it; returns its length.
+int wsx_x509_subject(const X509 *certificate, void *text, int room);
 static inline int wsx_ssl_is_before_handshake(const SSL *ssl) { return SSL_get_state(ssl) == TLS_ST_BEFORE; }
 static inline BIO *wsx_bio_from_memory(const void *bytes, int count) { return BIO_new_mem_buf(bytes, count); }
 /// The host flags of RFC 6125: no partial wildcards, and never the common name.
@@ -139,6 +150,15 @@ void wsx_random_bytes(void *memory, size_t count);
 
 /// `accept4` with both flags, non-blocking and close-on-exec.
 int wsx_accept(int listener);
+
+/// Whether the descriptor is a socket that listens.
+int wsx_is_listening(int descriptor);
+
+/// Lets a server's socket share its port with others (SO_REUSEPORT).
+int wsx_share_port(int descriptor);
+
+/// Fills in a unix address; a leading '@' means an abstract name. Returns its length, or 0 when it is too long.
+socklen_t wsx_unix_address(struct sockaddr_un *address, const char *path);
 
 /// A socket that listens under an abstract name which the kernel chooses (unix(7), autobind). `address` gets the name
 /// as libwebsockets takes it, with `+@` in front: at least 16 bytes.

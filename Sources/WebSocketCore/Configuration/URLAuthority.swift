@@ -99,7 +99,7 @@ extension String {
     var isValidPercentEncoding: Bool { percentDecoded != nil }
 
     /// The bytes behind a percent-encoded text; `nil` if an escape is broken.
-    var percentDecoded: [UInt8]? {
+    package var percentDecoded: [UInt8]? {
         var result: [UInt8] = []
         var iterator = utf8.makeIterator()
         while let byte = iterator.next() {

@@ -47,6 +47,9 @@
         bytes += Self.reservation
     }
 
+    /// The bytes that really wait, without the reservation's.
+    package var waitingBytes: Int { isReserved ? bytes - Self.reservation : bytes }
+
     /// Whether the sender with the reservation may send on: between the marks as everybody else.
     @inlinable package var hasReservedRoom: Bool { isReserved && bytes - Self.reservation < marks.highBytes }
 

@@ -14,6 +14,7 @@ public struct WebSocketError: Error, Sendable, Hashable {
             case tlsFailed, proxyFailed, handshakeRejected, handshakeInvalid, redirectRefused
             case messageTooBig, invalidUTF8, protocolViolation, connectionClosed
             case invalidCloseCode, closeReasonTooLong, cancelled, resourceExhausted, listenFailed, shutDown
+            case badDescriptor
             case tooManyFragments, invalidPing, invalidPayload
             case connectionBusy, connectionUnavailable, notAcquired, drainTimedOut
             case acquireTimedOut, poolUnavailable, poolExhausted, poolClosed, leaseEnded
@@ -60,6 +61,8 @@ public struct WebSocketError: Error, Sendable, Hashable {
         public static let resourceExhausted = Self(.resourceExhausted)
         /// The server could not listen.
         public static let listenFailed = Self(.listenFailed)
+        /// A descriptor that was to be taken over is no connected stream socket. It stays its owner's.
+        public static let badDescriptor = Self(.badDescriptor)
         /// The event loop or the server has been shut down.
         public static let shutDown = Self(.shutDown)
         /// A message comes in more frames than `maximumFragments`.

@@ -38,6 +38,7 @@ extension Connection {
     }
 
     func append(_ kind: WebSocketMessage.Kind, _ payload: UnsafeRawBufferPointer) {
+        unsafe activity &+= 1
         let opcode: FrameEncoder.Opcode = kind == .text ? .text : .binary
         if let deflater, payload.count >= deflater.minimumSize,
             let count = unsafe deflater.compress(payload, into: &loop.scratch)
@@ -162,6 +163,8 @@ extension Connection {
     /// Lets those go on who wait for room.
     func admit() {
         if unsafe outbound.admitsReserved { admitParts() }
+        // Before others, one of whom might begin another message in parts.
+        serverSide?.drained(self)
         while let next = unsafe outbound.nextAdmitted() {
             switch next.content {
             case .message(let message, let compression):

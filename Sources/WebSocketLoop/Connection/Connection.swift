@@ -19,6 +19,7 @@ package struct ConnectionDetails: Sendable {
     package var tls: TLSInfo?
     package var localAddress: SocketAddress?
     package var remoteAddress: SocketAddress?
+    package var upgrade: UpgradeContext?
 
     package init() {}
 }
@@ -99,6 +100,10 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
     var vhost: Vhost?
     /// Called once, on the loop, when the connection has ended.
     var whenEnded: (() -> Void)?
+    /// What servers and topics keep about the connection.
+    var serverSide: ServerSide?
+    /// Changes with every frame, either way: how idle connections are found.
+    @exclusivity(unchecked) var activity: UInt32 = 0
     /// Called before that.
     var endObservers: [@Sendable (WebSocketCloseInfo) -> Void] = []
 
@@ -148,6 +153,7 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
         guard unsafe machine.canReceive, let wsi = unsafe wsi else { return 0 }
         unsafe isInCallback = true
         defer { unsafe isInCallback = false }
+        unsafe activity &+= 1
         let isFinal = unsafe lws_is_final_fragment(wsi) != 0
         let isFirst = unsafe lws_is_first_fragment(wsi) != 0
         let remaining = unsafe lws_remaining_packet_payload(wsi)
@@ -624,6 +630,7 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
         vhost = nil
         unsafe messageHandler = nil
         unsafe whenWritten = nil
+        serverSide.take()?.ended(on: loop)
         replies = nil
         pongHandlers = []
         tellEndObservers(info)

@@ -11,9 +11,9 @@ import WebSocketCore
 @safe final class Deflater {
     private let stream: UnsafeMutablePointer<z_stream>
     private let resets: Bool
-    private let windowBits: Int
-    private let level: Int
-    private let memoryLevel: Int
+    let windowBits: Int
+    let level: Int
+    let memoryLevel: Int
     private var isReady = false
     let minimumSize: Int
     /// What went in and what came out, for the ratio.
@@ -92,6 +92,10 @@ import WebSocketCore
         plainBytes += message.count
         return produced
     }
+
+    /// A message that this side did not compress has gone out: the peer's window holds it and ours does not, so nothing
+    /// may refer back across it.
+    func forgetHistory() { if isReady, !resets { unsafe deflateReset(stream) } }
 
     deinit {
         if isReady { unsafe deflateEnd(stream) }

@@ -97,6 +97,39 @@ public struct TLSServerConfiguration: Sendable, Hashable {
     public var privateKey: PEMSource
     /// Default TLS 1.2.
     public var minimumVersion: TLSVersion = .tls12
+    /// Other certificates, for clients that ask for their names (SNI, RFC 6066 §3). Clients that ask for another name, or
+    /// none, get the main one. Default none.
+    public var additionalIdentities: [Identity] = []
+    /// Whether clients show certificates. Default ``ClientCertificates/ignored``.
+    public var clientCertificates = ClientCertificates.ignored
+
+    /// A certificate for some names.
+    public struct Identity: Sendable, Hashable {
+        /// The names, such as `example.com`, or `*.example.com` for one label in front.
+        public var serverNames: [String]
+        /// The certificate, followed by the intermediates.
+        public var certificateChain: PEMSource
+        /// The private key of the first certificate in the chain.
+        public var privateKey: PEMSource
+
+        /// A certificate for some names.
+        public init(serverNames: [String], certificateChain: PEMSource, privateKey: PEMSource) {
+            self.serverNames = serverNames
+            self.certificateChain = certificateChain
+            self.privateKey = privateKey
+        }
+    }
+
+    /// Whether clients show certificates, and which authorities must have signed them. With ``optional(_:)`` and
+    /// ``required(_:)`` sessions are not resumed: a resumed one would not show its certificate again.
+    public enum ClientCertificates: Sendable, Hashable {
+        /// Clients are not asked.
+        case ignored
+        /// Clients may come without one. One that does not verify ends the handshake.
+        case optional(PEMSource)
+        /// Clients without one, or with one that does not verify, are refused in the TLS handshake.
+        case required(PEMSource)
+    }
 
     /// A server's identity.
     public init(certificateChain: PEMSource, privateKey: PEMSource) {

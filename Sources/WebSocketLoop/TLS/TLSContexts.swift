@@ -169,59 +169,8 @@ extension TLSClientConfiguration {
     }
 }
 
-/// A server's certificate and key, put into the SSL_CTX that libwebsockets makes for each loop's vhost.
-@safe package final class ServerTLSContext: @unchecked Sendable {
-    // Immutable after `init`; OpenSSL's reference counts are atomic.
-    private let chain: [OpaquePointer]
-    private let key: OpaquePointer
-    private let minimumVersion: TLSVersion
-    let unusedClientContext: OpaquePointer
-
-    /// Reads and checks certificate and key.
-    package init(_ configuration: TLSServerConfiguration) throws(WebSocketError) {
-        _ = unsafe LibWebSockets.initialize
-        unsafe chain = try unsafe PEM.certificates(configuration.certificateChain, field: "tls.certificateChain")
-        do throws(WebSocketError) {
-            unsafe key = try unsafe PEM.privateKey(configuration.privateKey, field: "tls")
-        } catch {
-            unsafe chain.forEach { unsafe X509_free($0) }
-            throw error
-        }
-        minimumVersion = configuration.minimumVersion
-        unsafe unusedClientContext = unsafe SSL_CTX_new(TLS_client_method())!
-        guard unsafe X509_check_private_key(chain[0], key) == 1 else {
-            throw WebSocketError(
-                .invalidConfiguration, "tls.privateKey does not belong to the first certificate of tls.certificateChain"
-            )
-        }
-    }
-
-    /// Called by libwebsockets with the SSL_CTX of a new vhost.
-    func fill(_ context: OpaquePointer) -> Bool {
-        unsafe wsx_ssl_ctx_set_defaults(context)
-        unsafe wsx_ssl_ctx_set_minimum_version(context, minimumVersion.openSSLValue)
-        // libwebsockets' own callback would let a client's SNI choose a vhost, and aborts when contexts are swapped.
-        unsafe wsx_ssl_ctx_clear_servername_callback(context)
-        unsafe wsx_ssl_ctx_watch_alerts(context)
-        guard unsafe SSL_CTX_use_certificate(context, chain[0]) == 1, unsafe SSL_CTX_use_PrivateKey(context, key) == 1
-        else {
-            return false
-        }
-        return unsafe chain.dropFirst().allSatisfy {
-            unsafe X509_up_ref($0)
-            return unsafe wsx_ssl_ctx_add_chain_certificate(context, $0) == 1
-        }
-    }
-
-    deinit {
-        unsafe chain.forEach { unsafe X509_free($0) }
-        unsafe EVP_PKEY_free(key)
-        unsafe SSL_CTX_free(unusedClientContext)
-    }
-}
-
 extension TLSVersion {
-    fileprivate var openSSLValue: CInt {
+    var openSSLValue: CInt {
         switch self {
         case .tls12: TLS1_2_VERSION
         case .tls13: TLS1_3_VERSION
