@@ -6,6 +6,7 @@ let package = Package(
     products: [
         .library(name: "WebSockets", targets: ["WebSockets"]),
         .library(name: "WebSocketsTestKit", targets: ["WebSocketsTestKit"]),
+        .library(name: "WebSocketsJSON", targets: ["WebSocketsJSON"]),
         .executable(name: "wsx", targets: ["wsx"]),
     ],
     traits: [
@@ -72,6 +73,8 @@ let package = Package(
             ]),
         // What users test their services with, and we ours. It shares no code with what it tests but the public API.
         .target(name: "WebSocketsTestKit", dependencies: ["CZlib", "WebSockets"]),
+        // Codable values as JSON. Apart, because it is the only one that needs Foundation.
+        .target(name: "WebSocketsJSON", dependencies: ["WebSocketCore", "WebSockets"]),
         .executableTarget(
             name: "wsx",
             dependencies: [
@@ -108,7 +111,7 @@ let package = Package(
         .testTarget(
             name: "WebSocketsTests",
             dependencies: [
-                "CLibUV", "LoopbackSupport", "WebSockets", "WebSocketsTestKit",
+                "CLibUV", "LoopbackSupport", "TestSupport", "WebSocketCore", "WebSockets", "WebSocketsTestKit",
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(
@@ -145,6 +148,8 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
             ]),
         .testTarget(name: "FuzzTests", dependencies: ["FuzzTargets", "TestSupport"]),
+        .testTarget(
+            name: "WebSocketsJSONTests", dependencies: ["LoopbackSupport", "WebSockets", "WebSocketsJSON"]),
         .testTarget(name: "ReadmeTests", dependencies: ["WebSockets"]),
         .testTarget(
             name: "CommandLineTests",

@@ -8,12 +8,20 @@
 #include "CLibWebSocketsShims.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <openssl/sha.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
 
 static const struct lws_ext_options deflate_options[] = {
     {"server_no_context_takeover", EXTARG_NONE},
@@ -99,6 +107,59 @@ static void note_alert(const SSL *ssl, int where, int value) {
     last_alert_received = (where & SSL_CB_READ) != 0;
 }
 
+enum { KEPT_SESSIONS = 8 };
+
+struct wsx_tls_identity {
+    int is_address;
+    char name[256];
+    // Loops share the SSL_CTX.
+    pthread_mutex_t lock;
+    int session_count;
+    SSL_SESSION *sessions[KEPT_SESSIONS];
+};
+
+static int keep_session(SSL *ssl, SSL_SESSION *session) {
+    struct wsx_tls_identity *identity = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+    SSL_SESSION *copy;
+    if (!identity || !SSL_SESSION_is_resumable(session)) return 0;
+    // A copy, because OpenSSL marks the session of a connection that ends without close_notify as not resumable.
+    copy = SSL_SESSION_dup(session);
+    if (!copy) return 0;
+    pthread_mutex_lock(&identity->lock);
+    if (identity->session_count == KEPT_SESSIONS) {
+        SSL_SESSION_free(identity->sessions[0]);
+        memmove(identity->sessions, identity->sessions + 1, (KEPT_SESSIONS - 1) * sizeof identity->sessions[0]);
+        identity->session_count--;
+    }
+    identity->sessions[identity->session_count++] = copy;
+    pthread_mutex_unlock(&identity->lock);
+    return 0;
+}
+
+static void offer_session(SSL *ssl, struct wsx_tls_identity *identity) {
+    SSL_SESSION *session = NULL;
+    pthread_mutex_lock(&identity->lock);
+    if (identity->session_count > 0) {
+        SSL_SESSION *last = identity->sessions[identity->session_count - 1];
+        if (SSL_SESSION_get_protocol_version(last) >= TLS1_3_VERSION) {
+            // Once only, so that connections cannot be linked by it (RFC 8446 appendix C.4).
+            session = last;
+            identity->session_count--;
+        } else {
+            session = SSL_SESSION_dup(last);
+        }
+    }
+    pthread_mutex_unlock(&identity->lock);
+    if (!session) return;
+    SSL_set_session(ssl, session);
+    SSL_SESSION_free(session);
+}
+
+static int note_certificate_request(SSL *ssl, void *identity) {
+    SSL_set_app_data(ssl, identity);
+    return 1;
+}
+
 static void client_info(const SSL *constant, int where, int value) {
     SSL *ssl = (SSL *)constant;
     // libwebsockets has just set SNI and the name to verify from its own idea of the host, which is cut at the
@@ -117,18 +178,84 @@ static void client_info(const SSL *constant, int where, int value) {
                 X509_VERIFY_PARAM_set1_ip(parameters, NULL, 0);
                 X509_VERIFY_PARAM_set1_host(parameters, identity->name, 0);
             }
+            offer_session(ssl, identity);
         }
     }
     if (where == SSL_CB_CONNECT_EXIT && value <= 0) {
-        const int reason = ERR_GET_REASON(ERR_peek_last_error());
+        int reason = ERR_GET_REASON(ERR_peek_last_error());
+        // Below that are reasons which say only what part of OpenSSL it was.
+        if (reason < SSL_R_APP_DATA_IN_HANDSHAKE) reason = ERR_GET_REASON(ERR_peek_error());
         if (reason) last_reason = reason;
     }
     note_alert(constant, where, value);
 }
 
-void wsx_ssl_ctx_set_identity(SSL_CTX *context, struct wsx_tls_identity *identity) {
+struct wsx_tls_identity *wsx_ssl_ctx_set_identity(SSL_CTX *context, const char *name, int is_address, int resumes) {
+    struct wsx_tls_identity *identity = calloc(1, sizeof *identity);
+    if (!identity) return NULL;
+    identity->is_address = is_address;
+    strncpy(identity->name, name, sizeof identity->name - 1);
+    pthread_mutex_init(&identity->lock, NULL);
     SSL_CTX_set_app_data(context, identity);
     SSL_CTX_set_info_callback(context, client_info);
+    SSL_CTX_set_cert_cb(context, note_certificate_request, identity);
+    if (resumes) {
+        SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+        SSL_CTX_sess_set_new_cb(context, keep_session);
+    } else {
+        SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+    }
+    return identity;
+}
+
+void wsx_tls_identity_free(struct wsx_tls_identity *identity) {
+    for (int index = 0; index < identity->session_count; index++) SSL_SESSION_free(identity->sessions[index]);
+    pthread_mutex_destroy(&identity->lock);
+    free(identity);
+}
+
+int wsx_x509_key_digest(const X509 *certificate, unsigned char digest[32]) {
+    unsigned char *bytes = NULL;
+    const int count = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(certificate), &bytes);
+    if (count <= 0) return 0;
+    SHA256(bytes, (size_t)count, digest);
+    OPENSSL_free(bytes);
+    return 1;
+}
+
+int wsx_x509_chain_count(X509_STORE_CTX *store) {
+    STACK_OF(X509) *chain = X509_STORE_CTX_get0_chain(store);
+    return chain ? sk_X509_num(chain) : 0;
+}
+
+X509 *wsx_x509_chain_at(X509_STORE_CTX *store, int index) {
+    return sk_X509_value(X509_STORE_CTX_get0_chain(store), index);
+}
+
+int wsx_x509_write_name(const X509 *certificate, int issuer, BIO *output) {
+    const X509_NAME *name = issuer ? X509_get_issuer_name(certificate) : X509_get_subject_name(certificate);
+    // Characters outside ASCII as UTF-8.
+    return X509_NAME_print_ex(output, name, 0, XN_FLAG_RFC2253 & ~ASN1_STRFLGS_ESC_MSB);
+}
+
+int64_t wsx_x509_validity(const X509 *certificate, int end) {
+    struct tm time;
+    const ASN1_TIME *value = end ? X509_get0_notAfter(certificate) : X509_get0_notBefore(certificate);
+    if (!ASN1_TIME_to_tm(value, &time)) return 0;
+    return (int64_t)timegm(&time);
+}
+
+void wsx_x509_visit_names(const X509 *certificate, void *state,
+                          void (*visit)(void *state, int kind, const unsigned char *bytes, int count)) {
+    GENERAL_NAMES *names = X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL);
+    if (!names) return;
+    for (int index = 0; index < sk_GENERAL_NAME_num(names); index++) {
+        int kind;
+        const ASN1_STRING *value = GENERAL_NAME_get0_value(sk_GENERAL_NAME_value(names, index), &kind);
+        if (kind != GEN_DNS && kind != GEN_IPADD && kind != GEN_URI) continue;
+        visit(state, kind, ASN1_STRING_get0_data(value), ASN1_STRING_length(value));
+    }
+    GENERAL_NAMES_free(names);
 }
 
 void wsx_ssl_ctx_watch_alerts(SSL_CTX *context) { SSL_CTX_set_info_callback(context, note_alert); }
@@ -230,8 +357,127 @@ int wsx_stream_has_ended(struct lws *wsi) {
     return count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR);
 }
 
+int wsx_listen_anywhere(char *address) {
+    struct sockaddr_un name;
+    socklen_t length = sizeof name;
+    const int descriptor = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (descriptor < 0) return -1;
+    memset(&name, 0, sizeof name);
+    name.sun_family = AF_UNIX;
+    if (bind(descriptor, (struct sockaddr *)&name, sizeof name.sun_family) == 0 && listen(descriptor, 4) == 0 &&
+        getsockname(descriptor, (struct sockaddr *)&name, &length) == 0) {
+        // A zero byte, then five hexadecimal digits.
+        const size_t count = length - offsetof(struct sockaddr_un, sun_path);
+        if (count > 1 && count < 12) {
+            memcpy(address, "+@", 2);
+            memcpy(address + 2, name.sun_path + 1, count - 1);
+            address[count + 1] = 0;
+            return descriptor;
+        }
+    }
+    close(descriptor);
+    return -1;
+}
+
+int wsx_connect_ip(int descriptor, const unsigned char *address, size_t count, int port) {
+    if (count == 4) {
+        struct sockaddr_in name;
+        memset(&name, 0, sizeof name);
+        name.sin_family = AF_INET;
+        name.sin_port = htons((uint16_t)port);
+        memcpy(&name.sin_addr, address, count);
+        return connect(descriptor, (struct sockaddr *)&name, sizeof name);
+    } else {
+        struct sockaddr_in6 name;
+        memset(&name, 0, sizeof name);
+        name.sin6_family = AF_INET6;
+        name.sin6_port = htons((uint16_t)port);
+        memcpy(&name.sin6_addr, address, count);
+        return connect(descriptor, (struct sockaddr *)&name, sizeof name);
+    }
+}
+
+int wsx_connect_unix(int descriptor, const char *path, size_t count) {
+    struct sockaddr_un name;
+    socklen_t length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + count);
+    memset(&name, 0, sizeof name);
+    if (count >= sizeof name.sun_path) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    name.sun_family = AF_UNIX;
+    memcpy(name.sun_path, path, count);
+    // An abstract name ends with its length, a path with its zero.
+    if (path[0] == '@') name.sun_path[0] = 0;
+    else length++;
+    return connect(descriptor, (struct sockaddr *)&name, length);
+}
+
+int wsx_stream_socket(int family) {
+    const int descriptor = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    const int one = 1;
+    if (descriptor >= 0 && family != AF_UNIX) setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    return descriptor;
+}
+
+int wsx_move_descriptor(int from, int to) { return dup3(from, to, O_CLOEXEC); }
+
 int wsx_socket_error(int descriptor) {
     int error = 0;
     socklen_t length = sizeof error;
     return getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &error, &length) == 0 ? error : 0;
+}
+
+int wsx_ssl_use_identity(SSL *ssl, X509 *const *chain, int count, EVP_PKEY *key) {
+    STACK_OF(X509) *intermediates = sk_X509_new_null();
+    int result = intermediates != NULL;
+    for (int index = 1; result && index < count; index++) result = sk_X509_push(intermediates, chain[index]) > 0;
+    // Takes references of its own.
+    if (result) result = SSL_use_cert_and_key(ssl, chain[0], key, intermediates, 1);
+    sk_X509_free(intermediates);
+    return result;
+}
+
+void wsx_ssl_ask_for_certificate(SSL *ssl, int is_required, X509_STORE *store, X509 *const *authorities, int count) {
+    SSL_set_verify(ssl, SSL_VERIFY_PEER | (is_required ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0), NULL);
+    SSL_set1_verify_cert_store(ssl, store);
+    for (int index = 0; index < count; index++) SSL_add_client_CA(ssl, authorities[index]);
+}
+
+void wsx_ssl_ctx_disable_resumption(SSL_CTX *context) {
+    SSL_CTX_set_options(context, SSL_OP_NO_TICKET);
+    SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_num_tickets(context, 0);
+}
+
+int wsx_is_listening(int descriptor) {
+    int value = 0;
+    socklen_t length = sizeof value;
+    return getsockopt(descriptor, SOL_SOCKET, SO_ACCEPTCONN, &value, &length) == 0 && value;
+}
+
+int wsx_share_port(int descriptor) {
+    const int one = 1;
+    return setsockopt(descriptor, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one);
+}
+
+socklen_t wsx_unix_address(struct sockaddr_un *address, const char *path) {
+    const size_t count = strlen(path);
+    memset(address, 0, sizeof *address);
+    address->sun_family = AF_UNIX;
+    if (count == 0 || count >= sizeof address->sun_path) return 0;
+    memcpy(address->sun_path, path, count);
+    if (path[0] != '@') return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + count + 1);
+    address->sun_path[0] = 0;
+    return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + count);
+}
+
+int wsx_x509_subject(const X509 *certificate, void *text, int room) {
+    int count = 0;
+    BIO *memory = BIO_new(BIO_s_mem());
+    if (!memory) return 0;
+    if (X509_NAME_print_ex(memory, X509_get_subject_name(certificate), 0, XN_FLAG_RFC2253 & ~ASN1_STRFLGS_ESC_MSB) >= 0)
+        count = BIO_read(memory, text, room);
+    BIO_free(memory);
+    return count > 0 ? count : 0;
 }

@@ -36,6 +36,10 @@ struct DemoAndDoctorTests {
         let ratio = try #require(compression["ratio"] as? Double)
         // Half of the messages are random, the other half shrinks to next to nothing.
         #expect((0.2..<0.8).contains(ratio))
+        let session = try #require(report["session"] as? [String: Any])
+        #expect(session["messages"] as? Int == 2_000)
+        #expect(session["lost"] as? Int == 0)
+        #expect(try #require(session["connections"] as? Int) >= 2)
         let libraries = try #require(report["libraries"] as? [String: String])
         #expect(Set(libraries.keys) == ["libwebsockets", "OpenSSL", "zlib", "libuv"])
     }
@@ -45,7 +49,8 @@ struct DemoAndDoctorTests {
         #expect(outcome.code == 0)
         #expect(outcome.error == "", "no progress without a terminal")
         let words = [
-            "all is well", "0 wrong", "per second", "p99.9", "TLSv1.3", "permessage-deflate", "libwebsockets 4.",
+            "all is well", "0 wrong", "0 lost", "per second", "p99.9", "TLSv1.3", "permessage-deflate",
+            "libwebsockets 4.",
         ]
         for word in words { #expect(outcome.output.contains(word)) }
     }

@@ -30,6 +30,15 @@ struct UsageTests {
         (["listen", "--tls-cert", "certificate.pem"], "add --tls-key"),
         (["listen", "--tls-cert", "/nonexistent", "--tls-key", "/nonexistent"], "cannot be read"),
         (["listen", "--port", "65536"], "0...65535"),
+        (["listen", "--broadcast", "--topics"], "contradict each other"),
+        (["listen", "--to", "udp:localhost:1"], "tcp:host:port"),
+        (["listen", "--to", "tcp:localhost"], "tcp:host:port"),
+        (["listen", "--client-ca", "ca.pem"], "add --tls-cert"),
+        (["listen", "--any-origin", "--origin", "https://a"], "choose one"),
+        (["listen", "--origin", "example.com"], "no origin"),
+        (["listen", "--basic-auth", "user"], "user:password"),
+        (["listen", "--max-connections", "0"], "must be positive"),
+        (["listen", "--replay", "/nonexistent"], "cannot be read"),
         (["nonsense"], "Unexpected argument 'nonsense'"),
     ])
     func usageErrorsExitWith64(_ arguments: [String], _ text: String) async throws {

@@ -5,7 +5,7 @@
 
 import COpenSSL
 import Foundation
-import Glibc
+package import Glibc
 import Testing
 import WebSocketCore
 
@@ -101,6 +101,13 @@ package final class RawClient: Sendable {
         try #require(connectToLoopback(descriptor, port: port) == 0, "errno \(errno)")
     }
 
+    /// Connects to a unix socket; a name that begins with `@` is abstract.
+    package init(unixPath path: String) throws {
+        let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        self.descriptor = descriptor
+        try #require(onUnixAddress(path) { connect(descriptor, $0, $1) } == 0, "errno \(errno)")
+    }
+
     /// The client's part of the opening handshake; returns the server's answer.
     @discardableResult
     package func upgrade(headers: String = "") async throws -> String {
@@ -138,7 +145,7 @@ package final class RawClient: Sendable {
 }
 
 /// On a thread of its own: Dispatch hands out few threads and is slow to notice that they block.
-private func onThread<Result: Sendable>(_ work: @escaping @Sendable () -> Result) async -> Result {
+func onThread<Result: Sendable>(_ work: @escaping @Sendable () -> Result) async -> Result {
     await withCheckedContinuation { continuation in
         Thread.detachNewThread { continuation.resume(returning: work()) }
     }
@@ -155,6 +162,22 @@ private func readBytes(_ descriptor: CInt, until isEnough: ([UInt8]) -> Bool) ->
     return bytes
 }
 
+/// Calls a function of the socket API with the address of a unix socket.
+package func onUnixAddress(_ path: String, _ call: (UnsafePointer<sockaddr>, socklen_t) -> CInt) -> CInt {
+    var address = sockaddr_un()
+    address.sun_family = sa_family_t(AF_UNIX)
+    let bytes = Array(path.utf8)
+    withUnsafeMutableBytes(of: &address.sun_path) { memory in
+        memory.copyBytes(from: bytes)
+        if bytes.first == UInt8(ascii: "@") { memory[0] = 0 }
+    }
+    let end = path.hasPrefix("@") ? bytes.count : bytes.count + 1
+    let length = socklen_t(MemoryLayout.offset(of: \sockaddr_un.sun_path)! + end)
+    return withUnsafePointer(to: &address) { pointer in
+        pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { call($0, length) }
+    }
+}
+
 private func loopbackAddress(port: Int) -> sockaddr_in {
     var address = sockaddr_in()
     address.sin_family = sa_family_t(AF_INET)
@@ -163,7 +186,7 @@ private func loopbackAddress(port: Int) -> sockaddr_in {
     return address
 }
 
-private func connectToLoopback(_ descriptor: CInt, port: Int) -> CInt {
+func connectToLoopback(_ descriptor: CInt, port: Int) -> CInt {
     var address = loopbackAddress(port: port)
     return withUnsafePointer(to: &address) { pointer in
         pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {

@@ -30,7 +30,7 @@ import Testing
     @Test func theCodeIsWhatCompiles() throws {
         let compiled = Self.lines(try Self.text("Tests/ReadmeTests/Snippets.swift"))
         let blocks = try Self.blocks("swift")
-        #expect(blocks.count == 3)
+        #expect(blocks.count == 4)
         for block in blocks {
             let lines = Self.lines(block)
             #expect(lines.first == "import WebSockets")

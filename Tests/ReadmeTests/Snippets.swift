@@ -36,3 +36,16 @@ func pool() async throws {
         print(reply)
     }
 }
+
+func session() async throws {
+    try await WebSocketSession.withSession(to: "wss://example.com/feed", configuration: .trading) { session in
+        try await session.subscribe("btcusdt@trade")
+        for try await event in session.events {
+            switch event {
+            case .message(let message): print(message)
+            case .gap(let gap): print("messages may be missing: \(gap.cause)")
+            default: break
+            }
+        }
+    }
+}

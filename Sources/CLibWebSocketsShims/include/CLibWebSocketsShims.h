@@ -13,6 +13,8 @@
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <stdbool.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <uv.h>
 #include <zlib.h>
 
@@ -68,6 +70,15 @@ void wsx_ssl_ctx_clear_servername_callback(SSL_CTX *context);
 static inline int wsx_ssl_ctx_add_chain_certificate(SSL_CTX *context, X509 *certificate) {
     return (int)SSL_CTX_add0_chain_cert(context, certificate);
 }
+/// Gives one handshake its certificate, the chain's intermediates and the key, in place of what it had. 1 when it took.
+int wsx_ssl_use_identity(SSL *ssl, X509 *const *chain, int count, EVP_PKEY *key);
+/// Makes one handshake of a server ask for a client certificate that `store` verifies; `authorities` are named to the
+/// client, so that it can choose.
+void wsx_ssl_ask_for_certificate(SSL *ssl, int is_required, X509_STORE *store, X509 *const *authorities, int count);
+/// No tickets and no session cache: a resumed session would not show its certificate again.
+void wsx_ssl_ctx_disable_resumption(SSL_CTX *context);
+/// A certificate's subject as RFC 2253 writes it; returns its length.
+int wsx_x509_subject(const X509 *certificate, void *text, int room);
 static inline int wsx_ssl_is_before_handshake(const SSL *ssl) { return SSL_get_state(ssl) == TLS_ST_BEFORE; }
 static inline BIO *wsx_bio_from_memory(const void *bytes, int count) { return BIO_new_mem_buf(bytes, count); }
 /// The host flags of RFC 6125: no partial wildcards, and never the common name.
@@ -75,15 +86,39 @@ static inline unsigned int wsx_x509_host_flags(void) {
     return X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT;
 }
 
-/// Whom a client's SSL_CTX is for: the name to verify and to send as SNI. IP addresses are never sent as SNI
-/// (RFC 6066 §3), though libwebsockets would.
-struct wsx_tls_identity {
-    int is_address;
-    char name[256];
-};
+/// Whom a client's SSL_CTX is for: the name to verify and to send as SNI (IP addresses are never sent as SNI, RFC 6066
+/// §3, though libwebsockets would), and the sessions that servers of this name gave out.
+struct wsx_tls_identity;
 
-/// Installs `identity` (not copied) and the handshake callback on a client's SSL_CTX.
-void wsx_ssl_ctx_set_identity(SSL_CTX *context, struct wsx_tls_identity *identity);
+/// Makes an identity, installs it and the handshake callback on a client's SSL_CTX. With `resumes` sessions are kept
+/// and offered again. NULL when there is no memory.
+struct wsx_tls_identity *wsx_ssl_ctx_set_identity(SSL_CTX *context, const char *name, int is_address, int resumes);
+
+/// Only after the SSL_CTX and all its SSLs are gone.
+void wsx_tls_identity_free(struct wsx_tls_identity *identity);
+
+/// Whether the server has asked for a certificate of the client.
+static inline int wsx_ssl_was_asked_for_certificate(const SSL *ssl) { return SSL_get_app_data(ssl) != NULL; }
+
+/// SHA-256 of a certificate's public key with its algorithm (SubjectPublicKeyInfo); 0 when it has none.
+int wsx_x509_key_digest(const X509 *certificate, unsigned char digest[32]);
+
+/// The chain that a verification has built, from the peer's certificate (0) to the root.
+int wsx_x509_chain_count(X509_STORE_CTX *store);
+X509 *wsx_x509_chain_at(X509_STORE_CTX *store, int index);
+
+/// Writes the name of the subject or the issuer as RFC 4514 has it.
+int wsx_x509_write_name(const X509 *certificate, int issuer, BIO *output);
+
+/// Seconds since 1970 of one end of the validity.
+int64_t wsx_x509_validity(const X509 *certificate, int end);
+
+/// Calls `visit` with each subject alternative name: its kind (GEN_DNS, GEN_IPADD, GEN_URI) and its bytes.
+void wsx_x509_visit_names(const X509 *certificate, void *state,
+                          void (*visit)(void *state, int kind, const unsigned char *bytes, int count));
+
+/// The certificate that the peer has shown, retained, or NULL.
+static inline X509 *wsx_ssl_peer_certificate(const SSL *ssl) { return SSL_get1_peer_certificate(ssl); }
 
 /// The last alert that OpenSSL sent or received on this thread, or NULL. Reading it forgets it.
 const char *wsx_tls_take_alert(int *was_received);
@@ -115,6 +150,30 @@ void wsx_random_bytes(void *memory, size_t count);
 
 /// `accept4` with both flags, non-blocking and close-on-exec.
 int wsx_accept(int listener);
+
+/// Whether the descriptor is a socket that listens.
+int wsx_is_listening(int descriptor);
+
+/// Lets a server's socket share its port with others (SO_REUSEPORT).
+int wsx_share_port(int descriptor);
+
+/// Fills in a unix address; a leading '@' means an abstract name. Returns its length, or 0 when it is too long.
+socklen_t wsx_unix_address(struct sockaddr_un *address, const char *path);
+
+/// A socket that listens under an abstract name which the kernel chooses (unix(7), autobind). `address` gets the name
+/// as libwebsockets takes it, with `+@` in front: at least 16 bytes.
+int wsx_listen_anywhere(char *address);
+
+/// Connects a socket to an IP address (4 or 16 bytes, port in host order) or to a Unix path, `@` in front for an abstract
+/// name. The result is that of connect(2).
+int wsx_connect_ip(int descriptor, const unsigned char *address, size_t count, int port);
+int wsx_connect_unix(int descriptor, const char *path, size_t count);
+
+/// A non-blocking stream socket, close-on-exec; over TCP without Nagle's delay.
+int wsx_stream_socket(int family);
+
+/// Makes `to` another number of the socket `from`; what `to` was is closed.
+int wsx_move_descriptor(int from, int to);
 
 /// Takes the pending error of a socket (SO_ERROR); 0 when there is none.
 int wsx_socket_error(int descriptor);

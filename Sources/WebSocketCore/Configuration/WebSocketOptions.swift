@@ -8,7 +8,8 @@ public struct WebSocketOptions: Sendable, Hashable {
     /// The largest message accepted, in bytes after decompression. Default 1 MiB. A larger one closes
     /// the connection with 1009 and fails `receive` with `messageTooBig`.
     public var maximumMessageSize = 1 << 20
-    /// The most frames one message may come in. Default 4,096; more closes with 1008.
+    /// The most frames one message may come in. Default 4,096; more closes with 1009 and
+    /// fails `receive` with `tooManyFragments`.
     public var maximumFragments = 4_096
     /// When reading pauses because nobody receives.
     public var inboundBuffer = InboundBuffer()

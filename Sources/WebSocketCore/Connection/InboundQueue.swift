@@ -80,6 +80,12 @@ public import DequeModule
         waiters.append(id: id, waiter)
     }
 
+    /// The number of the receiver who has waited longest.
+    @inlinable package var firstWaiterID: UInt64? { waiters.firstID }
+
+    /// The receiver who has waited longest, for a message that it gets in another way.
+    @inlinable package mutating func takeFirstWaiter() -> Waiter? { waiters.popFirst() }
+
     /// The receiver under this number, if it still waits.
     @inlinable package mutating func cancel(id: UInt64) -> Waiter? { waiters.remove(id: id) }
 

@@ -18,6 +18,8 @@
     }
 
     private let maximumSize: Int
+    /// What of `maximumSize` is left for `bytes`, when a part of the message was taken out already.
+    private var limit: Int
     private let maximumFragments: Int
     private var state = State.idle
     private var bytes: [UInt8] = []
@@ -28,12 +30,15 @@
 
     package init(maximumSize: Int, maximumFragments: Int) {
         self.maximumSize = maximumSize
+        limit = maximumSize
         self.maximumFragments = maximumFragments
     }
 
     package var isIdle: Bool { if case .idle = state { true } else { false } }
     /// Bytes that the message under way may still take.
-    package var remainingBytes: Int { maximumSize - bytes.count }
+    package var remainingBytes: Int { limit - bytes.count }
+    /// The kind of the message under way.
+    package var kind: WebSocketMessage.Kind? { if case .assembling(let kind) = state { kind } else { nil } }
 
     /// A whole message in one uncompressed piece, which is the common case and copies once. Static, so that nothing of
     /// an assembler is copied on the way.
@@ -54,6 +59,7 @@
     package mutating func begin(_ kind: WebSocketMessage.Kind) {
         state = .assembling(kind)
         fragments = 0
+        limit = maximumSize
         // Nothing of a message that was refused may reach this one.
         bytes = []
         validator = UTF8Validator()
@@ -80,6 +86,23 @@
     /// Memory is set aside for a frame only when as much of it has come, and never more than this at once.
     private static let reservingPiece = 4 << 10
     private static let maximumReserve = 256 << 10
+
+    /// Takes out what has come of the message under way, for a receiver that reads it in pieces. The limits still
+    /// count it.
+    package mutating func takePieces() -> [UInt8] {
+        limit -= bytes.count
+        defer { bytes = [] }
+        return bytes
+    }
+
+    /// The last piece has come of a message that is read in pieces: what was not taken out yet.
+    package mutating func finishPieces() throws(Violation) -> [UInt8] {
+        guard case .assembling(let kind) = state else { preconditionFailure("no message is being assembled") }
+        state = .idle
+        guard kind == .binary || validator.isComplete else { throw .invalidUTF8 }
+        defer { bytes = [] }
+        return bytes
+    }
 
     /// The last piece has come.
     package mutating func finish() throws(Violation) -> WebSocketMessage {

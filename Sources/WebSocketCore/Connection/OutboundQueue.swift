@@ -11,7 +11,19 @@
     /// Whether the low mark was reached and waiting senders are going on.
     @usableFromInline var isAdmitting = false
 
-    @inlinable package init(marks: WebSocketOptions.OutboundBuffer) { self.marks = marks }
+    /// Whether one sender has the connection to itself, for a message in several frames.
+    @usableFromInline package internal(set) var isReserved = false
+    /// Whether messages that were accepted have to go through the waiters to keep their order.
+    @usableFromInline package internal(set) var isQueueing = false
+
+    /// More bytes than any mark. A reservation adds them, so that other senders find no room without having to ask
+    /// for one more reason.
+    @usableFromInline static var reservation: Int { 1 << 60 }
+
+    @inlinable package init(marks: WebSocketOptions.OutboundBuffer) {
+        let highest = Self.reservation / 2
+        self.marks = .init(highBytes: min(marks.highBytes, highest), lowBytes: min(marks.lowBytes, highest - 1))
+    }
 
     @inlinable package var waiterCount: Int { waiters.count }
 
@@ -27,6 +39,31 @@
     /// The sender under this number, if it still waits.
     @inlinable package mutating func cancel(id: UInt64) -> Waiter? { waiters.remove(id: id) }
 
+    /// One sender takes the connection for itself, after `hasRoom` said yes or `nextAdmitted` let it pass.
+    @inlinable package mutating func reserve() {
+        precondition(!isReserved, "a reservation is not shared")
+        isReserved = true
+        isQueueing = true
+        bytes += Self.reservation
+    }
+
+    /// The bytes that really wait, without the reservation's.
+    package var waitingBytes: Int { isReserved ? bytes - Self.reservation : bytes }
+
+    /// Whether the sender with the reservation may send on: between the marks as everybody else.
+    @inlinable package var hasReservedRoom: Bool { isReserved && bytes - Self.reservation < marks.highBytes }
+
+    /// Whether the sender with the reservation may go on after a wait.
+    @inlinable package var admitsReserved: Bool { isReserved && bytes - Self.reservation <= marks.lowBytes }
+
+    /// The message in several frames is complete. Ask `nextAdmitted` then.
+    @inlinable package mutating func endReservation() {
+        precondition(isReserved, "there is no reservation to end")
+        isReserved = false
+        bytes -= Self.reservation
+        isQueueing = !waiters.isEmpty
+    }
+
     /// The operating system took so many bytes.
     @inlinable package mutating func drained(_ count: Int) {
         bytes -= count
@@ -37,7 +74,9 @@
     @inlinable package mutating func nextAdmitted() -> Waiter? {
         if bytes <= marks.lowBytes { isAdmitting = true }
         if bytes >= marks.highBytes || waiters.isEmpty { isAdmitting = false }
-        return isAdmitting ? waiters.popFirst() : nil
+        guard isAdmitting else { return nil }
+        defer { if waiters.isEmpty { isQueueing = isReserved } }
+        return waiters.popFirst()
     }
 
     /// The connection ended: all waiting senders.

@@ -19,6 +19,8 @@ package struct PingLedger<Waiter: Sendable>: Sendable {
         let number: UInt32
         let sentAt: UInt64
         let owner: Owner
+        /// What the user chose to send instead of a number.
+        var chosen: [UInt8]?
     }
 
     private let interval: UInt64?
@@ -55,6 +57,16 @@ package struct PingLedger<Waiter: Sendable>: Sendable {
         return Ping(payload: payload(counter))
     }
 
+    /// The user pings with a payload of his own. `false`, and nothing is noted, while the same one is unanswered: nobody
+    /// could tell their pongs apart.
+    package mutating func ping(with payload: [UInt8], now: UInt64, waiterID: UInt64, _ waiter: Waiter) -> Bool {
+        guard !pending.contains(where: { $0.chosen == payload }) else { return false }
+        counter &+= 1
+        pending.append(
+            Pending(number: counter, sentAt: now, owner: .user(id: waiterID, waiter), chosen: payload))
+        return true
+    }
+
     package enum TimerAction: Equatable {
         /// Send a ping and fire again at the deadline.
         case ping(Ping, next: UInt64)
@@ -84,6 +96,8 @@ package struct PingLedger<Waiter: Sendable>: Sendable {
     package struct PongAction {
         /// Waiters of this ping and of all before it, with each one's round trip in nanoseconds.
         package var resumed: [(Waiter, UInt64)] = []
+        /// The round trip of the ping that this pong answers, if it is one of ours.
+        package var roundTrip: UInt64?
         /// When the keepalive's timer is to fire next, if the pong answered its ping.
         package var nextDeadline: UInt64?
         /// One more ping to send.
@@ -93,11 +107,16 @@ package struct PingLedger<Waiter: Sendable>: Sendable {
     /// A pong arrived. One that is not ours is ignored: it is allowed and proves nothing (§5.5.3).
     package mutating func pong(_ bytes: UnsafeRawBufferPointer, now: UInt64) -> PongAction {
         var action = PongAction()
-        guard bytes.count == 8 else { return action }
-        let value = UInt64(bigEndian: bytes.loadUnaligned(as: UInt64.self))
-        let number = UInt32(truncatingIfNeeded: value)
-        // Numbers wrap around, so they are compared by their distance.
-        guard UInt32(truncatingIfNeeded: value >> 32) == nonce, counter &- number < 1 << 31 else { return action }
+        let number: UInt32
+        if let ping = pending.first(where: { $0.chosen.map(bytes.elementsEqual) ?? false }) {
+            number = ping.number
+        } else {
+            guard bytes.count == 8 else { return action }
+            let value = UInt64(bigEndian: bytes.loadUnaligned(as: UInt64.self))
+            number = UInt32(truncatingIfNeeded: value)
+            // Numbers wrap around, so they are compared by their distance.
+            guard UInt32(truncatingIfNeeded: value >> 32) == nonce, counter &- number < 1 << 31 else { return action }
+        }
         let before = pending.count
         // A pong answers every ping before it too (§5.5.3), also when nobody waits for its own any more.
         while let first = pending.first, number &- first.number < 1 << 31 {
@@ -110,7 +129,10 @@ package struct PingLedger<Waiter: Sendable>: Sendable {
                 if let interval { action.nextDeadline = now &+ interval }
             case .probe: isProbing = false
             }
-            if first.number == number { latency = roundTrip }
+            if first.number == number {
+                latency = roundTrip
+                action.roundTrip = roundTrip
+            }
         }
         // Of several pings that arrive in one read libwebsockets 4.1.6 answers only the first (§5.5.3 would have it
         // answer the last). So whoever still waits after a pong gets another ping, whose pong answers all.

@@ -11,10 +11,14 @@ public struct WebSocketError: Error, Sendable, Hashable {
     public struct Code: Sendable, Hashable, CustomStringConvertible {
         package enum Base: String, Sendable {
             case invalidURL, invalidConfiguration, nameNotFound, connectFailed, timedOut
-            case tlsFailed, handshakeRejected, handshakeInvalid
+            case tlsFailed, proxyFailed, handshakeRejected, handshakeInvalid, redirectRefused
             case messageTooBig, invalidUTF8, protocolViolation, connectionClosed
             case invalidCloseCode, closeReasonTooLong, cancelled, resourceExhausted, listenFailed, shutDown
+            case badDescriptor
+            case tooManyFragments, invalidPing, invalidPayload
+            case connectionBusy, connectionUnavailable, notAcquired, drainTimedOut
             case acquireTimedOut, poolUnavailable, poolExhausted, poolClosed, leaseEnded
+            case notConnected, reconnectFailed, sendQueueFull, notSent
         }
         package let base: Base
         package init(_ base: Base) { self.base = base }
@@ -31,10 +35,14 @@ public struct WebSocketError: Error, Sendable, Hashable {
         public static let timedOut = Self(.timedOut)
         /// TLS failed; `tlsFailure` has the cause.
         public static let tlsFailed = Self(.tlsFailed)
+        /// The proxy could not be reached or did not open the tunnel; `response` has what it answered to CONNECT.
+        public static let proxyFailed = Self(.proxyFailed)
         /// The server answered with a status other than 101; `response` has it.
         public static let handshakeRejected = Self(.handshakeRejected)
         /// The server's answer breaks RFC 6455 §4.
         public static let handshakeInvalid = Self(.handshakeInvalid)
+        /// A redirect leads where the client does not go; `response` has it.
+        public static let redirectRefused = Self(.redirectRefused)
         /// A message is larger than `maximumMessageSize`.
         public static let messageTooBig = Self(.messageTooBig)
         /// A text message is not UTF-8.
@@ -53,8 +61,24 @@ public struct WebSocketError: Error, Sendable, Hashable {
         public static let resourceExhausted = Self(.resourceExhausted)
         /// The server could not listen.
         public static let listenFailed = Self(.listenFailed)
+        /// A descriptor that was to be taken over is no connected stream socket. It stays its owner's.
+        public static let badDescriptor = Self(.badDescriptor)
         /// The event loop or the server has been shut down.
         public static let shutDown = Self(.shutDown)
+        /// A message comes in more frames than `maximumFragments`.
+        public static let tooManyFragments = Self(.tooManyFragments)
+        /// A ping or a pong has more than 125 bytes, or a ping with the same payload is still unanswered.
+        public static let invalidPing = Self(.invalidPing)
+        /// A message is not what it was to be decoded as.
+        public static let invalidPayload = Self(.invalidPayload)
+        /// Somebody else has acquired the managed connection, or it is being drained.
+        public static let connectionBusy = Self(.connectionBusy)
+        /// The managed connection is closed for good, or could not connect; `cause` has the reason.
+        public static let connectionUnavailable = Self(.connectionUnavailable)
+        /// The managed connection is used without having been acquired.
+        public static let notAcquired = Self(.notAcquired)
+        /// The peer did not stop sending within the drain's timeout, so the connection was closed.
+        public static let drainTimedOut = Self(.drainTimedOut)
         /// The pool had no connection in time.
         public static let acquireTimedOut = Self(.acquireTimedOut)
         /// Every endpoint of the pool is ejected after failures to connect: waiting would not help.
@@ -66,18 +90,29 @@ public struct WebSocketError: Error, Sendable, Hashable {
         /// The lease was released or detached, or the pool took its connection back.
         public static let leaseEnded = Self(.leaseEnded)
 
+        /// The session has no connection just now, and what was asked for needs one.
+        public static let notConnected = Self(.notConnected)
+        /// The session gave up reconnecting; the message has the last error.
+        public static let reconnectFailed = Self(.reconnectFailed)
+        /// The session's queue for messages without a connection is full.
+        public static let sendQueueFull = Self(.sendQueueFull)
+        /// The message was not sent before its deadline or the end of the session, not even in part.
+        public static let notSent = Self(.notSent)
+
         /// The name of the code, as in the source.
         public var description: String { base.rawValue }
     }
 
     /// The step in which a deadline passed or an attempt failed.
     public enum Phase: String, Sendable, Hashable {
-        case nameResolution, connect, tls, upgrade, ping, close, send
+        case nameResolution, connect, proxy, tls, upgrade, ping, close, send, receive
     }
 
     /// Why TLS failed.
     public enum TLSFailure: String, Sendable, Hashable {
         case expired, notYetValid, hostMismatch, selfSigned, untrusted, badChain, wrongUsage
+        /// None of the server's keys is among `publicKeyPins`.
+        case pinMismatch
         /// The peer does not speak TLS at all.
         case notTLS
         /// No TLS version or cipher in common.
@@ -95,11 +130,14 @@ public struct WebSocketError: Error, Sendable, Hashable {
         public let status: Int
         /// The header fields, in the order in which they came.
         public let headers: HTTPFields
+        /// Of a refusal: the first KiB of its body, as far as it came together with the head and not in chunks.
+        public let body: [UInt8]
 
-        /// A response with a status code and header fields.
-        public init(status: Int, headers: HTTPFields) {
+        /// A response with a status code, header fields and the beginning of its body.
+        public init(status: Int, headers: HTTPFields, body: [UInt8] = []) {
             self.status = status
             self.headers = headers
+            self.body = body
         }
     }
 

@@ -11,6 +11,12 @@ package struct HTTPRequestHead: Sendable, Hashable {
     /// The target of the request line, byte for byte.
     package var target: String
     package var fields: HTTPFields
+
+    package init(method: String, target: String, fields: HTTPFields) {
+        self.method = method
+        self.target = target
+        self.fields = fields
+    }
 }
 
 /// Reads a request head strictly (RFC 9112): CRLF only, no folding, no space around names, no control

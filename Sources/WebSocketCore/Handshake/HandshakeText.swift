@@ -79,4 +79,36 @@ package enum HandshakeText {
         }
         return String(decoding: result, as: UTF8.self)
     }
+
+    /// The bytes of a base64 text with its padding; `nil` for anything else.
+    package static func bytes(base64 text: String) -> [UInt8]? {
+        var result: [UInt8] = []
+        var word: UInt32 = 0
+        var digits = 0
+        var padding = 0
+        for byte in text.utf8 {
+            let value: UInt8
+            switch byte {
+            case UInt8(ascii: "A")...UInt8(ascii: "Z"): value = byte - UInt8(ascii: "A")
+            case UInt8(ascii: "a")...UInt8(ascii: "z"): value = byte - UInt8(ascii: "a") + 26
+            case UInt8(ascii: "0")...UInt8(ascii: "9"): value = byte - UInt8(ascii: "0") + 52
+            case UInt8(ascii: "+"): value = 62
+            case UInt8(ascii: "/"): value = 63
+            case UInt8(ascii: "="):
+                value = 0
+                padding += 1
+            default: return nil
+            }
+            guard padding == 0 || byte == UInt8(ascii: "=") else { return nil }
+            word = word << 6 | UInt32(value)
+            digits += 1
+            if digits % 4 == 0 {
+                result += [UInt8(word >> 16 & 0xFF), UInt8(word >> 8 & 0xFF), UInt8(word & 0xFF)]
+                word = 0
+            }
+        }
+        guard digits % 4 == 0, padding <= 2 else { return nil }
+        result.removeLast(padding)
+        return result
+    }
 }

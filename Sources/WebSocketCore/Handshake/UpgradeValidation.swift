@@ -30,16 +30,12 @@ package struct UpgradeRefusal: Error, Sendable, Equatable {
         [.upgrade: "websocket", .connection: "Upgrade", .secWebSocketVersion: "13"])
     package static let forbiddenOrigin = Self(403, "Forbidden", "the origin is not allowed")
     package static let unavailable = Self(503, "Service Unavailable", "the server is shutting down or full")
+    package static let tooMany = Self(429, "Too Many Requests", "this address has too many connections")
+    package static let notFound = Self(404, "Not Found", "there is nothing at this path")
+    package static let internalError = Self(500, "Internal Server Error", "the server failed to decide")
 
     /// The whole answer, after which the connection ends.
-    package var responseBytes: [UInt8] {
-        var text = "HTTP/1.1 \(status) \(phrase)\r\n"
-        for field in fields { text += "\(field.name.rawName): \(field.value)\r\n" }
-        if fields[.connection] == nil { text += "Connection: close\r\n" }
-        let body = explanation + "\n"
-        text += "Content-Type: text/plain; charset=utf-8\r\nContent-Length: \(body.utf8.count)\r\n\r\n" + body
-        return Array(text.utf8)
-    }
+    package var responseBytes: [UInt8] { HTTPAnswer(self).bytes() }
 }
 
 /// A request that passed every rule of RFC 6455 §4.2.1.

@@ -9,6 +9,9 @@ public struct WebSocketCloseFrame: Sendable, Hashable {
     public let code: WebSocketCloseCode
     /// At most 123 bytes of UTF-8. A peer's reason is the peer's text: escape it before showing it.
     public let reason: String
+    /// Whether the peer may have sent another code than 1002. libwebsockets 4.1.6 turns 1012, 1013 and 1014 into 1002.
+    /// What was really sent is read from the wire, but not when the frame arrived in two reads.
+    public package(set) var isCodeUncertain = false
 
     /// A CLOSE frame's content.
     public init(code: WebSocketCloseCode, reason: String = "") {
@@ -121,7 +124,7 @@ extension WebSocketCloseInfo: CustomStringConvertible {
     /// The cause and both sides' CLOSE frames, on one line.
     public var description: String {
         func describe(_ frame: WebSocketCloseFrame, _ verb: String) -> String {
-            "\(verb) \(frame.code)\(frame.reason.isEmpty ? "" : " “\(frame.reason.escapedForLog)”")"
+            "\(verb) \(frame.code)\(frame.isCodeUncertain ? ", or a code rewritten by libwebsockets," : "")\(frame.reason.isEmpty ? "" : " “\(frame.reason.escapedForLog)”")"
         }
         let frames: String
         switch (received, sent) {

@@ -44,3 +44,32 @@ extension WebSocketMessage: CustomStringConvertible {
         }
     }
 }
+
+extension WebSocketMessage {
+    /// The payload as bytes, whatever the kind: the UTF-8 of a text.
+    public var bytes: [UInt8] {
+        switch self {
+        case .text(let text): Array(text.utf8)
+        case .binary(let bytes): bytes
+        }
+    }
+
+    /// The payload as text, whatever the kind; nil for bytes that are not UTF-8.
+    public var text: String? {
+        switch self {
+        case .text(let text): text
+        case .binary(let bytes): String(validating: bytes, as: UTF8.self)
+        }
+    }
+}
+
+/// Whether one message is compressed, on a connection that agreed on permessage-deflate (RFC 7692 §6). On any other
+/// connection no message is.
+public enum WebSocketMessageCompression: Sendable, Hashable {
+    /// As the configuration says: from `minimumSize` bytes on. The default.
+    case automatic
+    /// Compressed, however small.
+    case always
+    /// Not compressed. For secrets next to text that others choose (CRIME, BREACH), and for what is compressed already.
+    case never
+}

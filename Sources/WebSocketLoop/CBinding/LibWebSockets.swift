@@ -26,7 +26,7 @@ package enum LibWebSockets {
     static let never: UInt32 = 7 * 24 * 3_600
     /// 4.1.6 scans a table with one entry per allowed descriptor whenever a connection closes (2 µs at 1,024 entries,
     /// 50 µs at 20,000) and takes a limit above ten million for 2,560. Descriptors above this are refused.
-    private static let maximumDescriptors: rlim_t = 16_384
+    static let maximumDescriptors: rlim_t = 16_384
 
     /// Serialises context creation and destruction in the process.
     private static let creation = Mutex<Void>(())

@@ -28,6 +28,8 @@ import CLibWebSocketsShims
     func verifiedCertificate(_ store: OpaquePointer, isValid: Bool) -> CInt { 0 }
     func appendHandshakeHeaders(_ position: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>, room: Int) -> CInt { 0 }
     func receivedResponse() -> CInt { 0 }
+    /// A part of a refusal's body.
+    func receivedBody(_ bytes: UnsafeRawBufferPointer) {}
     func willEstablish() -> CInt { 0 }
     func connectionFailed(_ text: String) {}
 
@@ -94,6 +96,9 @@ let lwsCallback:
             return unsafe owner.appendHandshakeHeaders(position, room: length)
         case LWS_CALLBACK_ESTABLISHED_CLIENT_HTTP:
             return unsafe WireOwner.owner(of: wsi)?.receivedResponse() ?? -1
+        case LWS_CALLBACK_RECEIVE_CLIENT_HTTP_READ:
+            unsafe WireOwner.owner(of: wsi)?.receivedBody(UnsafeRawBufferPointer(start: input, count: max(0, length)))
+            return 0
         case LWS_CALLBACK_CLIENT_FILTER_PRE_ESTABLISH:
             return unsafe WireOwner.owner(of: wsi)?.willEstablish() ?? -1
         case LWS_CALLBACK_CLIENT_ESTABLISHED, LWS_CALLBACK_ESTABLISHED:

@@ -4,30 +4,58 @@
 //===----------------------------------------------------------------------===//
 
 import CLibWebSockets
+import Glibc
+import HTTPTypes
 package import WebSocketCore
 
-/// One call of `connect`: resolves the name, races its addresses (RFC 8305), and ends in exactly one outcome.
-/// Loop-confined.
+/// One try at one address, up to the open connection.
+protocol ConnectionAttempt: AnyObject {
+    var stage: ClientHandshake.Stage { get }
+    func start()
+    /// The connector no longer wants it.
+    func abandon()
+}
+
+/// One call of `connect`, up to a redirect: resolves the name, races its addresses (RFC 8305), and ends in exactly one
+/// outcome. Loop-confined.
 final class ClientConnector: @unchecked Sendable {
     // Created, used and released on one loop; Sendable only to get there.
 
     let loop: EventLoop
     let request: ClientRequest
+    /// When the whole of it must be done, redirects before it included.
+    private let deadlineTime: UInt64
     private var waiter: LoopWaiter<Connection>?
     private var resolver: NameResolver?
-    private var addresses: ArraySlice<String> = []
-    private var attempts: [ClientHandshake] = []
+    private var candidates: ArraySlice<Candidate> = []
+    private var attempts: [any ConnectionAttempt] = []
     private var deadline: EventLoop.TimerToken?
     private var nextAttempt: EventLoop.TimerToken?
-    private var failures: [WebSocketError] = []
+    private var failures: [(candidate: String, error: WebSocketError)] = []
     private var isResolved = false
+
+    /// What can be tried.
+    private enum Candidate {
+        case address(String, port: Int)
+        case unix(path: String)
+        case proxy(ProxyEndpoint, address: String, target: String)
+
+        var description: String {
+            switch self {
+            case .address(let address, let port): SocketAddress.ip(address: address, port: port).description
+            case .unix(let path): SocketAddress.unix(path: path).description
+            case .proxy(let proxy, let address, _): SocketAddress.ip(address: address, port: proxy.port).description
+            }
+        }
+    }
 
     /// RFC 8305 §5: how long an address has the network for itself.
     private static let attemptDelay: UInt64 = 250_000_000
 
-    init(loop: EventLoop, request: ClientRequest) {
+    init(loop: EventLoop, request: ClientRequest, deadline: UInt64) {
         self.loop = loop
         self.request = request
+        deadlineTime = deadline
     }
 
     func start(_ waiter: LoopWaiter<Connection>) {
@@ -35,15 +63,25 @@ final class ClientConnector: @unchecked Sendable {
         loop.onStop[ObjectIdentifier(self)] = { [unowned self] in
             finish(.failure(WebSocketError(.shutDown, "the event loop \(loop.name) was shut down")))
         }
-        deadline = loop.schedule(after: request.openTimeout.nanoseconds) { [self] in
+        deadline = loop.schedule(at: deadlineTime) { [self] in
             deadline = nil
             finish(.failure(timeoutError()))
         }
-        let host = request.address ?? request.url.host
-        if IPAddress.isIPv4(host) || IPAddress.isIPv6(host) {
-            resolved(.success([host]))
-        } else {
-            resolver = NameResolver.resolve(host, on: loop) { [self] in resolved($0) }
+        switch request.route {
+        case .unix(let path): race([.unix(path: path)])
+        case .host(let host, let port):
+            let known = request.address.map { [$0] } ?? request.addresses
+            if !known.isEmpty {
+                race(known.map { .address($0, port: port) })
+            } else {
+                resolve(host) { [self] addresses in race(addresses.map { .address($0, port: port) }) }
+            }
+        case .proxy(let proxy):
+            if proxy.kind == .socks5 {
+                resolve(request.url.host) { [self] targets in reach(proxy, target: targets[0]) }
+            } else {
+                reach(proxy, target: request.url.host)
+            }
         }
     }
 
@@ -62,6 +100,7 @@ final class ClientConnector: @unchecked Sendable {
             switch phase {
             case .nameResolution: "resolving the name"
             case .connect: "connecting over TCP"
+            case .proxy: "the proxy's part"
             case .tls: "the TLS handshake"
             default: "the opening handshake"
             }
@@ -71,28 +110,57 @@ final class ClientConnector: @unchecked Sendable {
             phase: phase)
     }
 
-    private func resolved(_ result: Result<[String], WebSocketError>) {
-        resolver = nil
-        isResolved = true
-        switch result {
-        case .failure(let error): finish(.failure(error))
-        case .success(let addresses):
-            self.addresses = addresses[...]
-            startNextAttempt()
+    // MARK: Names
+
+    private func resolve(_ host: String, _ then: @escaping ([String]) -> Void) {
+        if IPAddress.isIPv4(host) || IPAddress.isIPv6(host) { return then([host]) }
+        resolver = NameResolver.resolve(host, on: loop) { [self] result in
+            resolver = nil
+            switch result {
+            case .failure(let error): finish(.failure(error))
+            case .success(let addresses) where addresses.isEmpty:
+                finish(
+                    .failure(
+                        WebSocketError(.nameNotFound, "the name “\(host)” has no address", phase: .nameResolution)))
+            case .success(let addresses): then(addresses)
+            }
         }
+    }
+
+    private func reach(_ proxy: ProxyEndpoint, target: String) {
+        resolve(proxy.host) { [self] addresses in
+            race(addresses.map { .proxy(proxy, address: $0, target: target) })
+        }
+    }
+
+    // MARK: Race
+
+    private func race(_ candidates: [Candidate]) {
+        isResolved = true
+        self.candidates = candidates[...]
+        startNextAttempt()
     }
 
     private func startNextAttempt() {
         loop.cancel(nextAttempt)
         nextAttempt = nil
-        guard waiter != nil else { return }
-        guard let address = addresses.popFirst() else {
-            if attempts.isEmpty { finish(.failure(failures.last ?? noAddress())) }
-            return
-        }
-        let attempt = ClientHandshake(connector: self, address: address)
+        guard waiter != nil, let candidate = candidates.popFirst() else { return }
+        let attempt: any ConnectionAttempt =
+            switch candidate {
+            case .address(let address, let port):
+                ClientHandshake(connector: self, transport: .address(address, port: port))
+            case .unix(let path): DialedAttempt(connector: self, destination: .unix(path: path), tunnel: nil)
+            case .proxy(let proxy, let address, let target):
+                DialedAttempt(
+                    connector: self, destination: .ip(address, port: proxy.port),
+                    tunnel: .init(
+                        ProxyTunnel(
+                            proxy, target: .init(host: target, port: request.url.port),
+                            userAgent: request.fields[.userAgent])))
+            }
+        names[ObjectIdentifier(attempt)] = candidate.description
         attempts.append(attempt)
-        if !addresses.isEmpty {
+        if !candidates.isEmpty {
             nextAttempt = loop.schedule(after: Self.attemptDelay) { [self] in
                 nextAttempt = nil
                 startNextAttempt()
@@ -101,30 +169,50 @@ final class ClientConnector: @unchecked Sendable {
         attempt.start()
     }
 
-    private func noAddress() -> WebSocketError {
-        WebSocketError(.nameNotFound, "the name “\(request.url.host)” has no address", phase: .nameResolution)
-    }
+    private var names: [ObjectIdentifier: String] = [:]
 
-    /// An attempt's TCP connection stands: it has won, whatever becomes of its handshake.
-    func progressed(_ winner: ClientHandshake) {
+    /// An attempt's socket is connected: it has won, whatever becomes of its handshake.
+    func progressed(_ winner: any ConnectionAttempt) {
         loop.cancel(nextAttempt)
         nextAttempt = nil
-        addresses = []
+        candidates = []
         let losers = attempts.filter { $0 !== winner }
         attempts = [winner]
         for loser in losers { loser.abandon() }
     }
 
-    func failed(_ attempt: ClientHandshake, _ error: WebSocketError) {
+    /// A connected socket goes on as a handshake.
+    func replace(_ attempt: any ConnectionAttempt, by next: ClientHandshake) {
+        guard let index = attempts.firstIndex(where: { $0 === attempt }) else { return next.abandon() }
+        attempts[index] = next
+        next.start()
+    }
+
+    func failed(_ attempt: any ConnectionAttempt, _ error: WebSocketError) {
         guard let index = attempts.firstIndex(where: { $0 === attempt }) else { return }
         attempts.remove(at: index)
-        failures.append(error)
+        failures.append((names[ObjectIdentifier(attempt)] ?? "", error))
         // The next address need not wait for its turn.
-        if !addresses.isEmpty {
+        if !candidates.isEmpty {
             startNextAttempt()
         } else if attempts.isEmpty {
-            finish(.failure(error))
+            finish(.failure(failure(error)))
         }
+    }
+
+    /// What is said when no address is left: one error, or all of them.
+    private func failure(_ last: WebSocketError) -> WebSocketError {
+        guard failures.count > 1, failures.allSatisfy({ $0.error.phase == .connect }) else { return last }
+        let each = failures.map { candidate, error in
+            let why = error.systemError.map { unsafe String(cString: strerror($0)) }
+            return "\(candidate) (\(why ?? "no answer"))"
+        }
+        var error = WebSocketError(
+            last.code,
+            "none of the \(failures.count) addresses of “\(request.url.host)” could be connected to: \(each.joined(separator: ", ")); check that the server runs and is reachable",
+            phase: last.phase)
+        error.systemError = last.systemError
+        return error
     }
 
     func succeeded(_ attempt: ClientHandshake, _ connection: Connection) {
@@ -147,7 +235,7 @@ final class ClientConnector: @unchecked Sendable {
         nextAttempt = nil
         resolver?.forget()
         resolver = nil
-        addresses = []
+        candidates = []
         let left = attempts
         attempts = []
         for attempt in left { attempt.abandon() }
@@ -157,9 +245,25 @@ final class ClientConnector: @unchecked Sendable {
 extension EventLoop {
     /// Opens a connection on this loop.
     package func connect(_ request: ClientRequest) async throws(WebSocketError) -> Connection {
-        let connector = ClientConnector(loop: self, request: request)
-        let connection = try await wait(
+        let deadline = now &+ request.openTimeout.nanoseconds
+        var request = request
+        var hops = 0
+        while true {
+            do throws(WebSocketError) {
+                return try await attempt(request, deadline: deadline)
+            } catch {
+                guard error.code == .handshakeRejected, let response = error.response,
+                    let next = try request.following(response, hops: hops)
+                else { throw error }
+                request = next
+                hops += 1
+            }
+        }
+    }
+
+    private func attempt(_ request: ClientRequest, deadline: UInt64) async throws(WebSocketError) -> Connection {
+        let connector = ClientConnector(loop: self, request: request, deadline: deadline)
+        return try await wait(
             for: "connect", register: { connector.start($0) }, cancel: { _ in connector.cancel() })
-        return connection
     }
 }

@@ -12,13 +12,14 @@ import WebSocketCore
 
 /// One attempt at one address, from the socket to the 101. Its end is recorded once: by libwebsockets' refusal to
 /// begin, or by the end of the wsi; all other callbacks only add detail.
-final class ClientHandshake: WireOwner {
+final class ClientHandshake: WireOwner, ConnectionAttempt {
     enum Stage: Int, Comparable {
-        case tcp, tls, upgrade
+        case tcp, proxy, tls, upgrade
         static func < (a: Self, b: Self) -> Bool { a.rawValue < b.rawValue }
         var phase: WebSocketError.Phase {
             switch self {
             case .tcp: .connect
+            case .proxy: .proxy
             case .tls: .tls
             case .upgrade: .upgrade
             }
@@ -28,31 +29,78 @@ final class ClientHandshake: WireOwner {
     private unowned let connector: ClientConnector
     /// Keeps the connector while libwebsockets may call back.
     private var connectorRetain: ClientConnector?
-    private let request: ClientRequest
-    private let address: String
+    let request: ClientRequest
+    /// What it is made over.
+    enum Transport {
+        case address(String, port: Int)
+        /// A socket that is connected, and to what.
+        case socket(CInt, String)
+    }
+    let transport: Transport
+    /// A connected socket that libwebsockets has not got yet.
+    private var socket: CInt = -1
     private(set) var stage = Stage.tcp
     private var isOver = false
     private var isAbandoned = false
     private var vhost: Vhost?
     private var key = ""
     // Details for the error.
-    private var verifyError: CInt?
-    private var libraryText = ""
-    private var tlsReason: CInt = 0
-    private var systemError: CInt = 0
-    private var response: WebSocketError.Response?
-    private var refusal: WebSocketError?
+    private(set) var verifyError: CInt?
+    private(set) var libraryText = ""
+    private(set) var tlsReason: CInt = 0
+    private(set) var systemError: CInt = 0
+    private(set) var response: WebSocketError.Response?
+    private(set) var refusal: WebSocketError?
     private var details = ConnectionDetails()
 
-    init(connector: ClientConnector, address: String) {
+    init(connector: ClientConnector, transport: Transport) {
         self.connector = connector
         self.connectorRetain = connector
         self.request = connector.request
-        self.address = address
+        self.transport = transport
         super.init(loop: connector.loop)
+        if case .socket(let socket, _) = transport {
+            self.socket = socket
+            loop.counters.descriptors.add(1)
+        }
     }
 
     func start() {
+        switch transport {
+        case .address(let address, let port): start(address: address, port: port)
+        case .socket: startWithSocket()
+        }
+    }
+
+    /// libwebsockets 4.1.6 cannot be given a connected socket for a client. So it connects to a Unix socket of ours,
+    /// which takes no time, and before it has written or polled anything, in `tcpConnected`, the connected socket takes
+    /// the place of that one under its number.
+    private func startWithSocket() {
+        var address = [CChar](repeating: 0, count: 32)
+        let listener = unsafe wsx_listen_anywhere(&address)
+        guard listener >= 0 else {
+            closeSocket()
+            end(
+                WebSocketError(
+                    .resourceExhausted, "there is no descriptor for a local socket; check the limits",
+                    systemError: errno))
+            return
+        }
+        defer { close(listener) }
+        let name = String(decoding: address.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        start(address: name, port: request.url.port)
+        // It did not get as far as connecting.
+        closeSocket()
+    }
+
+    private func closeSocket() {
+        guard socket >= 0 else { return }
+        close(socket)
+        socket = -1
+        loop.counters.descriptors.subtract(1)
+    }
+
+    private func start(address: String, port: Int) {
         let plain: OpaquePointer?
         if let tls = request.tls {
             vhost = loop.vhosts.acquire(tls, of: loop)
@@ -85,7 +133,7 @@ final class ClientHandshake: WireOwner {
                             unsafe info.context = unsafe loop.context
                             unsafe info.vhost = unsafe handle
                             unsafe info.address = unsafe address
-                            unsafe info.port = CInt(request.url.port)
+                            unsafe info.port = CInt(port)
                             unsafe info.path = unsafe path
                             unsafe info.host = unsafe name
                             unsafe info.alpn = unsafe alpn
@@ -121,25 +169,57 @@ final class ClientHandshake: WireOwner {
     // MARK: Callbacks
 
     override func tcpConnected() {
+        if socket >= 0, let wsi = unsafe wsi, unsafe wsx_move_descriptor(socket, lws_get_socket_fd(wsi)) < 0 {
+            refusal = WebSocketError(
+                .resourceExhausted, "the connected socket could not be handed over", systemError: errno)
+        }
+        closeSocket()
         stage = request.tls == nil ? .upgrade : .tls
         if !isAbandoned { connector.progressed(self) }
     }
 
     override func verifiedCertificate(_ store: OpaquePointer, isValid: Bool) -> CInt {
-        guard let tls = request.tls, !isValid else { return 0 }
-        guard tls.isVerified else {
-            unsafe X509_STORE_CTX_set_error(store, X509_V_OK)
-            return 0
+        guard let tls = request.tls else { return 0 }
+        if !isValid {
+            guard tls.isVerified else {
+                unsafe X509_STORE_CTX_set_error(store, X509_V_OK)
+                return 0
+            }
+            if verifyError == nil { verifyError = unsafe X509_STORE_CTX_get_error(store) }
+            return 1
         }
-        if verifyError == nil { verifyError = unsafe X509_STORE_CTX_get_error(store) }
-        return 1
+        // The server's own certificate comes last, when the chain is complete.
+        guard !tls.pins.isEmpty, unsafe X509_STORE_CTX_get_error_depth(store) == 0 else { return 0 }
+        guard unsafe PublicKeyPin.isMet(tls.pins, by: store, wholeChain: tls.isVerified) else {
+            isPinMissed = true
+            unsafe X509_STORE_CTX_set_error(store, X509_V_ERR_APPLICATION_VERIFICATION)
+            return 1
+        }
+        isPinMet = true
+        return 0
+    }
+
+    private var isPinMet = false
+    private(set) var isPinMissed = false
+    private(set) var wasAskedForCertificate = false
+
+    /// A session that is resumed was verified when it began, by the same context. Everything else must have met a pin.
+    private var mayAsk: Bool {
+        guard let tls = request.tls, !tls.pins.isEmpty, !isPinMet else { return true }
+        guard let wsi = unsafe wsi, let ssl = unsafe lws_get_ssl(wsi) else { return false }
+        return unsafe SSL_session_reused(ssl) != 0
     }
 
     override func appendHandshakeHeaders(
         _ position: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>, room: Int
     ) -> CInt {
         stage = .upgrade
-        guard !isAbandoned, let end = unsafe position.pointee else { return -1 }
+        guard !isAbandoned, refusal == nil, let end = unsafe position.pointee else { return -1 }
+        guard mayAsk else {
+            isPinMissed = true
+            return -1
+        }
+        noteCertificateRequest()
         // 4.1.6 cuts targets, hosts and origins silently. Its request stands at the beginning of the service buffer,
         // which ends `room + 12` bytes behind the position (the same in 4.3.5 and 5.0.0): the whole of it is
         // rewritten, but for the key, whose hash libwebsockets has already taken.
@@ -162,15 +242,9 @@ final class ClientHandshake: WireOwner {
         return 0
     }
 
-    private static func key(in request: UnsafeRawBufferPointer) -> String? {
-        let name = Array("Sec-WebSocket-Key: ".utf8)
-        guard request.count > name.count + 24 else { return nil }
-        for index in 0..<(request.count - name.count - 24) where unsafe request[index] == name[0] {
-            if unsafe request[index..<(index + name.count)].elementsEqual(name) {
-                return unsafe String(decoding: request[(index + name.count)..<(index + name.count + 24)], as: UTF8.self)
-            }
-        }
-        return nil
+    private func noteCertificateRequest() {
+        guard let wsi = unsafe wsi, let ssl = unsafe lws_get_ssl(wsi) else { return }
+        wasAskedForCertificate = unsafe wsx_ssl_was_asked_for_certificate(ssl) != 0
     }
 
     override func receivedResponse() -> CInt {
@@ -186,28 +260,41 @@ final class ClientHandshake: WireOwner {
                 unsafe parsed.status == Int(lws_http_client_http_response(wsi))
             {
                 response = .init(status: parsed.status, headers: parsed.fields)
-                return 0
             }
         }
-        response = unsafe .init(status: Int(lws_http_client_http_response(wsi)), headers: knownHeaders())
+        if response == nil {
+            response = unsafe .init(status: Int(lws_http_client_http_response(wsi)), headers: knownHeaders())
+        }
+        if let response, response.status != 101 {
+            let body = readBody()
+            self.response = .init(status: response.status, headers: response.headers, body: body)
+            // libwebsockets has forgotten the status if the body is complete.
+            return -1
+        }
         return 0
     }
 
-    private func knownHeaders() -> HTTPFields {
-        var fields = HTTPFields()
-        for token in 0..<UInt32(WSI_TOKEN_COUNT.rawValue) {
-            let token = lws_token_indexes(rawValue: token)
-            guard let nameBytes = unsafe lws_token_to_string(token) else { continue }
-            let raw = unsafe String(cString: UnsafeRawPointer(nameBytes).assumingMemoryBound(to: CChar.self))
-            guard raw.hasSuffix(":"), let name = HTTPField.Name(String(raw.dropLast())) else { continue }
-            let length = unsafe lws_hdr_total_length(wsi, token)
-            guard length > 0 else { continue }
-            var value = [CChar](repeating: 0, count: Int(length) + 2)
-            guard unsafe lws_hdr_copy(wsi, &value, CInt(value.count), token) > 0 else { continue }
-            fields.append(
-                HTTPField(name: name, lenientValue: value.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }))
+    /// The beginning of a refusal's body, as far as it is here: libwebsockets reads on for us once. Not in chunks: the
+    /// chunk size of a hostile server makes 4.1.6 count below zero and read in front of the buffer.
+    private func readBody() -> [UInt8] {
+        guard let wsi = unsafe wsi, unsafe lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_TRANSFER_ENCODING) == 0 else {
+            return []
         }
-        return fields
+        body = []
+        let memory = UnsafeMutablePointer<CChar>.allocate(capacity: Self.bodyBytes + Int(wsx_lws_pre()))
+        defer { unsafe memory.deallocate() }
+        var position: UnsafeMutablePointer<CChar>? = unsafe memory + Int(wsx_lws_pre())
+        var room = CInt(Self.bodyBytes)
+        _ = unsafe lws_http_client_read(wsi, &position, &room)
+        return Array(body.prefix(Self.bodyBytes))
+    }
+
+    private static let bodyBytes = 1_024
+    private var body: [UInt8] = []
+
+    override func receivedBody(_ bytes: UnsafeRawBufferPointer) {
+        guard (1...Self.bodyBytes).contains(bytes.count) else { return }
+        unsafe body.append(contentsOf: bytes)
     }
 
     override func willEstablish() -> CInt {
@@ -232,16 +319,12 @@ final class ClientHandshake: WireOwner {
         return 0
     }
 
-    private func invalid(_ text: String) -> WebSocketError {
-        WebSocketError(
-            .handshakeInvalid, "the server's handshake is not valid: \(text)", phase: .upgrade, response: response)
-    }
-
     override func established() -> CInt {
         guard !isAbandoned, let wsi = unsafe wsi else { return -1 }
         let descriptor = unsafe lws_get_socket_fd(wsi)
         details.localAddress = SocketAddress.local(of: descriptor)
-        details.remoteAddress = SocketAddress.remote(of: descriptor)
+        details.remoteAddress =
+            if case .unix(let path) = request.route { .unix(path: path) } else { SocketAddress.remote(of: descriptor) }
         details.tls = unsafe TLSInfo(wsi: wsi)
         let connection = Connection(loop: loop, isClient: true, options: request.options, details: details)
         connection.vhost = vhost
@@ -256,6 +339,7 @@ final class ClientHandshake: WireOwner {
 
     override func connectionFailed(_ text: String) {
         libraryText = text
+        noteCertificateRequest()
         tlsReason = wsx_tls_take_reason()
         guard systemError == 0 else { return }
         if let wsi = unsafe wsi {
@@ -293,133 +377,8 @@ final class ClientHandshake: WireOwner {
     func abandon() {
         guard !isOver, !isAbandoned else { return }
         isAbandoned = true
+        closeSocket()
         // Later, because this may run inside a callback of this or another wsi.
         loop.killSoon(self)
-    }
-
-    private func makeError() -> WebSocketError {
-        if let refusal { return refusal }
-        if let response, response.status != 101 {
-            return WebSocketError(
-                .handshakeRejected,
-                "the server answered the handshake with status \(response.status) instead of 101; check the URL and the credentials",
-                phase: .upgrade, response: response)
-        }
-        if let verifyError { return TLSErrors.verification(verifyError, host: request.url.host) }
-        switch stage {
-        case .tcp:
-            let known = systemError != 0 && systemError != EINPROGRESS && systemError != EAGAIN
-            let code = known ? systemError : nil
-            let why = code.map { unsafe ": " + String(cString: strerror($0)) } ?? ""
-            let exhausted = code == EMFILE || code == ENFILE || code == ENOBUFS || code == ENOMEM
-            return WebSocketError(
-                exhausted ? .resourceExhausted : .connectFailed,
-                "no connection to \(address) port \(request.url.port)\(why); check that the server runs and is reachable",
-                phase: .connect, systemError: code)
-        case .tls:
-            return TLSErrors.handshake(reason: tlsReason, library: libraryText)
-        case .upgrade:
-            if response != nil || libraryText.hasPrefix("HS:") || libraryText.contains("pars") {
-                let text = Self.explanations.first { libraryText.hasPrefix($0.key) }?.value ?? libraryText.escapedForLog
-                return invalid(text.isEmpty ? "it broke off" : text)
-            }
-            var receivedAlert: CInt = 0
-            if request.tls != nil, let alert = unsafe wsx_tls_take_alert(&receivedAlert), receivedAlert != 0 {
-                return unsafe TLSErrors.alert(String(cString: alert))
-            }
-            return invalid("the server ended the connection before it answered")
-        }
-    }
-
-    private static let explanations: [String: String] = [
-        "HS: Accept hash wrong": "Sec-WebSocket-Accept does not match the key",
-        "HS: ACCEPT missing": "Sec-WebSocket-Accept is missing",
-        "HS: UPGRADE missing": "the Upgrade header is missing",
-        "HS: Upgrade to something": "the Upgrade header names something else than websocket",
-        "HS: UPGRADE malformed": "the Connection header does not say upgrade",
-        "HS: PROTOCOL malformed": "the server chose a subprotocol that was not offered",
-        "HS: EXT: unknown ext": "the server chose an extension that was not offered",
-        "HS: EXT": "the Sec-WebSocket-Extensions header is not valid",
-        "problems parsing header": "the response head is malformed or too large",
-    ]
-}
-
-/// Typed errors from OpenSSL's numbers.
-enum TLSErrors {
-    static func verification(_ code: CInt, host: String) -> WebSocketError {
-        let (failure, advice): (WebSocketError.TLSFailure, String) =
-            switch code {
-            case X509_V_ERR_CERT_HAS_EXPIRED: (.expired, "renew the server's certificate")
-            case X509_V_ERR_CERT_NOT_YET_VALID: (.notYetValid, "check both clocks")
-            case X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH:
-                (.hostMismatch, "it is not for “\(host)”; use the name in the certificate, or set tls.serverName")
-            case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
-                (.selfSigned, "add its CA to tls.trust if you trust it")
-            case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY, X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT,
-                X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE, X509_V_ERR_CERT_UNTRUSTED,
-                X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
-                (
-                    .untrusted,
-                    "its CA is not trusted or an intermediate is missing; set tls.trust or complete the server's chain"
-                )
-            case X509_V_ERR_INVALID_PURPOSE: (.wrongUsage, "it is not meant for servers")
-            case X509_V_ERR_INVALID_CA, X509_V_ERR_PATH_LENGTH_EXCEEDED, X509_V_ERR_CERT_CHAIN_TOO_LONG:
-                (.badChain, "a certificate in the chain may not issue others")
-            default: (.other, "see the OpenSSL text")
-            }
-        let text = unsafe String(cString: X509_verify_cert_error_string(Int(code)))
-        return WebSocketError(
-            .tlsFailed, "the server's certificate is not accepted: \(text); \(advice)", phase: .tls, tlsFailure: failure
-        )
-    }
-
-    static func handshake(reason: CInt, library: String) -> WebSocketError {
-        var received: CInt = 0
-        let alert = unsafe wsx_tls_take_alert(&received).map { unsafe String(cString: $0) }
-        switch reason {
-        case SSL_R_WRONG_VERSION_NUMBER, SSL_R_HTTP_REQUEST, SSL_R_HTTPS_PROXY_REQUEST, SSL_R_PACKET_LENGTH_TOO_LONG,
-            SSL_R_BAD_RECORD_TYPE, SSL_R_UNEXPECTED_MESSAGE, SSL_R_RECORD_LENGTH_MISMATCH:
-            if received == 0 || alert == nil {
-                return WebSocketError(
-                    .tlsFailed, "the server does not speak TLS on this port; use ws:// or the TLS port", phase: .tls,
-                    tlsFailure: .notTLS)
-            }
-        case SSL_R_UNSUPPORTED_PROTOCOL, SSL_R_VERSION_TOO_LOW, SSL_R_NO_PROTOCOLS_AVAILABLE:
-            return WebSocketError(
-                .tlsFailed, "no TLS version in common with the server; it needs TLS 1.2 or later", phase: .tls,
-                tlsFailure: .version)
-        default: break
-        }
-        if let alert, received != 0 { return self.alert(alert) }
-        // libwebsockets' own text has no more than a number.
-        let known = unsafe wsx_tls_reason_text(reason).map { unsafe String(cString: $0) }
-        let text = known ?? library.escapedForLog
-        return WebSocketError(
-            .tlsFailed,
-            "the TLS handshake failed\(text.isEmpty ? "" : " (\(text))"); check that the server speaks TLS on this port",
-            phase: .tls, tlsFailure: library.contains("SYSCALL") ? .notTLS : .other)
-    }
-
-    static func alert(_ alert: String) -> WebSocketError {
-        let failure: WebSocketError.TLSFailure =
-            switch alert {
-            case "protocol version", "handshake failure", "insufficient security": .version
-            case "certificate required", "bad certificate", "certificate unknown", "unknown CA", "certificate expired",
-                "no certificate", "certificate revoked", "unsupported certificate":
-                .clientCertificate
-            default: .peerAlert
-            }
-        return WebSocketError(
-            .tlsFailed, "the server ended the TLS handshake with the alert “\(alert)”", phase: .tls, tlsFailure: failure
-        )
-    }
-}
-
-extension TLSInfo {
-    init?(wsi: OpaquePointer) {
-        guard let ssl = unsafe lws_get_ssl(wsi) else { return nil }
-        version = unsafe String(cString: SSL_get_version(ssl))
-        cipher = unsafe SSL_CIPHER_get_name(SSL_get_current_cipher(ssl)).map { unsafe String(cString: $0) } ?? "unknown"
-        isResumed = unsafe SSL_session_reused(ssl) != 0
     }
 }

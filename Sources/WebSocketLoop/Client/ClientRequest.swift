@@ -3,25 +3,51 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import Glibc
 package import HTTPTypes
 package import WebSocketCore
 
 /// Everything a client's connection attempt needs, checked.
 package struct ClientRequest: Sendable {
+    /// To what the socket is connected.
+    package enum Route: Sendable {
+        /// A host, whose name is looked up, and a port.
+        case host(String, port: Int)
+        case unix(path: String)
+        case proxy(ProxyEndpoint)
+    }
+
+    /// How the way to the server is chosen.
+    package struct Way: Sendable {
+        package var connectTo: WebSocketEndpoint?
+        package var proxy = WebSocketProxy.none
+        /// Redirects that are followed before it is given up.
+        package var maximumRedirects = 0
+
+        package init() {}
+    }
+
     package let url: WebSocketURL
     package let fields: HTTPFields
     package let subprotocols: [String]
     package let options: WebSocketOptions
     package let openTimeout: Duration
     package let tls: ClientTLSContext?
-    /// An IP address to connect to instead of those that the URL's host resolves to; `Host`, SNI and the verified
-    /// name stay the URL's.
+    package let way: Way
+    package let route: Route
+    /// An IP address to connect to instead of those that the host resolves to; `Host`, SNI and the verified name stay
+    /// the URL's. Direct connections only.
     package var address: String?
+    /// The same with several, which are raced.
+    package var addresses: [String] = []
+    private let tlsConfiguration: TLSClientConfiguration
+    /// Whether there is a client certificate.
+    var isIdentified: Bool { tlsConfiguration.identity != nil }
 
     /// Checks every string and value before a byte is sent; may read certificate files.
     package init(
         url: WebSocketURL, fields: HTTPFields, subprotocols: [String], options: WebSocketOptions,
-        openTimeout: Duration, tls: TLSClientConfiguration
+        openTimeout: Duration, tls: TLSClientConfiguration, way: Way = Way()
     ) throws(WebSocketError) {
         self.url = url
         try HandshakeText.validate(fields: fields)
@@ -29,6 +55,10 @@ package struct ClientRequest: Sendable {
         try options.validate()
         guard openTimeout > .zero else {
             throw WebSocketError(.invalidConfiguration, "openTimeout is \(openTimeout); it must be positive")
+        }
+        guard (0...100).contains(way.maximumRedirects) else {
+            throw WebSocketError(
+                .invalidConfiguration, "maximumRedirects is \(way.maximumRedirects); it must be in 0...100")
         }
         var fields = fields
         if let userInfo = url.userInfo, fields[.authorization] == nil {
@@ -38,6 +68,9 @@ package struct ClientRequest: Sendable {
         self.subprotocols = subprotocols
         self.options = options
         self.openTimeout = openTimeout
+        self.way = way
+        route = try Self.route(to: url, way)
+        tlsConfiguration = tls
         self.tls = url.isSecure ? try ClientTLSContext.make(tls, host: url.host) : nil
         // libwebsockets gives the request its service buffer.
         let size = requestText(key: String(repeating: "k", count: 24)).utf8.count
@@ -49,10 +82,91 @@ package struct ClientRequest: Sendable {
         }
     }
 
-    func requestText(key: String) -> String {
+    private static func route(to url: WebSocketURL, _ way: Way) throws(WebSocketError) -> Route {
+        if let endpoint = way.connectTo {
+            try endpoint.validate()
+            if case .fixed = way.proxy.choice {
+                throw WebSocketError(
+                    .invalidConfiguration,
+                    "connectTo and proxy are both set, and each says where to connect; leave one out")
+            }
+            switch endpoint {
+            case .host(let host, let port): return .host(host, port: port)
+            case .unix(let path): return .unix(path: path)
+            }
+        }
+        let proxy = try way.proxy.endpoint(for: url) { name in
+            unsafe getenv(name).map { unsafe String(cString: $0) }
+        }
+        return proxy.map { .proxy($0) } ?? .host(url.host, port: url.port)
+    }
+
+    /// The request up to its empty line.
+    package func requestText(key: String) -> String {
         var extensions: String?
         if case .deflate(let deflate) = options.compression { extensions = DeflateNegotiation.offer(deflate) }
         return HandshakeText.request(
             url: url, key: key, fields: fields, subprotocols: subprotocols, extensions: extensions)
+    }
+}
+
+// MARK: - Redirects
+
+extension ClientRequest {
+    private static let redirects: Set<Int> = [300, 301, 302, 303, 307, 308]
+
+    /// What belongs to the first origin only.
+    private static let credentials: Set<HTTPField.Name> = [.authorization, .cookie, .proxyAuthorization]
+
+    /// What to ask for after an answer; `nil` if it is none that leads on.
+    ///
+    /// - Parameter hops: Redirects that were followed already.
+    /// - Throws: `redirectRefused`.
+    package func following(
+        _ response: WebSocketError.Response, hops: Int
+    ) throws(WebSocketError) -> ClientRequest? {
+        guard way.maximumRedirects > 0, Self.redirects.contains(response.status),
+            let location = response.headers[.location]
+        else { return nil }
+        func refused(_ why: String) -> WebSocketError {
+            WebSocketError(
+                .redirectRefused, "the server's redirect (status \(response.status)) is not followed: \(why)",
+                phase: .upgrade, response: response)
+        }
+        guard hops < way.maximumRedirects else {
+            throw refused("there were \(hops) before it, and maximumRedirects allows no more")
+        }
+        let next: WebSocketURL
+        do throws(WebSocketError) {
+            next = try url.resolving(location)
+        } catch {
+            throw refused("its Location cannot be used: \(error.message)")
+        }
+        guard next.isSecure || !url.isSecure else {
+            throw refused("it leads from TLS to \(next), which has none")
+        }
+        if url.hasSameOrigin(as: next) { return try continued(next, fields: fields, tls: tlsConfiguration) }
+        guard way.connectTo == nil else {
+            throw refused("it leads to \(next), and where that is, connectTo does not say")
+        }
+        var fields = fields
+        for name in Self.credentials { fields[name] = nil }
+        var tls = tlsConfiguration
+        tls.identity = nil
+        tls.serverName = nil
+        return try continued(next, fields: fields, tls: tls)
+    }
+
+    private func continued(
+        _ url: WebSocketURL, fields: HTTPFields, tls: TLSClientConfiguration
+    ) throws(WebSocketError) -> ClientRequest {
+        var next = try ClientRequest(
+            url: url, fields: fields, subprotocols: subprotocols, options: options, openTimeout: openTimeout, tls: tls,
+            way: way)
+        if url.hasSameOrigin(as: self.url) {
+            next.address = address
+            next.addresses = addresses
+        }
+        return next
     }
 }

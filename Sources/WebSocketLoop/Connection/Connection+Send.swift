@@ -8,10 +8,16 @@ import CLibWebSocketsShims
 import Synchronization
 public import WebSocketCore
 
-/// A message whose sender waits for room.
+/// Something to send that waits for room.
 struct PendingSend: Sendable {
-    let message: WebSocketMessage
-    let waiter: LoopWaiter<Void>
+    enum Content {
+        case message(WebSocketMessage, WebSocketMessageCompression)
+        /// The first part of a message in several frames.
+        case part(WaitingPart)
+    }
+    let content: Content
+    /// `nil` when the message was accepted already and only has to keep its place.
+    let waiter: LoopWaiter<Void>?
 }
 
 extension Connection {
@@ -32,6 +38,7 @@ extension Connection {
     }
 
     func append(_ kind: WebSocketMessage.Kind, _ payload: UnsafeRawBufferPointer) {
+        unsafe activity &+= 1
         let opcode: FrameEncoder.Opcode = kind == .text ? .text : .binary
         if let deflater, payload.count >= deflater.minimumSize,
             let count = unsafe deflater.compress(payload, into: &loop.scratch)
@@ -46,19 +53,45 @@ extension Connection {
         unsafe messagesInFrames += 1
     }
 
+    /// With the caller's choice about compression.
+    func append(
+        _ kind: WebSocketMessage.Kind, _ payload: UnsafeRawBufferPointer, _ compression: WebSocketMessageCompression
+    ) {
+        let opcode: FrameEncoder.Opcode = kind == .text ? .text : .binary
+        switch compression {
+        case .automatic: unsafe append(kind, payload)
+        case .always:
+            if let deflater, let count = unsafe deflater.compress(payload, into: &loop.scratch) {
+                unsafe appendFrame(
+                    opcode, compressed: true,
+                    UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(loop.scratch.memory)[..<count]))
+                unsafe loop.scratch.trim()
+            } else {
+                unsafe appendFrame(opcode, compressed: false, payload)
+            }
+            unsafe messagesInFrames += 1
+        case .never:
+            unsafe appendFrame(opcode, compressed: false, payload)
+            unsafe messagesInFrames += 1
+        }
+    }
+
     /// Control frames ignore the marks: they are small, and needed most when the peer is slow.
     func appendControl(_ opcode: FrameEncoder.Opcode, _ payload: UnsafeRawBufferPointer) {
         unsafe appendFrame(opcode, compressed: false, payload)
     }
 
     @inline(__always)
-    private func appendFrame(_ opcode: FrameEncoder.Opcode, compressed: Bool, _ payload: UnsafeRawBufferPointer) {
+    func appendFrame(
+        _ opcode: FrameEncoder.Opcode, final: Bool = true, compressed: Bool, _ payload: UnsafeRawBufferPointer
+    ) {
         // A client masks every frame (RFC 6455 §5.3), a server none.
         let maskKey: UInt32? = unsafe isClient ? loop.maskKeys.next() : nil
         let destination = unsafe frames.reserve(
             FrameEncoder.maximumHeaderBytes + payload.count, from: &loop.frameMemory)
         let header = unsafe FrameEncoder.writeHeader(
-            opcode, compressed: compressed, payloadBytes: payload.count, maskKey: maskKey, to: destination)
+            opcode, final: final, compressed: compressed, payloadBytes: payload.count, maskKey: maskKey, to: destination
+        )
         if let base = payload.baseAddress {
             unsafe FrameEncoder.copy(base, count: payload.count, maskKey: maskKey, to: destination + header)
         }
@@ -89,6 +122,7 @@ extension Connection {
             unsafe lws_callback_on_writable(wsi)
             return
         }
+        noteWritten(unsafe messagesInFrames)
         unsafe messagesInFrames = 0
         drained(count)
     }
@@ -114,6 +148,7 @@ extension Connection {
         unsafe isChoked = false
         let count = unsafe handedBytes
         unsafe handedBytes = 0
+        noteWritten(unsafe messagesHanded)
         unsafe messagesHanded = 0
         drained(count)
         if unsafe frames.count > 0 { markDirty() }
@@ -122,9 +157,22 @@ extension Connection {
 
     private func drained(_ count: Int) {
         unsafe outbound.drained(count)
+        admit()
+    }
+
+    /// Lets those go on who wait for room.
+    func admit() {
+        if unsafe outbound.admitsReserved { admitParts() }
+        // Before others, one of whom might begin another message in parts.
+        serverSide?.drained(self)
         while let next = unsafe outbound.nextAdmitted() {
-            unsafe next.message.withBytes { unsafe append(next.message.kind, $0) }
-            next.waiter.resume(.success(()))
+            switch next.content {
+            case .message(let message, let compression):
+                if next.waiter == nil { messagesQueued -= 1 }
+                unsafe message.withBytes { unsafe append(message.kind, $0, compression) }
+                next.waiter?.resume(.success(()))
+            case .part(let part): begin(part)
+            }
         }
         unsafe outboundBytes.store(outbound.bytes, ordering: .relaxed)
     }
@@ -172,6 +220,13 @@ extension Connection {
                 unsafe self.messagesInFrames += 1
                 return
             }
+            guard unsafe !self.outbound.isQueueing else {
+                // Between the frames of another message, or behind others that came in between.
+                self.messagesQueued += 1
+                unsafe self.outbound.wait(
+                    id: nextWaiterID(), PendingSend(content: .message(message, .automatic), waiter: nil))
+                return
+            }
             unsafe message.withBytes { unsafe self.append(message.kind, $0) }
         }
         if !accepted { promisedBytes.wrappingSubtract(size, ordering: .relaxed) }
@@ -193,6 +248,14 @@ extension Connection {
     /// Waits for room, or says why there will be none.
     @usableFromInline @concurrent
     package func sendSlowly(_ message: WebSocketMessage) async throws(WebSocketError) {
+        try await send(message, compression: .automatic)
+    }
+
+    /// Sends with the caller's choice about compression.
+    @concurrent
+    package func send(
+        _ message: WebSocketMessage, compression: WebSocketMessageCompression
+    ) async throws(WebSocketError) {
         guard isOpen.load(ordering: .acquiring) else { throw closedSendError() }
         try await loop.wait(
             for: "send",
@@ -202,10 +265,11 @@ extension Connection {
                     return
                 }
                 if unsafe self.outbound.hasRoom {
-                    unsafe message.withBytes { unsafe self.append(message.kind, $0) }
+                    unsafe message.withBytes { unsafe self.append(message.kind, $0, compression) }
                     waiter.resume(.success(()))
                 } else {
-                    unsafe self.outbound.wait(id: waiter.id, PendingSend(message: message, waiter: waiter))
+                    unsafe self.outbound.wait(
+                        id: waiter.id, PendingSend(content: .message(message, compression), waiter: waiter))
                 }
             },
             cancel: { unsafe self.outbound.cancel(id: $0)?.waiter })

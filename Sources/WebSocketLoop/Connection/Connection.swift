@@ -19,9 +19,14 @@ package struct ConnectionDetails: Sendable {
     package var tls: TLSInfo?
     package var localAddress: SocketAddress?
     package var remoteAddress: SocketAddress?
+    package var upgrade: UpgradeContext?
 
     package init() {}
 }
+
+private let connectionNumbers = Atomic<UInt64>(1)
+
+private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1, ordering: .relaxed).oldValue }
 
 /// An established WebSocket connection. Lives on its loop: every method that is not marked otherwise is called there.
 @usableFromInline package final class Connection: WireOwner, @unchecked Sendable {
@@ -41,14 +46,14 @@ package struct ConnectionDetails: Sendable {
     /// Messages that nobody has received and receivers that still wait. Follows `inbound`, under its lock.
     let inboundCount = Atomic<Int>(0)
     /// A message has begun to arrive and is not complete. Written on the loop.
-    private let isInboundPartial = Atomic<Bool>(false)
+    let isInboundPartial = Atomic<Bool>(false)
     /// Messages go to a handler. Written on the loop.
-    private let isInboundHandled = Atomic<Bool>(false)
+    let isInboundHandled = Atomic<Bool>(false)
 
     // Loop-confined. What every message touches goes without the run-time check of exclusivity: one thread uses it, no
     // access calls out while it lasts, and the check took 7 % of a receive flood.
     @exclusivity(unchecked) var machine = ConnectionStateMachine()
-    @exclusivity(unchecked) private var assembler: MessageAssembler
+    @exclusivity(unchecked) var assembler: MessageAssembler
     @exclusivity(unchecked) private var isMidFrame = false
     @exclusivity(unchecked) private var isCompressedMessage = false
     private let inflater: Inflater?
@@ -56,7 +61,7 @@ package struct ConnectionDetails: Sendable {
     @exclusivity(unchecked) var frames = FrameBuffer()
     @exclusivity(unchecked) var outbound: OutboundQueue<PendingSend>
     var pings: PingLedger<LoopWaiter<UInt64>>
-    @exclusivity(unchecked) private var messageHandler: MessageHandler?
+    @exclusivity(unchecked) var messageHandler: MessageHandler?
     @exclusivity(unchecked) private var isDirty = false
     @exclusivity(unchecked) private var mustCheckInbound = false
     @exclusivity(unchecked) private var mustAnswerClose = false
@@ -67,6 +72,27 @@ package struct ConnectionDetails: Sendable {
     @exclusivity(unchecked) var messagesInFrames = 0
     @exclusivity(unchecked) var messagesHanded = 0
     var droppedMessages = 0
+    /// Messages that the operating system has taken whole.
+    @exclusivity(unchecked) private(set) var messagesWritten = 0
+    /// Told the new count, on the loop.
+    @exclusivity(unchecked) var whenWritten: (@Sendable (Int) -> Void)?
+    /// At the end: messages of a burst of which the operating system had taken a part.
+    package private(set) var messagesInDoubt = 0
+    /// Messages from other threads that wait behind one in several frames.
+    var messagesQueued = 0
+    /// Receivers that read a message in pieces, once there was one.
+    @exclusivity(unchecked) var pieces: PieceReceivers?
+    /// Requests that wait for their replies.
+    var replies: PendingReplies?
+    /// Parts of a message that wait for room.
+    var waitingParts = WaiterList<WaitingPart>()
+    var pongHandlers: [PongHandler] = []
+    /// The last round trip in nanoseconds; 0 before the first pong.
+    let lastRoundTrip = Atomic<UInt64>(0)
+    /// How the connection ended, for other threads.
+    let finalInfo = Mutex<WebSocketCloseInfo?>(nil)
+    /// A number that no other connection of the process has.
+    package let number = nextConnectionNumber()
     private var closeTimer: EventLoop.TimerToken?
     private var keepAliveTimer: EventLoop.TimerToken?
     private var closeWaiters = WaiterList<LoopWaiter<WebSocketCloseInfo>>()
@@ -74,6 +100,12 @@ package struct ConnectionDetails: Sendable {
     var vhost: Vhost?
     /// Called once, on the loop, when the connection has ended.
     var whenEnded: (() -> Void)?
+    /// What servers and topics keep about the connection.
+    var serverSide: ServerSide?
+    /// Changes with every frame, either way: how idle connections are found.
+    @exclusivity(unchecked) var activity: UInt32 = 0
+    /// Called before that.
+    var endObservers: [@Sendable (WebSocketCloseInfo) -> Void] = []
 
     package typealias MessageHandler = @Sendable (borrowing RawSpan, WebSocketMessage.Kind) -> Void
 
@@ -121,6 +153,7 @@ package struct ConnectionDetails: Sendable {
         guard unsafe machine.canReceive, let wsi = unsafe wsi else { return 0 }
         unsafe isInCallback = true
         defer { unsafe isInCallback = false }
+        unsafe activity &+= 1
         let isFinal = unsafe lws_is_final_fragment(wsi) != 0
         let isFirst = unsafe lws_is_first_fragment(wsi) != 0
         let remaining = unsafe lws_remaining_packet_payload(wsi)
@@ -148,6 +181,7 @@ package struct ConnectionDetails: Sendable {
             if isFirst {
                 unsafe assembler.begin(kind)
                 isInboundPartial.store(true, ordering: .relaxed)
+                if unsafe pieces != nil { claimPieces() }
             }
             if startsFrame {
                 try unsafe assembler.beginFrame(
@@ -169,8 +203,14 @@ package struct ConnectionDetails: Sendable {
             }
             if isFinal {
                 unsafe isCompressedMessage = false
-                unsafe deliver(try assembler.finish())
-                isInboundPartial.store(false, ordering: .releasing)
+                if let reader = unsafe pieces?.current {
+                    try finishPieces(reader)
+                } else {
+                    unsafe deliver(try assembler.finish())
+                    isInboundPartial.store(false, ordering: .releasing)
+                }
+            } else if let reader = unsafe pieces?.current {
+                passPieces(to: reader)
             }
         } catch {
             refuse(error)
@@ -178,11 +218,17 @@ package struct ConnectionDetails: Sendable {
         return 0
     }
 
-    private func deliver(_ message: WebSocketMessage) {
+    func deliver(_ message: WebSocketMessage) {
         if let messageHandler = unsafe messageHandler {
             unsafe message.withBytes { unsafe messageHandler($0.bytes, message.kind) }
             return
         }
+        enqueue(message)
+    }
+
+    /// A message for those who call `receive`.
+    @inline(__always)
+    func enqueue(_ message: WebSocketMessage) {
         let isClosing = unsafe !machine.canSend
         enum Next { case nothing, pause, check }
         var waiter: LoopWaiter<WebSocketMessage>?
@@ -224,17 +270,17 @@ package struct ConnectionDetails: Sendable {
         unsafe handler(bytes.bytes, kind)
     }
 
-    private func pauseReading() {
+    func pauseReading() {
         if let wsi = unsafe wsi { unsafe lws_rx_flow_control(wsi, 0) }
     }
 
     func resumeReading() {
-        if let wsi = unsafe wsi { unsafe lws_rx_flow_control(wsi, 1) }
+        if unsafe pieces?.isPaused != true, let wsi = unsafe wsi { unsafe lws_rx_flow_control(wsi, 1) }
     }
 
     /// Messages go to `handler`, on the loop, as they arrive; what was buffered goes first.
     package func setMessageHandler(_ handler: @escaping MessageHandler) {
-        unsafe messageHandler = handler
+        if let replies { replies.handler = handler } else { unsafe messageHandler = handler }
         isInboundHandled.store(true, ordering: .relaxed)
         while true {
             switch inbound.withLock({ $0.pop() }) {
@@ -303,6 +349,8 @@ package struct ConnectionDetails: Sendable {
             return
         }
         let action = unsafe pings.pong(bytes, now: loop.now)
+        if let roundTrip = action.roundTrip { lastRoundTrip.store(max(1, roundTrip), ordering: .relaxed) }
+        if !pongHandlers.isEmpty { unsafe tellPongHandlers(bytes, roundTrip: action.roundTrip) }
         for (waiter, roundTrip) in action.resumed { waiter.resume(.success(roundTrip)) }
         if let probe = action.probe, unsafe machine.canSend { sendPing(probe.payload) }
         if let deadline = action.nextDeadline {
@@ -348,11 +396,17 @@ package struct ConnectionDetails: Sendable {
         case .send(let frame):
             noLongerSending()
             unsafe frame.payload.withUnsafeBytes { unsafe appendControl(.close, $0) }
-            // A paused connection would never see the peer's answer.
-            if inbound.withLock({ $0.resumeForClosing() }) { resumeReading() }
+            resumeReadingForClosing()
             startCloseTimer(after: options.closeTimeout)
         case .join: break
         }
+    }
+
+    /// A paused connection would never see the peer's answer.
+    private func resumeReadingForClosing() {
+        let isPausedForPieces = unsafe pieces?.isPaused == true
+        unsafe pieces?.isPaused = false
+        if inbound.withLock({ $0.resumeForClosing() }) || isPausedForPieces { resumeReading() }
     }
 
     func waitClosed(_ waiter: LoopWaiter<WebSocketCloseInfo>) {
@@ -415,11 +469,14 @@ package struct ConnectionDetails: Sendable {
         _ payload: UnsafeRawBufferPointer
     ) throws(WebSocketCloseFrame.PayloadViolation) -> WebSocketCloseFrame {
         let frame = try unsafe WebSocketCloseFrame(payload: payload)
-        guard frame.code == .protocolError, let start = unsafe loop.serviceBuffer else { return frame }
+        guard frame.code == .protocolError else { return frame }
+        var uncertain = frame
+        uncertain.isCodeUncertain = true
+        guard let start = unsafe loop.serviceBuffer else { return uncertain }
         let code = unsafe CloseFrameSearch.code(
             in: UnsafeRawBufferPointer(start: start, count: LibWebSockets.readSize + Int(wsx_lws_pre())),
             reason: UnsafeRawBufferPointer(rebasing: payload.dropFirst(2)), isMasked: !isClient)
-        guard let code = code.map(WebSocketCloseCode.init(rawValue:)) else { return frame }
+        guard let code = code.map(WebSocketCloseCode.init(rawValue:)) else { return uncertain }
         guard code.isAllowedOnTheWire else { throw .invalidCode }
         return WebSocketCloseFrame(code: code, reason: frame.reason)
     }
@@ -465,10 +522,10 @@ package struct ConnectionDetails: Sendable {
                     "a message has more than \(limit) bytes; raise maximumMessageSize if such messages are wanted"))
         case .tooManyFragments(let limit):
             fail(
-                WebSocketCloseFrame(code: .policyViolation, reason: "a message has more than \(limit) frames"),
+                WebSocketCloseFrame(code: .messageTooBig, reason: "a message has more than \(limit) frames"),
                 cause: .peerViolation,
                 error: WebSocketError(
-                    .protocolViolation,
+                    .tooManyFragments,
                     "a message has more than \(limit) frames; raise maximumFragments if such messages are wanted"))
         case .invalidUTF8:
             fail(
@@ -496,7 +553,7 @@ package struct ConnectionDetails: Sendable {
                 startCloseTimer(after: min(options.closeTimeout, Self.momentToRead))
             } else if let frame {
                 unsafe frame.payload.withUnsafeBytes { unsafe appendControl(.close, $0) }
-                if inbound.withLock({ $0.resumeForClosing() }) { resumeReading() }
+                resumeReadingForClosing()
                 startCloseTimer(after: min(options.closeTimeout, Self.momentToRead))
             } else {
                 cut()
@@ -510,6 +567,8 @@ package struct ConnectionDetails: Sendable {
         let waiters = inbound.withLock { $0.finish(end) }
         noLongerSending()
         for waiter in waiters { waiter.resume(.failure(end.error)) }
+        unsafe pieces?.end(end)
+        replies?.end(end)
         guard pings.pendingCount > 0 else { return }
         for waiter in pings.finish() { waiter.resume(.failure(end.error)) }
     }
@@ -542,17 +601,28 @@ package struct ConnectionDetails: Sendable {
         loop.cancel(keepAliveTimer)
         keepAliveTimer = nil
         let waiting = unsafe outbound.finish()
-        guard !waiting.isEmpty else { return }
+        let parts = waitingParts.removeAll()
+        guard !waiting.isEmpty || !parts.isEmpty else { return }
         let error = closedSendError()
-        for pending in waiting { pending.waiter.resume(.failure(error)) }
+        for pending in waiting { pending.waiter?.resume(.failure(error)) }
+        for part in parts { part.waiter.resume(.failure(error)) }
+    }
+
+    @inline(__always)
+    func noteWritten(_ count: Int) {
+        guard count > 0 else { return }
+        unsafe messagesWritten += count
+        if let whenWritten = unsafe whenWritten { whenWritten(unsafe messagesWritten) }
     }
 
     override func destroyed() {
-        let unsent = unsafe messagesInFrames + messagesHanded
+        let unsent = unsafe messagesInFrames + messagesHanded + messagesQueued
         guard let info = unsafe machine.transportEnded(unsentMessages: unsent, droppedMessages: droppedMessages) else {
             return
         }
         closeInfo = info
+        messagesInDoubt = unsafe messagesHanded
+        finalInfo.withLock { $0 = info }
         loop.cancel(closeTimer)
         closeTimer = nil
         // Before anybody is told: who has waited for the end finds it in the registry too.
@@ -563,6 +633,12 @@ package struct ConnectionDetails: Sendable {
         vhost?.users -= 1
         vhost = nil
         unsafe messageHandler = nil
+        unsafe whenWritten = nil
+        serverSide.take()?.ended(on: loop)
+        replies = nil
+        pongHandlers = []
+        tellEndObservers(info)
+        endObservers = []
         whenEnded?()
         whenEnded = nil
     }

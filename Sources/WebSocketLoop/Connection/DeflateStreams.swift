@@ -11,9 +11,9 @@ import WebSocketCore
 @safe final class Deflater {
     private let stream: UnsafeMutablePointer<z_stream>
     private let resets: Bool
-    private let windowBits: Int
-    private let level: Int
-    private let memoryLevel: Int
+    let windowBits: Int
+    let level: Int
+    let memoryLevel: Int
     private var isReady = false
     let minimumSize: Int
     /// What went in and what came out, for the ratio.
@@ -35,20 +35,42 @@ import WebSocketCore
     /// Compresses a whole message into the scratch buffer; returns the size, without the tail that RFC 7692 removes,
     /// or `nil` when zlib has no memory (then the message can go out as it is).
     func compress(_ message: UnsafeRawBufferPointer, into scratch: inout ScratchBuffer) -> Int? {
-        guard unsafe !message.isEmpty else {
-            // One byte (RFC 7692 §7.2.3.6): zlib, asked twice to flush nothing, says nothing the second time.
-            unsafe scratch.memory[0] = 0
-            compressedBytes += 1
-            return 1
-        }
+        guard unsafe !message.isEmpty else { return compressNothing(into: &scratch) }
+        guard begin() else { return nil }
+        let produced = unsafe run(message, into: &scratch) - 4
+        compressedBytes += produced
+        return produced
+    }
+
+    /// Before the first byte of a message. `false` when zlib has no memory.
+    func begin() -> Bool {
         if !isReady {
             guard unsafe wsx_deflate_init(stream, CInt(level), CInt(windowBits), CInt(memoryLevel)) == Z_OK else {
-                return nil
+                return false
             }
             isReady = true
         } else if resets {
             unsafe deflateReset(stream)
         }
+        return true
+    }
+
+    /// Compresses the next part of a message that `begin` began. The tail that RFC 7692 removes ends the message only.
+    func compress(part: UnsafeRawBufferPointer, isLast: Bool, into scratch: inout ScratchBuffer) -> Int {
+        guard unsafe !part.isEmpty else { return isLast ? compressNothing(into: &scratch) : 0 }
+        let produced = unsafe run(part, into: &scratch) - (isLast ? 4 : 0)
+        compressedBytes += produced
+        return produced
+    }
+
+    /// One byte (RFC 7692 §7.2.3.6): zlib, asked twice to flush nothing, says nothing the second time.
+    private func compressNothing(into scratch: inout ScratchBuffer) -> Int {
+        unsafe scratch.memory[0] = 0
+        compressedBytes += 1
+        return 1
+    }
+
+    private func run(_ message: UnsafeRawBufferPointer, into scratch: inout ScratchBuffer) -> Int {
         unsafe stream.pointee.next_in = unsafe UnsafeMutablePointer(
             mutating: message.baseAddress?.assumingMemoryBound(to: UInt8.self))
         unsafe stream.pointee.avail_in = UInt32(message.count)
@@ -68,9 +90,12 @@ import WebSocketCore
             if unsafe stream.pointee.avail_out > 0 { break }
         }
         plainBytes += message.count
-        compressedBytes += produced - 4
-        return produced - 4
+        return produced
     }
+
+    /// A message that this side did not compress has gone out: the peer's window holds it and ours does not, so nothing
+    /// may refer back across it.
+    func forgetHistory() { if isReady, !resets { unsafe deflateReset(stream) } }
 
     deinit {
         if isReady { unsafe deflateEnd(stream) }

@@ -5,12 +5,13 @@
 
 // Whichever C module first includes the socket headers is the one that Swift attributes them to.
 import CLibUV
+import CLibWebSocketsShims
 import Glibc
 
 /// The address of a socket's end.
 public enum SocketAddress: Sendable, Hashable, CustomStringConvertible {
     case ip(address: String, port: Int)
-    /// A path, or an empty string for an unnamed socket.
+    /// A path; an abstract name begins with `@`; empty for an unnamed socket, which a client's usually is.
     case unix(path: String)
 
     /// The port of an IP address.
@@ -24,7 +25,7 @@ public enum SocketAddress: Sendable, Hashable, CustomStringConvertible {
         }
     }
 
-    init?(storage: UnsafePointer<sockaddr>) {
+    init?(storage: UnsafePointer<sockaddr>, length storageLength: Int = MemoryLayout<sockaddr_storage>.size) {
         switch unsafe Int32(storage.pointee.sa_family) {
         case AF_INET, AF_INET6:
             var host = [CChar](repeating: 0, count: Int(NI_MAXHOST))
@@ -40,13 +41,32 @@ public enum SocketAddress: Sendable, Hashable, CustomStringConvertible {
             var address = Self.string(host)
             if address.hasPrefix("::ffff:"), address.contains(".") { address.removeFirst(7) }
             self = .ip(address: address, port: Int(Self.string(service)) ?? 0)
-        case AF_UNIX: self = .unix(path: "")
+        case AF_UNIX:
+            let bytes = unsafe UnsafeRawBufferPointer(start: storage, count: storageLength)
+                .dropFirst(MemoryLayout<sa_family_t>.size)
+            if unsafe bytes.first == 0 {
+                let name = unsafe bytes.dropFirst()
+                self = unsafe .unix(path: name.isEmpty ? "" : "@" + String(decoding: name, as: UTF8.self))
+            } else {
+                self = unsafe .unix(path: String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self))
+            }
         default: return nil
         }
     }
 
     private static func string(_ characters: [CChar]) -> String {
         String(decoding: characters.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    /// The usual spelling of an IP address, which the system's own calls use.
+    static func normalized(_ address: String) -> String {
+        let family = address.contains(":") ? AF_INET6 : AF_INET
+        var bytes = in6_addr()
+        var text = [CChar](repeating: 0, count: Int(INET6_ADDRSTRLEN))
+        guard unsafe inet_pton(family, address, &bytes) == 1,
+            unsafe inet_ntop(family, &bytes, &text, socklen_t(text.count)) != nil
+        else { return address }
+        return string(text)
     }
 
     static func local(of descriptor: CInt) -> SocketAddress? { unsafe ask(getsockname, descriptor) }
@@ -59,7 +79,8 @@ public enum SocketAddress: Sendable, Hashable, CustomStringConvertible {
         var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
         return unsafe withUnsafeMutablePointer(to: &storage) { pointer in
             unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
-                unsafe function(descriptor, address, &length) == 0 ? SocketAddress(storage: address) : nil
+                unsafe function(descriptor, address, &length) == 0
+                    ? SocketAddress(storage: address, length: Int(length)) : nil
             }
         }
     }

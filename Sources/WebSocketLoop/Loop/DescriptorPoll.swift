@@ -12,6 +12,8 @@ import CLibWebSocketsShims
         let rawValue: CInt
         static let readable = Events(rawValue: CInt(UV_READABLE.rawValue))
         static let writable = Events(rawValue: CInt(UV_WRITABLE.rawValue))
+        /// The peer will send nothing more; what it has sent need not have been read.
+        static let disconnected = Events(rawValue: CInt(UV_DISCONNECT.rawValue))
     }
 
     private let handle: UnsafeMutablePointer<uv_poll_t>

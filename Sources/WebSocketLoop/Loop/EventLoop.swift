@@ -44,6 +44,7 @@ import WebSocketCore
     let lateJobs = Mutex(LateJobs())
     private let thread = Atomic<UInt>(0)
     let counters = LoopCounters()
+    let activity = LoopActivity()
     let logger: Logger
 
     // Loop-confined.
@@ -166,6 +167,7 @@ import WebSocketCore
         unsafe wsx_set_thread_name(name)
         thread.store(UInt(pthread_self()), ordering: .releasing)
         ready.signal()
+        LoopWatchdog.shared.watch(activity, name: name, logger: logger, threshold: blockedLoopThreshold)
         if let nestedPoll {
             nestedPoll.run(until: { self.isStopping })
         } else {
@@ -202,6 +204,7 @@ import WebSocketCore
             takeInbox()
             // A bounded number of rounds, so that a task that keeps itself busy does not keep sockets waiting.
             while unsafe !localJobs.isEmpty && rounds < 64 {
+                if rounds == 0 { activity.busySince.store(began, ordering: .releasing) }
                 runJobs()
                 takeInbox()
                 rounds += 1
@@ -210,6 +213,7 @@ import WebSocketCore
             flushDirty()
             killDoomed()
         } while hasLocalWork && rounds < 64
+        if rounds > 0 { activity.busySince.store(0, ordering: .releasing) }
         // With work left over the loop must poll without blocking.
         setIdleRunning(hasLocalWork)
         armTimer()
@@ -349,6 +353,7 @@ import WebSocketCore
     }
 
     private func tearDown() {
+        LoopWatchdog.shared.forget(activity)
         destroyContext()
         // The last words of connections that ended with the context.
         takeInbox()

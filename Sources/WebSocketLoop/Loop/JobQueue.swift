@@ -162,6 +162,7 @@ extension EventLoop {
         unsafe swap(&localJobs, &jobBatch)
         let executor = unsafe taskExecutor.asUnownedTaskExecutor()
         for entry in unsafe jobBatch {
+            unsafe activity.job.store(unsafeBitCast(entry.job, to: UInt.self), ordering: .relaxed)
             if entry.isSerial {
                 unsafe entry.job.runSynchronously(
                     isolatedTo: serialExecutor.asUnownedSerialExecutor(), taskExecutor: executor)

@@ -48,7 +48,7 @@ package struct LoopWaiter<Value: Sendable>: Sendable {
         counter.add(1)
     }
 
-    func resume(_ result: Result<Value, WebSocketError>) {
+    package func resume(_ result: Result<Value, WebSocketError>) {
         counter.subtract(1)
         continuation.resume(returning: result)
     }

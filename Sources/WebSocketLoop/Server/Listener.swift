@@ -3,86 +3,62 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-// Whichever C module first includes the socket headers is the one that Swift attributes them to.
-import CLibUV
 import CLibWebSocketsShims
 import Glibc
 import Logging
 package import WebSocketCore
 
-/// A listening TCP socket on one loop. It accepts by itself: libwebsockets' listener cannot be stopped in 4.1.6 and
-/// spins when descriptors run out.
+/// A listening socket on one loop. It accepts by itself: libwebsockets' listener cannot be stopped in 4.1.6 and spins
+/// when descriptors run out.
 package final class Listener: @unchecked Sendable {
     // Loop-confined but for the immutable properties.
 
     package let loop: EventLoop
     package let address: SocketAddress
-    private var descriptor: CInt
+    private var socket: ListeningSocket?
     private let accepted: @Sendable (CInt) -> Void
+    private let accept: @Sendable (CInt) -> CInt
     private var poll: DescriptorPoll?
     private var isStarted = false
     private var retry: EventLoop.TimerToken?
+    private var lastWarning: UInt64?
 
     /// How long accepting pauses when descriptors have run out.
     private static let exhaustedPause: UInt64 = 100_000_000
+    /// Between two warnings that they have.
+    private static let warningInterval: UInt64 = 10_000_000_000
+
+    /// Takes a connection from a listening socket's queue.
+    @Sendable package static func take(from descriptor: CInt) -> CInt { wsx_accept(descriptor) }
 
     /// Binds and listens. `accepted` runs on the loop and takes over each descriptor.
+    ///
+    /// - Parameter accept: How a connection is taken from the socket's queue: a descriptor, or -1 and `errno`.
     package init(
-        loop: EventLoop, host: String, port: Int, backlog: Int, accepted: @escaping @Sendable (CInt) -> Void
+        loop: EventLoop, address: WebSocketListenAddress, backlog: Int, sharesPort: Bool = false,
+        accept: @escaping @Sendable (CInt) -> CInt = Listener.take(from:), accepted: @escaping @Sendable (CInt) -> Void
     ) throws(WebSocketError) {
-        guard (0...65_535).contains(port) else {
-            throw WebSocketError(.invalidConfiguration, "port is \(port); it must be in 0...65535")
-        }
         self.loop = loop
+        self.accept = accept
         self.accepted = accepted
-        (descriptor, address) = try Self.bind(host: host, port: port, backlog: backlog)
+        let socket = try ListeningSocket(address, backlog: backlog, sharesPort: sharesPort)
+        self.address = socket.address
+        self.socket = socket
     }
 
-    private static func bind(
-        host: String, port: Int, backlog: Int
-    ) throws(WebSocketError) -> (CInt, SocketAddress) {
-        var hints = unsafe addrinfo()
-        unsafe hints.ai_family = AF_UNSPEC
-        unsafe hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
-        unsafe hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV
-        var results: UnsafeMutablePointer<addrinfo>?
-        let status = unsafe getaddrinfo(host, String(port), &hints, &results)
-        guard status == 0, let first = unsafe results else {
-            throw WebSocketError(
-                .listenFailed,
-                unsafe "the host “\(host.escapedForLog)” is no address of this machine: \(String(cString: gai_strerror(status)))"
-            )
-        }
-        defer { unsafe freeaddrinfo(results) }
-        func failure(_ what: String) -> WebSocketError {
-            let code = errno
-            return WebSocketError(
-                .listenFailed,
-                unsafe "\(what) \(host) port \(port) failed: \(String(cString: strerror(code)))"
-                    + (code == EADDRINUSE ? "; another program listens there, choose another port or 0" : ""),
-                systemError: code)
-        }
-        let flags = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
-        let descriptor = unsafe socket(first.pointee.ai_family, flags, 0)
-        guard descriptor >= 0 else { throw failure("opening a socket for") }
-        var one: CInt = 1
-        unsafe setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &one, socklen_t(MemoryLayout<CInt>.size))
-        guard unsafe Glibc.bind(descriptor, first.pointee.ai_addr, first.pointee.ai_addrlen) == 0,
-            listen(descriptor, CInt(backlog)) == 0
-        else {
-            let error = failure("listening on")
-            close(descriptor)
-            throw error
-        }
-        return (descriptor, SocketAddress.local(of: descriptor) ?? .ip(address: host, port: port))
+    /// On a port of an address.
+    package convenience init(
+        loop: EventLoop, host: String, port: Int, backlog: Int, accepted: @escaping @Sendable (CInt) -> Void
+    ) throws(WebSocketError) {
+        try self.init(loop: loop, address: .tcp(host: host, port: port), backlog: backlog, accepted: accepted)
     }
 
     /// Begins to accept. On the loop.
     package func start() {
-        guard !isStarted, descriptor >= 0 else { return }
+        guard !isStarted, let socket else { return }
         isStarted = true
         loop.counters.descriptors.add(1)
-        poll = DescriptorPoll(loop: loop, descriptor: descriptor) { [unowned self] in acceptAll() }
+        poll = DescriptorPoll(loop: loop, descriptor: socket.descriptor) { [unowned self] in acceptAll() }
         poll?.start(.readable)
         // A loop ends only when nothing is polled on it any more.
         loop.onStop[ObjectIdentifier(self)] = { [unowned self] in stop() }
@@ -90,7 +66,7 @@ package final class Listener: @unchecked Sendable {
 
     /// Stops accepting and closes the socket. On the loop.
     package func stop() {
-        guard descriptor >= 0 else { return }
+        guard let socket = socket.take() else { return }
         loop.onStop[ObjectIdentifier(self)] = nil
         loop.cancel(retry)
         retry = nil
@@ -98,14 +74,14 @@ package final class Listener: @unchecked Sendable {
         if isStarted { loop.counters.descriptors.subtract(1) }
         poll?.close()
         poll = nil
-        close(descriptor)
-        descriptor = -1
+        socket.close()
     }
 
     private func acceptAll() {
         // A bounded batch, so that a flood of connections does not stop those that stand.
         for _ in 0..<64 {
-            let connection = wsx_accept(descriptor)
+            guard let socket else { return }
+            let connection = accept(socket.descriptor)
             if connection >= 0 {
                 accepted(connection)
                 continue
@@ -122,15 +98,17 @@ package final class Listener: @unchecked Sendable {
     /// The listener stays readable while descriptors are out: polling it would spin.
     private func pause() {
         poll?.stop()
-        loop.logger.warning(
-            "out of descriptors; accepting pauses", metadata: ["loop": "\(loop.name)", "address": "\(address)"])
+        if lastWarning.map({ loop.now - $0 > Self.warningInterval }) ?? true {
+            lastWarning = loop.now
+            loop.logger.warning(
+                "out of descriptors; accepting pauses until some are free",
+                metadata: ["loop": "\(loop.name)", "address": "\(address)"])
+        }
         retry = loop.schedule(after: Self.exhaustedPause) { [unowned self] in
             retry = nil
             poll?.start(.readable)
         }
     }
 
-    deinit {
-        if descriptor >= 0 { close(descriptor) }
-    }
+    deinit { socket?.close() }
 }

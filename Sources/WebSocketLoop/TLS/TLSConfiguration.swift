@@ -38,11 +38,55 @@ public struct TLSClientConfiguration: Sendable, Hashable {
     public var verification: Verification = .full
     /// Default TLS 1.2.
     public var minimumVersion: TLSVersion = .tls12
-    /// The name to verify and to send as SNI. Default: the URL's host.
+    /// The name to verify and to send as SNI. Default: the URL's host. A host that a redirect leads to goes by its own.
     public var serverName: String?
+    /// What the client shows to a server that asks who it is (mutual TLS). Default: nothing.
+    public var identity: TLSClientIdentity?
+    /// Ciphers for TLS 1.2, as OpenSSL's list (`openssl ciphers`), such as `ECDHE+AESGCM`. Default: OpenSSL's own.
+    public var ciphers: String?
+    /// Cipher suites for TLS 1.3, separated by colons, such as `TLS_AES_256_GCM_SHA384`. Default: OpenSSL's own.
+    public var cipherSuites: String?
+    /// Keys, one of which the server must prove to have or be vouched for by: SHA-256 of a public key
+    /// (SubjectPublicKeyInfo) in base64, as RFC 7469 §2.4 has it. A key counts anywhere in the verified chain, in the
+    /// server's own certificate or in its CA's; without verification only in the server's own. Pin a second key that is
+    /// kept in reserve. Default: any key.
+    public var publicKeyPins: Set<String> = []
+    /// Whether sessions are resumed, which saves both sides the certificates and a signature. A resumed session does
+    /// not look at the certificate again until the server's ticket ends, and shows no client certificate. Tickets are
+    /// kept for this configuration and name only, in memory, and are used once under TLS 1.3. Default on.
+    public var resumesSessions = true
 
     /// The defaults: verified against the system's certificate authorities.
     public init() {}
+}
+
+/// A client's certificate and key.
+public struct TLSClientIdentity: Sendable, Hashable {
+    /// The certificate, followed by the intermediates.
+    public var certificateChain: PEMSource
+    /// The private key of the first certificate in the chain.
+    public var privateKey: PEMSource
+    /// What the private key is encrypted with, at most 1,023 bytes. Default: it is not encrypted.
+    public var passphrase: String?
+
+    /// A client's certificate and key.
+    public init(certificateChain: PEMSource, privateKey: PEMSource, passphrase: String? = nil) {
+        self.certificateChain = certificateChain
+        self.privateKey = privateKey
+        self.passphrase = passphrase
+    }
+
+    /// From two PEM files. They are read again when they have changed, by the next connection.
+    public static func files(certificate: String, key: String, passphrase: String? = nil) -> Self {
+        Self(certificateChain: .file(certificate), privateKey: .file(key), passphrase: passphrase)
+    }
+}
+
+extension TLSClientIdentity: CustomStringConvertible, CustomReflectable {
+    /// Without the secrets.
+    public var description: String { "TLSClientIdentity" }
+    /// Nothing: `dump` and test frameworks print mirrors.
+    public var customMirror: Mirror { Mirror(self, children: [:], displayStyle: .struct) }
 }
 
 /// A server's identity.
@@ -53,6 +97,39 @@ public struct TLSServerConfiguration: Sendable, Hashable {
     public var privateKey: PEMSource
     /// Default TLS 1.2.
     public var minimumVersion: TLSVersion = .tls12
+    /// Other certificates, for clients that ask for their names (SNI, RFC 6066 §3). Clients that ask for another name, or
+    /// none, get the main one. Default none.
+    public var additionalIdentities: [Identity] = []
+    /// Whether clients show certificates. Default ``ClientCertificates/ignored``.
+    public var clientCertificates = ClientCertificates.ignored
+
+    /// A certificate for some names.
+    public struct Identity: Sendable, Hashable {
+        /// The names, such as `example.com`, or `*.example.com` for one label in front.
+        public var serverNames: [String]
+        /// The certificate, followed by the intermediates.
+        public var certificateChain: PEMSource
+        /// The private key of the first certificate in the chain.
+        public var privateKey: PEMSource
+
+        /// A certificate for some names.
+        public init(serverNames: [String], certificateChain: PEMSource, privateKey: PEMSource) {
+            self.serverNames = serverNames
+            self.certificateChain = certificateChain
+            self.privateKey = privateKey
+        }
+    }
+
+    /// Whether clients show certificates, and which authorities must have signed them. With ``optional(_:)`` and
+    /// ``required(_:)`` sessions are not resumed: a resumed one would not show its certificate again.
+    public enum ClientCertificates: Sendable, Hashable {
+        /// Clients are not asked.
+        case ignored
+        /// Clients may come without one. One that does not verify ends the handshake.
+        case optional(PEMSource)
+        /// Clients without one, or with one that does not verify, are refused in the TLS handshake.
+        case required(PEMSource)
+    }
 
     /// A server's identity.
     public init(certificateChain: PEMSource, privateKey: PEMSource) {
@@ -74,4 +151,6 @@ public struct TLSInfo: Sendable, Hashable {
     public let cipher: String
     /// Whether an earlier session was resumed.
     public let isResumed: Bool
+    /// What the peer has shown: a server's certificate, or a client's if it was asked for one.
+    public let peerCertificate: TLSCertificate?
 }

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import CLibUV
 import CLibWebSocketsShims
 import COpenSSL
 import Glibc
@@ -14,12 +15,16 @@ package import WebSocketCore
 @safe package final class ClientTLSContext: @unchecked Sendable {
     // OpenSSL counts references to an SSL_CTX atomically, and nothing changes it after `init`.
     let context: OpaquePointer
-    private let identity: UnsafeMutablePointer<wsx_tls_identity>
+    private let identity: OpaquePointer
     let isVerified: Bool
+    /// One of these keys must be met; empty for any.
+    let pins: Set<[UInt8]>
 
     private struct Key: Hashable {
         let configuration: TLSClientConfiguration
         let name: String
+        /// Files that have changed make another context.
+        let files: [FileVersion]
     }
     @safe private struct Cache {
         var contexts: [Key: ClientTLSContext] = [:]
@@ -35,7 +40,9 @@ package import WebSocketCore
         _ configuration: TLSClientConfiguration, host: String
     ) throws(WebSocketError) -> ClientTLSContext {
         _ = unsafe LibWebSockets.initialize
-        let key = Key(configuration: configuration, name: configuration.serverName ?? host)
+        let key = Key(
+            configuration: configuration, name: configuration.serverName ?? host,
+            files: configuration.sources.map(FileVersion.init))
         let result: Result<ClientTLSContext, WebSocketError> = cache.withLock { cache in
             if let known = cache.contexts[key] { return .success(known) }
             do throws(WebSocketError) {
@@ -57,21 +64,21 @@ package import WebSocketCore
         guard !name.isEmpty, name.utf8.count <= 253, name.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
             throw WebSocketError(.invalidConfiguration, "tls.serverName is not a host name or an IP address")
         }
-        guard let context = unsafe SSL_CTX_new(TLS_client_method()) else {
+        pins = try PublicKeyPin.parse(configuration.publicKeyPins)
+        isVerified = configuration.verification == .full
+        let isAddress = IPAddress.isIPv4(name) || IPAddress.isIPv6(name)
+        guard let context = unsafe SSL_CTX_new(TLS_client_method()),
+            let identity = unsafe wsx_ssl_ctx_set_identity(
+                context, name, isAddress ? 1 : 0, configuration.resumesSessions ? 1 : 0)
+        else {
             throw WebSocketError(.resourceExhausted, "OpenSSL could not create a TLS context")
         }
         unsafe self.context = unsafe context
-        unsafe identity = .allocate(capacity: 1)
-        unsafe identity.initialize(to: wsx_tls_identity())
-        isVerified = configuration.verification == .full
-        unsafe identity.pointee.is_address = IPAddress.isIPv4(name) || IPAddress.isIPv6(name) ? 1 : 0
-        unsafe withUnsafeMutableBytes(of: &identity.pointee.name) { memory in
-            unsafe memory.copyBytes(from: name.utf8)
-            unsafe memory[name.utf8.count] = 0
-        }
+        unsafe self.identity = unsafe identity
         unsafe wsx_ssl_ctx_set_defaults(context)
         unsafe wsx_ssl_ctx_set_minimum_version(context, configuration.minimumVersion.openSSLValue)
-        unsafe wsx_ssl_ctx_set_identity(context, identity)
+        try setCiphers(configuration)
+        if let own = configuration.identity { try setIdentity(own) }
         guard isVerified else { return }
         switch configuration.trust {
         case .system:
@@ -93,65 +100,77 @@ package import WebSocketCore
         }
     }
 
+    private func setCiphers(_ configuration: TLSClientConfiguration) throws(WebSocketError) {
+        defer { ERR_clear_error() }
+        if let list = configuration.ciphers {
+            guard !list.utf8.contains(0), unsafe SSL_CTX_set_cipher_list(context, list) == 1 else {
+                throw WebSocketError(
+                    .invalidConfiguration, "tls.ciphers names no cipher that OpenSSL has; see `openssl ciphers`")
+            }
+        }
+        if let suites = configuration.cipherSuites {
+            guard !suites.isEmpty, !suites.utf8.contains(0), unsafe SSL_CTX_set_ciphersuites(context, suites) == 1
+            else {
+                throw WebSocketError(
+                    .invalidConfiguration,
+                    "tls.cipherSuites has a name that OpenSSL does not know; see `openssl ciphers -tls1_3`")
+            }
+        }
+    }
+
+    private func setIdentity(_ identity: TLSClientIdentity) throws(WebSocketError) {
+        let chain = try unsafe PEM.certificates(identity.certificateChain, field: "tls.identity.certificateChain")
+        defer { unsafe chain.forEach { unsafe X509_free($0) } }
+        let key = try unsafe PEM.privateKey(
+            identity.privateKey, passphrase: identity.passphrase, field: "tls.identity")
+        defer {
+            unsafe EVP_PKEY_free(key)
+            ERR_clear_error()
+        }
+        guard unsafe X509_check_private_key(chain[0], key) == 1 else {
+            throw WebSocketError(
+                .invalidConfiguration,
+                "tls.identity.privateKey does not belong to the first certificate of tls.identity.certificateChain")
+        }
+        guard unsafe SSL_CTX_use_certificate(context, chain[0]) == 1, unsafe SSL_CTX_use_PrivateKey(context, key) == 1
+        else {
+            throw WebSocketError(
+                .invalidConfiguration, "tls.identity: OpenSSL refuses the certificate; its key may be too weak")
+        }
+        unsafe chain.dropFirst().forEach {
+            unsafe X509_up_ref($0)
+            _ = unsafe wsx_ssl_ctx_add_chain_certificate(context, $0)
+        }
+    }
+
     deinit {
         unsafe SSL_CTX_free(context)
-        unsafe identity.deallocate()
+        unsafe wsx_tls_identity_free(identity)
     }
 }
 
-/// A server's certificate and key, put into the SSL_CTX that libwebsockets makes for each loop's vhost.
-@safe package final class ServerTLSContext: @unchecked Sendable {
-    // Immutable after `init`; OpenSSL's reference counts are atomic.
-    private let chain: [OpaquePointer]
-    private let key: OpaquePointer
-    private let minimumVersion: TLSVersion
-    let unusedClientContext: OpaquePointer
+/// What tells a file from what it was before.
+private struct FileVersion: Hashable {
+    private var numbers: [Int] = []
 
-    /// Reads and checks certificate and key.
-    package init(_ configuration: TLSServerConfiguration) throws(WebSocketError) {
-        _ = unsafe LibWebSockets.initialize
-        unsafe chain = try unsafe PEM.certificates(configuration.certificateChain, field: "tls.certificateChain")
-        do throws(WebSocketError) {
-            unsafe key = try unsafe PEM.privateKey(configuration.privateKey, field: "tls.privateKey")
-        } catch {
-            unsafe chain.forEach { unsafe X509_free($0) }
-            throw error
-        }
-        minimumVersion = configuration.minimumVersion
-        unsafe unusedClientContext = unsafe SSL_CTX_new(TLS_client_method())!
-        guard unsafe X509_check_private_key(chain[0], key) == 1 else {
-            throw WebSocketError(
-                .invalidConfiguration, "tls.privateKey does not belong to the first certificate of tls.certificateChain"
-            )
-        }
+    init(_ source: PEMSource) {
+        var status = stat()
+        guard case .file(let path) = source, unsafe stat(path, &status) == 0 else { return }
+        numbers = [Int(status.st_ino), Int(status.st_size), status.st_mtim.tv_sec, status.st_mtim.tv_nsec]
     }
+}
 
-    /// Called by libwebsockets with the SSL_CTX of a new vhost.
-    func fill(_ context: OpaquePointer) -> Bool {
-        unsafe wsx_ssl_ctx_set_defaults(context)
-        unsafe wsx_ssl_ctx_set_minimum_version(context, minimumVersion.openSSLValue)
-        // libwebsockets' own callback would let a client's SNI choose a vhost, and aborts when contexts are swapped.
-        unsafe wsx_ssl_ctx_clear_servername_callback(context)
-        unsafe wsx_ssl_ctx_watch_alerts(context)
-        guard unsafe SSL_CTX_use_certificate(context, chain[0]) == 1, unsafe SSL_CTX_use_PrivateKey(context, key) == 1
-        else {
-            return false
-        }
-        return unsafe chain.dropFirst().allSatisfy {
-            unsafe X509_up_ref($0)
-            return unsafe wsx_ssl_ctx_add_chain_certificate(context, $0) == 1
-        }
-    }
-
-    deinit {
-        unsafe chain.forEach { unsafe X509_free($0) }
-        unsafe EVP_PKEY_free(key)
-        unsafe SSL_CTX_free(unusedClientContext)
+extension TLSClientConfiguration {
+    fileprivate var sources: [PEMSource] {
+        var result: [PEMSource] = []
+        if case .certificates(let source) = trust { result.append(source) }
+        if let identity { result += [identity.certificateChain, identity.privateKey] }
+        return result
     }
 }
 
 extension TLSVersion {
-    fileprivate var openSSLValue: CInt {
+    var openSSLValue: CInt {
         switch self {
         case .tls12: TLS1_2_VERSION
         case .tls13: TLS1_3_VERSION
@@ -173,16 +192,58 @@ enum PEM {
         return unsafe result
     }
 
-    static func privateKey(_ source: PEMSource, field: String) throws(WebSocketError) -> OpaquePointer {
-        let bio = try unsafe bio(source, field: field)
-        defer { unsafe BIO_free(bio) }
-        // Without a callback of its own OpenSSL would ask for the passphrase on the terminal.
-        let key = unsafe PEM_read_bio_PrivateKey(bio, nil, { _, _, _, _ in -1 }, nil)
-        ERR_clear_error()
+    static func privateKey(
+        _ source: PEMSource, passphrase: String? = nil, field: String
+    ) throws(WebSocketError) -> OpaquePointer {
+        // What an encrypted key says in its first lines, in both of the forms that there are.
+        let bytes = try contents(source, field: "\(field).privateKey")
+        let isEncrypted = bytes.contains(sequence: Array("ENCRYPTED".utf8))
+        guard !isEncrypted || passphrase != nil else {
+            throw WebSocketError(
+                .invalidConfiguration,
+                "\(field).privateKey is encrypted; give its passphrase, or use an unencrypted one")
+        }
+        if let passphrase {
+            guard passphrase.utf8.count < 1_024, !passphrase.utf8.contains(0) else {
+                throw WebSocketError(
+                    .invalidConfiguration, "\(field).passphrase is longer than 1,023 bytes or holds a zero byte")
+            }
+        }
+        let bio = try unsafe bio(.bytes(bytes), field: "\(field).privateKey")
+        defer {
+            unsafe BIO_free(bio)
+            ERR_clear_error()
+        }
+        var text = Array((passphrase ?? "").utf8.map { CChar(bitPattern: $0) }) + [0]
+        // Without a passphrase of its own OpenSSL would ask for one on the terminal.
+        let key = unsafe text.withUnsafeMutableBytes { unsafe PEM_read_bio_PrivateKey(bio, nil, nil, $0.baseAddress) }
         guard let key = unsafe key else {
-            throw WebSocketError(.invalidConfiguration, "\(field) holds no unencrypted private key in PEM form")
+            throw WebSocketError(
+                .invalidConfiguration,
+                isEncrypted
+                    ? "\(field).passphrase is not the one that \(field).privateKey is encrypted with"
+                    : "\(field).privateKey holds no private key in PEM form")
         }
         return unsafe key
+    }
+
+    private static func contents(_ source: PEMSource, field: String) throws(WebSocketError) -> [UInt8] {
+        if case .bytes(let bytes) = source { return bytes }
+        let bio = try unsafe bio(source, field: field)
+        defer { unsafe BIO_free(bio) }
+        return unsafe contents(of: bio)
+    }
+
+    /// What can be read from a BIO, to its end.
+    static func contents(of bio: OpaquePointer) -> [UInt8] {
+        var result: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 4_096)
+        while result.count < 4 << 20 {
+            let count = unsafe BIO_read(bio, &chunk, CInt(chunk.count))
+            guard count > 0 else { break }
+            result += chunk[..<Int(count)]
+        }
+        return result
     }
 
     private static func bio(_ source: PEMSource, field: String) throws(WebSocketError) -> OpaquePointer {
@@ -209,5 +270,11 @@ enum PEM {
             }
             return unsafe bio
         }
+    }
+}
+
+extension [UInt8] {
+    fileprivate func contains(sequence: [UInt8]) -> Bool {
+        indices.contains { self[$0...].starts(with: sequence) }
     }
 }

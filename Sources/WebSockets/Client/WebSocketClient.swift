@@ -17,15 +17,57 @@ public struct WebSocketClientConfiguration: Sendable {
     /// Additional headers of the handshake, such as `Authorization`, `Cookie` or `Origin`. Headers that belong to the
     /// handshake are refused.
     public var headers: HTTPFields = [:]
+    /// The `User-Agent` header, unless `headers` has one; nil for none. Default ``defaultUserAgent``.
+    public var userAgent: String? = Self.defaultUserAgent
     /// Subprotocols to offer, in order of preference.
     public var subprotocols: [String] = []
-    /// From the call to the open connection: name resolution, TCP, TLS and the HTTP handshake together. Default 10 s.
+    /// From the call to the open connection: name resolution, TCP, proxy, TLS, the HTTP handshake and all redirects
+    /// together. Default 10 s.
     public var openTimeout: Duration = .seconds(10)
+    /// Where to connect to, if it is not where the URL says: the `Host` header, SNI and the name that is verified stay
+    /// the URL's. Default nil: to the URL's host and port. Excludes a `proxy`; the environment's is not asked then.
+    public var connectTo: WebSocketEndpoint?
+    /// Through which proxy to connect. Default ``WebSocketProxy/none``.
+    public var proxy: WebSocketProxy = .none
+    /// How many redirects are followed before ``WebSocketError/Code/redirectRefused``, 0 to 100. Default 0: a redirect
+    /// is a refusal, `handshakeRejected`, with its `Location` in the error's response.
+    ///
+    /// Followed are the statuses 300, 301, 302, 303, 307 and 308 with a `Location`, within one `openTimeout`. None
+    /// leads from TLS to no TLS. To another origin (scheme, host or port) the headers `Authorization`, `Cookie` and
+    /// `Proxy-Authorization` and the client certificate are left behind, for good; other secrets in `headers` are not.
+    /// With ``connectTo`` redirects within the origin only.
+    public var maximumRedirects = 0
+    /// Who is told of attempts to connect, and of what happens to the connection. Default: nobody.
+    public var observers: [any WebSocketObserver] = []
     /// The loop for the connection. Default: the next one of ``EventLoopGroup/shared``.
     public var eventLoop: EventLoop?
 
+    /// What `userAgent` is by default: `swift-libwebsockets`.
+    public static let defaultUserAgent = "swift-libwebsockets"
+
     /// The defaults.
     public init() {}
+
+    /// Checks everything, before anything is sent; may read certificate files.
+    package func request(
+        for url: String, openTimeout: Duration? = nil
+    ) throws(WebSocketError) -> ClientRequest {
+        var fields = headers
+        if let userAgent, fields[.userAgent] == nil {
+            guard HTTPField.isValidValue(userAgent) else {
+                throw WebSocketError(
+                    .invalidConfiguration, "userAgent has a control character or space at one of its ends; remove it")
+            }
+            fields[.userAgent] = userAgent
+        }
+        var way = ClientRequest.Way()
+        way.connectTo = connectTo
+        way.proxy = proxy
+        way.maximumRedirects = maximumRedirects
+        return try ClientRequest(
+            url: try WebSocketURL(url), fields: fields, subprotocols: subprotocols, options: options,
+            openTimeout: openTimeout ?? self.openTimeout, tls: tls, way: way)
+    }
 }
 
 /// Opens WebSocket connections.
@@ -35,19 +77,40 @@ public enum WebSocketClient {
     /// The caller closes it. Prefer ``withConnection(to:configuration:executor:_:)``, which does.
     ///
     /// - Parameters:
-    ///   - url: A `ws://` or `wss://` URL (RFC 6455 §3); `http` and `https` mean the same.
-    ///   - configuration: How to connect.
+    ///   - url: A `ws://` or `wss://` URL (RFC 6455 §3); `http` and `https` mean the same. `user:password@` becomes
+    ///     Basic authorization (RFC 7617), unless the headers have an `Authorization`.
+    ///   - configuration: How to connect. See <doc:Connecting>.
     /// - Throws: `invalidURL` and `invalidConfiguration` before anything is sent; `nameNotFound`, `connectFailed`,
-    ///   `timedOut` with its phase, `tlsFailed` with its cause, `handshakeRejected` with status and headers,
-    ///   `handshakeInvalid`, `resourceExhausted`, `cancelled`.
+    ///   `proxyFailed`, `timedOut` with its phase, `tlsFailed` with its cause, `handshakeRejected` with status, headers
+    ///   and the beginning of the body, `redirectRefused`, `handshakeInvalid`, `resourceExhausted`, `cancelled`.
     public static func connect(
         to url: String, configuration: WebSocketClientConfiguration = .init()
     ) async throws(WebSocketError) -> WebSocketConnection {
-        let request = try ClientRequest(
-            url: try WebSocketURL(url), fields: configuration.headers, subprotocols: configuration.subprotocols,
-            options: configuration.options, openTimeout: configuration.openTimeout, tls: configuration.tls)
+        let request = try configuration.request(for: url)
         let loop = configuration.eventLoop ?? EventLoopGroup.shared.next()
-        return WebSocketConnection(try await loop.connect(request))
+        let observation = Observation(observers: configuration.observers)
+        return WebSocketConnection(
+            try await PoolSpan.connect.traced(request.url) { () throws(WebSocketError) in
+                try await observation.connect(to: request.url) { () throws(WebSocketError) in
+                    try await loop.connect(request)
+                }
+            })
+    }
+
+    /// Opens a connection over a Unix socket. The same as ``connect(to:configuration:)`` with
+    /// ``WebSocketClientConfiguration/connectTo``.
+    ///
+    /// - Parameters:
+    ///   - path: The socket's path, or an abstract name with `@` in front.
+    ///   - url: What is asked for. Default `ws://localhost/`.
+    ///   - configuration: How to connect.
+    public static func connect(
+        unixSocket path: String, to url: String = "ws://localhost/",
+        configuration: WebSocketClientConfiguration = .init()
+    ) async throws(WebSocketError) -> WebSocketConnection {
+        var configuration = configuration
+        configuration.connectTo = .unix(path: path)
+        return try await connect(to: url, configuration: configuration)
     }
 
     /// Opens a connection, runs `body` with it, and closes it: with 1000 when the body returns, with 1011 when it

@@ -33,8 +33,10 @@ public final class WebSocketConnection: Sendable {
     public var tls: TLSInfo? { wire.details.tls }
     /// This end's address; nil for sockets without one.
     public var localAddress: SocketAddress? { wire.details.localAddress }
-    /// The peer's address; nil for sockets without one.
+    /// The peer's address; nil for sockets without one. A proxy's, if there is one.
     public var remoteAddress: SocketAddress? { wire.details.remoteAddress }
+    /// On a client: the URL that is connected to, which is another than was asked for after redirects.
+    public var url: WebSocketURL? { wire.details.url }
     /// On a client: the server's answer to the handshake, with all its headers.
     public var response: WebSocketError.Response? { wire.details.response }
     /// On a server: the path and query that the client asked for, byte for byte.

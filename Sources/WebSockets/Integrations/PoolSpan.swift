@@ -24,6 +24,15 @@ enum PoolSpan: String {
         #endif
     }
 
+    /// Runs `body`, which connects to `url`, in a span, if somebody traces.
+    func traced<Value>(
+        _ url: WebSocketURL, _ body: () async throws(WebSocketError) -> Value
+    ) async throws(WebSocketError) -> Value {
+        guard Self.isTraced else { return try await body() }
+        return try await around(
+            attributes: [("server.address", url.host), ("server.port", "\(url.port)")], body)
+    }
+
     /// Runs `body` in a span, if the package's trait `Tracing` is on.
     func around<Value>(
         attributes: [(String, String)] = [], _ body: () async throws(WebSocketError) -> Value

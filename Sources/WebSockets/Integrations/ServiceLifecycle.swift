@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import WebSocketCore
 import WebSocketPool
 
 #if ServiceLifecycle
@@ -16,6 +17,19 @@ extension ConnectionPool {
             do throws(PoolError) { return .success(try await self.run()) } catch { return .failure(error) }
         } onGracefulShutdown: {
             self.beginShutdown(grace: grace)
+        }
+        try result.get()
+    }
+}
+
+extension WebSocketSession: Service {}
+
+extension SessionCore {
+    func runAsService() async throws(WebSocketError) {
+        let result: Result<Void, WebSocketError> = await withGracefulShutdownHandler {
+            do throws(WebSocketError) { return .success(try await self.run()) } catch { return .failure(error) }
+        } onGracefulShutdown: {
+            self.beginShutdown()
         }
         try result.get()
     }
@@ -56,5 +70,9 @@ public struct WebSocketServerService: Service {
 #else
 extension ConnectionPool {
     func runAsService(grace: Duration) async throws(PoolError) { try await run() }
+}
+
+extension SessionCore {
+    func runAsService() async throws(WebSocketError) { try await run() }
 }
 #endif

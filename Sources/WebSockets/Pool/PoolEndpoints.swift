@@ -28,6 +28,7 @@ final class PoolEndpoints: Sendable {
     }
 
     private let requests: [ClientRequest]
+    private let observation: Observation
     private let state: Mutex<State>
     private let usesAllAddresses: Bool
     private let resolutionLifetime: Duration
@@ -49,12 +50,10 @@ final class PoolEndpoints: Sendable {
         let client = configuration.client
         var requests: [ClientRequest] = []
         for url in urls {
-            requests.append(
-                try ClientRequest(
-                    url: try WebSocketURL(url), fields: client.headers, subprotocols: client.subprotocols,
-                    options: client.options, openTimeout: configuration.attemptTimeout, tls: client.tls))
+            requests.append(try client.request(for: url, openTimeout: configuration.attemptTimeout))
         }
         self.requests = requests
+        observation = Observation(observers: client.observers)
         state = Mutex(
             State(
                 entries: urls.indices.map { Entry(url: $0) },
@@ -93,14 +92,18 @@ final class PoolEndpoints: Sendable {
         return try await PoolSpan.connect.around(
             attributes: [("server.address", target.host), ("server.port", "\(target.port)")]
         ) { () throws(WebSocketError) in
-            try await attempt(endpoint, url: url)
+            try await observation.connect(to: target) { () throws(WebSocketError) in
+                try await attempt(endpoint, url: url)
+            }
         }
     }
 
     private func attempt(_ endpoint: Int, url: Int) async throws(WebSocketError) -> Connection {
         let loop = loop()
         var request = requests[url]
-        if usesAllAddresses {
+        let target = request.url
+        // Behind a proxy or another endpoint the URL's host is not what is connected to.
+        if usesAllAddresses, case .host(let host, _) = request.route, host == target.host {
             try await refresh(url, on: loop)
             request.address = state.withLock { $0.entries[endpoint].address }
         }

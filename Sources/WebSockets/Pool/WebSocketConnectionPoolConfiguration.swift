@@ -63,7 +63,7 @@ public struct WebSocketConnectionPoolConfiguration: Sendable {
     ) {
         self.client = client
         pool.minimumIdle = minimumIdle
-        pool.isFatalConnectError = { ($0 as? WebSocketError)?.isHopelessToRetry ?? false }
+        pool.isFatalConnectError = { ($0 as? WebSocketError)?.wouldComeAgain ?? false }
         self.maximumConnections = maximumConnections
     }
 

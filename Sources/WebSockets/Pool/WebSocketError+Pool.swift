@@ -64,20 +64,4 @@ extension WebSocketError {
         }
         return WebSocketError(.connectFailed, "\(error)")
     }
-
-    /// Whether the same attempt would fail again: then the pool asks the endpoint less often from the start.
-    var isHopelessToRetry: Bool {
-        switch code {
-        case .invalidURL, .invalidConfiguration, .handshakeInvalid: true
-        case .handshakeRejected:
-            // Of the client's errors those that time can heal: timeout, too early, too many requests.
-            response.map { (400..<500).contains($0.status) && ![408, 425, 429].contains($0.status) } ?? false
-        case .tlsFailed:
-            switch tlsFailure {
-            case .expired, .notYetValid, .hostMismatch, .selfSigned, .untrusted, .badChain, .wrongUsage: true
-            default: false
-            }
-        default: false
-        }
-    }
 }

@@ -19,42 +19,55 @@ final class ServerState: Sendable {
 
     let queues: [ConnectionQueue]
     private let shared = Mutex(Shared())
+    private let currentRoutes = Mutex<WebSocketRoutes?>(nil)
     private let stopping = Atomic<Bool>(false)
     private let turn = Atomic<UInt>(0)
+    let accepted = Atomic<Int>(0)
+    let broadcasts = BroadcastTotals()
 
-    init(loops: [EventLoop]) { queues = loops.map { ConnectionQueue(loop: $0) } }
+    init(loops: [EventLoop], lifetimes: OpenConnections.Lifetimes) {
+        queues = loops.map { ConnectionQueue(loop: $0, lifetimes: lifetimes) }
+    }
 
     var isStopping: Bool { stopping.load(ordering: .acquiring) }
+
+    /// Set before anything is accepted, and not changed afterwards.
+    var routes: WebSocketRoutes? { currentRoutes.withLock { $0 } }
 
     func nextQueue() -> ConnectionQueue {
         queues[Int(turn.wrappingAdd(1, ordering: .relaxed).oldValue % UInt(queues.count))]
     }
 
+    func queue(of loop: EventLoop) -> ConnectionQueue? { queues.first { $0.loop === loop } }
+
     /// On the connection's loop.
     func established(_ connection: Connection) {
-        guard let queue = queues.first(where: { $0.loop === connection.loop }) else { return }
-        queue.add(connection)
+        noteAccepted()
+        queue(of: connection.loop)?.add(connection)
     }
+
+    func noteAccepted() { accepted.wrappingAdd(1, ordering: .relaxed) }
 
     func closeOrphan(_ descriptor: CInt) { close(descriptor) }
 
-    func beginRunning() -> Bool {
+    func beginRunning(_ routes: WebSocketRoutes?) -> Bool {
         shared.withLock { shared in
             guard shared.phase == .idle else { return false }
             shared.phase = .running
+            if let routes { currentRoutes.withLock { $0 = routes } }
             return true
         }
     }
 
-    /// Closes what is open with 1001, and aborts what is still open after the timeout.
-    func stop(timeout: Duration) {
+    /// Closes what is open, and aborts what is still open after the timeout.
+    func stop(_ frame: WebSocketCloseFrame, timeout: Duration) {
         let first = shared.withLock { shared in
             defer { if shared.phase == .running { shared.phase = .stopping } }
             if shared.phase == .idle { shared.phase = .finished }
             return shared.phase == .running
         }
         guard !stopping.exchange(true, ordering: .acquiringAndReleasing) || first else { return }
-        for queue in queues { queue.stop(timeout: timeout) }
+        for queue in queues { queue.stop(frame, timeout: timeout) }
     }
 
     func finished() {
@@ -89,10 +102,12 @@ final class ConnectionQueue: Sendable {
     let loop: EventLoop
     private let shared = Mutex(Shared())
     let open: OpenConnections
+    /// Connections whose handlers run.
+    let served = Mutex<[ObjectIdentifier: WebSocketConnection]>([:])
 
-    init(loop: EventLoop) {
+    init(loop: EventLoop, lifetimes: OpenConnections.Lifetimes) {
         self.loop = loop
-        open = OpenConnections(loop: loop)
+        open = OpenConnections(loop: loop, lifetimes: lifetimes)
     }
 
     /// On the loop.
@@ -119,12 +134,33 @@ final class ConnectionQueue: Sendable {
         }
     }
 
-    func stop(timeout: Duration) {
+    func stop(_ frame: WebSocketCloseFrame, timeout: Duration) {
         let consumer = shared.withLock { shared in
             shared.isStopped = true
             return shared.consumer.take()
         }
         consumer?.resume(returning: nil)
-        open.closeAll(timeout: timeout)
+        open.closeAll(frame, timeout: timeout)
+    }
+}
+
+/// What has become of a server's or a topic's broadcasts.
+final class BroadcastTotals: Sendable {
+    private let sent = Atomic<Int>(0)
+    private let dropped = Atomic<Int>(0)
+    private let replaced = Atomic<Int>(0)
+    private let disconnected = Atomic<Int>(0)
+
+    func note(_ counts: BroadcastCounts) {
+        sent.wrappingAdd(counts.sent, ordering: .relaxed)
+        dropped.wrappingAdd(counts.dropped, ordering: .relaxed)
+        replaced.wrappingAdd(counts.replaced, ordering: .relaxed)
+        disconnected.wrappingAdd(counts.disconnected, ordering: .relaxed)
+    }
+
+    var snapshot: WebSocketBroadcastStatistics {
+        WebSocketBroadcastStatistics(
+            sent: sent.load(ordering: .relaxed), dropped: dropped.load(ordering: .relaxed),
+            replaced: replaced.load(ordering: .relaxed), disconnected: disconnected.load(ordering: .relaxed))
     }
 }

@@ -3,57 +3,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-public import Logging
+import HTTPTypes
+import Logging
 import Synchronization
 public import WebSocketCore
 public import WebSocketLoop
-
-/// How a server listens and what it accepts.
-public struct WebSocketServerConfiguration: Sendable {
-    /// The address to listen on. Default `127.0.0.1`; `0.0.0.0` or `::` for all.
-    public var host = "127.0.0.1"
-    /// The port; 0 lets the system choose, and ``WebSocketServer/address`` tells which. Default 0.
-    public var port = 0
-    /// A certificate and its key; `nil` for plain TCP. Default `nil`.
-    public var tls: TLSServerConfiguration?
-    /// Limits, buffers, keepalive and compression of each connection. Compression is accepted by default.
-    public var options: WebSocketOptions
-    /// From the accepted socket to the answered request. Default 10 s; a slower client is dropped.
-    public var handshakeTimeout: Duration = .seconds(10)
-    /// Connections that wait to be accepted. Default 1,024.
-    public var backlog = 1_024
-    /// Which browsers may connect. Default ``OriginPolicy/sameHost``.
-    public var origins = OriginPolicy.sameHost
-    /// Subprotocols that the server speaks; the first one that the client offers is chosen. Default none.
-    public var subprotocols: [String] = []
-    /// How long ``WebSocketServer/shutDown()`` waits for handlers before their connections are aborted. Default 10 s.
-    public var shutdownTimeout: Duration = .seconds(10)
-    /// The loops that connections are spread over. Default ``EventLoopGroup/shared``.
-    public var eventLoopGroup: EventLoopGroup?
-    /// Where handlers run. Default ``WebSocketBodyExecutor/loop``.
-    public var executor = WebSocketBodyExecutor.loop
-    /// Where the server tells what happens to it. Default: a logger with the label `swift-libwebsockets`.
-    public var logger = Logger(label: "swift-libwebsockets")
-
-    /// Which `Origin`s are let in (RFC 6455 §10.2). Requests without one are not from browsers and always pass.
-    public enum OriginPolicy: Sendable, Hashable {
-        /// Only pages that the same host serves.
-        case sameHost
-        /// Exactly these, such as `https://example.com`.
-        case only(Set<String>)
-        /// Any page of any site. Then cookies must not be what authenticates a client.
-        case any
-    }
-
-    /// A configuration; port 0 lets the system choose one.
-    public init(port: Int = 0, tls: TLSServerConfiguration? = nil) {
-        self.port = port
-        self.tls = tls
-        var options = WebSocketOptions()
-        options.compression = .deflate()
-        self.options = options
-    }
-}
 
 /// Accepts WebSocket connections and runs a handler for each.
 ///
@@ -64,11 +18,17 @@ public struct WebSocketServerConfiguration: Sendable {
 /// }
 /// ```
 public final class WebSocketServer: Sendable {
-    /// The address that the server listens on, with the real port.
-    public let address: SocketAddress
-    private let configuration: WebSocketServerConfiguration
-    private let listener: Listener
-    private let state: ServerState
+    /// The first address that the server listens on, with the real port.
+    ///
+    /// Of a server that listens nowhere it is a unix address with an empty path.
+    public var address: SocketAddress { addresses.first ?? .unix(path: "") }
+    /// The addresses that the server listens on, with the real ports.
+    public let addresses: [SocketAddress]
+    let configuration: WebSocketServerConfiguration
+    private let listeners: [Listener]
+    let state: ServerState
+    let policy: UpgradePolicy
+    private let limiter: ConnectionLimiter
 
     /// Binds and listens; connections wait in the backlog until ``run(_:)``.
     ///
@@ -77,38 +37,66 @@ public final class WebSocketServer: Sendable {
         try configuration.validate()
         self.configuration = configuration
         let group = configuration.eventLoopGroup ?? .shared
-        let tls: ServerTLSContext?
-        if let configured = configuration.tls { tls = try ServerTLSContext(configured) } else { tls = nil }
-        let state = ServerState(loops: group.loops)
+        let state = ServerState(
+            loops: group.loops,
+            lifetimes: .init(idleTimeout: configuration.idleTimeout, maximumLifetime: configuration.maximumLifetime))
         self.state = state
-        let policy = UpgradePolicy(
-            options: configuration.options, handshakeTimeout: configuration.handshakeTimeout, tls: tls,
-            decide: { [origins = configuration.origins, subprotocols = configuration.subprotocols] request, isSecure in
-                guard !state.isStopping else { return .failure(.unavailable) }
-                guard origins.allows(request.origin, host: request.host, isSecure: isSecure) else {
-                    return .failure(.forbiddenOrigin)
-                }
-                return .success(
-                    UpgradeAcceptance(subprotocol: request.subprotocols.first { subprotocols.contains($0) }))
-            },
-            established: { state.established($0) })
-        listener = try Listener(
-            loop: group.next(), host: configuration.host, port: configuration.port, backlog: configuration.backlog
-        ) { descriptor in
-            let queue = state.nextQueue()
+        let decider = try ServerDecider(configuration, state: state)
+        let limiter = ConnectionLimiter(
+            maximum: configuration.maximumConnections, maximumPerAddress: configuration.maximumConnectionsPerAddress)
+        self.limiter = limiter
+        var policy = UpgradePolicy(
+            options: configuration.options, handshakeTimeout: configuration.handshakeTimeout,
+            tls: try configuration.tls.map { configured throws(WebSocketError) in try ServerTLSContext(configured) },
+            deciding: { decider.decide($0, $1) }, established: { state.established($0) })
+        policy.trust = try configuration.trustedProxies.trust()
+        policy.expectsProxyHeader = configuration.trustedProxies.sendsProxyProtocol
+        policy.limiter = limiter
+        self.policy = policy
+        listeners = try Self.listen(configuration, group, state, policy)
+        var addresses: [SocketAddress] = []
+        for listener in listeners where !addresses.contains(listener.address) { addresses.append(listener.address) }
+        self.addresses = addresses
+    }
+
+    private static func listen(
+        _ configuration: WebSocketServerConfiguration, _ group: EventLoopGroup, _ state: ServerState,
+        _ policy: UpgradePolicy
+    ) throws(WebSocketError) -> [Listener] {
+        @Sendable func begin(_ descriptor: CInt, _ queue: ConnectionQueue) {
             let begun = queue.loop.execute {
                 ServerUpgrade.begin(descriptor, on: queue.loop, policy: policy, register: queue.open)
             }
             // After a loop's end nobody else would close it.
             if !begun { state.closeOrphan(descriptor) }
         }
-        address = listener.address
+        var listeners: [Listener] = []
+        for address in configuration.listenAddresses {
+            guard configuration.sharesPort, case .tcp(let host, let port) = address else {
+                listeners.append(
+                    try Listener(loop: group.next(), address: address, backlog: configuration.backlog) {
+                        begin($0, state.nextQueue())
+                    })
+                continue
+            }
+            var actual = port
+            for queue in state.queues {
+                let listener = try Listener(
+                    loop: queue.loop, address: .tcp(host: host, port: actual), backlog: configuration.backlog,
+                    sharesPort: true
+                ) { begin($0, queue) }
+                listeners.append(listener)
+                // The first one has found out which port it is.
+                actual = listener.address.port ?? actual
+            }
+        }
+        return listeners
     }
 
     /// The port that the server listens on.
     public var port: Int { address.port ?? 0 }
 
-    /// Accepts connections and runs `handler` for each, until ``shutDown()`` or cancellation.
+    /// Accepts connections and runs `handler` for each, until ``shutDown(code:reason:timeout:)`` or cancellation.
     ///
     /// When a handler returns its connection is closed with 1000, when it throws with 1011 (and the error is logged);
     /// other connections are not touched. On shutdown connections are closed with 1001.
@@ -119,11 +107,21 @@ public final class WebSocketServer: Sendable {
     public func run(
         _ handler: @escaping @Sendable @concurrent (WebSocketConnection) async throws -> Void
     ) async throws(WebSocketError) {
-        guard state.beginRunning() else {
+        try await run(routes: nil, handler)
+    }
+
+    /// Accepts connections and runs the handler of each one's route. See ``run(_:)``.
+    public func run(routes: WebSocketRoutes) async throws(WebSocketError) {
+        try await run(routes: routes) { socket in try await routes.handler(of: socket)?(socket) }
+    }
+
+    private func run(
+        routes: WebSocketRoutes?, _ handler: @escaping @Sendable @concurrent (WebSocketConnection) async throws -> Void
+    ) async throws(WebSocketError) {
+        guard state.beginRunning(routes) else {
             throw WebSocketError(.shutDown, "the server has already run; create a new one")
         }
-        let listener = listener
-        listener.loop.execute { listener.start() }
+        for listener in listeners { listener.loop.execute { listener.start() } }
         let state = state
         let configuration = configuration
         await withTaskCancellationHandler {
@@ -135,8 +133,8 @@ public final class WebSocketServer: Sendable {
                             while let connection = await queue.next() {
                                 handlers.addTask(executorPreference: queue.loop.taskExecutor) {
                                     await Self.handle(
-                                        WebSocketConnection(connection), state: state, configuration: configuration,
-                                        handler)
+                                        WebSocketConnection(connection), in: queue, state: state,
+                                        configuration: configuration, handler)
                                 }
                             }
                         }
@@ -144,70 +142,116 @@ public final class WebSocketServer: Sendable {
                 }
             }
         } onCancel: {
-            state.stop(timeout: configuration.shutdownTimeout)
-            listener.loop.execute { listener.stop() }
+            state.stop(Self.goingAway, timeout: configuration.shutdownTimeout)
+            stopListening()
         }
-        listener.loop.execute { listener.stop() }
+        stopListening()
         state.finished()
+    }
+
+    private static let goingAway = WebSocketCloseFrame(code: .goingAway)
+
+    private func stopListening() {
+        for listener in listeners { listener.loop.execute { listener.stop() } }
     }
 
     @concurrent
     private static func handle(
-        _ socket: WebSocketConnection, state: ServerState, configuration: WebSocketServerConfiguration,
+        _ socket: WebSocketConnection, in queue: ConnectionQueue, state: ServerState,
+        configuration: WebSocketServerConfiguration,
         _ handler: @escaping @Sendable @concurrent (WebSocketConnection) async throws -> Void
     ) async {
+        queue.served.withLock { $0[ObjectIdentifier(socket)] = socket }
+        defer { queue.served.withLock { $0[ObjectIdentifier(socket)] = nil } }
+        // A cancelled `run` cancels its handlers first and hears of it afterwards.
+        var isStopping: Bool { state.isStopping || Task.isCancelled }
+        Observation(observers: configuration.observers).watch(socket.wire, openedAfter: .zero)
         do {
             try await socket.run(
                 on: configuration.executor,
-                closeCodes: { _ in
-                    // A cancelled `run` cancels its handlers first and hears of it afterwards.
-                    state.isStopping || Task.isCancelled
-                        ? (.goingAway, .goingAway) : (.normalClosure, .internalError)
-                },
-                handler)
-        } catch let error as WebSocketError where error.code == .connectionClosed || state.isStopping || Task.isCancelled {
+                closeCodes: { _ in isStopping ? (.goingAway, .goingAway) : (.normalClosure, .internalError) }
+            ) { socket in try await socket.wire.named { try await handler(socket) } }
+        } catch let error as WebSocketError where error.code == .connectionClosed || isStopping {
             configuration.logger.debug("a connection ended", metadata: ["reason": "\(error)"])
         } catch {
             configuration.logger.info(
-                "a handler failed; its connection is closed with 1011", metadata: ["error": "\(error)"])
+                "a handler failed; its connection is closed with 1011",
+                metadata: ["error": "\("\(error)".escapedForLog)"])
         }
     }
 
-    /// Stops accepting, closes every connection with 1001 (RFC 6455 §7.4.1) and waits for the handlers; after
-    /// `shutdownTimeout` their connections are aborted. ``run(_:)`` returns then.
-    public func shutDown() async {
-        let listener = listener
-        listener.loop.execute { listener.stop() }
-        state.stop(timeout: configuration.shutdownTimeout)
+    /// Stops accepting, closes every connection and waits for the handlers; when the time is over their connections are
+    /// aborted. Requests that wait for a decision get 503. ``run(_:)`` returns then.
+    ///
+    /// - Parameters:
+    ///   - code: For the close frames. Default 1001 (RFC 6455 §7.4.1).
+    ///   - reason: For the close frames, at most 123 bytes. One that is too long, or a code that may not be sent, is
+    ///     replaced by a plain 1001.
+    ///   - timeout: Default: the configuration's `shutdownTimeout`.
+    public func shutDown(
+        code: WebSocketCloseCode = .goingAway, reason: String = "", timeout: Duration? = nil
+    ) async {
+        let frame = WebSocketCloseFrame(code: code, reason: reason)
+        stopListening()
+        state.stop(
+            (try? frame.validate()) == nil ? Self.goingAway : frame, timeout: timeout ?? configuration.shutdownTimeout)
         await state.waitUntilFinished()
     }
 
-    deinit {
-        let listener = listener
-        listener.loop.execute { listener.stop() }
+    // MARK: While it runs
+
+    /// The connections whose handlers run, in no order.
+    public var connections: [WebSocketConnection] { state.queues.flatMap { $0.served.withLock { Array($0.values) } } }
+
+    /// Exchanges certificates, keys and authorities. Handshakes that begin from now on get the new ones; connections that
+    /// stand are not touched.
+    ///
+    /// - Throws: `invalidConfiguration` for PEM that cannot be used, for a server without TLS, and for a change of
+    ///   `minimumVersion` or of whether clients are asked for certificates. Then nothing has changed.
+    public func reloadTLS(_ configuration: TLSServerConfiguration) throws(WebSocketError) {
+        guard let tls = policy.tls else {
+            throw WebSocketError(.invalidConfiguration, "the server was started without TLS; start a new one")
+        }
+        try tls.reload(configuration)
     }
+
+    /// Sends a message to every open connection, those of ``accept(_:request:bytesBehind:)`` included.
+    ///
+    /// The frame is built once, and compressed once for all that agreed on the same window. Nobody is waited for: for a
+    /// peer that reads slowly ``WebSocketServerConfiguration/broadcastLimits`` decides, and ``statistics`` count. From one
+    /// task, messages go out in order.
+    ///
+    /// - Parameters:
+    ///   - message: What everybody gets.
+    ///   - sender: A connection that does not get it.
+    public func broadcast(_ message: WebSocketMessage, except sender: WebSocketConnection? = nil) {
+        let encoded = EncodedMessage(message)
+        let limits = configuration.broadcastLimits.wire
+        let totals = state.broadcasts
+        let except = sender?.wire
+        for queue in state.queues {
+            queue.loop.execute { totals.note(queue.open.broadcast(encoded, limits, except: except)) }
+        }
+    }
+
+    /// What the server has done so far.
+    public var statistics: WebSocketServerStatistics {
+        WebSocketServerStatistics(
+            sockets: limiter.count, accepted: state.accepted.load(ordering: .relaxed),
+            refusedForLimits: limiter.refusedCount, broadcasts: state.broadcasts.snapshot)
+    }
+
+    deinit { stopListening() }
 }
 
-extension WebSocketServerConfiguration {
-    fileprivate func validate() throws(WebSocketError) {
-        try options.validate()
-        try HandshakeText.validate(subprotocols: subprotocols)
-        guard handshakeTimeout > .zero else {
-            throw WebSocketError(
-                .invalidConfiguration, "handshakeTimeout is \(handshakeTimeout); it must be positive")
-        }
-        guard (1...65_535).contains(backlog) else {
-            throw WebSocketError(.invalidConfiguration, "backlog is \(backlog); it must be in 1...65535")
-        }
-    }
-}
-
-extension WebSocketServerConfiguration.OriginPolicy {
-    fileprivate func allows(_ origin: String?, host: String, isSecure: Bool) -> Bool {
-        switch self {
-        case .any: true
-        case .sameHost: OriginCheck.isSameHost(origin: origin, host: host, isSecure: isSecure)
-        case .only(let allowed): origin.map { allowed.contains($0) } ?? true
-        }
-    }
+/// What a server has done so far. Each figure is exact, all of them together only at rest.
+public struct WebSocketServerStatistics: Sendable, Hashable {
+    /// Sockets that are there now, handshakes included.
+    public let sockets: Int
+    /// Connections that were accepted.
+    public let accepted: Int
+    /// Sockets that were refused, or closed at once, because of a limit.
+    public let refusedForLimits: Int
+    /// What has become of broadcasts.
+    public let broadcasts: WebSocketBroadcastStatistics
 }

@@ -282,6 +282,13 @@ public final class BytePeerListener: Sendable {
         self.patience = patience
     }
 
+    /// Takes over a socket that listens and does not block.
+    package init(descriptor: CInt, port: Int = 0, patience: Duration = .seconds(60)) {
+        self.descriptor = descriptor
+        self.port = port
+        self.patience = patience
+    }
+
     /// The next connection.
     public func accept() async throws -> BytePeer {
         while true {

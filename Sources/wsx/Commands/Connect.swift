@@ -13,11 +13,12 @@ struct Connect: AsyncParsableCommand {
         abstract: "Send lines as messages and print messages as lines.",
         discussion: """
             Every line of standard input becomes a message, every message that arrives becomes a line of standard \
-            output. At the end of input the replies under way are awaited, then the connection is closed with 1000; \
+            output. At the end of input the replies under way are awaited, then the connection is closed with --close-code; \
             Ctrl-C closes it with 1001, a second Ctrl-C cuts it.
 
             On a terminal the control characters of messages are escaped; in a pipe everything is written as it came.
-            With --json, each line of output is one object whose "event" is open, message, close or error.
+            With --json, each line of output is one object whose "event" is open, message, close or error; with
+            --reconnect also disconnect, gap or alert.
 
             \(Exit.table)
             """)
@@ -37,11 +38,20 @@ struct Connect: AsyncParsableCommand {
     var origin: String?
 
     @Option(
+        name: .long,
+        help: ArgumentHelp("The User-Agent header; empty for none. (default: swift-libwebsockets)", valueName: "text"))
+    var userAgent: String?
+
+    @OptionGroup(title: "Way to the server") var route: RouteOptions
+
+    @Option(
         name: .long, help: ArgumentHelp("Trust the CAs in this PEM file instead of the system's.", valueName: "file"))
     var ca: String?
 
     @Flag(name: [.customShort("k"), .long], help: "Do not verify the server's certificate. For experiments only.")
     var insecure = false
+
+    @OptionGroup var identity: IdentityOptions
 
     @Flag(inversion: .prefixedNo, help: "Offer compression (permessage-deflate).")
     var deflate = true
@@ -60,8 +70,33 @@ struct Connect: AsyncParsableCommand {
     @Flag(name: [.customShort("b"), .long], help: "Send lines as binary messages; they need not be UTF-8.")
     var binary = false
 
+    @Option(name: .long, help: ArgumentHelp("Close after so many messages have arrived.", valueName: "count"))
+    var maxMessages: Int?
+
+    @Flag(
+        name: .long,
+        help: "Lines are binary messages in Base64, in both directions. Text messages are printed as they are.")
+    var base64 = false
+
+    @Flag(name: .long, help: "Print the round trip of every ping to standard error.")
+    var printRtt = false
+
+    @Option(name: .long, help: ArgumentHelp("The code to close with at the end of input.", valueName: "code"))
+    var closeCode: UInt16 = 1000
+
+    @Option(name: .long, help: ArgumentHelp("The reason to close with, at most 123 bytes.", valueName: "text"))
+    var closeReason = ""
+
     @Option(name: .long, help: ArgumentHelp("The largest message accepted.", valueName: "bytes"))
     var maxMessageSize = 64 << 20
+
+    @Flag(
+        name: .long,
+        help: "Connect again when the connection ends, for as long as it takes; lines wait meanwhile (up to 10,000).")
+    var reconnect = false
+
+    @Flag(name: .shortAndLong, help: "Show the handshake on standard error, credentials hidden.")
+    var verbose = false
 
     @OptionGroup var display: DisplayOptions
 
@@ -75,6 +110,9 @@ struct Connect: AsyncParsableCommand {
         guard isSecure || (ca == nil && !insecure) else {
             throw ValidationError("\(ca == nil ? "--insecure" : "--ca") needs a wss:// URL; there is no TLS with ws://")
         }
+        guard isSecure || identity.cert == nil else {
+            throw ValidationError("--cert needs a wss:// URL; there is no TLS with ws://")
+        }
         guard ca == nil || !insecure else {
             throw ValidationError("--ca has no effect with --insecure; leave one out")
         }
@@ -84,7 +122,40 @@ struct Connect: AsyncParsableCommand {
         guard openTimeout > 0, openTimeout <= 86_400 else {
             throw ValidationError("--open-timeout is \(openTimeout); it must be positive and at most 86400")
         }
+        if let maxMessages, maxMessages < 1 {
+            throw ValidationError("--max-messages is \(maxMessages); it must be at least 1")
+        }
+        guard maxMessages == nil || !oneMessage else {
+            throw ValidationError("--one-message is --max-messages 1; leave one out")
+        }
+        guard !base64 || !binary else {
+            throw ValidationError("--base64 has binary messages already; leave --binary out")
+        }
+        do throws(WebSocketError) {
+            try closeFrame.validate()
+        } catch {
+            throw ValidationError(
+                "\(error.code == .invalidCloseCode ? "--close-code" : "--close-reason"): \(error.message)")
+        }
+        guard closeCode != 1005 else { throw ValidationError("--close-code: 1005 may not be sent; leave it out") }
+        if printRtt, pingInterval == 0 {
+            throw ValidationError("--print-rtt has nothing to print with --ping-interval 0; leave one out")
+        }
+        guard !reconnect || !(printRtt || verbose) else {
+            throw ValidationError(
+                "\(printRtt ? "--print-rtt" : "--verbose") shows one connection; leave it out with --reconnect")
+        }
         _ = try fields()
+    }
+
+    private var closeFrame: WebSocketCloseFrame {
+        WebSocketCloseFrame(code: .init(rawValue: closeCode), reason: closeReason)
+    }
+
+    private var behaviour: Conversation.Behaviour {
+        .init(
+            maximumMessages: oneMessage ? 1 : maxMessages, form: base64 ? .base64 : binary ? .binary : .text,
+            printsRoundTrips: printRtt, close: closeFrame)
     }
 
     private func fields() throws -> HTTPFields {
@@ -119,6 +190,9 @@ struct Connect: AsyncParsableCommand {
         configuration.subprotocols = self.protocol
         configuration.openTimeout = .seconds(openTimeout)
         if let ca { configuration.tls.trust = .certificates(.file(ca)) }
+        try identity.apply(to: &configuration)
+        try route.apply(to: &configuration)
+        if let userAgent { configuration.userAgent = userAgent.isEmpty ? nil : userAgent }
         if insecure { configuration.tls.verification = .insecureNoVerification }
         configuration.options.compression = deflate ? .deflate() : .disabled
         configuration.options.maximumMessageSize = maxMessageSize
@@ -150,6 +224,12 @@ struct Connect: AsyncParsableCommand {
         if insecure && !display.quiet {
             Terminal.warn("the server's certificate is not verified; anybody in between can read and change everything")
         }
+        if reconnect {
+            return try await SessionConversation.run(
+                to: url, configuration, behaviour: behaviour, display: display, interruption: interruption)
+        }
+        let transcript = verbose ? Transcript() : nil
+        if let transcript { transcript.show(try configuration.request(for: url)) }
         let attempt = Task { [url] in try await WebSocketClient.connect(to: url, configuration: configuration) }
         interruption.onFirst { attempt.cancel() }
         let socket: WebSocketConnection
@@ -157,11 +237,13 @@ struct Connect: AsyncParsableCommand {
             socket = try await attempt.value
         } catch {
             if let code = interruption.exitCode { throw CommandFailure(code: code) }
+            if let error = error as? WebSocketError { transcript?.show(error) }
             throw error
         }
+        transcript?.show(socket)
         let conversation = Conversation(
-            socket: socket, oneMessage: oneMessage, binary: binary, display: display)
-        await conversation.announce(url: try WebSocketURL(url))
+            socket: socket, behaviour: behaviour, display: display)
+        await conversation.announce(url: try socket.url ?? WebSocketURL(url))
         interruption.onFirst { Task { _ = try? await socket.close(code: .goingAway) } }
         try await conversation.run()
     }

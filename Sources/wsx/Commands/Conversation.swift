@@ -5,13 +5,13 @@
 
 import Synchronization
 import WebSocketCore
+import WebSocketLoop
 import WebSockets
 
 /// Lines to messages and messages to lines, until the connection ends.
 final class Conversation: Sendable {
     private let socket: WebSocketConnection
-    private let oneMessage: Bool
-    private let binary: Bool
+    private let behaviour: Behaviour
     private let display: DisplayOptions
     private let input = LineInput()
     /// Messages that were printed, as a sign of life while replies are awaited.
@@ -24,10 +24,21 @@ final class Conversation: Sendable {
     /// How long replies may pause at the end of input before they are given up.
     private static let replyPatience = Duration.seconds(2)
 
-    init(socket: WebSocketConnection, oneMessage: Bool, binary: Bool, display: DisplayOptions) {
+    struct Behaviour: Sendable {
+        /// What a line of input is.
+        enum Form: Sendable { case text, binary, base64 }
+
+        /// After so many messages the connection is closed; `nil` for never.
+        var maximumMessages: Int?
+        var form = Form.text
+        var printsRoundTrips = false
+        /// With what it is closed from this side.
+        var close = WebSocketCloseFrame(code: .normalClosure)
+    }
+
+    init(socket: WebSocketConnection, behaviour: Behaviour, display: DisplayOptions) {
         self.socket = socket
-        self.oneMessage = oneMessage
-        self.binary = binary
+        self.behaviour = behaviour
         self.display = display
     }
 
@@ -50,6 +61,7 @@ final class Conversation: Sendable {
 
     /// Runs on the connection's loop: nothing here blocks, and sending costs no thread crossing.
     func run() async throws {
+        if behaviour.printsRoundTrips { printRoundTrips() }
         try await withTaskExecutorPreference(socket.eventLoop.taskExecutor) {
             let sending = Task(executorPreference: socket.eventLoop.taskExecutor) { await self.sendLines() }
             let failure = await printMessages()
@@ -69,32 +81,46 @@ final class Conversation: Sendable {
             for line in lines {
                 number += 1
                 do throws(WebSocketError) {
-                    if binary {
-                        try await socket.send(line)
-                    } else if let text = String(validating: line, as: UTF8.self) {
-                        try await socket.send(text)
-                    } else {
-                        inputFailure.withLock {
-                            $0 = CommandFailure(
-                                code: Exit.usage,
-                                message: "line \(number) of the input is not UTF-8; send it with --binary")
-                        }
+                    guard let message = behaviour.form.message(line) else {
+                        inputFailure.withLock { $0 = behaviour.form.complaint(aboutLine: number) }
                         await finish()
                         return true
                     }
+                    try await socket.send(message)
                 } catch {
                     return true
                 }
             }
         }
-        guard !Task.isCancelled, !oneMessage else { return false }
+        guard !Task.isCancelled, behaviour.maximumMessages == nil else { return false }
         await finish()
         return false
     }
 
     private func finish() async {
         await awaitReplies()
-        _ = try? await socket.close(code: .normalClosure)
+        await close()
+    }
+
+    private func close() async {
+        _ = try? await socket.close(code: behaviour.close.code, reason: behaviour.close.reason)
+    }
+
+    private func printRoundTrips() {
+        let isJSON = display.json
+        socket.onPong { _, roundTrip in
+            guard let roundTrip else { return }
+            let nanoseconds = roundTrip.nanoseconds
+            if isJSON {
+                Task {
+                    await Output.standard.write(json: [
+                        "event": "pong", "roundTripNanoseconds": .integer(Int(clamping: nanoseconds)),
+                    ])
+                }
+            } else {
+                Terminal.status("round trip \(duration(nanoseconds: nanoseconds))")
+            }
+        }
     }
 
     /// A peer that reads our close frame may stop sending at once, with replies half done. Two pings in a row give it
@@ -127,7 +153,7 @@ final class Conversation: Sendable {
         do throws(WebSocketError) {
             for try await message in socket.messages {
                 isPrinting.store(true, ordering: .relaxed)
-                let isRead = await print(message)
+                let isRead = await behaviour.form.show(message, json: display.json)
                 isPrinting.store(false, ordering: .relaxed)
                 received.wrappingAdd(1, ordering: .relaxed)
                 if !isRead {
@@ -135,32 +161,14 @@ final class Conversation: Sendable {
                     _ = try? await socket.close(code: .goingAway)
                     return nil
                 }
-                if oneMessage {
-                    _ = try? await socket.close(code: .normalClosure)
+                if let limit = behaviour.maximumMessages, received.load(ordering: .relaxed) >= limit {
+                    await close()
                     return nil
                 }
             }
             return nil
         } catch {
             return error
-        }
-    }
-
-    private func print(_ message: WebSocketMessage) async -> Bool {
-        switch message {
-        case .text(let text) where display.json:
-            return await Output.standard.write(json: ["event": "message", "kind": "text", "text": .string(text)])
-        case .binary(let bytes) where display.json:
-            return await Output.standard.write(json: [
-                "event": "message", "kind": "binary", "base64": .string(HandshakeText.base64(bytes)),
-            ])
-        case .text(let text):
-            return await Output.standard.write(line: Terminal.isOutputTerminal ? text.escapedForTerminal : text)
-        case .binary(let bytes):
-            guard Terminal.isOutputTerminal else {
-                return await Output.standard.write(bytes + [UInt8(ascii: "\n")])
-            }
-            return await Output.standard.write(line: hexPreview(bytes))
         }
     }
 
@@ -181,7 +189,9 @@ final class Conversation: Sendable {
         if let failure, failure.code != .connectionClosed {
             throw CommandFailure(code: Exit.code(for: failure), message: failure.message)
         }
-        guard info.isNormal else {
+        // Whoever chose another code than 1000 got what he asked for.
+        let isAsAsked = info.cause == .closingHandshake && info.receivedFirst == false && info.sent == behaviour.close
+        guard info.isNormal || isAsAsked else {
             let code = info.cause == .closeTimeout || info.cause == .pingTimeout ? Exit.timeout : Exit.protocolError
             throw CommandFailure(code: code, message: "the connection ended abnormally: \(info)")
         }
@@ -193,10 +203,4 @@ final class Conversation: Sendable {
         }
         if display.showsStatus { Terminal.status("closed: \(info)") }
     }
-}
-
-/// The beginning of a binary message, readable.
-private func hexPreview(_ bytes: [UInt8]) -> String {
-    let shown = bytes.prefix(32).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined(separator: " ")
-    return "(binary, \(size(bytes: bytes.count))) \(shown)\(bytes.count > 32 ? " …" : "")"
 }

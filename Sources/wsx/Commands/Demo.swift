@@ -14,6 +14,7 @@ struct Demo: AsyncParsableCommand {
         discussion: """
             Makes a throw-away CA and certificate in memory, starts a TLS echo server inside this process, opens \
             a pool of connections and exchanges messages of mixed sizes and kinds. Every byte that comes back is compared.
+            Then a session goes on sending while its server is killed and comes back; every message has to arrive.
 
             \(Exit.table)
             """)
@@ -49,7 +50,11 @@ struct Demo: AsyncParsableCommand {
         }
         if let failure = report.failure { throw failure }
         guard report.isGood else {
-            throw CommandFailure(code: Exit.internalError, message: "\(report.tally.wrong) messages came back wrong")
+            throw CommandFailure(
+                code: Exit.internalError,
+                message:
+                    "messages came back wrong: \(report.tally.wrong); lost by the session: \(report.session?.lost ?? 0)"
+            )
         }
     }
 
@@ -120,6 +125,10 @@ struct Demo: AsyncParsableCommand {
         await ticker?.value
         await server.shutDown()
         try await serving.value
+        if case .success = result {
+            clientConfiguration.eventLoop = clientLoops.next()
+            report.session = try await DemoSession(server: serverConfiguration, client: clientConfiguration).run()
+        }
         await clientLoops.shutDown()
         await serverLoops.shutDown()
         let (tallies, statistics) = try result.get()

@@ -14,12 +14,14 @@ struct DemoReport {
     var tally = DemoTally()
     var backend = EventLoop.Backend.libuv
     var pool = PoolStatistics()
+    var session: DemoSession.Report?
     var failure: WebSocketError?
 
     init(connections: Int) { self.connections = connections }
 
     var isGood: Bool {
         failure == nil && tally.wrong == 0 && tally.sent == tally.received && tally.sent > 0
+            && session.map { $0.lost == 0 && $0.connections > 1 } ?? false
     }
 
     private var roundTripsPerSecond: Double {
@@ -65,6 +67,15 @@ struct DemoReport {
                         + ", \(decimal(compressionRatio * 100, 1)) %; half of the messages are random and cannot shrink"
                 ))
         }
+        if let session {
+            rows.append(
+                (
+                    "session",
+                    "\(decimal(session.messages)) messages while the server was killed and came back after"
+                        + " \(decimal(session.downtime.inSeconds, 1)) s: \(decimal(session.lost)) lost,"
+                        + " \(decimal(session.connections)) connections, \(decimal(session.repeated)) sent again"
+                ))
+        }
         rows.append(("libraries", WebSocketLibrariesText.version))
         rows.append(("event loop", backend == .libuv ? "libuv" : "poll (wsx doctor says why)"))
         let head =
@@ -98,6 +109,12 @@ struct DemoReport {
                 "leases": .integer(pool.totals.acquired), "connectionsOpened": .integer(pool.totals.connectsSucceeded),
                 "leasesAfterWaiting": .integer(pool.totals.acquiredAfterWaiting),
             ],
+            "session": session.map {
+                [
+                    "messages": .integer($0.messages), "lost": .integer($0.lost), "sentAgain": .integer($0.repeated),
+                    "connections": .integer($0.connections),
+                ]
+            } ?? .null,
             "tls": tally.tls.map { ["version": .string($0.version), "cipher": .string($0.cipher)] } ?? .null,
             "deflate": .optional(tally.deflate?.description),
             "compression": [

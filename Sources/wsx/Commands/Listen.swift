@@ -9,10 +9,12 @@ import WebSockets
 
 struct Listen: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Be a server that echoes or broadcasts.",
+        abstract: "Be a server: echo, broadcast, topics, a replay, or what another program does.",
         discussion: """
             The first line of output is the address, so that a script can use port 0 and read which one it got. \
             Ctrl-C or SIGTERM closes every connection with 1001; a second one ends the process at once.
+
+            A browser finds the server's state at /status, a program at /status.json.
 
             With --json, each line of output is one object whose "event" is listening, open, close or error.
 
@@ -22,17 +24,48 @@ struct Listen: AsyncParsableCommand {
     @Flag(name: .long, help: "Send each message to every other connection instead of back.")
     var broadcast = false
 
+    @Flag(name: .long, help: "Send each message to the other connections to the same path.")
+    var topics = false
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "Send a directory's files as messages, in the order of their names, then close.", valueName: "directory"))
+    var replay: String?
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp("Join each connection to a stream: tcp:host:port or unix:path.", valueName: "upstream"))
+    var to: String?
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "Run a shell command for each connection; lines of its input and output are messages.", valueName: "command"
+        ))
+    var exec: String?
+
     @Option(name: .long, help: ArgumentHelp("The address to listen on; 0.0.0.0 or :: for all.", valueName: "address"))
     var host = "127.0.0.1"
 
     @Option(name: [.short, .long], help: ArgumentHelp("The port; 0 takes a free one.", valueName: "number"))
     var port = 0
 
+    @Option(
+        name: .long, help: ArgumentHelp("Listen on a unix socket instead; @name is an abstract one.", valueName: "path")
+    )
+    var unix: String?
+
     @Option(name: .long, help: ArgumentHelp("The certificate and its intermediates, PEM.", valueName: "file"))
     var tlsCert: String?
 
     @Option(name: .long, help: ArgumentHelp("The certificate's key, PEM.", valueName: "file"))
     var tlsKey: String?
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp("Only accept clients with a certificate of these authorities, PEM.", valueName: "file"))
+    var clientCa: String?
 
     @Option(name: .long, help: ArgumentHelp("A subprotocol to accept. May be repeated.", valueName: "name"))
     var `protocol`: [String] = []
@@ -42,6 +75,20 @@ struct Listen: AsyncParsableCommand {
 
     @Flag(name: .long, help: "Accept browsers from pages of other hosts too.")
     var anyOrigin = false
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "A page's origin that may connect, such as https://example.com or https://*.example.com. May be repeated.",
+            valueName: "origin"))
+    var origin: [String] = []
+
+    @Option(
+        name: .long, help: ArgumentHelp("Credentials that clients need. May be repeated.", valueName: "user:password"))
+    var basicAuth: [String] = []
+
+    @Option(name: .long, help: ArgumentHelp("Connections beyond this get 503.", valueName: "number"))
+    var maxConnections: Int?
 
     @Option(name: .long, help: ArgumentHelp("The largest message accepted.", valueName: "bytes", visibility: .hidden))
     var maxMessageSize = 1 << 20
@@ -53,6 +100,29 @@ struct Listen: AsyncParsableCommand {
             let missing = tlsCert == nil ? "--tls-cert" : "--tls-key"
             throw ValidationError("--tls-cert and --tls-key belong together; add \(missing)")
         }
+        let modes = [
+            broadcast ? "--broadcast" : nil, topics ? "--topics" : nil, replay.map { _ in "--replay" },
+            to.map { _ in "--to" }, exec.map { _ in "--exec" },
+        ].compactMap { $0 }
+        guard modes.count <= 1 else {
+            throw ValidationError("\(modes.joined(separator: " and ")) contradict each other; choose one")
+        }
+        if let to, Upstream(to) == nil {
+            throw ValidationError("--to is “\(to)”; write tcp:host:port or unix:path")
+        }
+        guard clientCa == nil || tlsCert != nil else {
+            throw ValidationError("--client-ca needs TLS; add --tls-cert and --tls-key")
+        }
+        guard !anyOrigin || origin.isEmpty else {
+            throw ValidationError("--any-origin and --origin contradict each other; choose one")
+        }
+        guard (maxConnections ?? 1) > 0 else {
+            throw ValidationError("--max-connections is \(maxConnections ?? 0); it must be positive")
+        }
+        // The value is not repeated: it may be a password.
+        guard basicAuth.allSatisfy({ $0.contains(":") }) else {
+            throw ValidationError("--basic-auth needs a user and a password; write user:password")
+        }
         guard (0...65_535).contains(port) else {
             throw ValidationError("--port is \(port); it must be in 0...65535")
         }
@@ -63,7 +133,17 @@ struct Listen: AsyncParsableCommand {
         configuration.host = host
         if let tlsCert, let tlsKey { configuration.tls = .files(certificate: tlsCert, key: tlsKey) }
         configuration.subprotocols = self.protocol
-        configuration.origins = anyOrigin ? .any : .sameHost
+        if let unix { configuration.addresses = [.unix(path: unix)] }
+        if let clientCa { configuration.tls?.clientCertificates = .required(.file(clientCa)) }
+        configuration.origins = anyOrigin ? .any : origin.isEmpty ? .sameHost : .only(Set(origin))
+        if let maxConnections { configuration.maximumConnections = maxConnections }
+        if !basicAuth.isEmpty {
+            let users = basicAuth.map { entry in
+                let colon = entry.firstIndex(of: ":")!
+                return (String(entry[..<colon]), String(entry[entry.index(after: colon)...]))
+            }
+            configuration.authentication = .basic(realm: "wsx", users: Dictionary(users) { $1 })
+        }
         configuration.options.compression = deflate ? .deflate() : .disabled
         configuration.options.maximumMessageSize = maxMessageSize
         // Large messages may come in small frames.
@@ -81,29 +161,42 @@ struct Listen: AsyncParsableCommand {
         }
     }
 
-    private func serve(_ configuration: WebSocketServerConfiguration) async throws {
+    private func mode() throws -> ListenMode {
+        if broadcast { return .broadcast(WebSocketTopics()) }
+        if topics { return .topics(WebSocketTopics()) }
+        if let replay { return try .replay(directory: replay) }
+        if let exec { return .command(exec) }
+        if let upstream = to.flatMap(Upstream.init) { return .upstream(upstream) }
+        return .echo
+    }
+
+    private func serve(_ base: WebSocketServerConfiguration) async throws {
         let interruption = await Interruption.begin()
+        let mode = try mode()
+        let status = StatusPage()
+        var configuration = base
+        configuration.onRequest = { [authentication = configuration.authentication] request in
+            guard !request.isWebSocket else { return .accept() }
+            // The page tells who is connected, so it is for those who may connect.
+            if let authentication, try await authentication.user(of: request) == nil { return authentication.refusal }
+            return status.answer(request)
+        }
         let server = try WebSocketServer(configuration: configuration)
-        let url = "\(configuration.tls == nil ? "ws" : "wss")://\(server.address)"
+        status.show(server)
+        let scheme = configuration.tls == nil ? "ws" : "wss"
+        let url = unix == nil ? "\(scheme)://\(server.address)" : "\(scheme)+\(server.address)"
         if display.json {
             await Output.standard.write(json: ["event": "listening", "url": .string(url)])
         } else {
             await Output.standard.write(line: "listening on \(url)")
         }
         let reporter = ConnectionReporter(display: display)
-        let hub = broadcast ? BroadcastHub() : nil
         interruption.onFirst { Task { await server.shutDown() } }
         try await server.run { socket in
-            // Before it is reported, so that whoever reads the report may rely on it.
-            let membership = hub?.join(socket)
-            defer { membership?.end() }
+            mode.join(socket)
             let number = await reporter.opened(socket)
             do throws(WebSocketError) {
-                if let membership {
-                    for try await message in socket.messages { membership.spread(message) }
-                } else {
-                    for try await message in socket.messages { try await socket.send(message) }
-                }
+                try await mode.serve(socket)
             } catch {
                 await reporter.closed(number, socket, error: error)
                 throw error
@@ -147,55 +240,6 @@ private final class ConnectionReporter: Sendable {
             ])
         } else {
             Terminal.status("#\(number) closed: \(info.map { "\($0)" } ?? error?.message ?? "")")
-        }
-    }
-}
-
-/// Connections that hear each other. Each has a queue of its own, so that a slow one holds up nobody: it is sent away
-/// when its queue is full.
-private final class BroadcastHub: Sendable {
-    private static let queueLimit = 1_024
-
-    private let members = Mutex<[ObjectIdentifier: Membership]>([:])
-
-    func join(_ socket: WebSocketConnection) -> Membership {
-        let membership = Membership(socket: socket, hub: self, queueLimit: Self.queueLimit)
-        members.withLock { $0[ObjectIdentifier(socket)] = membership }
-        return membership
-    }
-
-    /// One connection's place in the hub.
-    final class Membership: Sendable {
-        private let socket: WebSocketConnection
-        private let hub: BroadcastHub
-        private let queue: AsyncStream<WebSocketMessage>.Continuation
-        private let sending: Task<Void, Never>
-
-        fileprivate init(socket: WebSocketConnection, hub: BroadcastHub, queueLimit: Int) {
-            self.socket = socket
-            self.hub = hub
-            let (messages, queue) = AsyncStream.makeStream(
-                of: WebSocketMessage.self, bufferingPolicy: .bufferingOldest(queueLimit))
-            self.queue = queue
-            sending = Task(executorPreference: socket.eventLoop.taskExecutor) {
-                for await message in messages {
-                    do { try await socket.send(message) } catch { return }
-                }
-            }
-        }
-
-        /// Queues the message for everybody else.
-        func spread(_ message: WebSocketMessage) {
-            for other in hub.members.withLock({ Array($0.values) }) where other !== self {
-                guard case .dropped = other.queue.yield(message) else { continue }
-                Task { _ = try? await other.socket.close(code: .policyViolation, reason: "reads too slowly") }
-            }
-        }
-
-        func end() {
-            hub.members.withLock { $0[ObjectIdentifier(socket)] = nil }
-            queue.finish()
-            sending.cancel()
         }
     }
 }

@@ -30,12 +30,14 @@ enum Exit {
     static func code(for error: WebSocketError) -> CInt {
         switch error.code {
         case .invalidURL, .invalidConfiguration, .invalidCloseCode, .closeReasonTooLong: usage
-        case .nameNotFound, .connectFailed, .tlsFailed, .listenFailed: cannotConnect
+        case .nameNotFound, .connectFailed, .proxyFailed, .tlsFailed, .listenFailed, .reconnectFailed, .notConnected:
+            cannotConnect
         case .timedOut, .acquireTimedOut: timeout
         // The pool gave up; why it did is the answer.
         case .poolUnavailable: error.poolCause.map { Self.code(for: $0) } ?? cannotConnect
         case .connectionClosed where error.closeInfo?.cause == .closeTimeout: timeout
-        case .handshakeRejected, .handshakeInvalid, .messageTooBig, .invalidUTF8, .protocolViolation,
+        case .handshakeRejected, .redirectRefused, .handshakeInvalid, .messageTooBig, .tooManyFragments, .invalidUTF8,
+            .protocolViolation,
             .connectionClosed:
             protocolError
         default: internalError

@@ -72,6 +72,36 @@ extension String {
     }
 }
 
+/// The bytes that Base64 text means (RFC 4648 §4), with its padding; `nil` for anything else. A carriage return at the
+/// end is the line's.
+func decodedBase64(_ line: [UInt8]) -> [UInt8]? {
+    let text = line.last == UInt8(ascii: "\r") ? line.dropLast() : line[...]
+    guard text.count.isMultiple(of: 4) else { return nil }
+    let padding = text.reversed().prefix { $0 == UInt8(ascii: "=") }.count
+    guard padding <= 2 else { return nil }
+    var bytes: [UInt8] = []
+    var bits: UInt32 = 0
+    var count = 0
+    for byte in text.dropLast(padding) {
+        let value: UInt8
+        switch byte {
+        case UInt8(ascii: "A")...UInt8(ascii: "Z"): value = byte - UInt8(ascii: "A")
+        case UInt8(ascii: "a")...UInt8(ascii: "z"): value = byte - UInt8(ascii: "a") + 26
+        case UInt8(ascii: "0")...UInt8(ascii: "9"): value = byte - UInt8(ascii: "0") + 52
+        case UInt8(ascii: "+"): value = 62
+        case UInt8(ascii: "/"): value = 63
+        default: return nil
+        }
+        bits = bits << 6 | UInt32(value)
+        count += 6
+        if count >= 8 {
+            count -= 8
+            bytes.append(UInt8(truncatingIfNeeded: bits >> UInt32(count)))
+        }
+    }
+    return bytes
+}
+
 /// A number with a fixed count of decimals and commas between thousands.
 func decimal(_ value: Double, _ decimals: Int = 0) -> String {
     var scale = 1.0

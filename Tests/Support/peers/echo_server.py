@@ -44,10 +44,11 @@ import ssl
 import struct
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from urllib.parse import unquote, urlsplit
 
 import peer
-from websockets.asyncio.server import Request, Response, ServerConnection, serve
+from websockets.asyncio.server import Request, Response, ServerConnection, serve, unix_serve
 from websockets.exceptions import ConnectionClosed
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import Close, Frame, Opcode
@@ -312,6 +313,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--header", action="append", default=[], metavar="'NAME: VALUE'", help="of reject-STATUS")
     parser.add_argument("--body", default="rejected\n", help="of reject-STATUS")
     parser.add_argument("--address", default="127.0.0.1", help="or ::1 (default: %(default)s)")
+    parser.add_argument("--unix", metavar="PATH", help="listen on a Unix socket instead; the port is then 0")
     parser.add_argument("--max-size", type=int, metavar="BYTES", help="of a message (default: no limit)")
     parser.add_argument("--events", action="store_true", help="print a line when a connection opens and closes")
     parser.add_argument("--lifetime", type=float, default=peer.DEFAULT_LIFETIME, metavar="SECONDS")
@@ -340,10 +342,9 @@ async def main() -> None:
     loop.call_later(options.lifetime, finished.set)
 
     # Other defaults of websockets that would get in the way: its compression argument, limits, deadlines and keepalive.
-    server = await serve(
+    listen = partial(unix_serve, path=options.unix) if options.unix else partial(serve, host=options.address, port=0)
+    server = await listen(
         lambda connection: handle(connection, options),
-        options.address,
-        0,
         ssl=tls_context(options),
         compression=None,
         extensions=[ServerPerMessageDeflateFactory(**peer.deflate_options(options))] if options.deflate else None,
@@ -355,7 +356,7 @@ async def main() -> None:
         open_timeout=options.lifetime,
         ping_interval=options.ping_interval,
     )
-    peer.emit(port=server.sockets[0].getsockname()[1])
+    peer.emit(port=0 if options.unix else server.sockets[0].getsockname()[1])
     waits = [asyncio.ensure_future(finished.wait())]
     if options.until_stdin_closes:
         waits.append(asyncio.ensure_future(peer.until_closed(sys.stdin)))

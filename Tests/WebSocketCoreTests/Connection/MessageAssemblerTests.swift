@@ -253,4 +253,27 @@ import WebSocketCore
             _ = try assembler.finish()
         }
     }
+
+    @Test func piecesTakenOutStillCount() throws {
+        var assembler = MessageAssembler(maximumSize: 6, maximumFragments: 10)
+        for _ in 0..<2 {
+            #expect(assembler.kind == nil)
+            assembler.begin(.text)
+            #expect(assembler.kind == .text)
+            try assembler.beginFrame(announced: 3, compressed: false)
+            try withExactBytes([0x61, 0xC3]) { try assembler.append($0) }
+            #expect(assembler.takePieces() == [0x61, 0xC3])
+            #expect(assembler.takePieces().isEmpty && assembler.remainingBytes == 4)
+            try withExactBytes([0xA9]) { try assembler.append($0) }
+            #expect(throws: MessageAssembler.Violation.messageTooBig(limit: 6)) {
+                try assembler.beginFrame(announced: 4, compressed: false)
+            }
+            #expect(try assembler.finishPieces() == [0xA9])
+            #expect(assembler.isIdle)
+        }
+        assembler.begin(.text)
+        try withExactBytes([0xC3]) { try assembler.append($0) }
+        _ = assembler.takePieces()
+        #expect(throws: MessageAssembler.Violation.invalidUTF8) { try assembler.finishPieces() }
+    }
 }

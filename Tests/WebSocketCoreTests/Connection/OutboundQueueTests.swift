@@ -163,4 +163,39 @@ import WebSocketCore
         queue.drained(6)
         #expect(queue.nextAdmitted() == nil && !queue.hasRoom)
     }
+
+    @Test(arguments: [100, Int.max])
+    func aReservationShutsOthersOutAndNotItsOwner(highBytes: Int) {
+        var queue = OutboundQueue<Int>(marks: .init(highBytes: highBytes, lowBytes: 10))
+        queue.took(20)
+        queue.reserve()
+        #expect(!queue.hasRoom && queue.hasReservedRoom && queue.isQueueing)
+        #expect(!queue.admitsReserved)
+        queue.wait(id: 1, 1)
+        queue.wait(id: 2, 2)
+        queue.drained(15)
+        #expect(queue.admitsReserved)
+        #expect(queue.nextAdmitted() == nil, "the others wait for the end of the message")
+        queue.endReservation()
+        #expect(!queue.hasRoom && queue.isQueueing)
+        #expect(queue.nextAdmitted() == 1)
+        #expect(queue.isQueueing)
+        #expect(queue.nextAdmitted() == 2)
+        #expect(!queue.isQueueing && queue.hasRoom && queue.bytes == 5)
+    }
+
+    @Test func aReservationMayBeHandedOn() {
+        var queue = OutboundQueue<Int>(marks: .init(highBytes: 100, lowBytes: 10))
+        queue.reserve()
+        queue.took(100)
+        #expect(!queue.hasReservedRoom)
+        queue.wait(id: 1, 1)
+        queue.wait(id: 2, 2)
+        queue.drained(100)
+        queue.endReservation()
+        #expect(queue.nextAdmitted() == 1)
+        queue.reserve()
+        #expect(queue.nextAdmitted() == nil)
+        #expect(queue.finish() == [2])
+    }
 }

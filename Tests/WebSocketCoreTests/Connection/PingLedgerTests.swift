@@ -392,4 +392,30 @@ import WebSocketCore
             try check(failedAt == firstUnanswered! + timeout, "\(place): failed at \(String(describing: failedAt))")
         }
     }
+
+    @Test func payloadsOfTheUsersChoosing() {
+        var ledger = Ledger(interval: nil, timeout: nil, nonce: Self.nonce)
+        let empty = ledger.ping(with: [], now: 1, waiterID: 1, 10)
+        let numbered = ledger.ping(now: 2, waiterID: 2, 20)
+        let chosen = ledger.ping(with: [1, 2], now: 3, waiterID: 3, 30)
+        #expect(empty && chosen)
+        let emptyAgain = ledger.ping(with: [], now: 4, waiterID: 4, 40)
+        let chosenAgain = ledger.ping(with: [1, 2], now: 4, waiterID: 4, 40)
+        #expect(!emptyAgain && !chosenAgain, "their pongs could not be told apart")
+        #expect(ledger.pendingCount == 3)
+        let foreign = Self.pong(&ledger, [1], now: 5)
+        #expect(foreign.resumed.isEmpty && foreign.roundTrip == nil)
+        let early = Self.pong(&ledger, Self.bytes(numbered.payload), now: 10)
+        #expect(early.resumed.map(\.0) == [10, 20])
+        #expect(early.roundTrip == 8)
+        let late = Self.pong(&ledger, [1, 2], now: 13)
+        #expect(late.resumed.map(\.0) == [30])
+        #expect(late.roundTrip == 10 && ledger.latency == 10)
+        let free = ledger.ping(with: [1, 2], now: 14, waiterID: 5, 50)
+        #expect(free, "it was answered")
+        let cancelled = ledger.cancel(id: 5)
+        #expect(cancelled == 50)
+        let nobodys = Self.pong(&ledger, [1, 2], now: 15)
+        #expect(nobodys.roundTrip == nil)
+    }
 }

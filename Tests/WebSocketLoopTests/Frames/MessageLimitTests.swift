@@ -94,7 +94,7 @@ import WebSocketsTestKit
     }
 
     @Test(arguments: Side.allCases, Compression.allCases)
-    func tooManyFragmentsEndWith1008(side: Side, compression: Compression) async throws {
+    func tooManyFragmentsEndWith1009(side: Side, compression: Compression) async throws {
         try await withPair(side, compression, options: .with { $0.maximumFragments = 10 }) { pair in
             let rest = WireFrame(WireFrame.continuation, final: false)
             var burst = pair.peer.bytes(of: WireFrame(WireFrame.binary, [1], final: false))
@@ -104,10 +104,10 @@ import WebSocketsTestKit
             for _ in 0..<2 { burst += pair.peer.bytes(of: rest) }
             try await pair.peer.write(burst)
             let error = try await error { _ = try await pair.ours.receive() }
-            #expect(error.code == .protocolViolation)
-            #expect(error.message.contains("maximumFragments"))
-            #expect(error.closeInfo?.sent?.code == .policyViolation)
-            #expect(try await pair.peer.readFrame().closeCode == 1008)
+            #expect(error.code == .tooManyFragments)
+            #expect(error.message.contains("10 frames") && error.message.contains("maximumFragments"))
+            #expect(error.closeInfo?.sent?.code == .messageTooBig)
+            #expect(try await pair.peer.readFrame().closeCode == 1009)
         }
     }
 

@@ -90,7 +90,7 @@ extension WireCase {
             pair.peer.bytes(of: pair.compressed(WireFrame.binary, [UInt8](repeating: 0, count: 8 << 20)))
         },
         WireCase(
-            "too many empty fragments", options: .with { $0.maximumFragments = 100 }, .fails(1008, .protocolViolation)
+            "too many empty fragments", options: .with { $0.maximumFragments = 100 }, .fails(1009, .tooManyFragments)
         ) { pair in
             pair.bytes(
                 of: [WireFrame(WireFrame.text, final: false)]

@@ -119,6 +119,13 @@ struct PoolTracingTests {
             }
             #expect(connects.count == 1)
             #expect(tracer.finishedSpans.contains { $0.operationName == "websocket pool acquire" })
+            // Without a pool too.
+            let socket = try await WebSocketClient.connect(to: url, configuration: fixture.configuration(1).client)
+            socket.abort()
+            let all = tracer.finishedSpans.filter {
+                $0.operationName == "websocket connect" && "\($0.attributes.get("server.port")!)".contains(port)
+            }
+            #expect(all.count == 2)
         }
     }
 }

@@ -1,0 +1,102 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+/// SplitMix64: small, seedable and good enough to spread delays. Not for secrets.
+package struct SessionRandom: RandomNumberGenerator, Sendable {
+    private var state: UInt64
+
+    package init(seed: UInt64) { state = seed }
+
+    package mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var word = state
+        word = (word ^ (word >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        word = (word ^ (word >> 27)) &* 0x94D0_49BB_1331_11EB
+        return word ^ (word >> 31)
+    }
+}
+
+/// Counts attempts and decides when the next one is. Times are durations since the owner's beginning.
+package struct ReconnectEngine: Sendable {
+    package enum Verdict: Sendable, Equatable {
+        case retry(after: Duration)
+        /// Enough attempts, or one that would fail again.
+        case giveUp
+    }
+
+    private let policy: WebSocketReconnectPolicy
+    private var random: SessionRandom
+    private var connectedAt: Duration?
+    /// Attempts since the last stable connection.
+    package private(set) var attempts = 0
+
+    package init(policy: WebSocketReconnectPolicy, seed: UInt64) {
+        self.policy = policy
+        random = SessionRandom(seed: seed)
+    }
+
+    /// A connection is open.
+    package mutating func connected(at now: Duration) { connectedAt = now }
+
+    /// When the present connection has lasted long enough; nil when that has no effect.
+    package var stableAt: Duration? { attempts > 0 ? connectedAt.map { $0 + policy.stableTime } : nil }
+
+    /// The present connection has lasted until `now`.
+    package mutating func lasted(until now: Duration) {
+        if let connectedAt, now >= connectedAt + policy.stableTime { attempts = 0 }
+    }
+
+    /// An attempt failed or a connection ended: what now?
+    package mutating func next(after cause: WebSocketReconnectPolicy.Cause, at now: Duration) -> Verdict {
+        lasted(until: now)
+        connectedAt = nil
+        var least: Duration = .zero
+        switch policy.decision(cause) {
+        case .fatal: return .giveUp
+        case .retryAfter(let delay): least = max(delay, .zero)
+        case .retry: least = serverWish(cause)
+        }
+        if let maximum = policy.maximumAttempts, attempts >= maximum { return .giveUp }
+        attempts += 1
+        guard let delay = delay(attempt: attempts) else { return .giveUp }
+        // Added, not the greater of both: those who were told the same time shall not come at the same time.
+        return .retry(after: least + delay)
+    }
+
+    /// Attempts are counted from the beginning: somebody asked for a connection.
+    package mutating func restart() {
+        attempts = 0
+        connectedAt = nil
+    }
+
+    private func serverWish(_ cause: WebSocketReconnectPolicy.Cause) -> Duration {
+        switch cause {
+        case .connectFailed(let error):
+            guard let delay = error.response.flatMap({ RetryAfter.delay($0.headers) }) else { return .zero }
+            return min(delay, policy.maximumRetryAfter)
+        case .disconnected(let end):
+            return end.closeInfo?.received?.code == .tryAgainLater ? policy.serverUnavailableDelay : .zero
+        }
+    }
+
+    private mutating func delay(attempt: Int) -> Duration? {
+        switch policy.strategy {
+        case .immediate:
+            return attempt == 1 ? .zero : Self.grown(.milliseconds(100), attempt - 1, .seconds(10))
+        case .fixed(let delay): return delay
+        case .exponential(let base, let maximum): return Self.grown(base, attempt, maximum)
+        case .fullJitter(let base, let maximum):
+            let bound = Self.grown(base, attempt, maximum)
+            return bound * Double.random(in: 0..<1, using: &random)
+        case .custom(let delay): return delay(attempt).map { max($0, .zero) }
+        case .callbackControlled: return .seconds(1)
+        }
+    }
+
+    /// `base` · 2ⁿ⁻¹, at most `maximum`.
+    private static func grown(_ base: Duration, _ attempt: Int, _ maximum: Duration) -> Duration {
+        min(base * (1 << min(attempt - 1, 20)), maximum)
+    }
+}

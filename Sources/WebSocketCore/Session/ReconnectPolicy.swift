@@ -1,0 +1,115 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+/// When to try again. Sessions and ``WebSocketError``-classifying iterators share it.
+public struct WebSocketReconnectPolicy: Sendable {
+    /// How long to wait before an attempt.
+    public enum Strategy: Sendable {
+        /// The first attempt at once. While connections do not become stable, the next ones after 100 ms, 200 ms and so
+        /// on up to 10 s: a server that accepts and closes is not stormed.
+        case immediate
+        /// Always the same time.
+        case fixed(Duration)
+        /// `base`, twice as long each time, up to `maximum`. Without jitter: for one client, not for a fleet.
+        case exponential(base: Duration, maximum: Duration)
+        /// A random time between zero and what `exponential` would wait: clients that lost one server come back spread.
+        case fullJitter(base: Duration, maximum: Duration)
+        /// What the closure says, for attempts counted from 1; nil gives up. It must be quick and must not call the
+        /// session.
+        case custom(@Sendable (_ attempt: Int) -> Duration?)
+        /// `shouldReconnect` decides, also after ends that this side did not want. Without that closure, and for
+        /// failed attempts, like `fixed` with one second.
+        case callbackControlled
+    }
+
+    /// What ended, when the question is whether to try again.
+    public enum Cause: Sendable, Hashable {
+        /// An attempt to connect failed.
+        case connectFailed(WebSocketError)
+        /// A connection ended.
+        case disconnected(WebSocketSessionDisconnect)
+    }
+
+    /// Whether to try again.
+    public enum Decision: Sendable, Hashable {
+        /// As the strategy says.
+        case retry
+        /// Not before this time, and then as the strategy says.
+        case retryAfter(Duration)
+        /// Never: the error is passed on.
+        case fatal
+    }
+
+    /// How long to wait. Default `fullJitter` from 1 s to 60 s. Times are clamped: 0 to 300 s for `base` and `fixed`,
+    /// 1 to 600 s for `maximum`.
+    public var strategy: Strategy = .fullJitter(base: .seconds(1), maximum: .seconds(60))
+    /// Attempts after the first one until a connection was stable; then giving up is an error. `nil` never gives up, 0
+    /// never tries again. Default 10; clamped to 0...100.
+    public var maximumAttempts: Int? = 10
+    /// How long a connection must last before attempts are counted from the beginning. Default 60 s; clamped to
+    /// 10...300 s.
+    public var stableTime: Duration = .seconds(60)
+    /// The least wait after the server closed with 1013, try again later. Default 30 s; clamped to 10...300 s.
+    public var serverUnavailableDelay: Duration = .seconds(30)
+    /// The longest `Retry-After` (RFC 9110 §10.2.3) that is obeyed; a longer one counts as this. Default 1 h.
+    public var maximumRetryAfter: Duration = .seconds(3_600)
+    /// Whether trying again helps. It must be quick and must not call the session. Default ``classify(_:)``.
+    public var decision: @Sendable (Cause) -> Decision = { classify($0) }
+
+    /// The defaults.
+    public init() {}
+
+    /// The default classification: URLs and settings that cannot be used, answers that are no handshake, certificates
+    /// that cannot be trusted, and refusals with a status of 400 to 499 except 408, 425 and 429 would come again, and
+    /// are fatal. Everything else is tried again; a connection that ended always is.
+    public static func classify(_ cause: Cause) -> Decision {
+        guard case .connectFailed(let error) = cause else { return .retry }
+        return error.wouldComeAgain ? .fatal : .retry
+    }
+
+    /// With every value in its documented range.
+    package var clamped: Self {
+        func clamp(_ value: Duration, _ low: Int, _ high: Int) -> Duration {
+            min(max(value, .seconds(low)), .seconds(high))
+        }
+        var policy = self
+        switch strategy {
+        case .fixed(let delay): policy.strategy = .fixed(clamp(delay, 0, 300))
+        case .exponential(let base, let maximum):
+            policy.strategy = .exponential(base: clamp(base, 0, 300), maximum: clamp(maximum, 1, 600))
+        case .fullJitter(let base, let maximum):
+            policy.strategy = .fullJitter(base: clamp(base, 0, 300), maximum: clamp(maximum, 1, 600))
+        case .immediate, .custom, .callbackControlled: break
+        }
+        policy.maximumAttempts = maximumAttempts.map { min(max($0, 0), 100) }
+        policy.stableTime = clamp(stableTime, 10, 300)
+        policy.serverUnavailableDelay = clamp(serverUnavailableDelay, 10, 300)
+        policy.maximumRetryAfter = max(maximumRetryAfter, .zero)
+        return policy
+    }
+}
+
+extension WebSocketError {
+    /// Whether the same attempt would fail again, whatever the time. Then a pool asks its endpoint less often from the
+    /// start, and sessions give up.
+    package var wouldComeAgain: Bool {
+        switch code {
+        case .invalidURL, .invalidConfiguration, .handshakeInvalid, .redirectRefused, .shutDown: true
+        // Credentials are missing or wrong.
+        case .proxyFailed: response?.status == 407
+        case .handshakeRejected:
+            // Of the client's errors those that time can heal: timeout, too early, too many requests.
+            response.map { (400..<500).contains($0.status) && ![408, 425, 429].contains($0.status) } ?? false
+        case .tlsFailed:
+            switch tlsFailure {
+            case .expired, .notYetValid, .hostMismatch, .selfSigned, .untrusted, .badChain, .wrongUsage, .pinMismatch,
+                .clientCertificate:
+                true
+            default: false
+            }
+        default: false
+        }
+    }
+}

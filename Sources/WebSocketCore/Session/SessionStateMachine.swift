@@ -1,0 +1,394 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+/// Decides what a session does next. Holds no clock, no task and no connection but as something to pass on.
+///
+/// Times are durations since the session's beginning. Every event returns what has to be done, in order.
+package struct SessionStateMachine<Connection: Sendable>: ~Copyable {
+    /// Names one attempt and the connection that comes of it. Never reused.
+    package typealias Epoch = Int
+
+    package struct Settings: Sendable {
+        package var policy = WebSocketReconnectPolicy()
+        package var reconnectsAutomatically = true
+        /// Which of the application's closures there are.
+        package var asksToDisconnect = false
+        package var asksToReconnect = false
+        package var asksToRenew = false
+        package var disconnectCheckInterval: Duration = .seconds(10)
+        package var reconnectCheckInterval: Duration = .seconds(5)
+        package var maximumConnectionAge: Duration?
+        package var disconnectMargin: Duration = .seconds(300)
+        /// Whether an old connection is replaced before it is closed.
+        package var makesBeforeBreaking = false
+
+        package init() {}
+    }
+
+    package enum Question: Sendable, Equatable { case disconnect, reconnect, renew }
+
+    package enum Command: Sendable {
+        case connect(Epoch)
+        /// Stop the attempt or the preparation of this epoch.
+        case cancelWork(Epoch)
+        /// Subscribe and let the application prepare.
+        case prepare(Epoch, Connection, isReconnect: Bool, isRenewal: Bool)
+        /// Messages flow from here on. `gap` is how long there was no connection.
+        case activate(Epoch, isReconnect: Bool, gap: Duration?)
+        /// Messages go to the first, and come from the second until it has ended.
+        case handOver(to: Epoch, from: Epoch)
+        case close(Connection, WebSocketCloseFrame)
+        case abort(Connection)
+        case ask(Question, Epoch)
+        case disconnected(WebSocketSessionDisconnect)
+        case alert(WebSocketSessionAlert.Kind, String)
+        /// Nothing will come until somebody asks for it.
+        case rested
+        case ended(WebSocketError?)
+    }
+
+    /// What follows when the connection that is being closed has ended.
+    enum Sequel: Sendable {
+        case rest
+        case wait(Duration)
+        case reconnect
+        case ask
+        /// As if the server had done it.
+        case react
+        case end
+    }
+
+    struct Open: Sendable {
+        let epoch: Epoch
+        let connection: Connection
+        let since: Duration
+        var nextCheck: Duration?
+        var nextRenewalCheck: Duration?
+        var limit: Duration?
+        var scheduled: (at: Duration, sequel: Sequel)?
+        var successor = Successor.none
+    }
+
+    enum Successor: Sendable {
+        case none
+        /// → `preparing` when it is open; `none` when it fails.
+        case attempting(Epoch)
+        /// → the open connection when it is prepared; `none` when it fails.
+        case preparing(Epoch, Connection)
+    }
+
+    struct Leaving: Sendable {
+        let epoch: Epoch
+        let connection: Connection
+        let since: Duration?
+        let reason: WebSocketDisconnectReason
+        var error: WebSocketError?
+        var sequel: Sequel
+    }
+
+    enum State: Sendable {
+        /// `run` has not begun. → `attempting` when it does; `ended` on shutdown.
+        case unstarted
+        /// There is nothing to do. → `attempting` on connect; `waiting` when a reconnect is scheduled; `ended`.
+        case resting
+        /// → `attempting` at that time or on connect; `resting` on close; `ended`.
+        case waiting(until: Duration)
+        /// The application decides when; nil while it is being asked. → `attempting`, `waiting` or `resting` by its
+        /// answer; `ended`.
+        case asking(next: Duration?)
+        /// → `preparing` when the connection is open; `waiting`, `resting` or `ended` when it fails.
+        case attempting(Epoch)
+        /// → `open` when it is prepared; `leaving` when that fails; what follows an end when it ends.
+        case preparing(Epoch, Connection)
+        /// → `leaving` when this side ends it; what follows an end when the server or the network does.
+        case open(Open)
+        /// → what its sequel says, when the connection has ended.
+        case leaving(Leaving)
+        /// Final. Every later event is ignored, and connections that still come are cut.
+        case ended
+    }
+
+    package let settings: Settings
+    var state = State.unstarted
+    var engine: ReconnectEngine
+    var lastEpoch = 0
+    /// The connection before the present one, which brings its last messages.
+    var retiring: (epoch: Epoch, connection: Connection)?
+    /// Whether there was a connection before that the next one continues.
+    var isRecovering = false
+    var hasBeenOpen = false
+    /// Since when there is no connection.
+    var downSince: Duration?
+    package internal(set) var isShutdown = false
+    /// The last thing that went wrong.
+    package internal(set) var lastError: WebSocketError?
+
+    package init(settings: Settings, seed: UInt64) {
+        self.settings = settings
+        engine = ReconnectEngine(policy: settings.policy, seed: seed)
+    }
+
+    /// What users see.
+    package var publicState: WebSocketSessionState {
+        switch state {
+        case .unstarted, .resting: .disconnected
+        case .waiting, .asking, .attempting, .preparing: isRecovering ? .reconnecting : .connecting
+        case .open: .connected
+        case .leaving: .closing
+        case .ended: .closed
+        }
+    }
+
+    package var connectedSince: Duration? { if case .open(let open) = state { open.since } else { nil } }
+    package var reconnectAttempts: Int { engine.attempts }
+    package var isResting: Bool { if case .resting = state { true } else { false } }
+    /// The connection that messages go to.
+    package var openConnection: (Epoch, Connection)? {
+        if case .open(let open) = state { (open.epoch, open.connection) } else { nil }
+    }
+
+    // MARK: Getting a connection
+
+    /// `run` has begun.
+    package mutating func start() -> [Command] {
+        guard case .unstarted = state else { return [] }
+        return attempt()
+    }
+
+    /// Somebody wants a connection. Joins what is under way: there is never a second attempt.
+    package mutating func connect() -> [Command] {
+        switch state {
+        case .resting, .waiting, .asking:
+            engine.restart()
+            return attempt()
+        case .unstarted, .attempting, .preparing, .open, .leaving, .ended: return []
+        }
+    }
+
+    /// Somebody wants a connection at that time.
+    package mutating func scheduleReconnect(at time: Duration) -> Bool {
+        switch state {
+        case .resting, .waiting, .asking:
+            isRecovering = true
+            state = .waiting(until: time)
+            return true
+        case .unstarted, .attempting, .preparing, .open, .leaving, .ended: return false
+        }
+    }
+
+    mutating func attempt() -> [Command] {
+        lastEpoch += 1
+        state = .attempting(lastEpoch)
+        return [.connect(lastEpoch)]
+    }
+
+    package mutating func connected(_ epoch: Epoch, _ connection: Connection) -> [Command] {
+        switch state {
+        case .attempting(epoch):
+            state = .preparing(epoch, connection)
+            return [.prepare(epoch, connection, isReconnect: hasBeenOpen, isRenewal: false)]
+        case .open(var open):
+            guard case .attempting(epoch) = open.successor else { return [.abort(connection)] }
+            open.successor = .preparing(epoch, connection)
+            state = .open(open)
+            return [.prepare(epoch, connection, isReconnect: true, isRenewal: true)]
+        default: return [.abort(connection)]
+        }
+    }
+
+    package mutating func connectFailed(_ epoch: Epoch, _ error: WebSocketError, at now: Duration) -> [Command] {
+        switch state {
+        case .attempting(epoch):
+            lastError = error
+            if downSince == nil { downSince = now }
+            return next(after: .connectFailed(error), at: now)
+        case .open(var open):
+            guard case .attempting(epoch) = open.successor else { return [] }
+            return renewalFailed(&open, error, at: now)
+        default: return []
+        }
+    }
+
+    /// The connection is subscribed, and the application has prepared it.
+    ///
+    /// - Parameter isContinuous: Whether the application closed the gap.
+    package mutating func prepared(_ epoch: Epoch, isContinuous: Bool, at now: Duration) -> [Command] {
+        switch state {
+        case .preparing(epoch, let connection):
+            engine.connected(at: now)
+            state = .open(makeOpen(epoch, connection, at: now))
+            let isReconnect = hasBeenOpen
+            let gap = isReconnect && !isContinuous ? downSince.map { now - $0 } ?? .zero : nil
+            hasBeenOpen = true
+            isRecovering = true
+            downSince = nil
+            return [.activate(epoch, isReconnect: isReconnect, gap: gap)]
+        case .open(let open):
+            guard case .preparing(epoch, let connection) = open.successor else { return [] }
+            engine.connected(at: now)
+            retiring = (open.epoch, open.connection)
+            state = .open(makeOpen(epoch, connection, at: now))
+            return [
+                .handOver(to: epoch, from: open.epoch),
+                .close(open.connection, WebSocketCloseFrame(code: .normalClosure, reason: "renewed")),
+            ]
+        default: return []
+        }
+    }
+
+    package mutating func preparationFailed(
+        _ epoch: Epoch, _ error: WebSocketError, at now: Duration
+    ) -> [Command] {
+        switch state {
+        case .preparing(epoch, let connection):
+            lastError = error
+            state = .leaving(
+                Leaving(
+                    epoch: epoch, connection: connection, since: nil, reason: .preparationFailed, error: error,
+                    sequel: .react))
+            return [.close(connection, WebSocketCloseFrame(code: .normalClosure))]
+        case .open(var open):
+            guard case .preparing(epoch, let connection) = open.successor else { return [] }
+            return renewalFailed(&open, error, at: now)
+                + [.close(connection, WebSocketCloseFrame(code: .normalClosure))]
+        default: return []
+        }
+    }
+
+    private mutating func renewalFailed(_ open: inout Open, _ error: WebSocketError, at now: Duration) -> [Command] {
+        open.successor = .none
+        if open.limit != nil { open.nextRenewalCheck = now + settings.disconnectCheckInterval }
+        state = .open(open)
+        return [.alert(.renewalFailed, error.message)]
+    }
+
+    private func makeOpen(_ epoch: Epoch, _ connection: Connection, at now: Duration) -> Open {
+        var open = Open(epoch: epoch, connection: connection, since: now)
+        if settings.asksToDisconnect { open.nextCheck = now + settings.disconnectCheckInterval }
+        if let age = settings.maximumConnectionAge {
+            open.limit = now + age
+            // A margin that is longer than the whole life would end it at once.
+            open.nextRenewalCheck = now + max(age - settings.disconnectMargin, age / 2)
+        }
+        return open
+    }
+
+    // MARK: Losing it
+
+    /// A connection has ended, and everything that it brought has been passed on.
+    package mutating func connectionEnded(
+        _ epoch: Epoch, _ info: WebSocketCloseInfo?, at now: Duration
+    ) -> [Command] {
+        if retiring?.epoch == epoch {
+            retiring = nil
+            return []
+        }
+        switch state {
+        case .preparing(epoch, _):
+            return [.cancelWork(epoch)] + lost(info, reason: Self.reason(info), since: nil, error: nil, at: now)
+        case .open(let open) where open.epoch == epoch:
+            let end = WebSocketSessionDisconnect(
+                reason: Self.reason(info), closeInfo: info, connectedFor: now - open.since)
+            switch open.successor {
+            case .none: return lost(info, reason: end.reason, since: open.since, error: nil, at: now)
+            case .attempting(let next): state = .attempting(next)
+            case .preparing(let next, let connection): state = .preparing(next, connection)
+            }
+            // Its successor was under way and takes its place; what was missed in between is a gap.
+            downSince = now
+            return [.disconnected(end)]
+        case .open(var open):
+            guard case .preparing(epoch, _) = open.successor else { return [] }
+            let error = info.map { WebSocketError.closed($0) }
+            return [.cancelWork(epoch)]
+                + renewalFailed(
+                    &open, error ?? WebSocketError(.connectionClosed, "the next connection ended at once"), at: now)
+        case .leaving(let leaving) where leaving.epoch == epoch: return left(leaving, info, at: now)
+        default: return []
+        }
+    }
+
+    private mutating func left(_ leaving: Leaving, _ info: WebSocketCloseInfo?, at now: Duration) -> [Command] {
+        let since = leaving.since
+        downSince = now
+        let end = WebSocketSessionDisconnect(
+            reason: leaving.reason, closeInfo: info, error: leaving.error, connectedFor: since.map { now - $0 } ?? .zero
+        )
+        switch leaving.sequel {
+        case .react: return lost(info, reason: leaving.reason, since: since, error: leaving.error, at: now)
+        case .rest: return [.disconnected(end)] + rest()
+        case .wait(let delay):
+            state = .waiting(until: now + delay)
+            return [.disconnected(end)]
+        case .reconnect: return [.disconnected(end)] + attempt()
+        case .ask:
+            guard settings.asksToReconnect else { return [.disconnected(end)] + rest() }
+            state = .asking(next: now)
+            return [.disconnected(end)] + tick(at: now)
+        case .end: return [.disconnected(end)] + self.end(nil)
+        }
+    }
+
+    /// The connection ended and this side did not want it.
+    private mutating func lost(
+        _ info: WebSocketCloseInfo?, reason: WebSocketDisconnectReason, since: Duration?, error: WebSocketError?,
+        at now: Duration
+    ) -> [Command] {
+        downSince = now
+        let end = WebSocketSessionDisconnect(
+            reason: reason, closeInfo: info, error: error, connectedFor: since.map { now - $0 } ?? .zero)
+        lastError = error ?? info.map { .closed($0) } ?? lastError
+        let text = info.map { "the connection ended: \($0)" } ?? "the connection ended: \(reason)"
+        return [.disconnected(end), .alert(.disconnected, error?.message ?? text)]
+            + next(after: .disconnected(end), at: now)
+    }
+
+    private mutating func next(after cause: WebSocketReconnectPolicy.Cause, at now: Duration) -> [Command] {
+        if case .disconnected = cause {
+            guard settings.reconnectsAutomatically else { return rest() }
+            isRecovering = true
+            if case .callbackControlled = settings.policy.strategy, settings.asksToReconnect {
+                state = .asking(next: now)
+                return tick(at: now)
+            }
+        }
+        switch engine.next(after: cause, at: now) {
+        case .retry(let delay):
+            state = .waiting(until: now + delay)
+            return delay > .zero ? [] : tick(at: now)
+        case .giveUp:
+            let why = lastError.map { "; last: \($0.message)" } ?? ""
+            var error = WebSocketError(
+                .reconnectFailed,
+                "the session gave up after \(engine.attempts) attempts to reconnect; check the server, then start a new session\(why)"
+            )
+            // The first attempt's own error says more.
+            if case .connectFailed(let cause) = cause, engine.attempts == 0 { error = cause }
+            return end(error)
+        }
+    }
+
+    /// What an end that this side did not want is called.
+    package static func reason(_ info: WebSocketCloseInfo?) -> WebSocketDisconnectReason {
+        switch info?.cause {
+        case .closingHandshake, .closeTimeout: .serverClosed
+        case .pingTimeout: .pingTimeout
+        case .peerViolation: .protocolError
+        case .connectionLost, .aborted, nil: .networkError
+        }
+    }
+
+    mutating func rest() -> [Command] {
+        state = .resting
+        isRecovering = false
+        engine.restart()
+        return [.rested]
+    }
+
+    mutating func end(_ error: WebSocketError?) -> [Command] {
+        state = .ended
+        return [.ended(error)]
+    }
+}

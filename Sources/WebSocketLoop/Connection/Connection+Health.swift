@@ -1,0 +1,101 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import Synchronization
+package import WebSocketCore
+
+/// What the user wants to know of pongs.
+package typealias PongHandler = @Sendable (_ payload: [UInt8], _ roundTrip: UInt64?) -> Void
+
+extension Connection {
+    private static var maximumControlPayload: Int { 125 }
+
+    private func checkControl(_ payload: [UInt8], _ what: String) throws(WebSocketError) {
+        guard payload.count <= Self.maximumControlPayload else {
+            throw WebSocketError(
+                .invalidPing,
+                "the payload of a \(what) has \(payload.count) bytes; a control frame holds \(Self.maximumControlPayload) (RFC 6455 §5.5)"
+            )
+        }
+    }
+
+    /// Sends a ping with this payload and returns the round trip in nanoseconds.
+    package func ping(_ payload: [UInt8]) async throws(WebSocketError) -> UInt64 {
+        try checkControl(payload, "ping")
+        return try await loop.wait(
+            for: "ping",
+            register: { waiter in
+                guard unsafe self.machine.canSend else {
+                    waiter.resume(.failure(self.closedSendError()))
+                    return
+                }
+                guard self.pings.ping(with: payload, now: self.loop.now, waiterID: waiter.id, waiter) else {
+                    waiter.resume(
+                        .failure(
+                            WebSocketError(
+                                .invalidPing,
+                                "a ping with the same payload is still unanswered; wait for it, or choose another")))
+                    return
+                }
+                unsafe payload.withUnsafeBytes { unsafe self.appendControl(.ping, $0) }
+            },
+            cancel: { self.pings.cancel(id: $0) })
+    }
+
+    /// Sends a pong that answers nothing (RFC 6455 §5.5.3).
+    package func pong(_ payload: [UInt8]) async throws(WebSocketError) {
+        try checkControl(payload, "pong")
+        try await loop.wait(
+            for: "pong",
+            register: { (waiter: LoopWaiter<Void>) in
+                guard unsafe self.machine.canSend else {
+                    waiter.resume(.failure(self.closedSendError()))
+                    return
+                }
+                unsafe payload.withUnsafeBytes { unsafe self.appendControl(.pong, $0) }
+                waiter.resume(.success(()))
+            }, cancel: { _ in nil })
+    }
+
+    /// `handler` is told of every pong, on the loop.
+    package func addPongHandler(_ handler: @escaping PongHandler) {
+        loop.execute { if self.closeInfo == nil { self.pongHandlers.append(handler) } }
+    }
+
+    func tellPongHandlers(_ bytes: UnsafeRawBufferPointer, roundTrip: UInt64?) {
+        let payload = unsafe [UInt8](bytes)
+        tellSoon { [pongHandlers] in
+            for handler in pongHandlers { handler(payload, roundTrip) }
+        }
+    }
+
+    func tellEndObservers(_ info: WebSocketCloseInfo) {
+        guard !endObservers.isEmpty else { return }
+        tellSoon { [endObservers] in
+            for handler in endObservers { handler(info) }
+        }
+    }
+
+    /// Outside libwebsockets' callbacks, because handlers may do what they like with this connection and others. In
+    /// order.
+    private func tellSoon(_ body: @escaping () -> Void) {
+        // A loop that stops has no timers any more, and nothing to protect.
+        if loop.isStopping { body() } else { _ = loop.schedule(after: 0, body) }
+    }
+
+    /// `handler` is told how the connection ended, on the loop; at once if it has.
+    package func addEndObserver(_ handler: @escaping @Sendable (WebSocketCloseInfo) -> Void) {
+        loop.execute { if let info = self.closeInfo { handler(info) } else { self.endObservers.append(handler) } }
+    }
+
+    /// How the connection ended; `nil` while it has not. From any thread.
+    package var finalCloseInfo: WebSocketCloseInfo? { finalInfo.withLock { $0 } }
+
+    /// The last round trip in nanoseconds; `nil` before the first pong. From any thread.
+    package var latency: UInt64? {
+        let last = lastRoundTrip.load(ordering: .relaxed)
+        return last == 0 ? nil : last
+    }
+}

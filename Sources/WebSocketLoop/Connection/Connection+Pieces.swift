@@ -1,0 +1,229 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import Synchronization
+package import WebSocketCore
+
+/// One message, read in the pieces in which it arrives. Loop-confined.
+package final class IncomingPieces: @unchecked Sendable {
+    fileprivate(set) package var kind = WebSocketMessage.Kind.binary
+    private let connection: Connection
+    /// What has arrived and was not read.
+    private var unread: [UInt8] = []
+    private var isComplete = false
+    private var end: ConnectionEnd?
+    private var readers = WaiterList<LoopWaiter<[UInt8]?>>()
+    /// Whether the message was taken over while it arrived; otherwise it comes whole.
+    fileprivate var isLive = false
+    fileprivate var isAbandoned = false
+
+    fileprivate init(_ connection: Connection) { self.connection = connection }
+
+    var unreadBytes: Int { unread.count }
+    /// Whether somebody still has to read something of it.
+    fileprivate var isOpen: Bool { !isAbandoned && end == nil && !(isComplete && unread.isEmpty) }
+
+    /// The next piece, never empty; `nil` after the last one. Pieces of a text end with whole characters.
+    package func next() async throws(WebSocketError) -> [UInt8]? {
+        try await connection.loop.wait(
+            for: "receive",
+            register: { waiter in
+                if let piece = self.take() {
+                    waiter.resume(.success(piece))
+                    self.connection.piecesWereRead(self)
+                } else if self.isComplete {
+                    waiter.resume(.success(nil))
+                } else if let end = self.end {
+                    waiter.resume(.failure(end.error))
+                } else {
+                    self.readers.append(id: waiter.id, waiter)
+                }
+            }, cancel: { self.readers.remove(id: $0) })
+    }
+
+    /// Nobody reads on: what is still to come of the message is thrown away when it comes.
+    package func abandon() {
+        guard connection.loop.execute({ self.abandonOnLoop() }) else { return }
+    }
+
+    private func abandonOnLoop() {
+        isAbandoned = true
+        unread = []
+        connection.piecesWereRead(self)
+    }
+
+    fileprivate func set(whole message: WebSocketMessage) {
+        kind = message.kind
+        unread = message.bytes
+        isComplete = true
+    }
+
+    fileprivate func append(_ bytes: [UInt8]) {
+        guard !isAbandoned, !bytes.isEmpty else { return }
+        if unread.isEmpty { unread = bytes } else { unread += bytes }
+        serveReaders()
+    }
+
+    fileprivate func complete() {
+        isComplete = true
+        serveReaders()
+        for reader in readers.removeAll() { reader.resume(.success(nil)) }
+    }
+
+    fileprivate func fail(_ end: ConnectionEnd) {
+        self.end = end
+        for reader in readers.removeAll() { reader.resume(.failure(end.error)) }
+    }
+
+    private func serveReaders() {
+        guard !readers.isEmpty, let piece = take() else { return }
+        readers.popFirst()?.resume(.success(piece))
+    }
+
+    private func take() -> [UInt8]? {
+        let count = kind == .text && !isComplete ? unread.count - unread.openCharacterBytes : unread.count
+        guard count > 0 else { return nil }
+        defer { unread.removeFirst(count) }
+        return count == unread.count ? unread : Array(unread[..<count])
+    }
+}
+
+extension [UInt8] {
+    /// How many bytes at the end belong to a character that is not complete. The bytes before are valid UTF-8.
+    fileprivate var openCharacterBytes: Int {
+        for back in 1...4 where back <= count {
+            let byte = self[count - back]
+            if byte & 0xC0 == 0x80 { continue }
+            let length = byte < 0x80 ? 1 : byte < 0xE0 ? 2 : byte < 0xF0 ? 3 : 4
+            return length > back ? back : 0
+        }
+        return 0
+    }
+}
+
+/// Who reads messages in pieces. Loop-confined.
+struct PieceReceivers {
+    /// Those who wait for a message, by the number under which they wait in the queue of receivers.
+    fileprivate var waiting: [UInt64: IncomingPieces] = [:]
+    /// Whose message is arriving.
+    fileprivate(set) var current: IncomingPieces?
+    /// Whose message has arrived, at least in part, and is not read to its end.
+    fileprivate var unfinished: IncomingPieces?
+    /// Nothing is read from the socket because nobody reads the pieces.
+    var isPaused = false
+
+    mutating func end(_ end: ConnectionEnd) {
+        waiting = [:]
+        current.take()?.fail(end)
+        unfinished = nil
+    }
+}
+
+extension Connection {
+    /// Whether nothing is read because nobody reads a message in pieces; and how much of it is held. On the loop.
+    package var isPausedForPieces: Bool { unsafe pieces?.isPaused == true }
+    package var unreadPieceBytes: Int { unsafe pieces?.unfinished?.unreadBytes ?? 0 }
+
+    /// So many unread bytes of a message in pieces pause reading.
+    private var pieceMark: Int { min(options.inboundBuffer.highBytes, 256 << 10) }
+
+    /// The next message, in the pieces in which it arrives; waits until it begins.
+    package func receivePieces() async throws(WebSocketError) -> IncomingPieces {
+        let reader = IncomingPieces(self)
+        defer { loop.execute { self.forget(reader) } }
+        let message = try await loop.wait(
+            for: "receive", register: { self.register(reader, $0) },
+            cancel: { id in self.inbound.withLock { $0.cancel(id: id) } })
+        if !reader.isLive { reader.set(whole: message) }
+        return reader
+    }
+
+    private func register(_ reader: IncomingPieces, _ waiter: LoopWaiter<WebSocketMessage>) {
+        enum Outcome {
+            case message(WebSocketMessage, resume: Bool)
+            case ended(ConnectionEnd)
+            case underWay, waits
+        }
+        let isUnderWay = unsafe !assembler.isIdle && pieces?.current == nil && messageHandler == nil
+        let outcome: Outcome = inbound.withLock { queue in
+            defer { noteInbound(queue) }
+            switch queue.pop() {
+            case .message(let message, let resume): return .message(message, resume: resume)
+            case .ended(let end): return .ended(end)
+            case .empty:
+                if isUnderWay && queue.waiterCount == 0 { return .underWay }
+                queue.wait(id: waiter.id, waiter)
+                return .waits
+            }
+        }
+        if unsafe pieces == nil { unsafe pieces = PieceReceivers() }
+        switch outcome {
+        case .message(let message, let resume):
+            if resume { resumeReading() }
+            waiter.resume(.success(message))
+        case .ended(let end): waiter.resume(.failure(end.error))
+        case .underWay: start(reader, waiter)
+        case .waits: unsafe pieces?.waiting[waiter.id] = reader
+        }
+    }
+
+    private func forget(_ reader: IncomingPieces) {
+        guard let place = unsafe pieces?.waiting.first(where: { $0.value === reader })?.key else { return }
+        unsafe pieces?.waiting[place] = nil
+    }
+
+    /// A message begins that is not complete: whoever is next may want it in pieces.
+    func claimPieces() {
+        guard unsafe pieces?.waiting.isEmpty == false, unsafe messageHandler == nil else { return }
+        let claimed: (IncomingPieces, LoopWaiter<WebSocketMessage>)? = inbound.withLock { queue in
+            guard let first = queue.firstWaiterID, let reader = unsafe pieces?.waiting[first],
+                let waiter = queue.takeFirstWaiter()
+            else { return nil }
+            noteInbound(queue)
+            return (reader, waiter)
+        }
+        if let (reader, waiter) = claimed { start(reader, waiter) }
+    }
+
+    private func start(_ reader: IncomingPieces, _ waiter: LoopWaiter<WebSocketMessage>) {
+        reader.isLive = true
+        reader.kind = unsafe assembler.kind ?? .binary
+        unsafe pieces?.current = reader
+        unsafe pieces?.unfinished = reader
+        // What it holds is not looked at: the message comes through the reader.
+        waiter.resume(.success(""))
+        passPieces(to: reader)
+    }
+
+    /// More of the message has arrived.
+    func passPieces(to reader: IncomingPieces) {
+        reader.append(unsafe assembler.takePieces())
+        // Nobody slows the peer down while the connection closes.
+        guard reader.unreadBytes >= pieceMark, unsafe pieces?.isPaused == false, unsafe machine.canSend else { return }
+        unsafe pieces?.isPaused = true
+        pauseReading()
+    }
+
+    /// The message is complete.
+    func finishPieces(_ reader: IncomingPieces) throws(MessageAssembler.Violation) {
+        reader.append(try unsafe assembler.finishPieces())
+        unsafe pieces?.current = nil
+        reader.complete()
+        piecesWereRead(reader)
+    }
+
+    /// The reader has taken something, or nobody reads any more.
+    fileprivate func piecesWereRead(_ reader: IncomingPieces) {
+        if unsafe pieces?.isPaused == true, unsafe pieces?.unfinished === reader, reader.unreadBytes < pieceMark / 2 {
+            unsafe pieces?.isPaused = false
+            if !inbound.withLock({ $0.isPaused }) { resumeReading() }
+        }
+        if !reader.isOpen, unsafe pieces?.unfinished === reader, unsafe pieces?.current !== reader {
+            unsafe pieces?.unfinished = nil
+        }
+        // Somebody who takes the connection over must not find a part of a message, or a reader that holds it up.
+        isInboundPartial.store(unsafe !assembler.isIdle || pieces?.unfinished != nil, ordering: .releasing)
+    }
+}

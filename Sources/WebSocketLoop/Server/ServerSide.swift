@@ -1,0 +1,112 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import WebSocketCore
+
+/// What servers and topics keep about a connection that lives on this loop.
+final class ServerSide {
+    private let ticket: ConnectionTicket?
+    private enum Watch { case idle, lifetime }
+    private var timers: [Watch: EventLoop.TimerToken] = [:]
+    private var whenEnded: [() -> Void] = []
+    /// The newest broadcast of each topic that waits until the peer has read what is before it.
+    private var latest: [(key: String, message: EncodedMessage)] = []
+
+    /// Broadcasts that wait for the end of a message that goes out in parts.
+    private var held: [EncodedMessage] = []
+    private(set) var heldBytes = 0
+
+    init(ticket: ConnectionTicket?) { self.ticket = ticket }
+
+    func onEnd(_ action: @escaping () -> Void) { whenEnded.append(action) }
+
+    func ended(on loop: EventLoop) {
+        latest = []
+        held = []
+        for timer in timers.values { loop.cancel(timer) }
+        timers = [:]
+        for action in whenEnded { action() }
+        whenEnded = []
+    }
+
+    // MARK: Time
+
+    /// Closes the connection with 1001 after this time, less up to a tenth, so that those that came together do not go
+    /// together.
+    func limitLifetime(of connection: Connection, to maximum: Duration) {
+        let nanoseconds = maximum.nanoseconds
+        let delay = nanoseconds - UInt64.random(in: 0...(nanoseconds / 10))
+        timers[.lifetime] = connection.loop.schedule(after: delay) { [unowned self, unowned connection] in
+            timers[.lifetime] = nil
+            connection.close(WebSocketCloseFrame(code: .goingAway, reason: "maximum lifetime"), nil)
+        }
+    }
+
+    /// Closes the connection with 1001 when no message has come or gone for this time, and at the latest a quarter of it
+    /// later: it is looked at four times in between.
+    func limitIdleness(of connection: Connection, to timeout: Duration) {
+        watchIdleness(
+            of: connection, every: max(1, timeout.nanoseconds / 4), seen: unsafe connection.activity, looks: 0)
+    }
+
+    private func watchIdleness(of connection: Connection, every interval: UInt64, seen: UInt32, looks: Int) {
+        timers[.idle] = connection.loop.schedule(after: interval) { [unowned self, unowned connection] in
+            timers[.idle] = nil
+            let activity = unsafe connection.activity
+            let looks = activity == seen ? looks + 1 : 0
+            if looks >= 4 {
+                connection.close(WebSocketCloseFrame(code: .goingAway, reason: "idle"), nil)
+            } else {
+                watchIdleness(of: connection, every: interval, seen: activity, looks: looks)
+            }
+        }
+    }
+
+    // MARK: Coalescing
+
+    /// Keeps the message in place of an older one of the same key. `true` when one was replaced.
+    func keepLatest(_ message: EncodedMessage, for key: String) -> Bool {
+        if let index = latest.firstIndex(where: { $0.key == key }) {
+            latest[index].message = message
+            return true
+        }
+        latest.append((key, message))
+        return false
+    }
+
+    func hasLatest(for key: String) -> Bool { latest.contains { $0.key == key } }
+
+    func hold(_ message: EncodedMessage) {
+        held.append(message)
+        heldBytes += message.frame.count
+    }
+
+    /// The socket has taken something, or a message in parts is complete: what waited can go on.
+    func drained(_ connection: Connection) {
+        if !held.isEmpty, !connection.isSendingParts {
+            let messages = held
+            held = []
+            heldBytes = 0
+            for message in messages { connection.append(message) }
+        }
+        while !latest.isEmpty, connection.hasRoomForBroadcast {
+            connection.append(latest.removeFirst().message)
+        }
+    }
+}
+
+extension Connection {
+    var side: ServerSide {
+        if let serverSide { return serverSide }
+        let side = ServerSide(ticket: nil)
+        serverSide = side
+        return side
+    }
+
+    /// Runs on the loop when the connection has ended, besides whatever else does. On the loop.
+    package func alsoOnEnd(_ action: @escaping () -> Void) {
+        if closeInfo != nil { action() } else { side.onEnd(action) }
+    }
+}

@@ -1,0 +1,48 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+public import WebSocketCore
+
+extension WebSocketError {
+    /// On `connectionUnavailable`: why the last attempt to connect failed, if one did.
+    public var unavailableCause: WebSocketError? { (attachment?.object as? UnavailableCause)?.error }
+
+    private final class UnavailableCause: Sendable {
+        let error: WebSocketError
+        init(_ error: WebSocketError) { self.error = error }
+    }
+
+    static func unavailable(_ cause: WebSocketError?) -> WebSocketError {
+        guard let cause else {
+            return WebSocketError(
+                .connectionUnavailable, "the connection has ended; release it and acquire it again to reconnect")
+        }
+        var error = WebSocketError(
+            .connectionUnavailable, "the connection could not be opened: \(cause.message)", phase: cause.phase,
+            tlsFailure: cause.tlsFailure, response: cause.response, systemError: cause.systemError)
+        error.attachment = Attachment(UnavailableCause(cause))
+        return error
+    }
+
+    static func refused(_ refusal: ManagedConnectionMachine.Refusal) -> WebSocketError {
+        switch refusal {
+        case .busy:
+            WebSocketError(.connectionBusy, "the connection is in use by somebody else; wait for its release")
+        case .draining:
+            WebSocketError(.connectionBusy, "the connection is being drained after its last use; wait until it is done")
+        case .closed(.closed):
+            WebSocketError(.connectionUnavailable, "the connection was closed for good; make a new ManagedConnection")
+        case .closed(.idleTimeout):
+            WebSocketError(
+                .connectionUnavailable,
+                "nobody used the connection for idleTimeout, so it was closed for good; make a new ManagedConnection")
+        }
+    }
+}
+
+extension WebSocketError.Code {
+    /// Whether the connection is not the caller's to use: somebody else's, or not acquired at all.
+    public var isBusy: Bool { self == .connectionBusy || self == .notAcquired }
+}

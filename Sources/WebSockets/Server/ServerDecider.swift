@@ -1,0 +1,185 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import HTTPTypes
+import Logging
+import WebSocketCore
+import WebSocketLoop
+
+/// A server's decisions: the fixed rules in their order, then the user's.
+struct ServerDecider: Sendable {
+    private let state: ServerState
+    private let origins: Origins
+    private let allowsMissingOrigin: Bool
+    private let subprotocols: [String]
+    private let authentication: WebSocketAuthentication?
+    private let hook: WebSocketUpgradeHook?
+    private let isOnLoop: Bool
+    private let logger: Logger
+
+    /// More could not be handed to libwebsockets in one piece.
+    private static let maximumHeaderBytes = 16 << 10
+
+    private enum Origins: Sendable {
+        case any, sameHost
+        case only([OriginPattern])
+    }
+
+    init(_ configuration: WebSocketServerConfiguration, state: ServerState) throws(WebSocketError) {
+        self.state = state
+        switch configuration.origins {
+        case .any: origins = .any
+        case .sameHost: origins = .sameHost
+        case .only(let texts):
+            var patterns: [OriginPattern] = []
+            for text in texts.sorted() {
+                guard let pattern = OriginPattern(pattern: text) else {
+                    throw WebSocketError(
+                        .invalidConfiguration,
+                        "origins has “\(text.escapedForLog)”, which is no origin; write it as https://example.com")
+                }
+                patterns.append(pattern)
+            }
+            origins = .only(patterns)
+        }
+        allowsMissingOrigin = configuration.allowsMissingOrigin
+        subprotocols = configuration.subprotocols
+        authentication = configuration.authentication
+        hook = configuration.onRequest
+        isOnLoop = configuration.executor == .loop
+        logger = configuration.logger
+    }
+
+    /// On the loop. Without hooks and authentication no task is needed.
+    func decide(_ inquiry: UpgradeInquiry, _ reply: UpgradeReply) -> (@Sendable () -> Void)? {
+        guard !state.isStopping else {
+            reply(.respond(HTTPAnswer(.unavailable)))
+            return nil
+        }
+        var request = WebSocketUpgradeRequest(inquiry)
+        var hook = hook
+        var route: Int?
+        switch state.routes?.match(request) {
+        case nil: break
+        case .answer(let answer):
+            reply(.respond(answer))
+            return nil
+        case .http(let parameters, let responder):
+            request.parameters = parameters
+            hook = responder
+        case .webSocket(let index, let parameters, let own):
+            request.parameters = parameters
+            route = index
+            hook = own ?? hook
+        }
+        switch inquiry.upgrade {
+        case .failure(let refusal):
+            guard let hook else {
+                reply(.respond(HTTPAnswer(refusal)))
+                return nil
+            }
+            return begin(reply) { [request, route] in verdict(try await hook(request), request, route) }
+        case .success:
+            guard allows(request) else {
+                reply(.respond(HTTPAnswer(.forbiddenOrigin)))
+                return nil
+            }
+            guard hook != nil || authentication != nil else {
+                reply(verdict(.accept(), request, route))
+                return nil
+            }
+            return begin(reply) { [request, hook, route] in
+                var request = request
+                if let authentication {
+                    guard let user = try await authentication.user(of: request) else {
+                        return verdict(authentication.refusal, request, route)
+                    }
+                    request.user = user
+                }
+                return verdict(try await hook?(request) ?? .accept(), request, route)
+            }
+        }
+    }
+
+    private func begin(
+        _ reply: UpgradeReply, _ decide: @escaping @Sendable @concurrent () async throws -> UpgradeVerdict
+    ) -> @Sendable () -> Void {
+        let task = reply.loop.startTask(isOnLoop: isOnLoop) {
+            do {
+                reply(try await decide())
+            } catch {
+                if !Task.isCancelled {
+                    logger.error("the decision about a request failed", metadata: ["error": "\(error)"])
+                }
+                reply(.respond(HTTPAnswer(.internalError)))
+            }
+        }
+        return { task.cancel() }
+    }
+
+    private func allows(_ request: WebSocketUpgradeRequest) -> Bool {
+        guard let origin = request.origin else { return allowsMissingOrigin }
+        switch origins {
+        case .any: return true
+        case .sameHost: return OriginCheck.isSameHost(origin: origin, host: request.host, isSecure: request.isSecure)
+        case .only(let patterns):
+            guard let origin = OriginPattern(origin: origin) else { return false }
+            return patterns.contains { $0.matches(origin) }
+        }
+    }
+
+    /// What a decision means on the wire. One that cannot be carried out is the server's failure, not the client's.
+    private func verdict(
+        _ decision: WebSocketUpgradeDecision, _ request: WebSocketUpgradeRequest, _ route: Int?
+    ) -> UpgradeVerdict {
+        do throws(WebSocketError) {
+            switch decision {
+            case .respond(let status, let headers, let body):
+                guard (200...599).contains(status) else {
+                    throw WebSocketError(.invalidConfiguration, "\(status) is no status to answer with")
+                }
+                return .respond(HTTPAnswer(status: status, fields: headers, body: body))
+            case .accept(let subprotocol, let headers, let options):
+                try HandshakeText.validate(fields: headers)
+                let size = headers.reduce(0) { $0 + $1.name.rawName.utf8.count + $1.value.utf8.count + 4 }
+                guard size <= Self.maximumHeaderBytes else {
+                    throw WebSocketError(.invalidConfiguration, "the headers have \(size) bytes; keep them small")
+                }
+                try options?.validate()
+                return .accept(
+                    UpgradeAcceptance(
+                        subprotocol: try choose(subprotocol, request), fields: headers, options: options,
+                        context: context(request, route)))
+            }
+        } catch {
+            logger.error("a decision cannot be carried out", metadata: ["error": "\(error.message)"])
+            return .respond(HTTPAnswer(.internalError))
+        }
+    }
+
+    private func context(_ request: WebSocketUpgradeRequest, _ route: Int?) -> UpgradeContext? {
+        guard
+            route != nil || !request.parameters.isEmpty || request.user != nil || request.clientCertificate != nil
+        else { return nil }
+        return UpgradeContext(
+            route: route, parameters: request.parameters, user: request.user,
+            clientCertificate: request.clientCertificate)
+    }
+
+    private func choose(
+        _ subprotocol: WebSocketUpgradeDecision.Subprotocol, _ request: WebSocketUpgradeRequest
+    ) throws(WebSocketError) -> String? {
+        switch subprotocol {
+        case .none: return nil
+        case .automatic: return request.subprotocols.first { subprotocols.contains($0) }
+        case .named(let name):
+            guard !request.isWebSocket || request.subprotocols.contains(name) else {
+                throw WebSocketError(
+                    .invalidConfiguration, "the client has not offered the subprotocol “\(name.escapedForLog)”")
+            }
+            return name
+        }
+    }
+}

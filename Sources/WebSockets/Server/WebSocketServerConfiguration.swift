@@ -1,0 +1,156 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+public import Logging
+public import WebSocketCore
+public import WebSocketLoop
+
+/// How a server listens and what it accepts.
+public struct WebSocketServerConfiguration: Sendable {
+    // MARK: Listening
+
+    /// The address to listen on. Default `127.0.0.1`; `0.0.0.0` or `::` for all (`::` takes IPv4 too).
+    public var host = "127.0.0.1"
+    /// The port; 0 lets the system choose, and ``WebSocketServer/address`` tells which. Default 0.
+    public var port = 0
+    /// Where to listen, several places if need be. Default `nil`: ``host`` and ``port``. Empty: nowhere, for a server that
+    /// only takes over sockets that others accepted (``WebSocketServer/accept(_:request:bytesBehind:)``).
+    public var addresses: [WebSocketListenAddress]?
+    /// Whether every loop has a listening socket of its own on the same port (`SO_REUSEPORT`). A new connection then stays
+    /// where it was accepted, without a hop, but the kernel spreads few connections unevenly; and another process of the
+    /// same user can take a share of the port. Default false: one socket, connections go to the loops in turn.
+    public var sharesPort = false
+    /// Connections that wait to be accepted. Default 1,024; the kernel's `net.core.somaxconn` caps it.
+    public var backlog = 1_024
+    /// A certificate and its key; `nil` for plain TCP. Default `nil`.
+    public var tls: TLSServerConfiguration?
+    /// From the accepted socket to the answered request, whatever the client sends meanwhile. Default 10 s; a slower
+    /// client is dropped.
+    public var handshakeTimeout: Duration = .seconds(10)
+    /// Sockets that may be there at once, handshakes included. Clients beyond get 503. Default 16,000: libwebsockets 4.1.6
+    /// cannot have more than 16,384 descriptors. `nil` for no limit of ours.
+    public var maximumConnections: Int? = 16_000
+    /// Of these, how many from one IP address. Clients beyond get 429. Default `nil`, no limit: behind a proxy that is not
+    /// in ``trustedProxies`` all clients share one address.
+    public var maximumConnectionsPerAddress: Int?
+    /// Proxies in front that may say for whom they speak. Default: none.
+    public var trustedProxies = WebSocketTrustedProxies()
+
+    // MARK: Deciding
+
+    /// Which browsers may connect. Default ``OriginPolicy/sameHost``.
+    public var origins = OriginPolicy.sameHost
+    /// Whether clients that send no `Origin`, which browsers always do, may connect. Default true.
+    public var allowsMissingOrigin = true
+    /// Who may connect. Clients without valid credentials get 401. Default `nil`: everybody. Applies to WebSocket
+    /// handshakes, not to plain HTTP requests that a hook or a route answers.
+    public var authentication: WebSocketAuthentication?
+    /// Subprotocols that the server speaks; the first one that the client offers is chosen. Default none.
+    public var subprotocols: [String] = []
+    /// Decides about every request that is not refused for one of the reasons above, plain HTTP requests included.
+    /// Default `nil`: WebSocket handshakes are accepted, other requests get 426 or 405.
+    public var onRequest: WebSocketUpgradeHook?
+
+    // MARK: Serving
+
+    /// Limits, buffers, keepalive and compression of each connection. Compression is accepted by default.
+    public var options: WebSocketOptions
+    /// A connection on which no message came or went for so long is closed with 1001; it may take a quarter longer. Pings
+    /// do not count. Default `nil`: idle connections stay, as long as keepalive finds the peer there.
+    public var idleTimeout: Duration?
+    /// A connection that is so old is closed with 1001; up to a tenth earlier, so that those that came together do not
+    /// leave together. Default `nil`: no limit.
+    public var maximumLifetime: Duration?
+    /// What ``WebSocketServer/broadcast(_:except:)`` may leave waiting for a peer that reads slowly.
+    public var broadcastLimits = WebSocketBroadcastLimits()
+    /// How long ``WebSocketServer/shutDown(code:reason:timeout:)`` waits for handlers before their connections are
+    /// aborted. Default 10 s.
+    public var shutdownTimeout: Duration = .seconds(10)
+    /// The loops that connections are spread over. Default ``EventLoopGroup/shared``.
+    public var eventLoopGroup: EventLoopGroup?
+    /// Where handlers and hooks run. Default ``WebSocketBodyExecutor/loop``.
+    public var executor = WebSocketBodyExecutor.loop
+    /// Who is told what happens to the connections. Default: nobody.
+    public var observers: [any WebSocketObserver] = []
+    /// Where the server tells what happens to it. Default: a logger with the label `swift-libwebsockets`.
+    public var logger = Logger(label: "swift-libwebsockets")
+
+    /// Which `Origin`s are let in (RFC 6455 §10.2).
+    public enum OriginPolicy: Sendable, Hashable {
+        /// Only pages that the same host serves.
+        case sameHost
+        /// Only these: `https://example.com`; `https://*.example.com` for every subdomain, but not `example.com` itself;
+        /// `http://localhost:*` for every port; `null` for sandboxed pages and files.
+        case only(Set<String>)
+        /// Any page of any site. Then cookies must not be what authenticates a client.
+        case any
+    }
+
+    /// A configuration; port 0 lets the system choose one.
+    public init(port: Int = 0, tls: TLSServerConfiguration? = nil) {
+        self.port = port
+        self.tls = tls
+        var options = WebSocketOptions()
+        options.compression = .deflate()
+        self.options = options
+    }
+}
+
+/// Proxies in front of a server that may say who the client is. The default trusts nobody, because anybody can send
+/// their headers.
+public struct WebSocketTrustedProxies: Sendable, Hashable {
+    /// Their addresses, such as `10.0.0.0/8` or `::1`. Default none.
+    public var addresses: Set<String> = []
+    /// Whether whoever can open one of the server's unix sockets is such a proxy. Default false.
+    public var trustsUnixSockets = false
+    /// Whether every connection begins with a PROXY header, version 1 or 2. One without, or from an address that is not
+    /// trusted, is dropped. Default false.
+    public var sendsProxyProtocol = false
+
+    /// No proxy is trusted.
+    public init() {}
+
+    /// These addresses and networks are trusted to send `Forwarded` or `X-Forwarded-For`, `-Proto` and `-Host`.
+    public init(addresses: Set<String>) { self.addresses = addresses }
+
+    func trust() throws(WebSocketError) -> ForwardingTrust {
+        var trust = ForwardingTrust()
+        trust.trustsUnixSockets = trustsUnixSockets
+        for text in addresses.sorted() {
+            guard let range = AddressRange(text) else {
+                throw WebSocketError(
+                    .invalidConfiguration,
+                    "trustedProxies.addresses has “\(text.escapedForLog)”, which is no address and no network")
+            }
+            trust.ranges.append(range)
+        }
+        return trust
+    }
+}
+
+extension WebSocketServerConfiguration {
+    /// Where the server listens.
+    var listenAddresses: [WebSocketListenAddress] { addresses ?? [.tcp(host: host, port: port)] }
+
+    func validate() throws(WebSocketError) {
+        try options.validate()
+        try HandshakeText.validate(subprotocols: subprotocols)
+        func check(_ isGood: Bool, _ text: @autoclosure () -> String) throws(WebSocketError) {
+            if !isGood { throw WebSocketError(.invalidConfiguration, text()) }
+        }
+        try check(handshakeTimeout > .zero, "handshakeTimeout is \(handshakeTimeout); it must be positive")
+        try check((1...65_535).contains(backlog), "backlog is \(backlog); it must be in 1...65535")
+        try check((maximumConnections ?? 1) > 0, "maximumConnections must be positive, or nil for no limit")
+        try check(
+            (maximumConnectionsPerAddress ?? 1) > 0,
+            "maximumConnectionsPerAddress must be positive, or nil for no limit")
+        try check((idleTimeout ?? .seconds(1)) > .zero, "idleTimeout must be positive, or nil for no limit")
+        try check((maximumLifetime ?? .seconds(1)) > .zero, "maximumLifetime must be positive, or nil for no limit")
+        try check(
+            broadcastLimits.maximumBufferedBytes > 0,
+            "broadcastLimits.maximumBufferedBytes is \(broadcastLimits.maximumBufferedBytes); it must be positive")
+        _ = try trustedProxies.trust()
+    }
+}

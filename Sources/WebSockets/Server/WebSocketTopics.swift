@@ -1,0 +1,112 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import Synchronization
+public import WebSocketCore
+import WebSocketLoop
+
+/// What a broadcast may leave waiting for a peer that reads slowly.
+public struct WebSocketBroadcastLimits: Sendable, Hashable {
+    /// Bytes on the wire that may wait for one peer, `send`'s included. One message is always taken. Default 1 MiB.
+    public var maximumBufferedBytes: Int
+    /// What happens beyond that. Default ``SlowPeer/disconnect``.
+    public var slowPeer: SlowPeer
+
+    /// What happens to a peer that does not keep up.
+    public enum SlowPeer: Sendable, Hashable {
+        /// It misses the message.
+        case drop
+        /// Of each topic only the newest message waits for it; what it replaces is missed. For prices and positions.
+        case keepLatest
+        /// It is closed with 1008, and gets nothing more.
+        case disconnect
+    }
+
+    /// Limits.
+    public init(maximumBufferedBytes: Int = 1 << 20, slowPeer: SlowPeer = .disconnect) {
+        self.maximumBufferedBytes = maximumBufferedBytes
+        self.slowPeer = slowPeer
+    }
+
+    var wire: BroadcastLimits {
+        let policy: BroadcastLimits.SlowPeer =
+            switch slowPeer {
+            case .drop: .drop
+            case .keepLatest: .keepLatest
+            case .disconnect: .disconnect
+            }
+        return BroadcastLimits(bytes: maximumBufferedBytes, slowPeer: policy)
+    }
+}
+
+/// What has become of broadcasts, one count for each message and each peer.
+public struct WebSocketBroadcastStatistics: Sendable, Hashable {
+    /// Taken for sending.
+    public let sent: Int
+    /// Missed by a slow peer.
+    public let dropped: Int
+    /// Missed by a slow peer that got a newer one instead.
+    public let replaced: Int
+    /// Not sent, because the slow peer was closed.
+    public let disconnected: Int
+}
+
+/// Topics that connections subscribe to. What is published reaches every subscriber, whichever server or client it
+/// belongs to, and a slow one holds up nobody.
+///
+/// From one task, subscribing, publishing and unsubscribing take effect in order. A connection that ends is unsubscribed.
+public final class WebSocketTopics: Sendable {
+    private let limits: WebSocketBroadcastLimits
+    private let totals = BroadcastTotals()
+    /// Each loop's subscribers.
+    private let tables = Mutex<[ObjectIdentifier: TopicTable]>([:])
+
+    /// Without subscribers.
+    public init(limits: WebSocketBroadcastLimits = .init()) { self.limits = limits }
+
+    /// The connection gets what is published to the topic from now on. Twice is once.
+    public func subscribe(_ socket: WebSocketConnection, to topic: String) {
+        let wire = socket.wire
+        let table = tables.withLock { tables in
+            let id = ObjectIdentifier(wire.loop)
+            if let known = tables[id] { return known }
+            let table = TopicTable(loop: wire.loop)
+            tables[id] = table
+            return table
+        }
+        wire.loop.execute { table.subscribe(wire, to: topic) }
+    }
+
+    /// The connection gets nothing more from the topic.
+    public func unsubscribe(_ socket: WebSocketConnection, from topic: String) {
+        let wire = socket.wire
+        guard let table = tables.withLock({ $0[ObjectIdentifier(wire.loop)] }) else { return }
+        wire.loop.execute { table.unsubscribe(wire, from: topic) }
+    }
+
+    /// Sends a message to the topic's subscribers. The frame is built once for all.
+    ///
+    /// - Parameters:
+    ///   - message: What they get.
+    ///   - topic: Which subscribers.
+    ///   - sender: A subscriber that does not get it.
+    public func publish(_ message: WebSocketMessage, to topic: String, except sender: WebSocketConnection? = nil) {
+        let encoded = EncodedMessage(message)
+        let limits = limits.wire
+        let except = sender?.wire
+        let totals = totals
+        for table in tables.withLock({ Array($0.values) }) {
+            table.loop.execute { totals.note(table.publish(encoded, to: topic, limits, except: except)) }
+        }
+    }
+
+    /// How many connections are subscribed to a topic now.
+    public func subscriberCount(of topic: String) -> Int {
+        tables.withLock { Array($0.values) }.reduce(0) { $0 + $1.count(of: topic) }
+    }
+
+    /// What has become of everything published.
+    public var statistics: WebSocketBroadcastStatistics { totals.snapshot }
+}

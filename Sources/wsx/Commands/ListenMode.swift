@@ -1,0 +1,151 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import Glibc
+import WebSockets
+
+/// What `wsx listen` does with its connections.
+enum ListenMode: Sendable {
+    case echo
+    /// Everybody hears everybody else.
+    case broadcast(WebSocketTopics)
+    /// Those who asked for the same path hear each other.
+    case topics(WebSocketTopics)
+    /// Everybody gets these, and then the end.
+    case replay([WebSocketMessage])
+    case upstream(Upstream)
+    case command(String)
+
+    /// Serves one connection to its end.
+    @concurrent
+    func serve(_ socket: WebSocketConnection) async throws(WebSocketError) {
+        switch self {
+        case .echo: for try await message in socket.messages { try await socket.send(message) }
+        case .broadcast(let topics): try await share(socket, topics, "all")
+        case .topics(let topics):
+            let path = (socket.requestTarget ?? "/").prefix { $0 != "?" }
+            try await share(socket, topics, String(path))
+        case .replay(let messages): for message in messages { try await socket.send(message) }
+        case .upstream(let upstream):
+            guard let stream = await upstream.connect() else {
+                try await socket.close(code: .tryAgainLater, reason: "the upstream cannot be reached")
+                return
+            }
+            try await relay(socket, stream, isLines: false)
+        case .command(let command):
+            guard let child = ChildCommand(command, for: socket) else {
+                try await socket.close(code: .tryAgainLater, reason: "the command cannot be started")
+                return
+            }
+            do throws(WebSocketError) {
+                try await relay(socket, child.stream, isLines: true)
+            } catch {
+                await child.end()
+                throw error
+            }
+            await child.end()
+        }
+    }
+
+    /// Takes part before anything is reported, so that whoever reads the report may rely on it.
+    func join(_ socket: WebSocketConnection) {
+        switch self {
+        case .broadcast(let topics): topics.subscribe(socket, to: "all")
+        case .topics(let topics):
+            topics.subscribe(socket, to: String((socket.requestTarget ?? "/").prefix { $0 != "?" }))
+        default: break
+        }
+    }
+
+    private func share(
+        _ socket: WebSocketConnection, _ topics: WebSocketTopics, _ topic: String
+    ) async throws(WebSocketError) {
+        for try await message in socket.messages { topics.publish(message, to: topic, except: socket) }
+    }
+
+    /// Messages to bytes and back, until either end closes. Lines are text messages; other bytes are binary ones, cut
+    /// where they were read.
+    private func relay(
+        _ socket: WebSocketConnection, _ stream: ByteStream, isLines: Bool
+    ) async throws(WebSocketError) {
+        let sending = Task(executorPreference: socket.eventLoop.taskExecutor) {
+            do throws(WebSocketError) {
+                if isLines {
+                    var partial: [UInt8] = []
+                    while let bytes = await stream.read() {
+                        partial += bytes
+                        while let newline = partial.firstIndex(of: UInt8(ascii: "\n")) {
+                            try await socket.send(String(decoding: partial[..<newline], as: UTF8.self))
+                            partial.removeFirst(newline + 1)
+                        }
+                    }
+                    if !partial.isEmpty { try await socket.send(String(decoding: partial, as: UTF8.self)) }
+                } else {
+                    while let bytes = await stream.read() { try await socket.send(bytes) }
+                }
+                try await socket.close()
+            } catch {
+                // The other direction tells how the connection ended.
+            }
+        }
+        let result: Result<Void, WebSocketError>
+        do throws(WebSocketError) {
+            for try await message in socket.messages {
+                let bytes: [UInt8] =
+                    switch message {
+                    case .text(let text): Array(text.utf8) + (isLines ? [UInt8(ascii: "\n")] : [])
+                    case .binary(let bytes): bytes
+                    }
+                guard await stream.write(bytes) else { break }
+            }
+            result = .success(())
+        } catch {
+            result = .failure(error)
+        }
+        // What the other end still says has nobody to go to once the connection is closed.
+        stream.end()
+        await sending.value
+        try result.get()
+    }
+
+    /// The files of a directory in the order of their names: `.txt` and `.json` become text, others binary messages.
+    static func replay(directory path: String) throws -> ListenMode {
+        guard let directory = opendir(path) else {
+            throw CommandFailure(
+                code: Exit.usage, message: "the directory \(path) cannot be read: \(String(cString: strerror(errno)))")
+        }
+        defer { closedir(directory) }
+        var names: [String] = []
+        while let entry = readdir(directory) {
+            let name = withUnsafeBytes(of: entry.pointee.d_name) {
+                String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            if !name.hasPrefix(".") { names.append(name) }
+        }
+        var messages: [WebSocketMessage] = []
+        for name in names.sorted() {
+            guard let bytes = contents("\(path)/\(name)") else {
+                throw CommandFailure(code: Exit.usage, message: "the file \(path)/\(name) cannot be read")
+            }
+            let isText = name.hasSuffix(".txt") || name.hasSuffix(".json")
+            messages.append(isText ? .text(String(decoding: bytes, as: UTF8.self)) : .binary(bytes))
+        }
+        return .replay(messages)
+    }
+
+    private static func contents(_ path: String) -> [UInt8]? {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { return nil }
+        defer { close(descriptor) }
+        var result: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 64 << 10)
+        while true {
+            let count = read(descriptor, &chunk, chunk.count)
+            if count == 0 { return result }
+            guard count > 0 else { return nil }
+            result += chunk[..<count]
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import HTTPTypes
+import Testing
+
+@testable import WebSocketCore
+
+@Suite struct ReconnectEngineTests {
+    private let lost = WebSocketReconnectPolicy.Cause.disconnected(
+        WebSocketSessionDisconnect(reason: .networkError, closeInfo: nil, connectedFor: .zero))
+
+    private func engine(
+        _ strategy: WebSocketReconnectPolicy.Strategy, maximumAttempts: Int? = nil, seed: UInt64 = 1
+    ) -> ReconnectEngine {
+        var policy = WebSocketReconnectPolicy()
+        policy.strategy = strategy
+        policy.maximumAttempts = maximumAttempts
+        return ReconnectEngine(policy: policy, seed: seed)
+    }
+
+    private func delays(_ engine: inout ReconnectEngine, _ count: Int) -> [Duration] {
+        (0..<count).compactMap { _ in
+            if case .retry(let delay) = engine.next(after: lost, at: .zero) { delay } else { nil }
+        }
+    }
+
+    @Test func fixedIsAlwaysTheSame() {
+        var engine = engine(.fixed(.seconds(3)))
+        #expect(delays(&engine, 4) == Array(repeating: .seconds(3), count: 4))
+    }
+
+    @Test func exponentialDoublesUpToItsMaximum() {
+        var engine = engine(.exponential(base: .seconds(1), maximum: .seconds(10)))
+        #expect(delays(&engine, 6) == [1, 2, 4, 8, 10, 10].map { .seconds($0) })
+        #expect(delays(&engine, 100).allSatisfy { $0 == .seconds(10) })
+    }
+
+    @Test func immediateStormsNobody() {
+        var engine = engine(.immediate)
+        #expect(delays(&engine, 4) == [0, 100, 200, 400].map { .milliseconds($0) })
+        #expect(delays(&engine, 20).last == .seconds(10))
+    }
+
+    @Test func fullJitterStaysBelowTheExponentialDelay() {
+        for seed in 0..<50 as Range<UInt64> {
+            var engine = engine(.fullJitter(base: .seconds(1), maximum: .seconds(60)), seed: seed)
+            for (delay, bound) in zip(delays(&engine, 8), [1, 2, 4, 8, 16, 32, 60, 60]) {
+                #expect(delay >= .zero && delay < .seconds(bound))
+            }
+        }
+    }
+
+    @Test("S2: a thousand sessions that lose one server come back spread") func fullJitterSpreads() {
+        var counts = [Int](repeating: 0, count: 10)
+        for seed in 0..<1_000 as Range<UInt64> {
+            var engine = engine(.fullJitter(base: .seconds(10), maximum: .seconds(60)), seed: seed)
+            let delay = delays(&engine, 1)[0]
+            counts[Int(delay / .seconds(1))] += 1
+        }
+        // The peak is at most twice the mean.
+        #expect(counts.max()! <= 200)
+        #expect(counts.min()! > 0)
+    }
+
+    @Test func customDecidesAndMayGiveUp() {
+        var engine = engine(.custom { $0 <= 2 ? .seconds($0 * 7) : nil })
+        #expect(engine.next(after: lost, at: .zero) == .retry(after: .seconds(7)))
+        #expect(engine.next(after: lost, at: .zero) == .retry(after: .seconds(14)))
+        #expect(engine.next(after: lost, at: .zero) == .giveUp)
+    }
+
+    @Test func attemptsAreLimited() {
+        var three = engine(.fixed(.zero), maximumAttempts: 3)
+        #expect(delays(&three, 3).count == 3)
+        #expect(three.next(after: lost, at: .zero) == .giveUp)
+        var none = engine(.fixed(.zero), maximumAttempts: 0)
+        #expect(none.next(after: lost, at: .zero) == .giveUp)
+    }
+
+    @Test("the count starts again only after a stable time") func stableTime() {
+        var engine = engine(.exponential(base: .seconds(1), maximum: .seconds(64)))
+        #expect(engine.stableAt == nil)
+        _ = delays(&engine, 3)
+        engine.connected(at: .seconds(100))
+        #expect(engine.stableAt == .seconds(160))
+        #expect(engine.next(after: lost, at: .seconds(159)) == .retry(after: .seconds(8)))
+        engine.connected(at: .seconds(200))
+        engine.lasted(until: .seconds(259))
+        #expect(engine.attempts == 4)
+        engine.lasted(until: .seconds(260))
+        #expect(engine.attempts == 0)
+        #expect(engine.next(after: lost, at: .seconds(261)) == .retry(after: .seconds(1)))
+        engine.connected(at: .seconds(300))
+        // Nobody looked in between; the end finds out by itself.
+        #expect(engine.next(after: lost, at: .seconds(360)) == .retry(after: .seconds(1)))
+    }
+
+    @Test("S1: a server that accepts and closes a thousand times meets at most one attempt per step")
+    func flapping() {
+        var engine = engine(.exponential(base: .seconds(1), maximum: .seconds(60)))
+        var now = Duration.zero
+        var last = Duration.zero
+        for attempt in 1...1_000 {
+            engine.connected(at: now)
+            guard case .retry(let delay) = engine.next(after: lost, at: now) else {
+                Issue.record("gave up at \(attempt)")
+                return
+            }
+            #expect(delay >= min(last, .seconds(60)))
+            last = delay
+            now += delay
+        }
+        #expect(now > .seconds(990 * 60))
+    }
+
+    @Test func tryAgainLaterIsObeyedAndJittered() {
+        let frame = WebSocketCloseFrame(code: .tryAgainLater)
+        let busy = WebSocketReconnectPolicy.Cause.disconnected(
+            WebSocketSessionDisconnect(
+                reason: .serverClosed,
+                closeInfo: WebSocketCloseInfo(
+                    received: frame, sent: frame, receivedFirst: true, cause: .closingHandshake),
+                connectedFor: .zero))
+        var fixed = engine(.fixed(.seconds(2)))
+        #expect(fixed.next(after: busy, at: .zero) == .retry(after: .seconds(32)))
+        var delays: Set<Duration> = []
+        for seed in 0..<20 as Range<UInt64> {
+            var engine = engine(.fullJitter(base: .seconds(1), maximum: .seconds(60)), seed: seed)
+            if case .retry(let delay) = engine.next(after: busy, at: .zero) { delays.insert(delay) }
+        }
+        #expect(delays.count == 20)
+        #expect(delays.allSatisfy { $0 >= .seconds(30) && $0 < .seconds(31) })
+    }
+
+    private func refusal(_ status: Int, _ headers: HTTPFields = [:]) -> WebSocketReconnectPolicy.Cause {
+        .connectFailed(
+            WebSocketError(
+                .handshakeRejected, "the server refused", response: .init(status: status, headers: headers)))
+    }
+
+    @Test func retryAfterIsObeyedUpToALimit() {
+        var engine = engine(.fixed(.seconds(1)))
+        #expect(engine.next(after: refusal(503, [.retryAfter: "120"]), at: .zero) == .retry(after: .seconds(121)))
+        #expect(engine.next(after: refusal(429, [.retryAfter: "7"]), at: .zero) == .retry(after: .seconds(8)))
+        #expect(engine.next(after: refusal(503, [.retryAfter: "999999"]), at: .zero) == .retry(after: .seconds(3_601)))
+        #expect(engine.next(after: refusal(503, [.retryAfter: "soon"]), at: .zero) == .retry(after: .seconds(1)))
+        #expect(engine.next(after: refusal(503), at: .zero) == .retry(after: .seconds(1)))
+    }
+
+    @Test(arguments: [400, 401, 403, 404, 410, 426]) func refusalsThatComeAgainAreFatal(status: Int) {
+        var engine = engine(.fixed(.zero))
+        #expect(engine.next(after: refusal(status), at: .zero) == .giveUp)
+    }
+
+    @Test(arguments: [408, 425, 429, 500, 502, 503, 504]) func refusalsThatTimeHealsAreNot(status: Int) {
+        var engine = engine(.fixed(.zero))
+        #expect(engine.next(after: refusal(status), at: .zero) == .retry(after: .zero))
+    }
+
+    @Test func theClassificationCanBeReplaced() {
+        var policy = WebSocketReconnectPolicy()
+        policy.strategy = .fixed(.seconds(1))
+        policy.decision = { cause in
+            switch cause {
+            case .connectFailed: .retryAfter(.seconds(9))
+            case .disconnected: .fatal
+            }
+        }
+        var engine = ReconnectEngine(policy: policy, seed: 0)
+        #expect(engine.next(after: refusal(404), at: .zero) == .retry(after: .seconds(10)))
+        #expect(engine.next(after: lost, at: .zero) == .giveUp)
+    }
+
+    @Test func everyValueIsClamped() {
+        var policy = WebSocketReconnectPolicy()
+        policy.strategy = .exponential(base: .seconds(1_000), maximum: .seconds(1_000))
+        policy.maximumAttempts = 1_000
+        policy.stableTime = .zero
+        policy.serverUnavailableDelay = .seconds(1)
+        policy.maximumRetryAfter = .seconds(-1)
+        var clamped = policy.clamped
+        guard case .exponential(.seconds(300), .seconds(600)) = clamped.strategy else {
+            Issue.record("\(clamped.strategy)")
+            return
+        }
+        #expect(clamped.maximumAttempts == 100)
+        #expect(clamped.stableTime == .seconds(10))
+        #expect(clamped.serverUnavailableDelay == .seconds(10))
+        #expect(clamped.maximumRetryAfter == .zero)
+        clamped.maximumAttempts = nil
+        #expect(clamped.clamped.maximumAttempts == nil)
+    }
+
+    @Test(arguments: [
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0), ("Sun, 06 Nov 1994 08:49:37 GMT", 784_111_777),
+        ("Tue, 29 Feb 2000 12:00:00 GMT", 951_825_600), ("Sat, 21 Nov 2026 08:05:57 GMT", 1_795_248_357),
+        ("Fri, 31 Dec 1999 23:59:60 GMT", 946_684_800),
+    ]) func datesAreRead(text: String, seconds: Int64) {
+        #expect(RetryAfter.seconds(text) == seconds)
+    }
+
+    @Test(arguments: [
+        "", "tomorrow", "Sun, 06 Nov 1994 08:49:37", "Sun, 32 Nov 1994 08:49:37 GMT", "Sun, 06 Foo 1994 08:49:37 GMT",
+        "Sun, 06 Nov 94 08:49:37 GMT", "Sun, 06 Nov 1994 24:49:37 GMT", "Sun, 06 Nov 1994 08:49 GMT",
+        "Sunday, 06-Nov-94 08:49:37 GMT",
+    ]) func otherTextIsNoDate(text: String) {
+        #expect(RetryAfter.seconds(text) == nil)
+    }
+
+    @Test func aDateIsComparedWithTheServersOwnClock() {
+        let until = "Sun, 06 Nov 1994 08:49:37 GMT"
+        #expect(
+            RetryAfter.delay([.retryAfter: until, .date: "Sun, 06 Nov 1994 08:49:07 GMT"]) == .seconds(30))
+        #expect(RetryAfter.delay([.retryAfter: until, .date: "Sun, 06 Nov 1994 09:00:00 GMT"]) == .zero)
+        #expect(RetryAfter.delay([.retryAfter: until]) == nil)
+        #expect(RetryAfter.delay([.retryAfter: "99999999999999999999"]) == .seconds(Int64(Int32.max)))
+        #expect(RetryAfter.delay([:]) == nil)
+    }
+}

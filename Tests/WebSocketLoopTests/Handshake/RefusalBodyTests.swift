@@ -1,0 +1,61 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import HTTPTypes
+import TestSupport
+import Testing
+import WebSocketCore
+import WebSocketLoop
+
+/// What is kept of the body of an answer that is no upgrade.
+@Suite(.timeLimit(.minutes(2))) struct RefusalBodyTests {
+    private func response(_ parts: [String]) async throws -> WebSocketError.Response? {
+        try await withLoops { group in
+            let listener = try BytePeerListener()
+            let request = try ClientRequest(port: listener.port)
+            async let connecting = error { await (try group.loops[0].connect(request)).end() }
+            let peer = try await listener.accept()
+            _ = try await peer.readHead()
+            for part in parts { try await peer.write(Array(part.utf8)) }
+            let error = try await connecting
+            peer.close()
+            #expect(error.code == .handshakeRejected)
+            return error.response
+        }
+    }
+
+    @Test(arguments: [
+        ("Content-Length: 5", "hello", "hello"), ("Content-Length: 3", "hello", "hel"),
+        ("Content-Length: 9", "hello", "hello"), ("Content-Length: 0", "", ""),
+        ("Content-Length: -7", "hello", "hello"), ("Content-Length: 99999999999999999999", "hello", "hello"),
+        ("Content-Length: many", "hello", "hello"), ("Connection: close", "hello", "hello"),
+    ])
+    func aBodyIsKept(_ field: String, _ body: String, _ kept: String) async throws {
+        let response = try await response(["HTTP/1.1 403 No\r\nX-Why: rules\r\n\(field)\r\n\r\n\(body)"])
+        #expect(response?.status == 403)
+        #expect(response?.headers.contains { $0.name.rawName == "X-Why" && $0.value == "rules" } == true)
+        #expect(response.map { String(decoding: $0.body, as: UTF8.self) } == kept)
+    }
+
+    @Test func itsFirstKiBIsKept() async throws {
+        let body = (0..<700).map { "line \($0)\n" }.joined()
+        let response = try await response(
+            ["HTTP/1.1 500 No\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)"])
+        #expect(response?.body == Array(body.utf8.prefix(1_024)))
+    }
+
+    /// Sizes that make libwebsockets 4.1.6 count below zero are among them.
+    @Test(arguments: [
+        "5\r\nhello\r\n0\r\n\r\n", "80000000\r\nhello", "fffffff0\r\nhello\r\n", "ffffffffffffffff\r\nx", "zz\r\n",
+        "5\r\nhelloX", "0\r\nTrailer: x\r\n\r\n", "",
+    ])
+    func chunksAreNotRead(_ body: String) async throws {
+        for coding in ["chunked", "Chunked", "gzip, chunked"] {
+            let response = try await response(["HTTP/1.1 503 No\r\nTransfer-Encoding: \(coding)\r\n\r\n\(body)"])
+            #expect(response?.status == 503)
+            #expect(response?.body == [])
+        }
+    }
+}

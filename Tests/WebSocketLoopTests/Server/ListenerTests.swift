@@ -1,0 +1,92 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import Glibc
+import Synchronization
+import TestSupport
+import Testing
+import WebSocketCore
+import WebSocketLoop
+
+@Suite(.timeLimit(.minutes(2))) struct ListenerTests {
+    /// Counts calls, and fails while told to.
+    private final class Scarcity: Sendable {
+        let calls = Atomic<Int>(0)
+        let failures: AsyncStream<Void>
+        private let failed: AsyncStream<Void>.Continuation
+        let code = Atomic<Int32>(0)
+
+        init() { (failures, failed) = AsyncStream.makeStream() }
+
+        func accept(_ listener: CInt) -> CInt {
+            calls.wrappingAdd(1, ordering: .relaxed)
+            if code.load(ordering: .relaxed) != 0 {
+                failed.yield()
+                errno = code.load(ordering: .relaxed)
+                return -1
+            }
+            return Listener.take(from: listener)
+        }
+    }
+
+    @Test(arguments: [EMFILE, ENFILE, ENOBUFS, ENOMEM])
+    func runningOutOfDescriptorsPausesAcceptingWithoutSpinning(code: Int32) async throws {
+        try await withLoops { group in
+            let loop = group.loops[0]
+            let scarcity = Scarcity()
+            scarcity.code.store(code, ordering: .relaxed)
+            let policy = UpgradePolicy(
+                options: .quiet, handshakeTimeout: .seconds(60), tls: nil,
+                decide: { _, _ in .failure(.unavailable) }, established: { _ in })
+            let listener = try Listener(
+                loop: loop, address: .tcp(host: "127.0.0.1", port: 0), backlog: 16,
+                accept: { scarcity.accept($0) }
+            ) { ServerUpgrade.begin($0, on: loop, policy: policy) }
+            await loop.run { listener.start() }
+            let peer = try await BytePeer.connect(port: listener.address.port!)
+            try await peer.write(BytePeer.request(target: "/"))
+            // The peer waits in the backlog, and the socket stays readable for all that time.
+            var failures = scarcity.failures.makeAsyncIterator()
+            for _ in 0..<3 { await failures.next() }
+            // Turns of the loop that a readable socket would have used to try again.
+            for _ in 0..<1_000 { await loop.run {} }
+            #expect(scarcity.calls.load(ordering: .relaxed) < 100)
+            scarcity.code.store(0, ordering: .relaxed)
+            let answer = try await peer.readToEnd()
+            #expect(String(decoding: answer, as: UTF8.self).hasPrefix("HTTP/1.1 503 "))
+            peer.close()
+            await loop.run { listener.stop() }
+        }
+    }
+
+    /// They are the client's doing, and there is a next one.
+    @Test(arguments: [ECONNABORTED, EINTR])
+    func failuresOfOneClientDoNotStopTheOthers(code: Int32) async throws {
+        try await withLoops { group in
+            let loop = group.loops[0]
+            let isFirst = Atomic<Bool>(true)
+            let accepted = Atomic<Int>(0)
+            let listener = try Listener(
+                loop: loop, address: .tcp(host: "127.0.0.1", port: 0), backlog: 16,
+                accept: { listener in
+                    if isFirst.exchange(false, ordering: .relaxed) {
+                        errno = code
+                        return -1
+                    }
+                    return Listener.take(from: listener)
+                }
+            ) { descriptor in
+                accepted.wrappingAdd(1, ordering: .relaxed)
+                Glibc.close(descriptor)
+            }
+            await loop.run { listener.start() }
+            let peer = try await BytePeer.connect(port: listener.address.port!)
+            #expect(try await peer.readToEnd() == [])
+            #expect(accepted.load(ordering: .relaxed) == 1)
+            peer.close()
+            await loop.run { listener.stop() }
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import Glibc
+import HTTPTypes
+import LoopbackSupport
+import Testing
+import WebSockets
+
+/// Two ends of a TCP connection over the loopback interface.
+private func connectedPair() async throws -> (client: RawClient, server: CInt) {
+    let peer = try RawPeer()
+    let client = try RawClient(port: peer.port)
+    return (client, await peer.accept())
+}
+
+private func isOpen(_ descriptor: CInt) -> Bool { fcntl(descriptor, F_GETFD) >= 0 }
+
+private let upgrade = HTTPRequest(
+    method: .get, scheme: "http", authority: "example.com", path: "/chat?room=1",
+    headerFields: [
+        .upgrade: "websocket", .connection: "Upgrade", .secWebSocketVersion: "13",
+        .secWebSocketKey: "dGhlIHNhbXBsZSBub25jZQ==", .secWebSocketProtocol: "one, two",
+    ])
+
+/// A server that does not listen.
+private func withAcceptingServer(
+    loops count: Int = 1, _ change: (inout WebSocketServerConfiguration) throws -> Void = { _ in },
+    _ body: (WebSocketServer, EventLoopGroup) async throws -> Void
+) async throws {
+    try await withLoops(count) { loops in
+        var configuration = WebSocketServerConfiguration()
+        configuration.eventLoopGroup = loops
+        configuration.addresses = []
+        configuration.options.keepAlive = nil
+        try change(&configuration)
+        let server = try WebSocketServer(configuration: configuration)
+        try await body(server, loops)
+        await server.shutDown()
+    }
+}
+
+/// The first text frame that a client sends, masked with zeros.
+private func textFrame(_ text: String) -> [UInt8] {
+    [0x81, 0x80 | UInt8(text.utf8.count), 0, 0, 0, 0] + Array(text.utf8)
+}
+
+@Suite(.timeLimit(.minutes(2)))
+struct AdoptingTests {
+    @Test func aSocketWhoseRequestWasReadBecomesAConnection() async throws {
+        try await withAcceptingServer {
+            $0.subprotocols = ["two"]
+        } _: { server, _ in
+            let (client, descriptor) = try await connectedPair()
+            let socket = try await server.accept(
+                try ConnectedSocket(adopting: descriptor), request: upgrade, bytesBehind: textFrame("early"))
+            #expect(socket.requestTarget == "/chat?room=1")
+            #expect(socket.requestHeaders[.secWebSocketProtocol] == "one, two")
+            #expect(socket.subprotocol == "two")
+            #expect(socket.remoteAddress?.description.hasPrefix("127.0.0.1:") == true)
+            #expect(try await socket.receive() == "early")
+            let head = await client.read { $0.suffix(4) == Array("\r\n\r\n".utf8)[...] }
+            let answer = try RawAnswer(head)
+            #expect(answer.status == 101)
+            // RFC 6455 §1.3
+            #expect(answer["Sec-WebSocket-Accept"] == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
+            #expect(answer["Sec-WebSocket-Protocol"] == "two")
+            client.write(textFrame("later"))
+            #expect(try await socket.receive() == "later")
+            try await socket.send("reply")
+            #expect(await client.read { $0.count >= 7 } == [0x81, 5] + Array("reply".utf8))
+            socket.abort()
+            await client.readToEnd()
+        }
+    }
+
+    @Test(arguments: [Transport.plain, .secure])
+    func anUntouchedSocketBecomesAConnection(_ transport: Transport) async throws {
+        try await withAcceptingServer {
+            if transport.isSecure { $0.tls = try TestEnvironment.identity("valid") }
+            $0.options.compression = transport.compression
+        } _: { server, _ in
+            try await withLoops { loops in
+                let peer = try RawPeer()
+                let client = try clientConfiguration(transport, on: loops)
+                let url = "\(transport.isSecure ? "wss" : "ws")://127.0.0.1:\(peer.port)/path"
+                let connecting = Task { try await WebSocketClient.connect(to: url, configuration: client) }
+                let socket = try await server.accept(try ConnectedSocket(adopting: await peer.accept()))
+                let other = try await connecting.value
+                #expect(socket.requestTarget == "/path")
+                #expect((socket.tls != nil) == transport.isSecure)
+                try await other.send("hello")
+                #expect(try await socket.receive() == "hello")
+                try await socket.send("world")
+                #expect(try await other.receive() == "world")
+                try await socket.close()
+                #expect(try await other.closed().isNormal)
+            }
+        }
+    }
+
+    /// The caller keeps what cannot be taken.
+    @Test func badDescriptorsStayTheCallers() async throws {
+        func expectBad(_ descriptor: CInt, _ why: String) async throws {
+            let wasOpen = isOpen(descriptor)
+            let flags = fcntl(descriptor, F_GETFL)
+            let error = try await failure(why) { _ = try ConnectedSocket(adopting: descriptor).descriptor }
+            #expect(error.code == .badDescriptor, "\(why): \(error)")
+            #expect(error.isSentence)
+            #expect(isOpen(descriptor) == wasOpen, "\(why)")
+            #expect(fcntl(descriptor, F_GETFL) == flags, "\(why)")
+            let other = try await failure(why) { _ = try ConnectedSocket(duplicating: descriptor).descriptor }
+            #expect(other.code == .badDescriptor, "\(why): \(other)")
+            #expect(isOpen(descriptor) == wasOpen, "\(why)")
+        }
+        try await expectBad(-1, "negative")
+        try await expectBad(1_000_000, "closed")
+        let file = open("/dev/null", O_RDWR | O_CLOEXEC)
+        try await expectBad(file, "a file")
+        close(file)
+        var ends: [CInt] = [-1, -1]
+        pipe(&ends)
+        try await expectBad(ends[0], "a pipe")
+        ends.forEach { close($0) }
+        let datagram = socket(AF_INET, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        try await expectBad(datagram, "UDP")
+        close(datagram)
+        let unconnected = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        try await expectBad(unconnected, "not connected")
+        listen(unconnected, 1)
+        try await expectBad(unconnected, "listening")
+        close(unconnected)
+    }
+
+    @Test func aSocketIsTakenOnceAndClosedOnce() async throws {
+        let (client, descriptor) = try await connectedPair()
+        do {
+            let socket = try ConnectedSocket(adopting: descriptor)
+            let again = try await failure { _ = try ConnectedSocket(adopting: descriptor).descriptor }
+            #expect(again.code == .badDescriptor)
+            #expect(isOpen(socket.descriptor))
+        }
+        #expect(await client.readToEnd() == [])
+
+        // What is given back is the caller's again.
+        let (other, second) = try await connectedPair()
+        let released = try ConnectedSocket(adopting: second).release()
+        #expect(released == second && isOpen(second))
+        let taken = try ConnectedSocket(adopting: second)
+        // A duplicate is another descriptor of the same connection.
+        let copy = try ConnectedSocket(duplicating: taken.descriptor)
+        #expect(copy.descriptor != taken.descriptor)
+        #expect(close(taken.release()) == 0)
+        #expect(close(copy.release()) == 0)
+        #expect(await other.readToEnd() == [])
+    }
+
+    @Test func aSocketThatIsAConnectionCannotBeTakenAgain() async throws {
+        try await withAcceptingServer { server, _ in
+            let (client, descriptor) = try await connectedPair()
+            let socket = try await server.accept(try ConnectedSocket(adopting: descriptor), request: upgrade)
+            let error = try await failure { _ = try ConnectedSocket(adopting: descriptor).descriptor }
+            #expect(error.code == .badDescriptor)
+            socket.abort()
+            await client.readToEnd()
+        }
+    }
+
+    @Test func aRefusedRequestIsAnsweredAndTold() async throws {
+        try await withAcceptingServer {
+            $0.onRequest = { _ in .respond(status: 402) }
+        } _: { server, _ in
+            var foreign = upgrade
+            foreign.headerFields[.origin] = "http://evil.net"
+            var wrong = upgrade
+            wrong.headerFields[.secWebSocketVersion] = "8"
+            let plain = HTTPRequest(method: .get, scheme: nil, authority: "a", path: "/")
+            for (request, status) in [(upgrade, 402), (foreign, 403), (wrong, 426), (plain, 402)] {
+                let (client, descriptor) = try await connectedPair()
+                let socket = try ConnectedSocket(adopting: descriptor)
+                let error = await rejection(of: socket, request, by: server)
+                #expect(error?.code == .handshakeRejected)
+                #expect(error?.response?.status == status)
+                #expect(try await RawAnswer(client.readToEnd()).status == status)
+            }
+            let (client, descriptor) = try await connectedPair()
+            var broken = upgrade
+            broken.path = "/a b"
+            let error = await rejection(of: try ConnectedSocket(adopting: descriptor), broken, by: server)
+            #expect(error?.code == .invalidConfiguration)
+            #expect(await client.readToEnd() == [])
+        }
+    }
+
+    /// A closure could not consume the socket.
+    private func rejection(
+        of socket: consuming ConnectedSocket, _ request: HTTPRequest, by server: WebSocketServer
+    ) async -> WebSocketError? {
+        do throws(WebSocketError) {
+            _ = try await server.accept(socket, request: request)
+            return nil
+        } catch {
+            return error
+        }
+    }
+
+    @Test func aClientThatLeftIsAnError() async throws {
+        try await withAcceptingServer { server, _ in
+            let peer = try RawPeer()
+            do { _ = try RawClient(port: peer.port) }
+            do {
+                _ = try await server.accept(try ConnectedSocket(adopting: await peer.accept()))
+                Issue.record("there was nobody to shake hands with")
+            } catch let error as WebSocketError {
+                #expect(error.code == .connectionClosed)
+                #expect(error.isSentence)
+            }
+        }
+    }
+
+    @Test func aShutDownClosesWhatWasAccepted() async throws {
+        try await withAcceptingServer { server, _ in
+            let (client, descriptor) = try await connectedPair()
+            let socket = try await server.accept(try ConnectedSocket(adopting: descriptor), request: upgrade)
+            server.broadcast("all")
+            await server.shutDown()
+            _ = await client.read { $0.suffix(4) == [0x88, 0x02, 0x03, 0xE9] }
+            #expect(await sendError(of: socket)?.code == .connectionClosed)
+            let (late, second) = try await connectedPair()
+            let error = await rejection(of: try ConnectedSocket(adopting: second), upgrade, by: server)
+            #expect(error?.response?.status == 503)
+            #expect(try await RawAnswer(late.readToEnd()).status == 503)
+            socket.abort()
+        }
+    }
+
+    private func sendError(of socket: WebSocketConnection) async -> WebSocketError? {
+        do throws(WebSocketError) {
+            try await socket.send("too late")
+            return nil
+        } catch {
+            return error
+        }
+    }
+}

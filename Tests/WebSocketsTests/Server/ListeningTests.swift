@@ -1,0 +1,200 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import Glibc
+import LoopbackSupport
+import Synchronization
+import Testing
+import WebSockets
+
+@Suite(.timeLimit(.minutes(2)))
+struct ListeningTests {
+    @Test func bothFamiliesAndSeveralPortsAtOnce() async throws {
+        try await withLoopback(
+            server: {
+                $0.addresses = [
+                    .tcp(host: "127.0.0.1", port: 0), .tcp(host: "::1", port: 0), .tcp(host: "127.0.0.2", port: 0),
+                ]
+            },
+            handler: { socket in try await socket.send(socket.remoteAddress?.description ?? "") }
+        ) { loopback in
+            #expect(loopback.server.addresses.count == 3)
+            for (address, prefix) in zip(loopback.server.addresses, ["127.0.0.1:", "[::1]:", "127.0.0."]) {
+                let socket = try await WebSocketClient.connect(to: "ws://\(address)", configuration: loopback.client)
+                guard case .text(let remote) = try await socket.receive() else { return }
+                #expect(remote.hasPrefix(prefix), "\(remote)")
+                _ = try await socket.closed()
+            }
+        }
+    }
+
+    @Test func allAddressesOfTheMachine() async throws {
+        try await withLoopback(server: { $0.addresses = [.tcp(host: "::", port: 0)] }, handler: echo) { loopback in
+            for host in ["127.0.0.1", "[::1]"] {
+                let socket = try await WebSocketClient.connect(
+                    to: "ws://\(host):\(loopback.server.port)", configuration: loopback.client)
+                try await socket.close()
+            }
+        }
+    }
+
+    @Test(arguments: [Transport.plain, .secure])
+    func severalLoopsShareOnePort(_ transport: Transport) async throws {
+        let loopsUsed = Mutex<Set<String>>([])
+        try await withLoopback(
+            transport, serverLoops: 3, server: { $0.sharesPort = true },
+            handler: { socket in
+                let name = socket.eventLoop.name
+                loopsUsed.withLock { _ = $0.insert(name) }
+                try await echo(socket)
+            }
+        ) { loopback in
+            #expect(loopback.server.addresses.count == 1)
+            // The kernel chooses by the client's port: with so many it is all but certain that each loop gets some.
+            for _ in 0..<60 {
+                let socket = try await loopback.connect()
+                try await socket.send("x")
+                #expect(try await socket.receive() == "x")
+                try await socket.close()
+                if loopsUsed.withLock({ $0.count }) == 3 { break }
+            }
+            #expect(loopsUsed.withLock { $0.count } == 3)
+        }
+    }
+
+    @Test func aPortThatIsNotSharedIsTaken() async throws {
+        try await withLoopback(handler: echo) { loopback in
+            let error = try await failure {
+                var configuration = WebSocketServerConfiguration(port: loopback.server.port)
+                configuration.eventLoopGroup = loopback.serverLoops
+                configuration.sharesPort = true
+                _ = try WebSocketServer(configuration: configuration)
+            }
+            #expect(error.systemError == EADDRINUSE)
+        }
+    }
+
+    @Test func badLimitsAreRefused() async throws {
+        let changes: [@Sendable (inout WebSocketServerConfiguration) -> Void] = [
+            { $0.maximumConnections = 0 }, { $0.maximumConnectionsPerAddress = -1 }, { $0.idleTimeout = .zero },
+            { $0.maximumLifetime = .seconds(-1) }, { $0.broadcastLimits.maximumBufferedBytes = 0 },
+            { $0.handshakeTimeout = .zero }, { $0.backlog = 0 }, { $0.trustedProxies.addresses = ["10.0.0.0/33"] },
+            { $0.trustedProxies.addresses = ["proxy.example.com"] }, { $0.subprotocols = ["a b"] },
+        ]
+        try await withLoops { loops in
+            for (index, change) in changes.enumerated() {
+                let error = try await failure("\(index)") {
+                    var configuration = WebSocketServerConfiguration()
+                    configuration.eventLoopGroup = loops
+                    change(&configuration)
+                    _ = try WebSocketServer(configuration: configuration)
+                }
+                #expect(error.code == .invalidConfiguration)
+                #expect(error.isSentence)
+            }
+        }
+    }
+
+    // MARK: Limits
+
+    @Test(arguments: [Transport.plain, .secure])
+    func clientsBeyondTheLimitGet503(_ transport: Transport) async throws {
+        let limit = 3
+        try await withLoopback(
+            transport, server: { $0.maximumConnections = limit },
+            handler: { socket in
+                try await socket.send("welcome")
+                await drain(socket)
+            }
+        ) { loopback in
+            var sockets: [WebSocketConnection] = []
+            for _ in 0..<limit {
+                sockets.append(try await loopback.connect())
+                #expect(try await sockets.last?.receive() == "welcome")
+            }
+            let error = try await failure { try await loopback.connect() }
+            #expect(error.response?.status == 503, "\(error)")
+            #expect(loopback.server.statistics.refusedForLimits == 1)
+            #expect(loopback.server.statistics.accepted == limit)
+            // A place that is given up can be had again.
+            try await sockets.removeLast().close()
+            let server = loopback.server
+            try await until("there is room", on: loopback.serverLoops.loops[0]) { server.statistics.sockets < limit }
+            sockets.append(try await loopback.connect())
+            for socket in sockets { try await socket.close() }
+            try await until("all places are free", on: loopback.serverLoops.loops[0]) { server.statistics.sockets == 0 }
+        }
+    }
+
+    @Test func eachAddressHasALimitOfItsOwn() async throws {
+        try await withLoopback(
+            server: {
+                $0.addresses = [.tcp(host: "127.0.0.1", port: 0), .tcp(host: "::1", port: 0)]
+                $0.maximumConnectionsPerAddress = 2
+            }, handler: echo
+        ) { loopback in
+            let (four, six) = (loopback.server.addresses[0], loopback.server.addresses[1])
+            var sockets: [WebSocketConnection] = []
+            for address in [four, four, six] {
+                sockets.append(
+                    try await WebSocketClient.connect(to: "ws://\(address)", configuration: loopback.client))
+            }
+            let error = try await failure {
+                try await WebSocketClient.connect(to: "ws://\(four)", configuration: loopback.client)
+            }
+            #expect(error.response?.status == 429, "\(error)")
+            sockets.append(try await WebSocketClient.connect(to: "ws://\(six)", configuration: loopback.client))
+            for socket in sockets { try await socket.close() }
+        }
+    }
+
+    /// More than the refusals that are told why: the rest is cut off, and nothing of them is left.
+    @Test func aFloodBeyondTheLimitIsCutOff() async throws {
+        try await withLoopback(server: { $0.maximumConnections = 1 }, handler: echo) { loopback in
+            let socket = try await loopback.connect()
+            var clients: [RawClient] = []
+            for _ in 0..<100 { clients.append(try RawClient(port: loopback.server.port)) }
+            let server = loopback.server
+            // One is open, 64 may wait to be told, 35 are cut off.
+            try await until("the flood has come", on: loopback.serverLoops.loops[0]) {
+                server.statistics.refusedForLimits == 100
+            }
+            #expect(server.statistics.sockets == 65)
+            clients = []
+            try await until("the flood is over", on: loopback.serverLoops.loops[0]) { server.statistics.sockets == 1 }
+            try await socket.send("still here")
+            #expect(try await socket.receive() == "still here")
+            try await socket.close()
+        }
+    }
+
+    // MARK: Handshakes that never end
+
+    /// A deadline is for the whole handshake, however busy the client looks.
+    @Test(arguments: [Transport.plain, .secure])
+    func slowHandshakesAreCutAtTheDeadline(_ transport: Transport) async throws {
+        try await withLoopback(
+            transport, server: { $0.handshakeTimeout = .milliseconds(300) }, handler: echo
+        ) { loopback in
+            let clients = try (0..<50).map { _ in try RawClient(port: loopback.server.port) }
+            let dripping = Task {
+                // For as long as the test lasts; what it writes into a closed socket goes nowhere.
+                let bytes = Array(RawRequest.upgrade("/", ["X: \(String(repeating: "x", count: 5_000))"]).utf8)
+                for byte in bytes.dropLast(4) {
+                    for client in clients { client.write([byte]) }
+                    await Task.yield()
+                    if Task.isCancelled { return }
+                }
+            }
+            for client in clients { _ = await client.readToEnd() }
+            dripping.cancel()
+            await dripping.value
+            let loop = loopback.serverLoops.loops[0]
+            try await loop.reaches("only the listener is left") { $0.descriptors == 1 && $0.timers == 0 }
+            let socket = try await loopback.connect()
+            try await socket.close()
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import LoopbackSupport
+import Testing
+import WebSockets
+
+@Suite(.timeLimit(.minutes(2)))
+struct TrustedProxyTests {
+    /// Answers with what it thinks of the client.
+    private func withServer(
+        _ proxies: WebSocketTrustedProxies, on transport: Transport = .plain,
+        _ change: @escaping (inout WebSocketServerConfiguration) -> Void = { _ in },
+        _ body: (Loopback) async throws -> Void
+    ) async throws {
+        try await withLoopback(
+            transport,
+            server: {
+                $0.trustedProxies = proxies
+                $0.onRequest = { request in
+                    .respond(
+                        status: 200,
+                        text: "\(request.remoteAddress?.description ?? "") \(request.isSecure) \(request.host)")
+                }
+                change(&$0)
+            }, handler: echo, body)
+    }
+
+    @Test func nobodyIsTrustedByDefault() async throws {
+        try await withServer(.init()) { loopback in
+            let request = RawRequest.plain(
+                "/", host: "here",
+                ["X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: https", "Forwarded: for=192.0.2.2;host=evil"])
+            let answer = try await loopback.answer(request)
+            #expect(answer.body.hasPrefix("127.0.0.1:"))
+            #expect(answer.body.hasSuffix(" false here\n"))
+        }
+    }
+
+    @Test(
+        arguments: [
+            (["X-Forwarded-For: 192.0.2.1"], "192.0.2.1:0 false here"),
+            // The client's own invention stands on the left.
+            (["X-Forwarded-For: 203.0.113.9, 192.0.2.1"], "192.0.2.1:0 false here"),
+            (["X-Forwarded-For: 192.0.2.1, 10.1.2.3"], "192.0.2.1:0 false here"),
+            (["X-Forwarded-For: 192.0.2.1", "X-Forwarded-For: 10.1.2.3"], "192.0.2.1:0 false here"),
+            (["X-Forwarded-For: 2001:DB8:0::1", "X-Forwarded-Proto: https"], "[2001:db8::1]:0 true here"),
+            (["X-Forwarded-Proto: http, https", "X-Forwarded-Host: there"], "127.0.0.1:* true there"),
+            (
+                [#"Forwarded: for="[2001:db8::1]:4711";proto=https;host="there:8443""#],
+                "[2001:db8::1]:4711 true there:8443"
+            ),
+            (["Forwarded: for=192.0.2.1;proto=http, for=10.0.0.1;proto=https"], "192.0.2.1:0 false here"),
+            (["Forwarded: for=192.0.2.1", "X-Forwarded-For: 192.0.2.2"], "192.0.2.1:0 false here"),
+            (["Forwarded: for=unknown"], "127.0.0.1:* false here"),
+            (["X-Forwarded-For: nonsense"], "127.0.0.1:* false here"),
+        ] as [([String], String)])
+    func aTrustedProxySaysWhoTheClientIs(headers: [String], expected: String) async throws {
+        try await withServer(.init(addresses: ["127.0.0.0/8", "10.0.0.0/8"])) { loopback in
+            let body = try await loopback.answer(RawRequest.plain("/", host: "here", headers)).body
+            let parts = expected.split(separator: "*", maxSplits: 1)
+            #expect(body.hasPrefix(parts[0]) && body.hasSuffix(parts[parts.count - 1] + "\n"), "\(body)")
+        }
+    }
+
+    /// The origin is compared with the host that the browser asked for.
+    @Test func theOriginRuleSeesTheForwardedHost() async throws {
+        try await withLoopback(
+            server: { $0.trustedProxies = .init(addresses: ["127.0.0.1"]) }, handler: echo
+        ) { loopback in
+            func status(_ host: String) async throws -> Int {
+                try await loopback.status(
+                    RawRequest.upgrade(
+                        host: "backend", ["Origin: https://shop.example", "Forwarded: host=\(host);proto=https"]))
+            }
+            let found1 = try await status("shop.example")
+            #expect(found1 == 101)
+            let found2 = try await status("other.example")
+            #expect(found2 == 403)
+        }
+    }
+
+    @Test func limitsCountTheClientNotTheProxy() async throws {
+        try await withServer(.init(addresses: ["127.0.0.1"])) {
+            $0.maximumConnectionsPerAddress = 1
+            $0.onRequest = nil
+        } _: { loopback in
+            func open(_ address: String) async throws -> (RawClient, Int) {
+                let client = try RawClient(port: loopback.server.port)
+                let answer = try await client.headOfAnswer(
+                    to: RawRequest.upgrade("/", ["X-Forwarded-For: \(address)"]))
+                return (client, answer.status)
+            }
+            let first = try await open("192.0.2.1")
+            let second = try await open("192.0.2.2")
+            #expect(first.1 == 101 && second.1 == 101)
+            #expect(try await open("192.0.2.1").1 == 429)
+        }
+    }
+
+    // MARK: PROXY protocol
+
+    private static let binary: [UInt8] =
+        [0x0D, 0x0A, 0x0D, 0x0A, 0x00, 0x0D, 0x0A, 0x51, 0x55, 0x49, 0x54, 0x0A, 0x21, 0x11, 0x00, 0x0C]
+        + [192, 0, 2, 7, 127, 0, 0, 1, 0x12, 0x67, 0x01, 0xBB]
+
+    @Test func aProxyHeaderComesFirst() async throws {
+        var proxies = WebSocketTrustedProxies(addresses: ["127.0.0.1"])
+        proxies.sendsProxyProtocol = true
+        try await withServer(proxies) { loopback in
+            let request = Array(RawRequest.plain("/", host: "here").utf8)
+            let rows: [([UInt8], String)] = [
+                (Array("PROXY TCP4 192.0.2.1 192.0.2.2 4711 443\r\n".utf8), "192.0.2.1:4711 false here\n"),
+                (Array("PROXY TCP6 2001:db8::1 ::1 4711 443\r\n".utf8), "[2001:db8::1]:4711 false here\n"),
+                (Self.binary, "192.0.2.7:4711 false here\n"),
+            ]
+            for (header, expected) in rows {
+                let client = try RawClient(port: loopback.server.port)
+                client.write(header + request)
+                #expect(try await RawAnswer(client.readToEnd()).body == expected)
+                // In pieces.
+                let slow = try RawClient(port: loopback.server.port)
+                slow.write(Array(header.prefix(5)))
+                try await loopback.serverLoops.loops[0].reaches("it has been looked at") { $0.timers >= 2 }
+                slow.write(Array(header.dropFirst(5)) + request)
+                #expect(try await RawAnswer(slow.readToEnd()).body == expected)
+            }
+            for header in ["PROXY UNKNOWN\r\n", "PROXY UNKNOWN ::1 ::1 1 2\r\n"] {
+                let client = try RawClient(port: loopback.server.port)
+                client.write(Array(header.utf8) + request)
+                #expect(try await RawAnswer(client.readToEnd()).body.hasPrefix("127.0.0.1:"))
+            }
+            for nonsense in ["GET / HTTP/1.1\r\nHost: a\r\n\r\n", "PROXY TCP4 a b c d\r\n", "PROXY nonsense\r\n"] {
+                let client = try RawClient(port: loopback.server.port)
+                client.write(Array(nonsense.utf8))
+                #expect(await client.readToEnd() == [])
+            }
+        }
+    }
+
+    @Test func aProxyHeaderOfAStrangerIsNotBelieved() async throws {
+        var proxies = WebSocketTrustedProxies(addresses: ["192.0.2.0/24"])
+        proxies.sendsProxyProtocol = true
+        try await withServer(proxies) { loopback in
+            let client = try RawClient(port: loopback.server.port)
+            client.write(Self.binary + Array(RawRequest.plain().utf8))
+            #expect(await client.readToEnd() == [])
+        }
+    }
+
+    @Test func tlsComesBehindTheProxyHeader() async throws {
+        var proxies = WebSocketTrustedProxies(addresses: ["127.0.0.1"])
+        proxies.sendsProxyProtocol = true
+        try await withServer(proxies, on: .secure) { loopback in
+            let client = try RawTLSClient(port: loopback.server.port, preamble: Self.binary)
+            let answer = await client.answer(to: RawRequest.plain())
+            #expect(answer?.hasPrefix("HTTP/1.1 200 ") == true)
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import Synchronization
+import Testing
+import WebSocketCore
+
+@testable import WebSockets
+
+/// When a session is connected, why it ends, and what ends it.
+@Suite(.timeLimit(.minutes(1)))
+struct SessionControlTests {
+    // MARK: Reasons
+
+    @Test("every reason is really emitted", arguments: WebSocketDisconnectReason.allCases)
+    func reasons(reason: WebSocketDisconnectReason) throws {
+        try withFakeSession(
+            seeds: 0..<4,
+            { configuration in
+                configuration.reconnect.strategy = .fixed(.seconds(1))
+                configuration.shouldReconnect = { _ in .now }
+                switch reason {
+                case .callbackTriggered: configuration.shouldDisconnect = { _ in true }
+                case .connectionLimit: configuration.maximumConnectionAge = .seconds(100)
+                case .preparationFailed:
+                    configuration.prepare = { preparation in
+                        if preparation.lastDisconnect == nil {
+                            throw WebSocketError(.handshakeRejected, "log in first")
+                        }
+                    }
+                case .overflow:
+                    configuration.overflow = .disconnect
+                    configuration.inboundMessages = 1
+                default: break
+                }
+            }
+        ) { fixture in
+            if reason != .preparationFailed { try await fixture.untilConnected() }
+            switch reason {
+            case .userRequested: try await fixture.session.requestDisconnect(reconnectAfter: .seconds(1))
+            case .scheduled: try fixture.session.scheduleDisconnect(after: .seconds(7))
+            case .serverClosed: fixture.server.last.close(.goingAway, "restart")
+            case .networkError: fixture.server.last.cut()
+            case .pingTimeout: fixture.server.last.cut(.pingTimeout)
+            case .protocolError: fixture.server.last.cut(.peerViolation)
+            case .killed: await fixture.session.kill()
+            case .overflow: fixture.server.last.say("a", "b")
+            case .callbackTriggered, .connectionLimit, .preparationFailed: break
+            }
+            try await fixture.until("ended") { fixture.session.lastDisconnect != nil }
+            let end = try #require(fixture.session.lastDisconnect)
+            #expect(end.reason == reason)
+            #expect(fixture.session.statistics.proactiveDisconnects == (reason.isProactive ? 1 : 0))
+            if reason == .serverClosed { #expect(end.closeInfo?.received?.reason == "restart") }
+            if reason == .preparationFailed { #expect(end.error?.message == "log in first") }
+            try await fixture.until("back") { fixture.session.state == .connected }
+        }
+    }
+
+    // MARK: Proactive
+
+    @Test func shouldDisconnectIsAskedAgainAndAgain() throws {
+        struct Failure: Error {}
+        let answers = Mutex<[Duration]>([])
+        try withFakeSession({ configuration in
+            configuration.disconnectCheckInterval = .seconds(10)
+            configuration.shouldDisconnect = { snapshot in
+                let count = answers.withLock { answers in
+                    answers.append(snapshot.statistics.uptime)
+                    return answers.count
+                }
+                if count == 1 { throw Failure() }
+                return count == 3
+            }
+        }) { fixture in
+            answers.withLock { $0 = [] }
+            try await fixture.untilConnected()
+            await fixture.simulation.pass(.seconds(60))
+            // Without `shouldReconnect` it stays disconnected.
+            #expect(fixture.session.state == .disconnected)
+            #expect(fixture.session.isDead && fixture.session.isRecoverable && !fixture.session.isShutdown)
+            #expect(fixture.session.lastDisconnect?.reason == .callbackTriggered)
+            let times = answers.withLock { $0 }
+            #expect(times.count == 3)
+            #expect(zip(times.dropFirst(), times).allSatisfy { $0 - $1 >= .seconds(10) })
+            await fixture.session.shutdown()
+            let alerts = try await fixture.drainEvents().compactMap { event -> WebSocketSessionAlert? in
+                if case .alert(let alert) = event { alert } else { nil }
+            }
+            #expect(alerts.map(\.kind) == [.callbackFailed])
+        }
+    }
+
+    @Test func shouldReconnectDecidesWhen() throws {
+        let script = Mutex<[WebSocketReconnectWindow]>([])
+        let asked = Mutex(0)
+        try withFakeSession({ configuration in
+            configuration.reconnectCheckInterval = .seconds(5)
+            configuration.shouldReconnect = { _ in
+                asked.withLock { $0 += 1 }
+                return script.withLock { $0.isEmpty ? .never : $0.removeFirst() }
+            }
+        }) { fixture in
+            script.withLock { $0 = [.notYet, .notYet, .after(.seconds(30))] }
+            asked.withLock { $0 = 0 }
+            try await fixture.untilConnected()
+            let before = fixture.simulation.elapsed
+            try await fixture.session.requestDisconnect()
+            #expect(fixture.session.state == .reconnecting)
+            try await fixture.untilConnected(2)
+            // Two intervals and the wait, and nobody was asked after it.
+            #expect(fixture.simulation.elapsed - before >= .seconds(40))
+            #expect(asked.withLock { $0 } == 3)
+            try await fixture.session.requestDisconnect()
+            try await fixture.until("rested") { fixture.session.state == .disconnected }
+            #expect(fixture.server.attempts.count == 2)
+            let error = try await webSocketFailure { try await fixture.session.receive() }
+            #expect(error.code == .connectionClosed)
+        }
+    }
+
+    @Test func callbackControlledAsksAlsoAfterAFailure() throws {
+        let isOpen = Mutex(false)
+        try withFakeSession({ configuration in
+            configuration.reconnect.strategy = .callbackControlled
+            configuration.shouldReconnect = { _ in isOpen.withLock { $0 } ? .now : .notYet }
+        }) { fixture in
+            isOpen.withLock { $0 = false }
+            try await fixture.untilConnected()
+            fixture.server.last.cut()
+            await fixture.simulation.pass(.seconds(100))
+            #expect(fixture.session.state == .reconnecting)
+            #expect(fixture.server.attempts.count == 1)
+            isOpen.withLock { $0 = true }
+            try await fixture.untilConnected(2)
+        }
+    }
+
+    @Test func waitingForTheReconnectWindowConnectsNothing() throws {
+        let script = Mutex<[WebSocketReconnectWindow]>([])
+        try withFakeSession({
+            $0.shouldReconnect = { _ in script.withLock { $0.isEmpty ? .notYet : $0.removeFirst() } }
+        }) {
+            fixture in
+            try await fixture.untilConnected()
+            try await fixture.session.close()
+            script.withLock { $0 = [.notYet, .after(.seconds(3)), .now] }
+            #expect(await fixture.session.waitForReconnectWindow(timeout: .seconds(60)))
+            #expect(await fixture.session.waitForReconnectWindow(timeout: .seconds(60)) == false)
+            script.withLock { $0 = [.never] }
+            #expect(await fixture.session.waitForReconnectWindow() == false)
+            #expect(fixture.server.attempts.count == 1)
+            #expect(fixture.session.state == .disconnected)
+        }
+        try withFakeSession(seeds: 0..<1) { #expect(await $0.session.waitForReconnectWindow() == false) }
+    }
+
+    @Test func aRequestedReconnectComesInItsTime() throws {
+        try withFakeSession { fixture in
+            try await fixture.untilConnected()
+            let before = fixture.simulation.elapsed
+            try await fixture.session.requestDisconnect(reconnectAfter: .seconds(90))
+            // The call does not wait for the reconnect.
+            #expect(fixture.simulation.elapsed - before < .seconds(1))
+            #expect(fixture.server.connections[0].closeFrame?.code == .normalClosure)
+            try await fixture.untilConnected(2)
+            #expect(fixture.simulation.elapsed - before >= .seconds(90))
+            let error = try await webSocketFailure {
+                try await fixture.session.close()
+                try await fixture.session.requestDisconnect()
+            }
+            #expect(error.code == .notConnected)
+        }
+    }
+
+    // MARK: Ending
+
+    enum Ending: CaseIterable { case close, shutdown, forceClose, kill, cancel }
+    enum Moment: CaseIterable { case connecting, preparing, connected, waiting, asking, closing, renewing }
+
+    @Test("S5: every way to end, at every moment, ends in time", arguments: Ending.allCases, Moment.allCases)
+    func endings(ending: Ending, moment: Moment) throws {
+        try withFakeSession(
+            seeds: 0..<5,
+            { configuration in
+                configuration.reconnect.strategy = .fixed(.seconds(100))
+                if moment == .asking { configuration.shouldReconnect = { _ in .notYet } }
+                if moment == .preparing {
+                    configuration.preparationTimeout = .seconds(300)
+                    configuration.prepare = { _ = try await $0.receive() }
+                }
+            }
+        ) { fixture in
+            let session = fixture.session
+            if moment == .connecting { fixture.server.answer(otherwise: .hang) }
+            switch moment {
+            case .connecting: try await fixture.until("attempt") { fixture.server.attempts.count == 1 }
+            case .preparing: try await fixture.until("open") { fixture.server.connections.count == 1 }
+            case .connected: try await fixture.untilConnected()
+            case .waiting:
+                try await fixture.untilConnected()
+                fixture.server.last.cut()
+                try await fixture.until("waiting") { session.state == .reconnecting }
+            case .asking:
+                try await fixture.untilConnected()
+                try await session.requestDisconnect()
+                try await fixture.until("asking") { session.state == .reconnecting }
+            case .closing:
+                try await fixture.untilConnected()
+                fixture.server.last.setAnswersClose(false)
+                session.core.perform { parts, _, _ in
+                    ((), parts.machine.close(WebSocketCloseFrame(code: .normalClosure)))
+                }
+                #expect(session.state == .closing)
+            case .renewing:
+                try await fixture.untilConnected()
+                fixture.server.answer(otherwise: .hang)
+                try session.renew()
+                await fixture.simulation.pass(.milliseconds(100))
+            }
+            let before = fixture.simulation.elapsed
+            switch ending {
+            case .close: try await session.close()
+            case .shutdown: await session.shutdown()
+            case .forceClose: await session.forceClose()
+            case .kill: await session.kill()
+            case .cancel:
+                await withTaskGroup { group in
+                    group.addTask { await session.shutdown() }
+                    group.cancelAll()
+                }
+            }
+            #expect(fixture.simulation.elapsed - before <= .seconds(11))
+            switch ending {
+            case .close: #expect(session.state == .disconnected)
+            case .shutdown, .forceClose, .cancel:
+                #expect(session.state == .closed)
+                #expect(session.isShutdown && session.isDead && !session.isRecoverable)
+            case .kill: #expect(session.state != .closing)
+            }
+            if ending != .kill {
+                let attempts = fixture.server.attempts.count
+                await fixture.simulation.pass(.seconds(1_000))
+                #expect(fixture.server.attempts.count == attempts, "something came back")
+            }
+        }
+    }
+
+    @Test func cancellingRunEndsEverything() throws {
+        try SessionSimulation.run { simulation in
+            let server = FakeServer(simulation)
+            let session = WebSocketSession(
+                configuration: .init(), clock: simulation, seed: 0, name: "ws://fake.test/", open: server.open)
+            try await withThrowingTaskGroup { group in
+                group.addTask { try await session.run() }
+                #expect(await session.waitConnected())
+                group.cancelAll()
+                try await group.waitForAll()
+            }
+            #expect(session.state == .closed)
+            #expect(server.last.wasAborted)
+        }
+    }
+
+    @Test func aSessionThatNeverRanCanBeShutDown() throws {
+        try SessionSimulation.run { simulation in
+            let server = FakeServer(simulation)
+            let session = WebSocketSession(
+                configuration: .init(), clock: simulation, seed: 0, name: "ws://fake.test/", open: server.open)
+            await session.shutdown()
+            #expect(session.state == .closed)
+            try await session.run()
+            let error = try await webSocketFailure { try await session.connect() }
+            #expect(error.code == .connectionClosed)
+            #expect(server.attempts.isEmpty)
+        }
+    }
+
+    @Test func anErrorThatWouldComeAgainEndsTheSessionAtOnce() throws {
+        let refusal = WebSocketError(
+            .handshakeRejected, "the server answered 404", response: .init(status: 404, headers: [:]))
+        try withFakeSession(expectsFailure: true) { fixture in
+            fixture.server.answer(otherwise: .refuse(refusal))
+            let error = try await webSocketFailure { try await fixture.session.connect() }
+            #expect(error.code == .handshakeRejected)
+            #expect(fixture.server.attempts.count == 1)
+        }
+    }
+
+    @Test func withoutReconnectingTheSessionRests() throws {
+        try withFakeSession({ $0.reconnectsAutomatically = false }) { fixture in
+            try await fixture.untilConnected()
+            fixture.server.last.close(.internalError, "oops")
+            let error = try await webSocketFailure { try await fixture.session.receive() }
+            #expect(error.code == .connectionClosed)
+            #expect(error.closeInfo?.code == .internalError)
+            #expect(fixture.session.isRecoverable)
+            try await fixture.session.connect()
+            #expect(fixture.session.isConnected)
+        }
+    }
+
+    // MARK: Waiting
+
+    @Test func waitingHasDeadlines() throws {
+        try withFakeSession { fixture in
+            #expect(await fixture.session.waitConnected(timeout: .seconds(5)))
+            #expect(await fixture.session.waitDisconnected(timeout: .seconds(5)) == false)
+            let timedOut = try await webSocketFailure { try await fixture.session.receive(timeout: .seconds(5)) }
+            #expect(timedOut.code == .timedOut)
+            try await fixture.session.close()
+            #expect(await fixture.session.waitDisconnected(timeout: .zero))
+            #expect(await fixture.session.waitConnected(timeout: .seconds(5)) == false)
+            await fixture.session.shutdown()
+            #expect(await fixture.session.waitDisconnected())
+            #expect(await fixture.session.waitConnected() == false)
+        }
+    }
+
+    @Test func aCancelledReceiveTakesNoMessage() throws {
+        try withFakeSession(seeds: 0..<50) { fixture in
+            try await fixture.untilConnected()
+            let first: WebSocketMessage? = await withTaskGroup(of: WebSocketMessage?.self) { group in
+                group.addTask { try? await fixture.session.receive() }
+                group.addTask {
+                    fixture.server.last.say("one")
+                    return nil
+                }
+                group.cancelAll()
+                return await group.reduce(nil) { $0 ?? $1 }
+            }
+            if first == nil { #expect(try await fixture.session.receive() == .text("one")) }
+            #expect(first == nil || first == .text("one"))
+        }
+    }
+
+    @Test("S6: a clock that leaps fires nothing early and everything once") func leapingClock() throws {
+        try withFakeSession({ configuration in
+            configuration.maximumConnectionAge = .seconds(3_600)
+            configuration.disconnectMargin = .seconds(60)
+        }) { fixture in
+            await fixture.simulation.pass(.seconds(1_000))
+            try await fixture.untilConnected()
+            let age = try #require(fixture.session.connectionDuration)
+            #expect(age <= .seconds(1_001))
+            await fixture.simulation.pass(.seconds(3_530) - age)
+            #expect(fixture.session.statistics.connects == 1)
+            await fixture.simulation.pass(.seconds(3_600))
+            #expect(fixture.session.statistics.connects == 3)
+            #expect(fixture.session.statistics.failedAttempts == 0)
+        }
+    }
+
+    @Test func everyValueIsClamped() {
+        var wild = WebSocketSessionConfiguration()
+        wild.client.options.keepAlive = .init(interval: .zero, timeout: .seconds(1_000))
+        wild.client.openTimeout = .seconds(1)
+        wild.disconnectCheckInterval = .zero
+        wild.reconnectCheckInterval = .seconds(1_000)
+        wild.disconnectMargin = .zero
+        wild.maximumConnectionAge = .seconds(1)
+        wild.inboundMessages = 0
+        wild.inboundBytes = 0
+        wild.outboundQueue = .max
+        wild.alertInterval = .zero
+        wild.preparationTimeout = .zero
+        wild.subscriptions.attempts = 0
+        wild.reconnect.stableTime = .zero
+        let tame = wild.clamped
+        #expect(tame.client.options.keepAlive?.interval == .seconds(5))
+        #expect(tame.client.options.keepAlive?.timeout == .seconds(30))
+        #expect(tame.client.openTimeout == .seconds(5))
+        #expect(tame.disconnectCheckInterval == .seconds(1))
+        #expect(tame.reconnectCheckInterval == .seconds(60))
+        #expect(tame.disconnectMargin == .seconds(60))
+        #expect(tame.maximumConnectionAge == .seconds(60))
+        #expect(tame.inboundMessages == 1)
+        #expect(tame.inboundBytes == 65_536)
+        #expect(tame.outboundQueue == 100_000)
+        #expect(tame.alertInterval == .seconds(30))
+        #expect(tame.preparationTimeout == .seconds(1))
+        #expect(tame.subscriptions.attempts == 1)
+        #expect(tame.reconnect.stableTime == .seconds(10))
+        // A session goes by them, wherever they came from.
+        #expect(
+            (try? WebSocketSession(to: "ws://fake.test", configuration: wild))?.configuration.alertInterval
+                == .seconds(30))
+        for preset in [WebSocketSessionConfiguration.trading, .monitoring, .init()] {
+            #expect(preset.clamped.client.options == preset.client.options)
+            #expect(preset.clamped.disconnectCheckInterval == preset.disconnectCheckInterval)
+            #expect(preset.clamped.reconnect.maximumAttempts == preset.reconnect.maximumAttempts)
+        }
+    }
+}

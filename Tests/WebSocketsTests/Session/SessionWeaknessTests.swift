@@ -1,0 +1,345 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import LoopbackSupport
+import Synchronization
+import Testing
+import WebSocketCore
+
+@testable import WebSockets
+
+/// kstlib's `WebSocketManager` had these weaknesses; each test is named after one and fails if we have it too.
+@Suite(.timeLimit(.minutes(1)))
+struct SessionWeaknessTests {
+    @Test("1: a close with 1000 or 1001 is noticed", arguments: [1000, 1001] as [UInt16])
+    func normalCloseIsNoticed(code: UInt16) throws {
+        try withFakeSession { fixture in
+            try await fixture.untilConnected()
+            let code = WebSocketCloseCode(rawValue: code)
+            fixture.server.last.close(code, "bye")
+            #expect(try await fixture.next() == .connected(isReconnect: false))
+            guard case .disconnected(let end) = try await fixture.next() else {
+                Issue.record("no disconnected event")
+                return
+            }
+            #expect(end.reason == .serverClosed)
+            #expect(end.closeInfo?.received?.code == code)
+            #expect(end.closeInfo?.reason == "bye")
+            #expect(try await fixture.next() == .connected(isReconnect: true))
+            #expect(fixture.server.connections.count == 2)
+        }
+    }
+
+    @Test("2: bytes are sent as bytes") func bytesAreBytes() throws {
+        try withFakeSession(seeds: 0..<2) { fixture in
+            try await fixture.untilConnected()
+            try await fixture.session.send([1, 2])
+            try await fixture.until("sent") { !fixture.server.last.received.isEmpty }
+            #expect(fixture.server.last.received == [.binary([1, 2])])
+        }
+    }
+
+    @Test("3: a full queue stops reading instead of dropping") func nothingIsDropped() throws {
+        try withFakeSession({ $0.inboundMessages = 5 }) { fixture in
+            try await fixture.untilConnected()
+            for number in 0..<20 { fixture.server.last.push(.text("\(number)")) }
+            await fixture.simulation.pass(.seconds(1))
+            // Backpressure: the rest was not even read.
+            #expect(fixture.server.last.unread >= 14)
+            for number in 0..<20 {
+                #expect(try await fixture.session.receive() == .text("\(number)"))
+                await fixture.simulation.pass(.milliseconds(Int64(number % 3)))
+            }
+            #expect(fixture.session.statistics.messagesDropped == 0)
+        }
+    }
+
+    @Test("4: attempts are counted once") func attemptsAreNotNested() throws {
+        let refusal = WebSocketError(.connectFailed, "nobody listens on this port")
+        try withFakeSession(expectsFailure: true, { $0.reconnect.maximumAttempts = 3 }) { fixture in
+            fixture.server.answer(otherwise: .refuse(refusal))
+            let error = try await webSocketFailure { try await fixture.session.receive() }
+            #expect(error.code == .reconnectFailed)
+            #expect(error.message.contains("3 attempts") && error.message.contains(refusal.message))
+            #expect(fixture.server.attempts.count == 4)
+        }
+    }
+
+    @Test("5: a timeout while reconnecting is a failed attempt like any other") func timeoutWhileReconnecting() throws {
+        try withFakeSession { fixture in
+            try await fixture.untilConnected()
+            fixture.server.answer(.refuse(WebSocketError(.timedOut, "the handshake took too long", phase: .upgrade)))
+            fixture.server.last.cut()
+            try await fixture.untilConnected(2)
+            #expect(fixture.server.attempts.count == 3)
+            #expect(fixture.session.statistics.failedAttempts == 1)
+        }
+    }
+
+    @Test("6: a flapping server is met with growing delays, and giving up reaches everybody")
+    func flappingServer() throws {
+        try withFakeSession(
+            expectsFailure: true,
+            { $0.reconnect.strategy = .exponential(base: .seconds(1), maximum: .seconds(30)) }
+        ) { fixture in
+            fixture.server.onConnect { connection in
+                Task(executorPreference: connection.simulation) {
+                    await connection.simulation.pass(.milliseconds(50))
+                    connection.close(.normalClosure)
+                }
+            }
+            let codes = try await withThrowingTaskGroup(of: WebSocketError.Code.self) { group in
+                group.addTask { try await webSocketFailure { try await fixture.drainEvents() }.code }
+                group.addTask { try await webSocketFailure { try await fixture.session.receive() }.code }
+                return try await group.reduce(into: []) { $0.append($1) }
+            }
+            #expect(codes == [.reconnectFailed, .reconnectFailed])
+            #expect(fixture.session.state == .closed)
+            let attempts = fixture.server.attempts
+            #expect(attempts.count == 11)
+            let pauses = zip(attempts.dropFirst(), attempts).map { $0 - $1 }
+            for (pause, next) in zip(pauses, pauses.dropFirst()) {
+                #expect(next >= pause || pause >= .seconds(30))
+            }
+        }
+    }
+
+    @Test("7: iteration ends when the session is shut down while disconnected") func iterationEnds() throws {
+        try withFakeSession({ $0.reconnectsAutomatically = false }) { fixture in
+            try await fixture.untilConnected()
+            try await withThrowingTaskGroup(of: Int.self) { group in
+                group.addTask { @Sendable in
+                    var count = 0
+                    for try await _ in fixture.session.events { count += 1 }
+                    return count
+                }
+                fixture.server.last.cut()
+                try await fixture.until("disconnected") { fixture.session.state == .disconnected }
+                await fixture.session.shutdown()
+                let count = try #require(try await group.next())
+                // Connected, disconnected and the alert about it.
+                #expect(count == 3)
+            }
+            var messages = fixture.session.messages.makeAsyncIterator()
+            #expect(try await messages.next() == nil)
+        }
+    }
+
+    @Test("8: receive on a closed session throws") func receiveOnClosed() throws {
+        try withFakeSession { fixture in
+            try await fixture.untilConnected()
+            try await fixture.session.close()
+            #expect(fixture.session.state == .disconnected)
+            let closed = try await webSocketFailure { try await fixture.session.receive() }
+            #expect(closed.code == .connectionClosed)
+            await fixture.session.shutdown()
+            let ended = try await webSocketFailure { try await fixture.session.receive() }
+            #expect(ended.code == .connectionClosed)
+        }
+    }
+
+    @Test("9: kill cuts the connection, and the session recovers") func killCuts() throws {
+        try withFakeSession { fixture in
+            try await fixture.untilConnected()
+            let first = fixture.server.last
+            await fixture.session.kill()
+            #expect(first.wasAborted)
+            #expect(first.closeFrame == nil)
+            #expect(fixture.session.lastDisconnect?.reason == .killed)
+            #expect(fixture.session.statistics.reactiveDisconnects == 1)
+            try await fixture.untilConnected(2)
+        }
+    }
+
+    @Test("10: bytes are counted in bytes") func bytesAreCounted() throws {
+        try withFakeSession(seeds: 0..<2) { fixture in
+            try await fixture.untilConnected()
+            try await fixture.session.send("é漢🙂")
+            fixture.server.last.say("é漢🙂")
+            _ = try await fixture.session.receive()
+            #expect(fixture.session.statistics.bytesSent == 9)
+            #expect(fixture.session.statistics.bytesReceived == 9)
+        }
+    }
+
+    @Test("11: text stays text, whatever it looks like", arguments: ["123", "true", "{\"a\":1}", "null", ""])
+    func textStaysText(text: String) throws {
+        try withFakeSession(seeds: 0..<1) { fixture in
+            try await fixture.untilConnected()
+            fixture.server.last.push(.text(text))
+            #expect(try await fixture.session.receive() == .text(text))
+        }
+    }
+
+    @Test("12: an application that fails on a message keeps its connection") func failingConsumer() throws {
+        struct Failure: Error {}
+        try withFakeSession { fixture in
+            try await fixture.untilConnected()
+            fixture.server.last.say("bad", "good")
+            func handle() async throws -> WebSocketMessage {
+                let message = try await fixture.session.receive()
+                if message == .text("bad") { throw Failure() }
+                return message
+            }
+            await #expect(throws: Failure.self) { try await handle() }
+            #expect(try await handle() == .text("good"))
+            #expect(fixture.session.state == .connected)
+            #expect(fixture.session.statistics.disconnects == 0)
+        }
+    }
+
+    @Test("13: the connection's duration ends with the connection") func duration() throws {
+        try withFakeSession { fixture in
+            #expect(fixture.session.connectionDuration == nil)
+            try await fixture.untilConnected()
+            await fixture.simulation.pass(.seconds(5))
+            let duration = try #require(fixture.session.connectionDuration)
+            #expect(duration >= .seconds(5) && duration < .seconds(6))
+            try await fixture.session.close()
+            #expect(fixture.session.connectionDuration == nil)
+            #expect(fixture.session.statistics.connectionDuration == nil)
+            #expect(fixture.session.lastDisconnect.map { $0.connectedFor >= .seconds(5) } == true)
+        }
+    }
+
+    @Test("14: the first alert is told, and the count of the rest is told too") func alerts() throws {
+        try withFakeSession(
+            expectsFailure: false,
+            {
+                $0.reconnect.strategy = .fixed(.zero)
+                $0.reconnect.maximumAttempts = nil
+                $0.alertInterval = .seconds(60)
+            }
+        ) { fixture in
+            for count in 1...4 {
+                try await fixture.untilConnected(count)
+                fixture.server.last.cut()
+                try await fixture.until("noticed") { fixture.session.statistics.disconnects == count }
+            }
+            await fixture.simulation.pass(.seconds(120))
+            var alerts: [WebSocketSessionAlert] = []
+            await fixture.session.shutdown()
+            for event in try await fixture.drainEvents() { if case .alert(let alert) = event { alerts.append(alert) } }
+            #expect(alerts.map(\.kind) == [.disconnected, .disconnected])
+            #expect(alerts.map(\.suppressed) == [0, 3])
+        }
+    }
+
+    @Test("15: subscriptions may change while they are replayed") func changingSubscriptions() throws {
+        try withFakeSession { fixture in
+            try await fixture.untilConnected()
+            try await fixture.session.subscribe("a", "b", "c")
+            fixture.server.last.cut()
+            try await fixture.until("reconnecting") { fixture.server.connections.count == 2 }
+            // Somewhere in the middle of the replay, where the seed says.
+            try await fixture.session.unsubscribe("b")
+            try await fixture.session.subscribe("d")
+            try await fixture.untilConnected(2)
+            await fixture.simulation.pass(.seconds(1))
+            #expect(fixture.session.subscriptions == ["a", "c", "d"])
+            let texts = fixture.server.last.texts
+            for channel in ["a", "c", "d"] {
+                #expect(texts.filter { $0.contains("\"subscribe\"") && $0.contains("\"\(channel)\"") }.count == 1)
+            }
+            // What was wanted when the replay began and is not any more was taken back.
+            let subscribes = texts.filter { $0.contains("\"subscribe\"") && $0.contains("\"b\"") }.count
+            let unsubscribes = texts.filter { $0.contains("\"unsubscribe\"") && $0.contains("\"b\"") }.count
+            #expect(subscribes == unsubscribes)
+        }
+    }
+
+    @Test("16: connect joins the attempt that is under way") func oneAttemptAtATime() throws {
+        try withFakeSession { fixture in
+            try await withThrowingTaskGroup { group in
+                for _ in 0..<5 { group.addTask { try await fixture.session.connect() } }
+                try await group.waitForAll()
+            }
+            #expect(fixture.server.attempts.count == 1)
+            fixture.server.last.cut()
+            try await fixture.until("reconnecting") { fixture.session.state == .reconnecting }
+            try await withThrowingTaskGroup { group in
+                for _ in 0..<5 { group.addTask { try await fixture.session.connect() } }
+                try await group.waitForAll()
+            }
+            #expect(fixture.server.attempts.count == 2)
+            #expect(fixture.server.mostConcurrentAttempts == 1)
+        }
+    }
+
+    @Test("17: a scheduled reconnect dies with close") func scheduledReconnectDies() throws {
+        try withFakeSession { fixture in
+            try await fixture.untilConnected()
+            try await fixture.session.requestDisconnect(reconnectAfter: .seconds(60))
+            #expect(fixture.session.state == .reconnecting)
+            try await fixture.session.close()
+            await fixture.simulation.pass(.seconds(600))
+            #expect(fixture.server.attempts.count == 1)
+            try fixture.session.scheduleReconnect(after: .seconds(60))
+            try await fixture.session.close()
+            await fixture.simulation.pass(.seconds(600))
+            #expect(fixture.server.attempts.count == 1)
+            #expect(fixture.session.state == .disconnected)
+            try await fixture.session.connect()
+            #expect(fixture.server.attempts.count == 2)
+        }
+    }
+
+    @Test("18: the client's options are the session's: headers and subprotocols reach the server")
+    func clientOptions() async throws {
+        let requests = Mutex<[(String?, String?)]>([])
+        try await withLoopback(server: { $0.subprotocols = ["feed.v2"] }) { socket in
+            requests.withLock { $0.append((socket.requestHeaders[.authorization], socket.subprotocol)) }
+            await drain(socket)
+        } _: { loopback in
+            var configuration = WebSocketSessionConfiguration()
+            configuration.client = loopback.client
+            configuration.client.headers[.authorization] = "Bearer s3cret"
+            configuration.client.subprotocols = ["feed.v1", "feed.v2"]
+            try await WebSocketSession.withSession(to: loopback.url + "/feed", configuration: configuration) {
+                session in
+                #expect(await session.waitConnected())
+                await session.kill()
+                #expect(await session.waitConnected())
+            }
+        }
+        let seen = requests.withLock { $0 }
+        #expect(seen.count == 2)
+        #expect(seen.allSatisfy { $0.0 == "Bearer s3cret" && $0.1 == "feed.v2" })
+    }
+
+    @Test("19: a connection is left before its greatest age, at a moment that the application allows")
+    func connectionLimit() throws {
+        let isBusy = Mutex(true)
+        try withFakeSession({ configuration in
+            configuration.maximumConnectionAge = .seconds(3_600)
+            configuration.disconnectMargin = .seconds(600)
+            configuration.disconnectCheckInterval = .seconds(10)
+            configuration.shouldRenew = { _ in !isBusy.withLock { $0 } }
+        }) { fixture in
+            isBusy.withLock { $0 = true }
+            try await fixture.untilConnected()
+            await fixture.simulation.pass(.seconds(3_100))
+            #expect(fixture.server.connections.count == 1)
+            isBusy.withLock { $0 = false }
+            await fixture.simulation.pass(.seconds(20))
+            #expect(fixture.server.connections.count == 2)
+            #expect(fixture.session.lastDisconnect?.reason == .connectionLimit)
+            // Nobody allows anything: the age itself is the limit.
+            isBusy.withLock { $0 = true }
+            await fixture.simulation.pass(.seconds(3_590))
+            #expect(fixture.server.connections.count == 2)
+            await fixture.simulation.pass(.seconds(30))
+            #expect(fixture.server.connections.count == 3)
+            #expect(fixture.session.statistics.proactiveDisconnects == 2)
+        }
+    }
+}
+
+/// The error that `body` throws; the test fails when it throws none.
+func webSocketFailure<Value>(
+    sourceLocation: SourceLocation = #_sourceLocation, _ body: () async throws -> Value
+) async throws -> WebSocketError {
+    try await failure("the call", sourceLocation: sourceLocation, of: body)
+}
