@@ -67,6 +67,34 @@ struct BroadcastTests {
         }
     }
 
+    /// Between a message's frames no other message may go (RFC 6455 §5.4).
+    @Test func aBroadcastWaitsForTheEndOfAMessageInParts() async throws {
+        let (parts, more) = AsyncStream.makeStream(of: String.self)
+        try await withLoopback(
+            handler: { socket in
+                try await socket.send(fragments: parts)
+                await drain(socket)
+            }
+        ) { loopback in
+            let client = try RawClient(port: loopback.server.port)
+            try await client.upgrade()
+            more.yield("one ")
+            more.yield("two ")
+            // A text frame that is not the last one.
+            let begun = await client.read { $0.count >= 6 }
+            #expect(begun.first == 0x01)
+            loopback.server.broadcast("all")
+            loopback.server.broadcast("again")
+            more.yield("three")
+            more.finish()
+            let broadcasts = [0x81, 3] + Array("all".utf8) + [0x81, 5] + Array("again".utf8)
+            let bytes = await client.read { $0.suffix(broadcasts.count) == broadcasts[...] }
+            #expect(bytes.suffix(broadcasts.count) == broadcasts[...])
+            #expect(bytes.dropLast(broadcasts.count).contains(0x80))
+            #expect(loopback.server.statistics.broadcasts.sent == 2)
+        }
+    }
+
     @Test func theSenderCanBeLeftOut() async throws {
         let sockets = Events<WebSocketConnection>()
         try await withLoopback(

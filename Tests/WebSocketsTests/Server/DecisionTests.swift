@@ -182,7 +182,7 @@ struct DecisionTests {
         try await withLoopback(
             transport,
             server: {
-                $0.handshakeTimeout = transport.isSecure ? .seconds(2) : .milliseconds(100)
+                $0.handshakeTimeout = transport.isSecure ? .seconds(2) : .seconds(1)
                 $0.onRequest = { _ in
                     await untilCancelled()
                     cancelled.send()

@@ -166,6 +166,9 @@ struct SimpleWebSocketUseTests {
         }
     }
 
+    /// Of the range for applications (RFC 6455 §7.4.2).
+    private static let ownCode = WebSocketCloseCode(rawValue: 4_000)
+
     /// 5. An end that the server learns of: code and reason, behind what was sent before.
     @Test func aCloseWithItsReason() async throws {
         try await withRoute { server, request in
@@ -173,10 +176,10 @@ struct SimpleWebSocketUseTests {
             #expect(try await socket.receive() == "last words")
             let error = try await failure { try await socket.receive() }
             #expect(error.code == .connectionClosed)
-            #expect(error.closeInfo?.received == WebSocketCloseFrame(code: WebSocketCloseCode(rawValue: 4_000), reason: "bye"))
+            #expect(error.closeInfo?.received == WebSocketCloseFrame(code: Self.ownCode, reason: "bye"))
         } client: { socket in
             try await socket.send("last words")
-            try await socket.close(code: WebSocketCloseCode(rawValue: 4_000), reason: "bye")
+            try await socket.close(code: Self.ownCode, reason: "bye")
         }
     }
 
