@@ -94,7 +94,7 @@ struct SessionSoakTests {
         _ session: WebSocketSession, _ proxy: FaultProxy, for duration: Duration, seed: UInt64
     ) async throws -> Int {
         let end = ContinuousClock.now + duration
-        let isOver = Atomic<Bool>(false)
+        let isOver = Box(false)
         return try await withThrowingTaskGroup(of: Int.self) { group in
             group.addTask {
                 var generator = SessionRandom(seed: seed)
@@ -112,17 +112,17 @@ struct SessionSoakTests {
                     default: proxy.kill()
                     }
                 }
-                isOver.store(true, ordering: .releasing)
+                isOver.change { $0 = true }
                 return 0
             }
             group.addTask {
-                while !isOver.load(ordering: .acquiring) { _ = try? await session.receive(timeout: .milliseconds(50)) }
+                while !isOver.value { _ = try? await session.receive(timeout: .milliseconds(50)) }
                 return 0
             }
             group.addTask {
                 var number = 0
                 var before = 0
-                while !isOver.load(ordering: .acquiring) {
+                while !isOver.value {
                     do throws(WebSocketError) {
                         try await session.send("\(number)")
                         number += 1
