@@ -61,12 +61,12 @@ public struct WebSocketReconnectPolicy: Sendable {
     /// The defaults.
     public init() {}
 
-    /// The default classification: URLs and settings that cannot be used, answers that are no handshake, certificates
-    /// that cannot be trusted, and refusals with a status of 400 to 499 except 408, 425 and 429 would come again, and
-    /// are fatal. Everything else is tried again; a connection that ended always is.
+    /// The default classification: URLs and settings that cannot be used, certificates that cannot be trusted, and
+    /// refusals with a status of 400 to 499 except 408, 425 and 429 would come again, and are fatal. Everything else is
+    /// tried again: also an answer that is no handshake, which may be one that was cut; a connection that ended always.
     public static func classify(_ cause: Cause) -> Decision {
         guard case .connectFailed(let error) = cause else { return .retry }
-        return error.wouldComeAgain ? .fatal : .retry
+        return error.wouldComeAgain && error.code != .handshakeInvalid ? .fatal : .retry
     }
 
     /// With every value in its documented range.

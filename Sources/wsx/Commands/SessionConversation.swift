@@ -85,6 +85,8 @@ final class SessionConversation: Sendable {
             }
         }
         guard !Task.isCancelled, behaviour.maximumMessages == nil else { return }
+        // Without a connection nothing has been said yet: the first one is awaited, or why there will be none.
+        guard await session.waitConnected() else { return }
         await awaitReplies()
         await finish()
     }

@@ -10,7 +10,7 @@ import WebSocketCore
 @testable import WebSockets
 
 /// When a session is connected, why it ends, and what ends it.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.serialized, .timeLimit(.minutes(5)))
 struct SessionControlTests {
     // MARK: Reasons
 

@@ -10,7 +10,7 @@ import WebSocketCore
 @testable import WebSockets
 
 /// Subscriptions, gaps, queues and the change from one connection to the next.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.serialized, .timeLimit(.minutes(5)))
 struct SessionDeliveryTests {
     // MARK: Subscriptions and gaps
 

@@ -64,7 +64,12 @@ struct SessionSoakTests {
                 let statistics = try await WebSocketSession.withSession(
                     to: "ws://127.0.0.1:\(proxy.port)/", configuration: configuration
                 ) { session in
+                    #expect(await session.waitConnected())
                     let sent = try await Self.soak(session, proxy, for: .seconds(seconds), seed: seed)
+                    proxy.kill()
+                    try await until("the cut is noticed", on: loopback.loop) {
+                        session.statistics.reactiveDisconnects > 0
+                    }
                     // A calm network at the end: everything that was kept arrives.
                     try await until("everything has its outcome", on: loopback.loop) {
                         session.statistics.messagesPending == 0

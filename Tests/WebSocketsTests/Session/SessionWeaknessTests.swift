@@ -11,7 +11,7 @@ import WebSocketCore
 @testable import WebSockets
 
 /// kstlib's `WebSocketManager` had these weaknesses; each test is named after one and fails if we have it too.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.serialized, .timeLimit(.minutes(5)))
 struct SessionWeaknessTests {
     @Test("1: a close with 1000 or 1001 is noticed", arguments: [1000, 1001] as [UInt16])
     func normalCloseIsNoticed(code: UInt16) throws {
