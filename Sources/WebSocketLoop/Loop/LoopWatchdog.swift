@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import CLibUV
 import Glibc
 import Logging
 import Synchronization
@@ -104,11 +105,7 @@ final class LoopWatchdog: Sendable {
             metadata: metadata)
     }
 
-    private static var now: UInt64 {
-        var time = timespec()
-        unsafe clock_gettime(CLOCK_MONOTONIC, &time)
-        return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
-    }
+    private static var now: UInt64 { uv_hrtime() }
 }
 
 extension Connection {

@@ -39,7 +39,7 @@ extension WebSocketServer {
         _ socket: consuming ConnectedSocket, request: HTTPRequest, bytesBehind: [UInt8] = []
     ) async throws(WebSocketError) -> WebSocketConnection {
         let preread = try Self.preread(request, bytesBehind)
-        return WebSocketConnection(try await take(socket, preread))
+        return WebSocketConnection(try await take(socket.handOver(), preread))
     }
 
     /// Takes over a socket that nobody has read from: the handshake is done here, with TLS if the configuration has it.
@@ -47,13 +47,16 @@ extension WebSocketServer {
     ///
     /// - Throws: As ``accept(_:request:bytesBehind:)``; also `tlsFailed`.
     public func accept(_ socket: consuming ConnectedSocket) async throws(WebSocketError) -> WebSocketConnection {
-        WebSocketConnection(try await take(socket, nil))
+        WebSocketConnection(try await take(socket.handOver(), nil))
     }
 
     /// Takes over what a framework's adapter hands over. See ``accept(_:request:bytesBehind:)``.
     public func accept(_ source: some WebSocketUpgradeSource) async throws -> WebSocketConnection {
-        try await accept(
-            try source.takeSocket(), request: source.upgradeRequest, bytesBehind: source.bytesBehindRequest)
+        let preread = try Self.preread(source.upgradeRequest, source.bytesBehindRequest)
+        // Its number and not its owner goes on: Swift 6.3.1's optimiser crashes when a noncopyable value reaches an await
+        // in a generic function.
+        let descriptor = try source.takeSocket().handOver()
+        return WebSocketConnection(try await take(descriptor, preread))
     }
 
     private static func preread(
@@ -70,11 +73,11 @@ extension WebSocketServer {
             behind: bytesBehind, isSecure: ["https", "wss"].contains(request.scheme?.lowercased()))
     }
 
+    /// - Parameter descriptor: Handed over: it is closed in any case.
     private func take(
-        _ socket: consuming ConnectedSocket, _ preread: ServerUpgrade.Preread?
+        _ descriptor: CInt, _ preread: ServerUpgrade.Preread?
     ) async throws(WebSocketError) -> Connection {
         let queue = state.nextQueue()
-        let descriptor = socket.handOver()
         var policy = policy
         let state = state
         policy.established = { connection in
