@@ -122,12 +122,12 @@ package enum LibWebSockets {
     /// Destroys a loop's context. Runs on the loop's thread, outside `uv_run`.
     static func destroyContext(
         of loop: EventLoop, uv: UnsafeMutablePointer<uv_loop_t>, backend: EventLoop.Backend, nested: NestedPoll?
-    ) {
+    ) -> Bool {
         guard backend == .libuv else {
             nested?.close()
             creation.withLock { _ in unsafe lws_context_destroy(loop.context) }
             unsafe uv_run(uv, UV_RUN_NOWAIT)
-            return
+            return true
         }
         // 4.1.6 closes its wake eventfd twice under libuv: once in the first `lws_context_destroy` and once in a
         // later close callback, when the number may belong to somebody else. A duplicate of a spare descriptor takes
@@ -149,13 +149,14 @@ package enum LibWebSockets {
                 // Better to leak a context than to close somebody's file.
                 loop.logger.error("could not guard a descriptor while destroying a loop; its context is leaked")
                 close(spare)
-                return
+                return false
             }
         }
         if spare >= 0 { close(spare) }
         // Until libwebsockets' handles are gone; ours are unreferenced for that long.
         loop.withoutOwnHandles { unsafe uv_run(uv, UV_RUN_DEFAULT) }
         creation.withLock { _ in unsafe lws_context_destroy(loop.context) }
+        return true
     }
 }
 

@@ -70,8 +70,10 @@ extension ClientHandshake {
                 "no connection to \(peerDescription)\(why); check that the server runs and is reachable",
                 phase: .connect, systemError: code)
         case .tls:
+            // 4.1.6 may end the wsi without CLIENT_CONNECTION_ERROR, after OpenSSL has said why.
             return TLSErrors.handshake(
-                reason: tlsReason, library: libraryText, wasAskedForCertificate: wasAskedForCertificate,
+                reason: tlsReason != 0 ? tlsReason : wsx_tls_take_reason(), library: libraryText,
+                wasAskedForCertificate: wasAskedForCertificate,
                 isIdentified: request.isIdentified)
         case .upgrade:
             if response != nil || libraryText.hasPrefix("HS:") || libraryText.contains("pars") {

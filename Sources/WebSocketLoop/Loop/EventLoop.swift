@@ -69,6 +69,8 @@ import WebSocketCore
     private var doomed: [WireOwner] = []
     private(set) var isStopping = false
     private var nestedPoll: NestedPoll?
+    /// The context could not be destroyed; it and everything that it points to stay.
+    private var isLeaked = false
     @exclusivity(unchecked) var maskKeys = MaskKeys()
     @exclusivity(unchecked) var scratch = ScratchBuffer()
     @exclusivity(unchecked) var frameMemory = FrameMemory()
@@ -382,12 +384,14 @@ import WebSocketCore
 
     private func destroyContext() {
         vhosts.removeAll()
-        unsafe LibWebSockets.destroyContext(of: self, uv: uv, backend: backend, nested: nestedPoll)
+        isLeaked = unsafe !LibWebSockets.destroyContext(of: self, uv: uv, backend: backend, nested: nestedPoll)
         nestedPoll = nil
         unsafe context = nil
     }
 
     private func closeUV() {
+        // One more turn would let libwebsockets close a descriptor that is somebody else's by now.
+        guard !isLeaked else { return }
         unsafe ownHandles.forEach { unsafe uv_close($0, nil) }
         unsafe uv_run(uv, UV_RUN_DEFAULT)
         let status = unsafe uv_loop_close(uv)
@@ -395,6 +399,7 @@ import WebSocketCore
     }
 
     deinit {
+        guard !isLeaked else { return }
         unsafe vhostNames.forEach { unsafe free($0) }
         unsafe wakeHandle.deallocate()
         unsafe prepareHandle.deallocate()

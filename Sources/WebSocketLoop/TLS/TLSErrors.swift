@@ -60,7 +60,7 @@ enum TLSErrors {
         let isEnd = reason == 0 || reason == SSL_R_UNEXPECTED_EOF_WHILE_READING || library.contains("SYSCALL")
         if wasAskedForCertificate, isEnd { return unacceptedIdentity(isShown: isIdentified) }
         // libwebsockets' own text has no more than a number.
-        let known = unsafe wsx_tls_reason_text(reason).map { unsafe String(cString: $0) }
+        let known = unsafe reason == 0 ? nil : wsx_tls_reason_text(reason).map { unsafe String(cString: $0) }
         let text = known ?? library.escapedForLog
         return WebSocketError(
             .tlsFailed,
