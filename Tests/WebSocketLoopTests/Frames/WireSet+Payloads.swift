@@ -113,10 +113,10 @@ extension WireCase {
 
     /// Closing (RFC 6455 §5.5.1, §7.4).
     static let closes: [WireCase] = [
-        WireCase("an empty close", .closes(answer: nil, delivers: [])) {
+        WireCase("an empty close", .closes(answer: nil, delivers: nil)) {
             $0.peer.bytes(of: WireFrame(WireFrame.close))
         },
-        WireCase("messages, a close, and more behind it", .closes(answer: 1013, delivers: [.text("one")])) {
+        WireCase("messages, a close, and more behind it", .closes(answer: 1013, delivers: "one")) {
             $0.bytes(of: [.text("one"), .close(1013, "later"), .text("ignored")])
         },
         .violation("a close of one byte", WireFrame(WireFrame.close, [0x03])),

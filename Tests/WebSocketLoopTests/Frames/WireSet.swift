@@ -16,7 +16,7 @@ struct WireCase: Sendable, CustomTestStringConvertible {
         /// The connection ends with this close frame, and calls fail with this error.
         case fails(UInt16, WebSocketError.Code)
         /// The close frame is answered with this one (`nil`: an empty one) and reported.
-        case closes(answer: UInt16?, delivers: [WebSocketMessage])
+        case closes(answer: UInt16?, delivers: String?)
     }
 
     let title: String
@@ -135,8 +135,8 @@ extension Pair {
             #expect(close.opcode == WireFrame.close && close.closeCode == closeCode)
             try await pair.peer.send(.close(closeCode))
             #expect(try await pair.ours.closed().cause == .peerViolation)
-        case .closes(let answer, let messages):
-            for message in messages { #expect(try await pair.ours.receive() == message) }
+        case .closes(let answer, let text):
+            if let text { #expect(try await pair.ours.receive() == .text(text)) }
             let close = try await pair.peer.readFrame()
             #expect(close.opcode == WireFrame.close && close.closeCode == answer)
             let info = try await pair.ours.closed()

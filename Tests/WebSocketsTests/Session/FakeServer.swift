@@ -55,6 +55,15 @@ final class FakeServer: Sendable {
     /// Whether new connections report what they take as written at once.
     func setWritesByItself(_ value: Bool) { state.withLock { $0.writesByItself = value } }
 
+    /// Lets go of everything: connections and closures refer to the session, and the session to this server.
+    func dismiss() {
+        let connections = state.withLock { state in
+            defer { (state.connections, state.onMessage, state.onConnect) = ([], nil, nil) }
+            return state.connections
+        }
+        for connection in connections { connection.dismiss() }
+    }
+
     var connections: [FakeConnection] { state.withLock { $0.connections } }
     var last: FakeConnection { connections.last! }
     /// When each attempt began.
@@ -115,6 +124,9 @@ final class FakeConnection: SessionConnection {
     private let onMessage: (@Sendable (FakeConnection, WebSocketMessage) -> Void)?
     private let writesByItself: Bool
     private let state = Mutex(State())
+
+    /// Forgets who is to be told.
+    func dismiss() { state.withLock { ($0.writtenHandler, $0.endHandler) = (nil, nil) } }
 
     init(
         _ simulation: SessionSimulation, onMessage: (@Sendable (FakeConnection, WebSocketMessage) -> Void)?,

@@ -251,6 +251,7 @@ struct SessionControlTests {
     @Test func cancellingRunEndsEverything() throws {
         try SessionSimulation.run { simulation in
             let server = FakeServer(simulation)
+            defer { server.dismiss() }
             let session = WebSocketSession(
                 configuration: .init(), clock: simulation, seed: 0, name: "ws://fake.test/", open: server.open)
             try await withThrowingTaskGroup { group in
@@ -267,6 +268,7 @@ struct SessionControlTests {
     @Test func aSessionThatNeverRanCanBeShutDown() throws {
         try SessionSimulation.run { simulation in
             let server = FakeServer(simulation)
+            defer { server.dismiss() }
             let session = WebSocketSession(
                 configuration: .init(), clock: simulation, seed: 0, name: "ws://fake.test/", open: server.open)
             await session.shutdown()

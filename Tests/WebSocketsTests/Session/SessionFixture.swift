@@ -62,6 +62,7 @@ func withFakeSession(
     for seed in seeds {
         try SessionSimulation.run(seed: seed) { simulation in
             let server = FakeServer(simulation)
+            defer { server.dismiss() }
             var configuration = WebSocketSessionConfiguration()
             configuration.logger.logLevel = .critical
             change(&configuration)
