@@ -311,6 +311,8 @@ struct SessionDeliveryTests {
     /// A feed of numbers to everybody who has subscribed, for some time.
     private func feed(_ fixture: SessionFixture, count: Int) async -> [Int] {
         let subscribed = Box<[FakeConnection]>([])
+        // The connections hold the closure, and the closure holds them.
+        defer { subscribed.change { $0 = [] } }
         fixture.server.onMessage { connection, message in
             if case .text(let text) = message, text.contains("subscribe") {
                 subscribed.change { $0.append(connection) }
