@@ -67,7 +67,9 @@ public final class ManagedConnection: Sendable, Identifiable {
     private let configuration: WebSocketClientConfiguration
     private let options: Options
     private let loop: EventLoop
-    private let idleTimer: LoopTimer
+    private let clock: SessionClock
+    /// Of the system's clock; another one is slept on.
+    private let idleTimer: LoopTimer?
     private let state: Mutex<State>
 
     // Changed on the loop only, where one thing happens after the other; behind a lock for those who look.
@@ -80,6 +82,15 @@ public final class ManagedConnection: Sendable, Identifiable {
         var waiters = WaiterList<LoopWaiter<Void>>()
         var handlers: [@Sendable (WebSocketCloseInfo) -> Void] = []
         var lastActivity = ContinuousClock.now
+        /// The same on the clock of idleness.
+        var idleSince = Duration.zero
+        /// Sleeps until the connection will have been idle for too long, on a clock of the user's.
+        var idleSleep: Task<Void, Never>?
+
+        mutating func touch(_ now: Duration) {
+            lastActivity = .now
+            idleSince = now
+        }
 
         mutating func forgetSocket() {
             machine.lost()
@@ -94,12 +105,14 @@ public final class ManagedConnection: Sendable, Identifiable {
     ///   - headers: Additional headers of the handshake, behind those of the configuration.
     ///   - configuration: How to connect, and the limits of the connection.
     ///   - options: When to close, and what `release` does.
+    ///   - clock: What idleness is measured with, for tests. The other deadlines are the loop's. Default:
+    ///     `ContinuousClock`.
     /// - Throws: `invalidURL`, `invalidConfiguration`.
     public init(
         url: String, headers: HTTPFields = [:], configuration: WebSocketClientConfiguration = .init(),
-        options: Options = .init()
+        options: Options = .init(), clock: some Clock<Duration> = ContinuousClock()
     ) throws(WebSocketError) {
-        _ = try WebSocketURL(url)
+        _ = try WebSocketURL(international: url)
         for (name, duration) in [
             ("idleTimeout", options.idleTimeout), ("drain.timeout", options.drain?.timeout),
             ("drain.quietPeriod", options.drain?.quietPeriod),
@@ -114,13 +127,17 @@ public final class ManagedConnection: Sendable, Identifiable {
         self.url = url
         self.configuration = configuration
         self.options = options
-        idleTimer = LoopTimer(loop)
+        self.clock = SessionClock(clock)
+        idleTimer = clock is ContinuousClock ? LoopTimer(loop) : nil
         state = Mutex(State())
     }
 
     deinit {
-        idleTimer.cancel()
-        state.withLock { $0.attempt?.cancel() }
+        idleTimer?.cancel()
+        state.withLock { state in
+            state.attempt?.cancel()
+            state.idleSleep?.cancel()
+        }
     }
 
     /// Opens and acquires a connection, runs `body` with it, and closes it.
@@ -151,8 +168,8 @@ public final class ManagedConnection: Sendable, Identifiable {
     public var isConnected: Bool { state.withLock { $0.machine.isConnected && $0.socket?.state == .open } }
     /// When the connection was last connected, acquired, released, pinged, sent to or received from.
     public var lastActivity: ContinuousClock.Instant { state.withLock { $0.lastActivity } }
-    /// How long ago that is, on a clock that nobody sets.
-    public var idleDuration: Duration { ContinuousClock.now - lastActivity }
+    /// How long ago that is, on a clock that nobody sets, or on the one that was given.
+    public var idleDuration: Duration { clock.now() - state.withLock { $0.idleSince } }
     /// Why it does not connect any more; nil while it does.
     public var endReason: EndReason? {
         switch state.withLock({ $0.machine.end }) {
@@ -200,7 +217,7 @@ public final class ManagedConnection: Sendable, Identifiable {
             // It is closing, and nobody has said so yet.
             if let socket = state.socket, socket.state != .open { state.forgetSocket() }
             let action = acquires ? state.machine.acquire() : state.machine.connect()
-            state.lastActivity = .now
+            state.touch(clock.now())
             if action == .start || action == .join { state.waiters.append(id: waiter.id, waiter) }
             return action
         }
@@ -234,7 +251,7 @@ public final class ManagedConnection: Sendable, Identifiable {
         let (isWanted, waiters, generation) = state.withLock { state in
             let isWanted = state.machine.attemptEnded(isConnected: socket != nil)
             state.attempt = nil
-            state.lastActivity = .now
+            state.touch(clock.now())
             if isWanted, let socket {
                 state.socket = socket
                 state.generation += 1
@@ -283,7 +300,7 @@ public final class ManagedConnection: Sendable, Identifiable {
     public func release(draining: Bool? = nil) async throws(WebSocketError) {
         let drains = draining ?? (options.drain != nil)
         let (action, socket) = state.withLock { state in
-            state.lastActivity = .now
+            state.touch(clock.now())
             return (state.machine.release(drains: drains), state.socket)
         }
         defer { watchIdleness() }
@@ -295,7 +312,7 @@ public final class ManagedConnection: Sendable, Identifiable {
             try await drain(socket, options.drain ?? DrainPolicy())
             state.withLock { state in
                 state.machine.drained()
-                state.lastActivity = .now
+                state.touch(clock.now())
             }
         } catch {
             socket.abort()
@@ -363,7 +380,7 @@ public final class ManagedConnection: Sendable, Identifiable {
     /// The connection, for its user.
     private func acquired() throws(WebSocketError) -> WebSocketConnection {
         let (isBusy, end, socket) = state.withLock { state in
-            state.lastActivity = .now
+            state.touch(clock.now())
             return (state.machine.isBusy, state.machine.end, state.socket)
         }
         if let end { throw .refused(.closed(end)) }
@@ -429,7 +446,7 @@ public final class ManagedConnection: Sendable, Identifiable {
         }
     }
 
-    private func touch() { state.withLock { $0.lastActivity = .now } }
+    private func touch() { state.withLock { $0.touch(clock.now()) } }
 
     // MARK: Ending
 
@@ -441,10 +458,14 @@ public final class ManagedConnection: Sendable, Identifiable {
     private func close(_ end: ManagedConnectionMachine.End, _ frame: WebSocketCloseFrame) async {
         let (socket, attempt) = state.withLock { state in
             _ = state.machine.close(end)
-            defer { state.attempt = nil }
+            state.idleSleep?.cancel()
+            defer {
+                state.attempt = nil
+                state.idleSleep = nil
+            }
             return (state.socket, state.attempt)
         }
-        idleTimer.cancel()
+        idleTimer?.cancel()
         attempt?.cancel()
         await attempt?.value
         await socket?.wire.closeRegardless(frame)
@@ -456,12 +477,27 @@ public final class ManagedConnection: Sendable, Identifiable {
         guard let idleTimeout = options.idleTimeout else { return }
         loop.execute { [weak self] in
             guard let self, state.withLock({ $0.machine.isIdle }) else { return }
-            idleTimer.start(max(idleTimeout - idleDuration, .milliseconds(1))) { [weak self] in
-                guard let self, state.withLock({ $0.machine.isIdle }) else { return }
-                guard idleDuration >= idleTimeout else { return watchIdleness() }
-                Task { await self.close(.idleTimeout, WebSocketCloseFrame(code: .normalClosure, reason: "idle")) }
-            }
+            guard let idleTimer else { return sleep(for: idleTimeout) }
+            idleTimer.start(max(idleTimeout - idleDuration, .milliseconds(1))) { [weak self] in self?.idlenessIsDue() }
         }
+    }
+
+    private func sleep(for idleTimeout: Duration) {
+        let deadline = state.withLock { $0.idleSince } + idleTimeout
+        let sleep = Task { [weak self, clock] in
+            guard (try? await clock.sleep(until: deadline)) != nil else { return }
+            self?.idlenessIsDue()
+        }
+        state.withLock { state in
+            state.idleSleep?.cancel()
+            state.idleSleep = sleep
+        }
+    }
+
+    private func idlenessIsDue() {
+        guard let idleTimeout = options.idleTimeout, state.withLock({ $0.machine.isIdle }) else { return }
+        guard idleDuration >= idleTimeout else { return watchIdleness() }
+        Task { await self.close(.idleTimeout, WebSocketCloseFrame(code: .normalClosure, reason: "idle")) }
     }
 }
 
