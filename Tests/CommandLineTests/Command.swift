@@ -33,12 +33,17 @@ enum Command {
     /// A developer's settings must not decide about the colour.
     private static let environment = Environment.inherit.updating(["NO_COLOR": nil, "FORCE_COLOR": nil])
 
+    private static func environment(with variables: [String: String]) -> Environment {
+        environment.updating(
+            Dictionary(uniqueKeysWithValues: variables.map { (Environment.Key(stringLiteral: $0.key), $0.value) }))
+    }
+
     static func run(
-        _ arguments: [String], input: [UInt8] = [], variables: [Environment.Key: String] = [:]
+        _ arguments: [String], input: [UInt8] = [], variables: [String: String] = [:]
     ) async throws -> Outcome {
         let result = try await Subprocess.run(
             .path(path), arguments: Arguments(arguments),
-            environment: environment.updating(variables.mapValues { $0 }), input: .inputWriter,
+            environment: Self.environment(with: variables), input: .inputWriter,
             output: .bytes(limit: limit), error: .string(limit: limit)
         ) { execution in
             // A command that ends before it has read everything is no failure of the test. Written by hand, because
@@ -52,7 +57,7 @@ enum Command {
     }
 
     static func run(
-        _ arguments: [String], input: String, variables: [Environment.Key: String] = [:]
+        _ arguments: [String], input: String, variables: [String: String] = [:]
     ) async throws -> Outcome {
         try await run(arguments, input: Array(input.utf8), variables: variables)
     }

@@ -55,7 +55,7 @@ struct ConnectRouteTests {
         try await Command.listen { url in
             for (arguments, exceptions, code) in [
                 ([], "", 0), (["--proxy", "env"], "", 69), (["--proxy", "env"], "127.0.0.1", 0),
-            ] as [([String], String, Int)] {
+            ] as [([String], String, Int32)] {
                 let outcome = try await Command.run(
                     ["connect", url] + arguments, input: "hello\n",
                     variables: ["http_proxy": "http://127.0.0.1:\(closed)", "no_proxy": exceptions])
