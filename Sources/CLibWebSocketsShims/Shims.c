@@ -429,6 +429,13 @@ int wsx_socket_error(int descriptor) {
     return getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &error, &length) == 0 ? error : 0;
 }
 
+int wsx_socket_shortage(void) {
+    int descriptor = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (descriptor < 0) return errno;
+    close(descriptor);
+    return 0;
+}
+
 int wsx_ssl_use_identity(SSL *ssl, X509 *const *chain, int count, EVP_PKEY *key) {
     STACK_OF(X509) *intermediates = sk_X509_new_null();
     int result = intermediates != NULL;

@@ -7,7 +7,7 @@ import Testing
 import WebSocketCore
 
 /// By which way `wsx connect` reaches the server, and what it shows of that.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct ConnectRouteTests {
     @Test(arguments: [
         (["--proxy", "ftp://x"], "proxy: the URL has an unknown scheme"),

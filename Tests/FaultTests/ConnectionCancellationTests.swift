@@ -10,7 +10,7 @@ import WebSockets
 import WebSocketsTestKit
 
 /// The points of the cancellation matrix K that take more to bring about than a call that waits.
-@Suite(.timeLimit(.minutes(2))) struct ConnectionCancellationTests {
+@Suite(.timeLimit(.minutes(5))) struct ConnectionCancellationTests {
     typealias Moment = CancellationMatrixTests.Moment
 
     /// A client's connection and the peer that plays its server.

@@ -9,7 +9,7 @@ import WebSockets
 import WebSocketsTestKit
 
 /// The server's part of the cancellation matrix K: accepting, handlers and shutting down; before, during, after, twice.
-@Suite(.timeLimit(.minutes(2))) struct ServerCancellationTests {
+@Suite(.timeLimit(.minutes(5))) struct ServerCancellationTests {
     typealias Moment = CancellationMatrixTests.Moment
 
     private func withServer(

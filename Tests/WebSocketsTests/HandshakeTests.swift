@@ -9,7 +9,7 @@ import Testing
 import WebSockets
 
 /// What one side says in the handshake is what the other one sees.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct HandshakeTests {
     private struct Seen: Sendable {
         let target: String?

@@ -178,6 +178,9 @@ int wsx_move_descriptor(int from, int to);
 /// Takes the pending error of a socket (SO_ERROR); 0 when there is none.
 int wsx_socket_error(int descriptor);
 
+/// Why no socket can be opened now (EMFILE, ENFILE, ENOBUFS, ENOMEM); 0 when one can.
+int wsx_socket_shortage(void);
+
 /// Whether the peer's stream is over: its FIN or RST has been read, or TLS's own end. Takes nothing from the socket.
 int wsx_stream_has_ended(struct lws *wsi);
 

@@ -10,7 +10,7 @@ import WebSocketCore
 import WebSocketLoop
 
 /// Through a proxy whose every byte the test decides.
-@Suite(.timeLimit(.minutes(2))) struct ProxyConnectionTests {
+@Suite(.timeLimit(.minutes(5))) struct ProxyConnectionTests {
     private static func request(
         _ proxy: String, url: String = "ws://example.test:81/path", openTimeout: Duration = .seconds(60)
     ) throws -> ClientRequest {

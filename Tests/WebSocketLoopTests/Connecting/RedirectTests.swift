@@ -9,7 +9,7 @@ import Testing
 import WebSocketCore
 import WebSocketLoop
 
-@Suite(.timeLimit(.minutes(2))) struct RedirectTests {
+@Suite(.timeLimit(.minutes(5))) struct RedirectTests {
     private static func request(
         _ port: Int, _ fields: HTTPFields = [:], maximum: Int = 10, openTimeout: Duration = .seconds(60),
         change: (inout ClientRequest.Way) -> Void = { _ in }

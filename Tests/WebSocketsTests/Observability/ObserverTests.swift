@@ -73,7 +73,7 @@ private final class Lines: Sendable {
     }
 }
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct ObserverTests {
     @Test(arguments: [false, true])
     func bothSidesAreObserved(byPool: Bool) async throws {
