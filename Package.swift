@@ -8,6 +8,8 @@ let package = Package(
         .library(name: "WebSocketsTestKit", targets: ["WebSocketsTestKit"]),
         .library(name: "WebSocketsJSON", targets: ["WebSocketsJSON"]),
         .executable(name: "wsx", targets: ["wsx"]),
+        // For C and C++ programs; `scripts/install-c` builds and installs it with its header.
+        .library(name: "wsxc", type: .dynamic, targets: ["WebSocketsC"]),
     ],
     traits: [
         .trait(name: "ServiceLifecycle", description: "Pools and servers are services of swift-service-lifecycle."),
@@ -75,6 +77,15 @@ let package = Package(
         .target(name: "WebSocketsTestKit", dependencies: ["CZlib", "WebSockets"]),
         // Codable values as JSON. Apart, because it is the only one that needs Foundation.
         .target(name: "WebSocketsJSON", dependencies: ["WebSocketCore", "WebSockets"]),
+        // The C ABI: `wsx.h`, written by hand, and its implementation.
+        .target(name: "CWSX"),
+        .target(
+            name: "WebSocketsC",
+            dependencies: [
+                "CWSX", "WebSockets", "WebSocketCore", "WebSocketLoop", "WebSocketPool",
+                .product(name: "DequeModule", package: "swift-collections"),
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+            ]),
         .executableTarget(
             name: "wsx",
             dependencies: [
@@ -163,7 +174,7 @@ let package = Package(
 )
 
 for target in package.targets where [.regular, .executable, .test].contains(target.type) {
-    guard target.name != "CLibWebSocketsShims" else { continue }
+    guard !["CLibWebSocketsShims", "CWSX"].contains(target.name) else { continue }
     target.swiftSettings =
         (target.swiftSettings ?? []) + [
             // SE-0335: existential types are spelled `any`.
