@@ -103,6 +103,7 @@ final class CallbackQueue: Sendable {
     }
 }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_queue_create(
     _ queue: UnsafeMutablePointer<wsx_queue>?, _ error: UnsafeMutablePointer<wsx_error>?
@@ -113,6 +114,7 @@ public func wsx_queue_create(
     }
 }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_queue_descriptor(
     _ queue: wsx_queue, _ descriptor: UnsafeMutablePointer<CInt>?, _ error: UnsafeMutablePointer<wsx_error>?
@@ -122,6 +124,7 @@ public func wsx_queue_descriptor(
     }
 }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_queue_dispatch(
     _ queue: wsx_queue, _ maximum: Int, _ count: UnsafeMutablePointer<Int>?, _ error: UnsafeMutablePointer<wsx_error>?
@@ -133,6 +136,7 @@ public func wsx_queue_dispatch(
     }
 }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_queue_wait(
     _ queue: wsx_queue, _ timeout_ms: Int64, _ count: UnsafeMutablePointer<Int>?,
@@ -150,6 +154,7 @@ public func wsx_queue_wait(
     }
 }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_queue_free(_ queue: wsx_queue) -> wsx_status {
     guard let object = Handles.queues.remove(queue.id) else { return wsx_status(WSX_INVALID_HANDLE) }

@@ -37,6 +37,7 @@ private func begin(
     )
 }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_connect(
     _ url: UnsafePointer<CChar>?, _ config: UnsafePointer<wsx_client_config>?,
@@ -57,6 +58,7 @@ public func wsx_connect(
     }
 }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_connect_start(
     _ url: UnsafePointer<CChar>?, _ config: UnsafePointer<wsx_client_config>?,
@@ -81,6 +83,7 @@ public func wsx_connect_start(
 
 // MARK: Sending
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_send(
     _ connection: wsx_connection, _ kind: wsx_kind, _ data: UnsafeRawPointer?, _ length: Int, _ timeout_ms: Int64,
@@ -118,6 +121,7 @@ private func check(_ bytes: UnsafeRawBufferPointer, are kind: WebSocketMessage.K
     guard validator.consume(bytes), validator.isComplete else { throw .notText }
 }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_send_nocopy(
     _ connection: wsx_connection, _ kind: wsx_kind, _ data: UnsafeRawPointer?, _ length: Int,
@@ -162,6 +166,7 @@ public func wsx_send_nocopy(
 
 // MARK: Receiving
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_receive(
     _ connection: wsx_connection, _ timeout_ms: Int64, _ message: UnsafeMutablePointer<wsx_message>?,
@@ -190,6 +195,7 @@ public func wsx_receive(
     }
 }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_message_free(_ message: UnsafeMutablePointer<wsx_message>?) -> wsx_status {
     guard let message else { return wsx_status(WSX_INVALID_ARGUMENT) }
@@ -200,6 +206,7 @@ public func wsx_message_free(_ message: UnsafeMutablePointer<wsx_message>?) -> w
 
 // MARK: More
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_ping(
     _ connection: wsx_connection, _ timeout_ms: Int64, _ microseconds: UnsafeMutablePointer<Int64>?,
@@ -214,6 +221,7 @@ public func wsx_ping(
     }
 }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_close(
     _ connection: wsx_connection, _ code: UInt16, _ reason: UnsafePointer<CChar>?,
@@ -234,6 +242,7 @@ public func wsx_close(
     }
 }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_abort(_ connection: wsx_connection, _ error: UnsafeMutablePointer<wsx_error>?) -> wsx_status {
     attempt(error) { () throws(Failure) in
@@ -242,6 +251,7 @@ public func wsx_abort(_ connection: wsx_connection, _ error: UnsafeMutablePointe
     }
 }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_connection_free(_ connection: wsx_connection) -> wsx_status {
     guard let box = Handles.connections.remove(connection.id) else { return wsx_status(WSX_INVALID_HANDLE) }
@@ -249,6 +259,7 @@ public func wsx_connection_free(_ connection: wsx_connection) -> wsx_status {
     return wsx_status(WSX_OK)
 }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_connection_set_data(
     _ connection: wsx_connection, _ data: UnsafeMutableRawPointer?, _ error: UnsafeMutablePointer<wsx_error>?
@@ -258,6 +269,7 @@ public func wsx_connection_set_data(
     }
 }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_connection_data(
     _ connection: wsx_connection, _ data: UnsafeMutablePointer<UnsafeMutableRawPointer?>?,
@@ -270,6 +282,7 @@ public func wsx_connection_data(
     }
 }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_connection_get_info(
     _ connection: wsx_connection, _ info: UnsafeMutablePointer<wsx_connection_info>?,

@@ -61,7 +61,8 @@ final class Callbacks: @unchecked Sendable {
         call { raw in
             message.withData {
                 raw.on_message?(
-                    raw.user, wsx_connection(id: connection), message.kind.number, $0.baseAddress ?? Self.nothing, $0.count)
+                    raw.user, wsx_connection(id: connection), message.kind.number, $0.baseAddress ?? Self.nothing,
+                    $0.count)
             }
         }
     }

@@ -20,6 +20,7 @@ final class PoolBox: Sendable {
     }
 }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_pool_create(
     _ urls: UnsafePointer<UnsafePointer<CChar>?>?, _ config: UnsafePointer<wsx_pool_config>?,
@@ -78,6 +79,7 @@ private func timeout(_ milliseconds: Int64) -> Duration? {
     milliseconds < 0 ? nil : .milliseconds(milliseconds)
 }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_pool_acquire(
     _ pool: wsx_pool, _ timeout_ms: Int64, _ connection: UnsafeMutablePointer<wsx_connection>?,
@@ -110,6 +112,7 @@ public func wsx_pool_acquire(
     }
 }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_pool_acquire_start(
     _ pool: wsx_pool, _ timeout_ms: Int64,
@@ -143,6 +146,7 @@ public func wsx_pool_acquire_start(
     }
 }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_pool_release(
     _ connection: wsx_connection, _ discard: Int32, _ error: UnsafeMutablePointer<wsx_error>?
@@ -155,6 +159,7 @@ public func wsx_pool_release(
     }
 }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_pool_get_statistics(
     _ pool: wsx_pool, _ statistics: UnsafeMutablePointer<wsx_pool_statistics>?,
@@ -182,6 +187,7 @@ public func wsx_pool_get_statistics(
     }
 }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_pool_shut_down(
     _ pool: wsx_pool, _ grace_ms: Int64, _ error: UnsafeMutablePointer<wsx_error>?
@@ -198,6 +204,7 @@ public func wsx_pool_shut_down(
     }
 }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_pool_free(_ pool: wsx_pool) -> wsx_status {
     guard let box = Handles.pools.remove(pool.id) else { return wsx_status(WSX_INVALID_HANDLE) }

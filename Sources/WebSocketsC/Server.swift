@@ -34,6 +34,7 @@ final class ServerBox: Sendable {
     }
 }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_server_create(
     _ config: UnsafePointer<wsx_server_config>?, _ server: UnsafeMutablePointer<wsx_server>?,
@@ -176,6 +177,7 @@ private struct CStrings {
 
 // MARK: While it runs
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_server_port(
     _ server: wsx_server, _ port: UnsafeMutablePointer<Int32>?, _ error: UnsafeMutablePointer<wsx_error>?
@@ -185,6 +187,7 @@ public func wsx_server_port(
     }
 }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_server_adopt(
     _ server: wsx_server, _ descriptor: CInt, _ connection: UnsafeMutablePointer<wsx_connection>?,
@@ -205,6 +208,7 @@ public func wsx_server_adopt(
     }
 }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_server_broadcast(
     _ server: wsx_server, _ kind: wsx_kind, _ data: UnsafeRawPointer?, _ length: Int,
@@ -216,6 +220,7 @@ public func wsx_server_broadcast(
     }
 }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_server_get_statistics(
     _ server: wsx_server, _ statistics: UnsafeMutablePointer<wsx_server_statistics>?,
@@ -238,6 +243,7 @@ public func wsx_server_get_statistics(
 
 // MARK: Ending
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_server_shut_down(
     _ server: wsx_server, _ timeout_ms: Int64, _ error: UnsafeMutablePointer<wsx_error>?
@@ -251,6 +257,7 @@ public func wsx_server_shut_down(
     }
 }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_server_free(_ server: wsx_server) -> wsx_status {
     guard let box = Handles.servers.remove(server.id) else { return wsx_status(WSX_INVALID_HANDLE) }

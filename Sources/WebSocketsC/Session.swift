@@ -210,6 +210,7 @@ extension String {
     }
 }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_session_create(
     _ url: UnsafePointer<CChar>?, _ config: UnsafePointer<wsx_session_config>?,
@@ -246,6 +247,7 @@ public func wsx_session_create(
     }
 }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_session_wait_connected(
     _ session: wsx_session, _ timeout_ms: Int64, _ error: UnsafeMutablePointer<wsx_error>?
@@ -260,10 +262,12 @@ public func wsx_session_wait_connected(
         guard !session.isShutdown else {
             throw Failure(session.lastDisconnect?.error ?? WebSocketError(.connectionClosed, "the session has ended"))
         }
-        throw Failure(WebSocketError(.timedOut, "the session was not connected within \(timeout_ms) ms", phase: .connect))
+        throw Failure(
+            WebSocketError(.timedOut, "the session was not connected within \(timeout_ms) ms", phase: .connect))
     }
 }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_session_send(
     _ session: wsx_session, _ kind: wsx_kind, _ data: UnsafeRawPointer?, _ length: Int, _ timeout_ms: Int64,
@@ -283,6 +287,7 @@ public func wsx_session_send(
     }
 }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_session_receive(
     _ session: wsx_session, _ timeout_ms: Int64, _ message: UnsafeMutablePointer<wsx_message>?,
@@ -301,6 +306,7 @@ public func wsx_session_receive(
     }
 }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_session_subscribe(
     _ session: wsx_session, _ channel: UnsafePointer<CChar>?, _ error: UnsafeMutablePointer<wsx_error>?
@@ -313,6 +319,7 @@ public func wsx_session_subscribe(
     }
 }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_session_unsubscribe(
     _ session: wsx_session, _ channel: UnsafePointer<CChar>?, _ error: UnsafeMutablePointer<wsx_error>?
@@ -325,6 +332,7 @@ public func wsx_session_unsubscribe(
     }
 }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_session_connect(
     _ session: wsx_session, _ error: UnsafeMutablePointer<wsx_error>?
@@ -336,6 +344,7 @@ public func wsx_session_connect(
     }
 }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_session_disconnect(
     _ session: wsx_session, _ reconnect_after_ms: Int64, _ error: UnsafeMutablePointer<wsx_error>?
@@ -351,6 +360,7 @@ public func wsx_session_disconnect(
     }
 }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_session_get_statistics(
     _ session: wsx_session, _ statistics: UnsafeMutablePointer<wsx_session_statistics>?,
@@ -379,6 +389,7 @@ public func wsx_session_get_statistics(
     }
 }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_session_shut_down(
     _ session: wsx_session, _ error: UnsafeMutablePointer<wsx_error>?
@@ -391,6 +402,7 @@ public func wsx_session_shut_down(
     }
 }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_session_free(_ session: wsx_session) -> wsx_status {
     guard let box = Handles.sessions.remove(session.id) else { return wsx_status(WSX_INVALID_HANDLE) }

@@ -20,12 +20,15 @@ extension StaticString {
     var cString: UnsafePointer<CChar> { UnsafeRawPointer(utf8Start).assumingMemoryBound(to: CChar.self) }
 }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_version() -> UnsafePointer<CChar>? { Version.text.cString }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_libwebsockets_version() -> UnsafePointer<CChar>? { Version.libwebsockets }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_capabilities() -> UInt64 {
     var sum =
@@ -34,6 +37,7 @@ public func wsx_capabilities() -> UInt64 {
     return UInt64(sum)
 }
 
+/// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_status_name(_ status: wsx_status) -> UnsafePointer<CChar>? {
     let name: StaticString =

@@ -68,7 +68,8 @@ func wait<Value: Sendable>(
     case .success(let value): return value
     case .failure(let error) where hasTimedOut && error.code == .cancelled:
         throw Failure(
-            WebSocketError(.timedOut, "it took longer than \(timeout) ms; allow more time if that is normal", phase: phase))
+            WebSocketError(
+                .timedOut, "it took longer than \(timeout) ms; allow more time if that is normal", phase: phase))
     case .failure(let error): throw Failure(error)
     }
 }
