@@ -161,6 +161,11 @@ let package = Package(
         .testTarget(name: "FuzzTests", dependencies: ["FuzzTargets", "TestSupport"]),
         .testTarget(
             name: "WebSocketsJSONTests", dependencies: ["LoopbackSupport", "WebSockets", "WebSocketsJSON"]),
+        // The C library's tests are programs in C, which the suite runs in processes of their own.
+        .target(
+            name: "CABIPrograms", dependencies: ["CWSX"], path: "Tests/CABITests/Programs",
+            cSettings: [.define("CABI_LIBRARY"), .define("_GNU_SOURCE")]),
+        .testTarget(name: "CABITests", dependencies: ["CABIPrograms", "WebSocketsC"], path: "Tests/CABITests/Suite"),
         .testTarget(name: "ReadmeTests", dependencies: ["WebSockets"]),
         .testTarget(
             name: "CommandLineTests",
@@ -174,7 +179,7 @@ let package = Package(
 )
 
 for target in package.targets where [.regular, .executable, .test].contains(target.type) {
-    guard !["CLibWebSocketsShims", "CWSX"].contains(target.name) else { continue }
+    guard !["CLibWebSocketsShims", "CWSX", "CABIPrograms"].contains(target.name) else { continue }
     target.swiftSettings =
         (target.swiftSettings ?? []) + [
             // SE-0335: existential types are spelled `any`.

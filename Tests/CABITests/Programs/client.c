@@ -5,6 +5,7 @@
 
 /* Against somebody else's server: TLS, deflate, refusals, close codes. Arguments: ws://…, wss://…, the authority's file. */
 #include "check.h"
+#include "programs.h"
 
 static void plain(const char *base) {
     char url[128];
@@ -97,7 +98,7 @@ static void tls(const char *base, const char *authority) {
     CHECK_OK(wsx_pool_shut_down(pool, 1000, NULL));
 }
 
-int main(int count, char **arguments) {
+PROGRAM(client) {
     CHECK(count == 4);
     plain(arguments[1]);
     tls(arguments[2], arguments[3]);

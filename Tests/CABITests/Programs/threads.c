@@ -5,6 +5,7 @@
 
 /* Several threads at one handle, and one that takes it away. */
 #include "check.h"
+#include "programs.h"
 
 enum { THREADS = 4, MESSAGES = 500, ROUNDS = 50 };
 
@@ -108,7 +109,9 @@ static void free_under_others(shared *self) {
     }
 }
 
-int main(void) {
+PROGRAM(threads) {
+    (void)count;
+    (void)arguments;
     echo_server echo;
     shared self;
     echo_start(&echo);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "programs.h"
 
 static void decide(void *user, const wsx_request *request, wsx_response *response) {
     static const char *const headers[] = {"X-Decided: yes", NULL};
@@ -183,7 +184,9 @@ static void adopting(void) {
     echo_stop(&echo);
 }
 
-int main(void) {
+PROGRAM(server) {
+    (void)count;
+    (void)arguments;
     deciding();
     deciding_elsewhere();
     broadcasting();

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "programs.h"
 
 static int descriptors(void) {
     int count = 0;
@@ -43,7 +44,7 @@ static void cycle(const char *url, int count) {
     }
 }
 
-int main(int count, char **arguments) {
+PROGRAM(cycles) {
     int rounds = count > 1 ? atoi(arguments[1]) : 10000;
     echo_server echo;
     echo_start(&echo);

@@ -5,6 +5,7 @@
 
 /* A session comes back by itself, subscribes again, and says where something may be missing. */
 #include "check.h"
+#include "programs.h"
 
 typedef struct record {
     counter connected, disconnected, gaps, messages, ended, released;
@@ -116,7 +117,9 @@ static void gives_up(void) {
     CHECK(counter_value(&self.connected) == 0);
 }
 
-int main(void) {
+PROGRAM(session) {
+    (void)count;
+    (void)arguments;
     echo_server echo;
     echo_start(&echo);
     events(echo.url);

@@ -7,6 +7,7 @@
 #include <poll.h>
 
 #include "check.h"
+#include "programs.h"
 
 static pthread_t home;
 
@@ -138,7 +139,9 @@ static void pressure(const char *url) {
     CHECK_STATUS(wsx_queue_dispatch(queue, 0, NULL, NULL), WSX_INVALID_HANDLE);
 }
 
-int main(void) {
+PROGRAM(queue) {
+    (void)count;
+    (void)arguments;
     echo_server echo;
     state self;
     home = pthread_self();

@@ -5,6 +5,7 @@
 
 /* Everything that a caller can get wrong is an error code. */
 #include "check.h"
+#include "programs.h"
 
 static void null_handles(void) {
     wsx_connection connection = {0};
@@ -238,7 +239,9 @@ static void invented_handles(void) {
     }
 }
 
-int main(void) {
+PROGRAM(misuse) {
+    (void)count;
+    (void)arguments;
     echo_server echo;
     CHECK(strcmp(wsx_version(), "0.1.0") == 0);
     CHECK(wsx_libwebsockets_version()[0] == '4');

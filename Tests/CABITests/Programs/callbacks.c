@@ -5,6 +5,7 @@
 
 /* Callbacks call back in, free what they are called for, and cannot hold up a loop by waiting. */
 #include "check.h"
+#include "programs.h"
 
 typedef struct probe {
     counter opened, messages, closed, released;
@@ -170,7 +171,9 @@ static void without_copy(const char *url) {
     free(data);
 }
 
-int main(void) {
+PROGRAM(callbacks) {
+    (void)count;
+    (void)arguments;
     echo_server echo;
     echo_start(&echo);
     whole_life(echo.url);

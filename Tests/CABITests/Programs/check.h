@@ -13,6 +13,13 @@
 #include <string.h>
 #include <wsx.h>
 
+/* Each file is a program of its own, and a function of the Swift test bundle. Both end through exit(). */
+#ifdef CABI_LIBRARY
+#define PROGRAM(name) int cabi_##name(int count, char **arguments)
+#else
+#define PROGRAM(name) int main(int count, char **arguments)
+#endif
+
 /* A test that fails says where, and ends the program. */
 #define CHECK(condition)                                                              \
     do {                                                                              \
