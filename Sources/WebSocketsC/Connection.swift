@@ -90,7 +90,7 @@ public func wsx_send(
     _ error: UnsafeMutablePointer<wsx_error>?
 ) -> wsx_status {
     attempt(error) { () throws(Failure) in
-        let wire = try Handles.connections.find(connection.id, "connection").socket().wire
+        let wire = try Handles.connections.find(connection.id, "connection").wire()
         let kind = try WebSocketMessage.Kind(kind)
         let bytes = try bytes(data, length)
         if wire.loop.isOnLoop {
@@ -130,7 +130,7 @@ public func wsx_send_nocopy(
 ) -> wsx_status {
     attempt(error) { () throws(Failure) in
         let box = try Handles.connections.find(connection.id, "connection")
-        let wire = try box.socket().wire
+        let wire = try box.wire()
         let kind = try WebSocketMessage.Kind(kind)
         let bytes = try bytes(data, length)
         guard let release else { throw .argument("release is NULL") }
@@ -176,7 +176,7 @@ public func wsx_receive(
         let result = try required(message, "message")
         result.pointee = wsx_message()
         let box = try Handles.connections.find(connection.id, "connection")
-        let wire = try box.socket().wire
+        let wire = try box.wire()
         guard !box.callbacks.takesMessages else {
             throw .argument("the connection's messages go to on_message")
         }
@@ -213,7 +213,7 @@ public func wsx_ping(
     _ error: UnsafeMutablePointer<wsx_error>?
 ) -> wsx_status {
     attempt(error) { () throws(Failure) in
-        let wire = try Handles.connections.find(connection.id, "connection").socket().wire
+        let wire = try Handles.connections.find(connection.id, "connection").wire()
         let nanoseconds = try wait(timeout_ms, on: wire.loop, phase: .ping) { () async throws(WebSocketError) in
             try await wire.ping()
         }
@@ -229,7 +229,7 @@ public func wsx_close(
 ) -> wsx_status {
     attempt(error) { () throws(Failure) in
         info?.pointee = wsx_close_info()
-        let wire = try Handles.connections.find(connection.id, "connection").socket().wire
+        let wire = try Handles.connections.find(connection.id, "connection").wire()
         let frame = WebSocketCloseFrame(
             code: WebSocketCloseCode(rawValue: code), reason: try text(reason, "reason") ?? "")
         do throws(WebSocketError) { try frame.validate() } catch { throw Failure(error) }
@@ -246,7 +246,7 @@ public func wsx_close(
 @c @implementation
 public func wsx_abort(_ connection: wsx_connection, _ error: UnsafeMutablePointer<wsx_error>?) -> wsx_status {
     attempt(error) { () throws(Failure) in
-        let wire = try Handles.connections.find(connection.id, "connection").socket().wire
+        let wire = try Handles.connections.find(connection.id, "connection").wire()
         Task(executorPreference: wire.loop.taskExecutor) { wire.abort() }
     }
 }

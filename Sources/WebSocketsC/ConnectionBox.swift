@@ -153,6 +153,12 @@ final class ConnectionBox: Sendable {
         throw Failure(WSX_NOT_CONNECTED, "the connection is not open yet; wait for on_open")
     }
 
+    /// What every message goes through.
+    func wire() throws(Failure) -> Connection {
+        if let wire = state.withLock({ $0.socket?.wire }) { return wire }
+        return try socket().wire
+    }
+
     var isConnecting: Bool { state.withLock { $0.socket == nil && $0.lease == nil && $0.failure == nil } }
     var hasFailed: Bool { state.withLock { $0.failure != nil } }
 
