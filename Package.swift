@@ -8,6 +8,8 @@ let package = Package(
         .library(name: "WebSocketsTestKit", targets: ["WebSocketsTestKit"]),
         .library(name: "WebSocketsJSON", targets: ["WebSocketsJSON"]),
         .executable(name: "wsx", targets: ["wsx"]),
+        // For C and C++ programs; `scripts/install-c` builds and installs it with its header.
+        .library(name: "wsxc", type: .dynamic, targets: ["WebSocketsC"]),
     ],
     traits: [
         .trait(name: "ServiceLifecycle", description: "Pools and servers are services of swift-service-lifecycle."),
@@ -75,6 +77,15 @@ let package = Package(
         .target(name: "WebSocketsTestKit", dependencies: ["CZlib", "WebSockets"]),
         // Codable values as JSON. Apart, because it is the only one that needs Foundation.
         .target(name: "WebSocketsJSON", dependencies: ["WebSocketCore", "WebSockets"]),
+        // The C ABI: `wsx.h`, written by hand, and its implementation.
+        .target(name: "CWSX"),
+        .target(
+            name: "WebSocketsC",
+            dependencies: [
+                "CWSX", "WebSockets", "WebSocketCore", "WebSocketLoop", "WebSocketPool",
+                .product(name: "DequeModule", package: "swift-collections"),
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+            ]),
         .executableTarget(
             name: "wsx",
             dependencies: [
@@ -150,6 +161,11 @@ let package = Package(
         .testTarget(name: "FuzzTests", dependencies: ["FuzzTargets", "TestSupport"]),
         .testTarget(
             name: "WebSocketsJSONTests", dependencies: ["LoopbackSupport", "WebSockets", "WebSocketsJSON"]),
+        // The C library's tests are programs in C, which the suite runs in processes of their own.
+        .target(
+            name: "CABIPrograms", dependencies: ["CWSX"], path: "Tests/CABITests/Programs",
+            cSettings: [.define("CABI_LIBRARY"), .define("_GNU_SOURCE")]),
+        .testTarget(name: "CABITests", dependencies: ["CABIPrograms", "WebSocketsC"], path: "Tests/CABITests/Suite"),
         .testTarget(name: "ReadmeTests", dependencies: ["WebSockets"]),
         .testTarget(
             name: "CommandLineTests",
@@ -163,7 +179,7 @@ let package = Package(
 )
 
 for target in package.targets where [.regular, .executable, .test].contains(target.type) {
-    guard target.name != "CLibWebSocketsShims" else { continue }
+    guard !["CLibWebSocketsShims", "CWSX", "CABIPrograms"].contains(target.name) else { continue }
     target.swiftSettings =
         (target.swiftSettings ?? []) + [
             // SE-0335: existential types are spelled `any`.

@@ -1,0 +1,34 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+// What the implementation of wsx.h needs and Swift cannot say. Not installed.
+#ifndef WSX_INTERNAL_H
+#define WSX_INTERNAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+// A thread waits here until another one lets it go.
+typedef struct wsxc_gate wsxc_gate;
+wsxc_gate *wsxc_gate_create(void);
+void wsxc_gate_open(wsxc_gate *gate);
+// At most so many nanoseconds, negative: for ever. Whether the gate is open.
+bool wsxc_gate_wait(wsxc_gate *gate, int64_t nanoseconds);
+void wsxc_gate_free(wsxc_gate *gate);
+
+// An eventfd, non-blocking.
+int wsxc_event_create(void);
+void wsxc_event_close(int descriptor);
+void wsxc_event_set(int descriptor);
+void wsxc_event_clear(int descriptor);
+// Whether it was set within so many milliseconds, negative: for ever.
+bool wsxc_event_wait(int descriptor, int64_t milliseconds);
+
+// Whether this thread runs a callback on behalf of a loop.
+void wsxc_enter_callback(void);
+void wsxc_leave_callback(void);
+bool wsxc_is_in_callback(void);
+
+#endif

@@ -1,0 +1,82 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import CWSX
+import Synchronization
+import WebSocketCore
+import WebSocketLoop
+
+/// Carries what is not Sendable to where it is used; what says why that is safe is where it is made.
+struct Unchecked<Value>: @unchecked Sendable {
+    let value: Value
+    init(_ value: Value) { self.value = value }
+}
+
+/// What a thread waits for.
+private final class Outcome<Value: Sendable>: @unchecked Sendable {
+    // Sendable, because the result is behind a lock and the gate is one.
+    private let gate = wsxc_gate_create()
+    private let result = Mutex<Result<Value, WebSocketError>?>(nil)
+
+    func finish(_ value: Result<Value, WebSocketError>) {
+        result.withLock { $0 = value }
+        wsxc_gate_open(gate)
+    }
+
+    func wait(nanoseconds: Int64) -> Result<Value, WebSocketError>? {
+        wsxc_gate_wait(gate, nanoseconds) ? result.withLock { $0 } : nil
+    }
+
+    deinit { wsxc_gate_free(gate) }
+}
+
+/// Refuses to wait on a thread whose connections would wait too.
+func checkMayWait() throws(Failure) {
+    guard !wsxc_is_in_callback() else {
+        throw Failure(
+            WSX_WRONG_THREAD,
+            "the call would wait, and this thread is the library's; call it from another thread, or use a queue")
+    }
+}
+
+/// Runs `body` as a task and waits for it, in milliseconds; less than zero: for ever. When the time is over the task is
+/// cancelled, and what it has got nevertheless is not lost.
+func wait<Value: Sendable>(
+    _ timeout: Int64, on loop: EventLoop?, phase: WebSocketError.Phase? = nil,
+    _ body: @escaping @Sendable () async throws(WebSocketError) -> Value
+) throws(Failure) -> Value {
+    try checkMayWait()
+    let outcome = Outcome<Value>()
+    let task = Task(executorPreference: loop?.taskExecutor) {
+        do throws(WebSocketError) {
+            outcome.finish(.success(try await body()))
+        } catch {
+            outcome.finish(.failure(error))
+        }
+    }
+    let (nanoseconds, overflows) = timeout.multipliedReportingOverflow(by: 1_000_000)
+    var hasTimedOut = false
+    var result = outcome.wait(nanoseconds: timeout < 0 || overflows ? -1 : nanoseconds)
+    if result == nil {
+        hasTimedOut = true
+        task.cancel()
+        result = outcome.wait(nanoseconds: -1)
+    }
+    switch result! {
+    case .success(let value): return value
+    case .failure(let error) where hasTimedOut && error.code == .cancelled:
+        throw Failure(
+            WebSocketError(
+                .timedOut, "it took longer than \(timeout) ms; allow more time if that is normal", phase: phase))
+    case .failure(let error): throw Failure(error)
+    }
+}
+
+func required<Pointee>(
+    _ pointer: UnsafeMutablePointer<Pointee>?, _ name: StaticString
+) throws(Failure) -> UnsafeMutablePointer<Pointee> {
+    guard let pointer else { throw .argument("\(name) is NULL") }
+    return pointer
+}
