@@ -15,6 +15,7 @@ let package = Package(
         .trait(name: "ServiceLifecycle", description: "Pools and servers are services of swift-service-lifecycle."),
         .trait(name: "Metrics", description: "Pools report to swift-metrics."),
         .trait(name: "Tracing", description: "Pools report acquires and connects to swift-distributed-tracing."),
+        .trait(name: "Configuration", description: "Sessions and clients are configured from swift-configuration."),
         .default(enabledTraits: ["ServiceLifecycle", "Metrics", "Tracing"]),
     ],
     dependencies: [
@@ -26,6 +27,7 @@ let package = Package(
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-distributed-tracing", from: "1.7.3"),
+        .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: []),
         .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2", traits: []),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
     ],
@@ -72,6 +74,9 @@ let package = Package(
                 .product(name: "CoreMetrics", package: "swift-metrics", condition: .when(traits: ["Metrics"])),
                 .product(
                     name: "Tracing", package: "swift-distributed-tracing", condition: .when(traits: ["Tracing"])),
+                .product(
+                    name: "Configuration", package: "swift-configuration",
+                    condition: .when(traits: ["Configuration"])),
             ]),
         // What users test their services with, and we ours. It shares no code with what it tests but the public API.
         .target(name: "WebSocketsTestKit", dependencies: ["CZlib", "WebSockets"]),
@@ -103,7 +108,11 @@ let package = Package(
             dependencies: ["WebSocketCore", .product(name: "HTTPTypes", package: "swift-http-types")]),
         .testTarget(
             name: "WebSocketPoolTests",
-            dependencies: ["WebSocketPool", .product(name: "DequeModule", package: "swift-collections")]),
+            dependencies: [
+                "SimulationSupport", "WebSocketPool", .product(name: "DequeModule", package: "swift-collections"),
+            ]),
+        // Simulated time for the tests of pools and sessions. Links no C, as the pool does not.
+        .target(name: "SimulationSupport", dependencies: ["WebSocketCore"], path: "Tests/SimulationSupport"),
         // What tests need and users do not; the rest of it is WebSocketsTestKit.
         .target(name: "TestSupport", dependencies: ["WebSocketsTestKit"], path: "Tests/TestSupport"),
         .testTarget(
@@ -122,7 +131,8 @@ let package = Package(
         .testTarget(
             name: "WebSocketsTests",
             dependencies: [
-                "CLibUV", "LoopbackSupport", "TestSupport", "WebSocketCore", "WebSockets", "WebSocketsTestKit",
+                "CLibUV", "LoopbackSupport", "SimulationSupport", "TestSupport", "WebSocketCore", "WebSockets",
+                "WebSocketsTestKit",
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(
@@ -132,6 +142,9 @@ let package = Package(
                 .product(
                     name: "InMemoryTracing", package: "swift-distributed-tracing",
                     condition: .when(traits: ["Tracing"])),
+                .product(
+                    name: "Configuration", package: "swift-configuration",
+                    condition: .when(traits: ["Configuration"])),
             ]),
         .testTarget(
             name: "InteropTests",
@@ -170,7 +183,7 @@ let package = Package(
         .testTarget(
             name: "CommandLineTests",
             dependencies: [
-                "wsx", "COpenSSL", "WebSocketCore", "WebSocketLoop", "WebSockets",
+                "wsx", "COpenSSL", "LoopbackSupport", "WebSocketCore", "WebSocketLoop", "WebSockets",
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Subprocess", package: "swift-subprocess"),
                 .product(name: "SystemPackage", package: "swift-system"),

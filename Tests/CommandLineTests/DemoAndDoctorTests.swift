@@ -4,9 +4,13 @@
 //===----------------------------------------------------------------------===//
 
 import Foundation
+import LoopbackSupport
+import Subprocess
 import Synchronization
 import Testing
 import WebSockets
+
+@testable import wsx
 
 @Suite(.timeLimit(.minutes(5)))
 struct DemoAndDoctorTests {
@@ -53,6 +57,60 @@ struct DemoAndDoctorTests {
             "libwebsockets 4.",
         ]
         for word in words { #expect(outcome.output.contains(word)) }
+    }
+
+    @Test func theDemoServesAPageThatMeasures() async throws {
+        let outcome = try await Command.interact(["demo", "--web", "--quiet"]) { demo in
+            let line = try #require(try await demo.nextLine())
+            let port = try #require(line.wholeMatch(of: /open https:\/\/localhost:([1-9][0-9]*)\//)?.output.1)
+            var configuration = WebSocketClientConfiguration()
+            configuration.tls.verification = .insecureNoVerification
+            configuration.headers[.origin] = "https://localhost:\(port)"
+            configuration.options.compression = .deflate()
+            // What the page's script does.
+            try await WebSocketClient.withConnection(
+                to: "wss://localhost:\(port)/live", configuration: configuration
+            ) { socket in
+                try await socket.send("1")
+                #expect(try await socket.receive() == .text("1"))
+                let bytes = [UInt8](repeating: 7, count: 1_024)
+                try await socket.send(bytes)
+                #expect(try await socket.receive() == .binary(bytes))
+            }
+            // Another site's page may not.
+            configuration.headers[.origin] = "https://elsewhere.test"
+            let refusal = try await refusalOf("wss://localhost:\(port)/live", configuration)
+            #expect(refusal.response?.status == 403)
+            configuration.headers[.origin] = nil
+            let missing = try await refusalOf("wss://localhost:\(port)/", configuration)
+            #expect(missing.response?.status == 404)
+            let head = try await headOfPage(port: Int(port)!)
+            #expect(head.hasPrefix("HTTP/1.1 200 "))
+            #expect(head.contains("Content-Length: \(DemoPage.html.utf8.count)\r\n"), "\(head)")
+            #expect(head.contains("default-src 'none'"))
+            // Nothing comes from elsewhere.
+            #expect(DemoPage.html.contains("<canvas") && DemoPage.html.firstMatch(of: /(?:src|href)=/) == nil)
+            try demo.send(.terminate)
+        }
+        #expect(outcome.code == 0)
+    }
+
+    private func refusalOf(
+        _ url: String, _ configuration: WebSocketClientConfiguration
+    ) async throws -> WebSocketError {
+        do throws(WebSocketError) {
+            try await WebSocketClient.connect(to: url, configuration: configuration).abort()
+        } catch {
+            return error
+        }
+        return try #require(nil, "\(url) was not refused")
+    }
+
+    /// The head of the page.
+    private func headOfPage(port: Int) async throws -> String {
+        let client = try RawTLSClient(port: port)
+        return try #require(
+            await client.answer(to: "GET / HTTP/1.1\r\nHost: localhost:\(port)\r\nConnection: close\r\n\r\n"))
     }
 
     @Test func theDoctorFindsNothing() async throws {

@@ -16,8 +16,8 @@ import Testing
     }
 
     /// The fenced blocks of one language.
-    private static func blocks(_ language: String) throws -> [String] {
-        try text("README.md").components(separatedBy: "```\(language)\n").dropFirst().map {
+    private static func blocks(_ language: String, in path: String = "README.md") throws -> [String] {
+        try text(path).components(separatedBy: "```\(language)\n").dropFirst().map {
             $0.components(separatedBy: "\n```")[0]
         }
     }
@@ -36,6 +36,39 @@ import Testing
             #expect(lines.first == "import WebSockets")
             let code = Array(lines.dropFirst())
             #expect(!code.isEmpty && compiled.firstRange(of: code) != nil, "not in Snippets.swift:\n\(block)")
+        }
+    }
+
+    /// A trading feed, a telemetry uplink and a watchdog.
+    @Test func theArticleOnSessionsCompiles() throws {
+        let compiled = Self.lines(try Self.text("Tests/ReadmeTests/SessionSnippets.swift"))
+        let blocks = try Self.blocks("swift", in: "Sources/WebSockets/WebSockets.docc/Session.md")
+        #expect(blocks.count == 3)
+        for block in blocks {
+            let code = Self.lines(block)
+            #expect(!code.isEmpty && compiled.firstRange(of: code) != nil, "not in SessionSnippets.swift:\n\(block)")
+        }
+    }
+
+    /// What an article says about tests is true: each that it names is there.
+    @Test(arguments: ["Session", "Server"]) func theTestsThatArticlesNameExist(article: String) throws {
+        let named = try Self.text("Sources/WebSockets/WebSockets.docc/\(article).md")
+            .matches(of: /`([A-Z][A-Za-z0-9]*Tests)\.([a-zA-Z0-9]+)`/)
+        #expect(named.count >= 30)
+        var sources: [String: String] = [:]
+        let files = FileManager.default.enumerator(
+            at: Self.repository.appending(path: "Tests"), includingPropertiesForKeys: nil)
+        while let file = files?.nextObject() as? URL {
+            // Suites are not always in a file of their name.
+            guard file.pathExtension == "swift" else { continue }
+            let text = try String(contentsOf: file, encoding: .utf8)
+            for suite in text.matches(of: /(?:struct|extension) ([A-Z][A-Za-z0-9]*Tests)\b/) {
+                sources[String(suite.output.1), default: ""] += text
+            }
+        }
+        for name in named {
+            let (suite, test) = (String(name.output.1), String(name.output.2))
+            #expect(sources[suite]?.contains("func \(test)(") == true, "\(suite).\(test) is not there")
         }
     }
 

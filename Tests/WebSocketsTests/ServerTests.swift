@@ -49,9 +49,8 @@ struct ServerTests {
             do { _ = try WebSocketServer(configuration: configuration) }
             let server = try WebSocketServer(configuration: configuration)
             await server.shutDown()
-            let error = try await failure { try await server.run { _ in } }
-            #expect(error.code == .shutDown)
-            #expect(error.isSentence)
+            // Whoever asked for the end was faster than whoever runs it: no failure, and no connection.
+            try await server.run { _ in Issue.record("a server that was shut down accepts") }
             // The port is free again.
             configuration.port = server.port
             try await until("the port is free", on: loops.loops[0]) { [configuration] in
@@ -66,6 +65,7 @@ struct ServerTests {
             let socket = try await loopback.connect()
             let error = try await failure { try await loopback.server.run { _ in } }
             #expect(error.code == .shutDown)
+            #expect(error.isSentence)
             try await socket.close()
         }
     }

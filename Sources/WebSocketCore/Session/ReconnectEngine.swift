@@ -48,21 +48,30 @@ package struct ReconnectEngine: Sendable {
         if let connectedAt, now >= connectedAt + policy.stableTime { attempts = 0 }
     }
 
-    /// An attempt failed or a connection ended: what now?
-    package mutating func next(after cause: WebSocketReconnectPolicy.Cause, at now: Duration) -> Verdict {
+    /// An attempt failed or a connection ended. What follows has two halves, because the policy's closures are the
+    /// application's and no lock may be held while they run: `WebSocketReconnectPolicy.answer`, then `decide`.
+    ///
+    /// - Returns: The number of the attempt that would follow.
+    package mutating func ended(at now: Duration) -> Int {
         lasted(until: now)
         connectedAt = nil
-        var least: Duration = .zero
-        switch policy.decision(cause) {
-        case .fatal: return .giveUp
-        case .retryAfter(let delay): least = max(delay, .zero)
-        case .retry: least = serverWish(cause)
+        return attempts + 1
+    }
+
+    /// What the policy's answer means.
+    package mutating func decide(_ answer: WebSocketReconnectPolicy.Answer) -> Verdict {
+        switch answer {
+        case .giveUp: return .giveUp
+        case .retry(let least, let custom):
+            attempts += 1
+            // Added, not the greater of both: those who were told the same time shall not come at the same time.
+            return .retry(after: least + (custom ?? delay(attempt: attempts)))
         }
-        if let maximum = policy.maximumAttempts, attempts >= maximum { return .giveUp }
-        attempts += 1
-        guard let delay = delay(attempt: attempts) else { return .giveUp }
-        // Added, not the greater of both: those who were told the same time shall not come at the same time.
-        return .retry(after: least + delay)
+    }
+
+    /// Both halves, for an owner that holds no lock.
+    package mutating func next(after cause: WebSocketReconnectPolicy.Cause, at now: Duration) -> Verdict {
+        decide(policy.answer(cause, attempt: ended(at: now)))
     }
 
     /// Attempts are counted from the beginning: somebody asked for a connection.
@@ -71,17 +80,7 @@ package struct ReconnectEngine: Sendable {
         connectedAt = nil
     }
 
-    private func serverWish(_ cause: WebSocketReconnectPolicy.Cause) -> Duration {
-        switch cause {
-        case .connectFailed(let error):
-            guard let delay = error.response.flatMap({ RetryAfter.delay($0.headers) }) else { return .zero }
-            return min(delay, policy.maximumRetryAfter)
-        case .disconnected(let end):
-            return end.closeInfo?.received?.code == .tryAgainLater ? policy.serverUnavailableDelay : .zero
-        }
-    }
-
-    private mutating func delay(attempt: Int) -> Duration? {
+    private mutating func delay(attempt: Int) -> Duration {
         switch policy.strategy {
         case .immediate:
             return attempt == 1 ? .zero : Self.grown(.milliseconds(100), attempt - 1, .seconds(10))
@@ -90,7 +89,8 @@ package struct ReconnectEngine: Sendable {
         case .fullJitter(let base, let maximum):
             let bound = Self.grown(base, attempt, maximum)
             return bound * Double.random(in: 0..<1, using: &random)
-        case .custom(let delay): return delay(attempt).map { max($0, .zero) }
+        // The answer has what the closure said.
+        case .custom: return .zero
         case .callbackControlled: return .seconds(1)
         }
     }

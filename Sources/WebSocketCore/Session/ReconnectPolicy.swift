@@ -16,8 +16,8 @@ public struct WebSocketReconnectPolicy: Sendable {
         case exponential(base: Duration, maximum: Duration)
         /// A random time between zero and what `exponential` would wait: clients that lost one server come back spread.
         case fullJitter(base: Duration, maximum: Duration)
-        /// What the closure says, for attempts counted from 1; nil gives up. It must be quick and must not call the
-        /// session.
+        /// What the closure says, for attempts counted from 1; nil gives up. It must be quick. No lock is held: it may
+        /// look at its session, but not change it.
         case custom(@Sendable (_ attempt: Int) -> Duration?)
         /// `shouldReconnect` decides, also after ends that this side did not want. Without that closure, and for
         /// failed attempts, like `fixed` with one second.
@@ -55,7 +55,8 @@ public struct WebSocketReconnectPolicy: Sendable {
     public var serverUnavailableDelay: Duration = .seconds(30)
     /// The longest `Retry-After` (RFC 9110 §10.2.3) that is obeyed; a longer one counts as this. Default 1 h.
     public var maximumRetryAfter: Duration = .seconds(3_600)
-    /// Whether trying again helps. It must be quick and must not call the session. Default ``classify(_:)``.
+    /// Whether trying again helps. It must be quick. No lock is held: it may look at its session, but not change it.
+    /// Default ``classify(_:)``.
     public var decision: @Sendable (Cause) -> Decision = { classify($0) }
 
     /// The defaults.
@@ -67,6 +68,36 @@ public struct WebSocketReconnectPolicy: Sendable {
     public static func classify(_ cause: Cause) -> Decision {
         guard case .connectFailed(let error) = cause else { return .retry }
         return error.wouldComeAgain && error.code != .handshakeInvalid ? .fatal : .retry
+    }
+
+    /// What follows a failure, as far as the policy's closures say it.
+    package enum Answer: Sendable, Equatable {
+        case giveUp
+        /// Not before `least`, and then after `custom`; nil for what the strategy says by itself.
+        case retry(least: Duration, custom: Duration?)
+    }
+
+    /// Asks the application's closures, so the caller must not hold a lock.
+    package func answer(_ cause: Cause, attempt: Int) -> Answer {
+        let least: Duration
+        switch decision(cause) {
+        case .fatal: return .giveUp
+        case .retryAfter(let delay): least = max(delay, .zero)
+        case .retry: least = serverWish(cause)
+        }
+        if let maximumAttempts, attempt > maximumAttempts { return .giveUp }
+        guard case .custom(let delay) = strategy else { return .retry(least: least, custom: nil) }
+        return delay(attempt).map { .retry(least: least, custom: max($0, .zero)) } ?? .giveUp
+    }
+
+    private func serverWish(_ cause: Cause) -> Duration {
+        switch cause {
+        case .connectFailed(let error):
+            guard let delay = error.response.flatMap({ RetryAfter.delay($0.headers) }) else { return .zero }
+            return min(delay, maximumRetryAfter)
+        case .disconnected(let end):
+            return end.closeInfo?.received?.code == .tryAgainLater ? serverUnavailableDelay : .zero
+        }
     }
 
     /// With every value in its documented range.

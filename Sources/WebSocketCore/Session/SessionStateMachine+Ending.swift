@@ -37,7 +37,7 @@ extension SessionStateMachine {
     package mutating func close(_ frame: WebSocketCloseFrame) -> [Command] {
         switch state {
         case .unstarted, .resting, .ended: return []
-        case .waiting, .asking: return rest()
+        case .deciding, .waiting, .asking: return rest()
         case .attempting(let epoch): return [.cancelWork(epoch)] + rest()
         case .preparing(let epoch, let connection):
             return [.cancelWork(epoch)] + leave(epoch, connection, since: nil, .userRequested, .rest, frame)
@@ -54,7 +54,7 @@ extension SessionStateMachine {
         isShutdown = true
         switch state {
         case .ended: return []
-        case .unstarted, .resting, .waiting, .asking: return end(nil)
+        case .unstarted, .resting, .deciding, .waiting, .asking: return end(nil)
         case .attempting(let epoch): return [.cancelWork(epoch)] + end(nil)
         case .preparing(let epoch, let connection):
             return [.cancelWork(epoch)] + leave(epoch, connection, since: nil, .userRequested, .end, frame)
@@ -89,7 +89,7 @@ extension SessionStateMachine {
             return commands.map { command in
                 if case .close(let connection, _) = command { .abort(connection) } else { command }
             }
-        case .unstarted, .resting, .waiting, .asking, .attempting, .leaving, .ended: return []
+        case .unstarted, .resting, .deciding, .waiting, .asking, .attempting, .leaving, .ended: return []
         }
     }
 

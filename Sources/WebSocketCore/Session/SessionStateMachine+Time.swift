@@ -13,7 +13,7 @@ extension SessionStateMachine {
         case .open(let open):
             [open.nextCheck, open.nextRenewalCheck, open.limit, open.scheduled?.at, engine.stableAt]
                 .lazy.compactMap { $0 }.min()
-        case .unstarted, .resting, .attempting, .preparing, .leaving, .ended: nil
+        case .unstarted, .resting, .deciding, .attempting, .preparing, .leaving, .ended: nil
         }
     }
 

@@ -9,6 +9,8 @@
 package struct SessionStateMachine<Connection: Sendable>: ~Copyable {
     /// Names one attempt and the connection that comes of it. Never reused.
     package typealias Epoch = Int
+    /// Names one question to the policy. Never reused.
+    package typealias Decision = Int
 
     package struct Settings: Sendable {
         package var policy = WebSocketReconnectPolicy()
@@ -42,6 +44,8 @@ package struct SessionStateMachine<Connection: Sendable>: ~Copyable {
         case close(Connection, WebSocketCloseFrame)
         case abort(Connection)
         case ask(Question, Epoch)
+        /// Ask the policy's closures what follows, then `decided`.
+        case decide(WebSocketReconnectPolicy.Cause, attempt: Int, Decision)
         case disconnected(WebSocketSessionDisconnect)
         case alert(WebSocketSessionAlert.Kind, String)
         /// Nothing will come until somebody asks for it.
@@ -93,6 +97,9 @@ package struct SessionStateMachine<Connection: Sendable>: ~Copyable {
         case unstarted
         /// There is nothing to do. → `attempting` on connect; `waiting` when a reconnect is scheduled; `ended`.
         case resting
+        /// The policy is being asked. → `waiting`, `attempting` or `ended` by its answer; `attempting` on connect;
+        /// `waiting` when a reconnect is scheduled; `resting` on close; `ended`.
+        case deciding(Decision, WebSocketReconnectPolicy.Cause)
         /// → `attempting` at that time or on connect; `resting` on close; `ended`.
         case waiting(until: Duration)
         /// The application decides when; nil while it is being asked. → `attempting`, `waiting` or `resting` by its
@@ -114,6 +121,7 @@ package struct SessionStateMachine<Connection: Sendable>: ~Copyable {
     var state = State.unstarted
     var engine: ReconnectEngine
     var lastEpoch = 0
+    var lastDecision = 0
     /// The connection before the present one, which brings its last messages.
     var retiring: (epoch: Epoch, connection: Connection)?
     /// Whether there was a connection before that the next one continues.
@@ -134,7 +142,7 @@ package struct SessionStateMachine<Connection: Sendable>: ~Copyable {
     package var publicState: WebSocketSessionState {
         switch state {
         case .unstarted, .resting: .disconnected
-        case .waiting, .asking, .attempting, .preparing: isRecovering ? .reconnecting : .connecting
+        case .deciding, .waiting, .asking, .attempting, .preparing: isRecovering ? .reconnecting : .connecting
         case .open: .connected
         case .leaving: .closing
         case .ended: .closed
@@ -160,7 +168,7 @@ package struct SessionStateMachine<Connection: Sendable>: ~Copyable {
     /// Somebody wants a connection. Joins what is under way: there is never a second attempt.
     package mutating func connect() -> [Command] {
         switch state {
-        case .resting, .waiting, .asking:
+        case .resting, .deciding, .waiting, .asking:
             engine.restart()
             return attempt()
         case .unstarted, .attempting, .preparing, .open, .leaving, .ended: return []
@@ -170,7 +178,7 @@ package struct SessionStateMachine<Connection: Sendable>: ~Copyable {
     /// Somebody wants a connection at that time.
     package mutating func scheduleReconnect(at time: Duration) -> Bool {
         switch state {
-        case .resting, .waiting, .asking:
+        case .resting, .deciding, .waiting, .asking:
             isRecovering = true
             state = .waiting(until: time)
             return true
@@ -257,7 +265,7 @@ package struct SessionStateMachine<Connection: Sendable>: ~Copyable {
         }
     }
 
-    private mutating func renewalFailed(_ open: inout Open, _ error: WebSocketError, at now: Duration) -> [Command] {
+    mutating func renewalFailed(_ open: inout Open, _ error: WebSocketError, at now: Duration) -> [Command] {
         open.successor = .none
         if open.limit != nil { open.nextRenewalCheck = now + settings.disconnectCheckInterval }
         state = .open(open)
@@ -273,122 +281,5 @@ package struct SessionStateMachine<Connection: Sendable>: ~Copyable {
             open.nextRenewalCheck = now + max(age - settings.disconnectMargin, age / 2)
         }
         return open
-    }
-
-    // MARK: Losing it
-
-    /// A connection has ended, and everything that it brought has been passed on.
-    package mutating func connectionEnded(
-        _ epoch: Epoch, _ info: WebSocketCloseInfo?, at now: Duration
-    ) -> [Command] {
-        if retiring?.epoch == epoch {
-            retiring = nil
-            return []
-        }
-        switch state {
-        case .preparing(epoch, _):
-            return [.cancelWork(epoch)] + lost(info, reason: Self.reason(info), since: nil, error: nil, at: now)
-        case .open(let open) where open.epoch == epoch:
-            let end = WebSocketSessionDisconnect(
-                reason: Self.reason(info), closeInfo: info, connectedFor: now - open.since)
-            switch open.successor {
-            case .none: return lost(info, reason: end.reason, since: open.since, error: nil, at: now)
-            case .attempting(let next): state = .attempting(next)
-            case .preparing(let next, let connection): state = .preparing(next, connection)
-            }
-            // Its successor was under way and takes its place; what was missed in between is a gap.
-            downSince = now
-            return [.disconnected(end)]
-        case .open(var open):
-            guard case .preparing(epoch, _) = open.successor else { return [] }
-            let error = info.map { WebSocketError.closed($0) }
-            return [.cancelWork(epoch)]
-                + renewalFailed(
-                    &open, error ?? WebSocketError(.connectionClosed, "the next connection ended at once"), at: now)
-        case .leaving(let leaving) where leaving.epoch == epoch: return left(leaving, info, at: now)
-        default: return []
-        }
-    }
-
-    private mutating func left(_ leaving: Leaving, _ info: WebSocketCloseInfo?, at now: Duration) -> [Command] {
-        let since = leaving.since
-        downSince = now
-        let end = WebSocketSessionDisconnect(
-            reason: leaving.reason, closeInfo: info, error: leaving.error, connectedFor: since.map { now - $0 } ?? .zero
-        )
-        switch leaving.sequel {
-        case .react: return lost(info, reason: leaving.reason, since: since, error: leaving.error, at: now)
-        case .rest: return [.disconnected(end)] + rest()
-        case .wait(let delay):
-            state = .waiting(until: now + delay)
-            return [.disconnected(end)]
-        case .reconnect: return [.disconnected(end)] + attempt()
-        case .ask:
-            guard settings.asksToReconnect else { return [.disconnected(end)] + rest() }
-            state = .asking(next: now)
-            return [.disconnected(end)] + tick(at: now)
-        case .end: return [.disconnected(end)] + self.end(nil)
-        }
-    }
-
-    /// The connection ended and this side did not want it.
-    private mutating func lost(
-        _ info: WebSocketCloseInfo?, reason: WebSocketDisconnectReason, since: Duration?, error: WebSocketError?,
-        at now: Duration
-    ) -> [Command] {
-        downSince = now
-        let end = WebSocketSessionDisconnect(
-            reason: reason, closeInfo: info, error: error, connectedFor: since.map { now - $0 } ?? .zero)
-        lastError = error ?? info.map { .closed($0) } ?? lastError
-        let text = info.map { "the connection ended: \($0)" } ?? "the connection ended: \(reason)"
-        return [.disconnected(end), .alert(.disconnected, error?.message ?? text)]
-            + next(after: .disconnected(end), at: now)
-    }
-
-    private mutating func next(after cause: WebSocketReconnectPolicy.Cause, at now: Duration) -> [Command] {
-        if case .disconnected = cause {
-            guard settings.reconnectsAutomatically else { return rest() }
-            isRecovering = true
-            if case .callbackControlled = settings.policy.strategy, settings.asksToReconnect {
-                state = .asking(next: now)
-                return tick(at: now)
-            }
-        }
-        switch engine.next(after: cause, at: now) {
-        case .retry(let delay):
-            state = .waiting(until: now + delay)
-            return delay > .zero ? [] : tick(at: now)
-        case .giveUp:
-            let why = lastError.map { "; last: \($0.message)" } ?? ""
-            var error = WebSocketError(
-                .reconnectFailed,
-                "the session gave up after \(engine.attempts) attempts to reconnect; check the server, then start a new session\(why)"
-            )
-            // The first attempt's own error says more.
-            if case .connectFailed(let cause) = cause, engine.attempts == 0 { error = cause }
-            return end(error)
-        }
-    }
-
-    /// What an end that this side did not want is called.
-    package static func reason(_ info: WebSocketCloseInfo?) -> WebSocketDisconnectReason {
-        switch info?.cause {
-        case .closingHandshake, .closeTimeout: .serverClosed
-        case .pingTimeout: .pingTimeout
-        case .peerViolation: .protocolError
-        case .connectionLost, .aborted, nil: .networkError
-        }
-    }
-
-    mutating func rest() -> [Command] {
-        state = .resting
-        isRecovering = false
-        engine.restart()
-        return [.rested]
-    }
-
-    mutating func end(_ error: WebSocketError?) -> [Command] {
-        state = .ended
-        return [.ended(error)]
     }
 }

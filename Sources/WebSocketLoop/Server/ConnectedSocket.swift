@@ -56,6 +56,9 @@ public import WebSocketCore
     package consuming func handOver() -> CInt {
         let number = descriptor
         discard self
+        // A read that waits would hold the whole loop. libwebsockets sets this too, but only when it gets the socket.
+        let flags = fcntl(number, F_GETFL)
+        if flags >= 0 { _ = fcntl(number, F_SETFL, flags | O_NONBLOCK) }
         return number
     }
 

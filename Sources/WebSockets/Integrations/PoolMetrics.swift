@@ -5,7 +5,6 @@
 
 #if Metrics
 public import CoreMetrics
-import WebSocketLoop
 public import WebSocketPool
 
 /// Reports a pool to swift-metrics. One of the ``WebSocketConnectionPoolConfiguration/observers``.
@@ -23,9 +22,7 @@ public import WebSocketPool
 /// | `<label>_connections_closed` | counter, by `reason` | |
 /// | `<label>_validations_failed`, `<label>_leaks_suspected`, `<label>_circuits_opened` | counters | |
 public struct WebSocketPoolMetrics: PoolObserver {
-    private let label: String
-    private let dimensions: [(String, String)]
-    private let factory: any MetricsFactory
+    private let scope: MetricsScope
     private let wait: Timer
     private let usage: Timer
     private let creation: Timer
@@ -44,54 +41,50 @@ public struct WebSocketPoolMetrics: PoolObserver {
         label: String = "websocket_pool", dimensions: [(String, String)] = [],
         factory: any MetricsFactory = MetricsSystem.factory
     ) {
-        self.label = label
-        self.dimensions = dimensions
-        self.factory = factory
-        wait = Timer(label: "\(label)_wait", dimensions: dimensions, factory: factory)
-        usage = Timer(label: "\(label)_usage", dimensions: dimensions, factory: factory)
-        creation = Timer(label: "\(label)_creation", dimensions: dimensions, factory: factory)
-        connections = Meter(label: "\(label)_connections", dimensions: dimensions, factory: factory)
-        active = Meter(label: "\(label)_active", dimensions: dimensions, factory: factory)
-        pending = Meter(label: "\(label)_pending", dimensions: dimensions, factory: factory)
-        validationsFailed = Counter(label: "\(label)_validations_failed", dimensions: dimensions, factory: factory)
-        leaksSuspected = Counter(label: "\(label)_leaks_suspected", dimensions: dimensions, factory: factory)
-        circuitsOpened = Counter(label: "\(label)_circuits_opened", dimensions: dimensions, factory: factory)
-    }
-
-    private func count(_ name: String, _ dimension: (String, String)) {
-        Counter(label: "\(label)_\(name)", dimensions: dimensions + [dimension], factory: factory).increment()
+        scope = MetricsScope(label: label, dimensions: dimensions, factory: factory)
+        wait = scope.timer("wait")
+        usage = scope.timer("usage")
+        creation = scope.timer("creation")
+        connections = scope.meter("connections")
+        active = scope.meter("active")
+        pending = scope.meter("pending")
+        validationsFailed = scope.counter("validations_failed")
+        leaksSuspected = scope.counter("leaks_suspected")
+        circuitsOpened = scope.counter("circuits_opened")
     }
 
     /// Records how long the opening took.
     public func connectionOpened(endpoint: Int, after duration: Duration) {
-        creation.recordNanoseconds(Int64(duration.nanoseconds))
+        creation.observe(duration)
         connections.increment()
     }
 
     /// Counts the end, by its reason.
     public func connectionClosed(endpoint: Int, reason: ConnectionEndReason) {
         connections.decrement()
-        count("connections_closed", ("reason", reason.rawValue))
+        scope.count("connections_closed", ("reason", reason.rawValue))
     }
 
     /// Records how long the acquire waited.
     public func leaseGranted(waited: Duration) {
-        wait.recordNanoseconds(Int64(waited.nanoseconds))
+        wait.observe(waited)
         active.increment()
     }
 
     /// Records how long the lease was held.
     public func leaseEnded(after usage: Duration) {
-        self.usage.recordNanoseconds(Int64(usage.nanoseconds))
+        self.usage.observe(usage)
         active.decrement()
     }
 
     /// Shows how many wait.
     public func acquireQueued(depth: Int) { pending.set(depth) }
     /// Counts the failure, by its code.
-    public func acquireFailed(_ error: PoolError) { count("acquires_failed", ("code", "\(error.code)")) }
+    public func acquireFailed(_ error: PoolError) { scope.count("acquires_failed", ("code", "\(error.code)")) }
     /// Counts the failure, by its endpoint.
-    public func connectFailed(endpoint: Int, error: any Error) { count("connects_failed", ("endpoint", "\(endpoint)")) }
+    public func connectFailed(endpoint: Int, error: any Error) {
+        scope.count("connects_failed", ("endpoint", "\(endpoint)"))
+    }
     /// Counts the failed health check.
     public func validationFailed(endpoint: Int) { validationsFailed.increment() }
     /// Counts the suspected leak.

@@ -6,7 +6,6 @@
 #if Metrics
 public import CoreMetrics
 public import WebSocketCore
-import WebSocketLoop
 
 /// Reports connections to swift-metrics.
 ///
@@ -19,9 +18,7 @@ import WebSocketLoop
 /// | `<label>_connects_failed` | counter, by `code` |
 /// | `<label>_closed` | counter, by `cause` and `code`; codes of the peer's invention are `other` |
 public struct WebSocketMetrics: WebSocketObserver {
-    private let label: String
-    private let dimensions: [(String, String)]
-    private let factory: any MetricsFactory
+    private let scope: MetricsScope
     private let openDuration: Timer
     private let lifetime: Timer
     private let latency: Timer
@@ -35,42 +32,36 @@ public struct WebSocketMetrics: WebSocketObserver {
         label: String = "websocket", dimensions: [(String, String)] = [],
         factory: any MetricsFactory = MetricsSystem.factory
     ) {
-        self.label = label
-        self.dimensions = dimensions
-        self.factory = factory
-        openDuration = Timer(label: "\(label)_open_duration", dimensions: dimensions, factory: factory)
-        lifetime = Timer(label: "\(label)_lifetime", dimensions: dimensions, factory: factory)
-        latency = Timer(label: "\(label)_latency", dimensions: dimensions, factory: factory)
-        connections = Meter(label: "\(label)_connections", dimensions: dimensions, factory: factory)
-    }
-
-    private func count(_ name: String, _ more: [(String, String)]) {
-        Counter(label: "\(label)_\(name)", dimensions: dimensions + more, factory: factory).increment()
+        scope = MetricsScope(label: label, dimensions: dimensions, factory: factory)
+        openDuration = scope.timer("open_duration")
+        lifetime = scope.timer("lifetime")
+        latency = scope.timer("latency")
+        connections = scope.meter("connections")
     }
 
     /// Records how long a client's opening took, and counts the connection.
     public func opened(_ connection: WebSocketConnectionSummary, after duration: Duration) {
-        if connection.url != nil { openDuration.recordNanoseconds(Int64(duration.nanoseconds)) }
+        if connection.url != nil { openDuration.observe(duration) }
         connections.increment()
     }
 
     /// Counts the failure, by its code.
     public func connectFailed(to url: WebSocketURL, error: WebSocketError, after duration: Duration) {
-        count("connects_failed", [("code", "\(error.code)")])
+        scope.count("connects_failed", ("code", "\(error.code)"))
     }
 
     /// Records the round trip.
     public func ponged(_ connection: WebSocketConnectionSummary, roundTrip: Duration) {
-        latency.recordNanoseconds(Int64(roundTrip.nanoseconds))
+        latency.observe(roundTrip)
     }
 
     /// Counts the end, by its cause and code.
     public func closed(_ connection: WebSocketConnectionSummary, info: WebSocketCloseInfo, after duration: Duration) {
         connections.decrement()
-        lifetime.recordNanoseconds(Int64(duration.nanoseconds))
+        lifetime.observe(duration)
         // A peer must not be able to make up ever new series.
         let code = info.code.rawValue < 3_000 ? "\(info.code.rawValue)" : "other"
-        count("closed", [("cause", "\(info.cause)"), ("code", code)])
+        scope.count("closed", ("cause", "\(info.cause)"), ("code", code))
     }
 }
 #endif

@@ -10,7 +10,14 @@ import WebSocketLoop
 
 /// What a server's loops, its `run` and its `shutDown` share.
 final class ServerState: Sendable {
-    private enum Phase { case idle, running, stopping, finished }
+    private enum Phase {
+        case idle, running, stopping, finished
+        /// Shut down before it ran.
+        case stopped
+    }
+
+    /// What a call of `run` has to do.
+    enum Beginning { case runs, isStopped, hasRun }
 
     private struct Shared {
         var phase = Phase.idle
@@ -50,12 +57,16 @@ final class ServerState: Sendable {
 
     func closeOrphan(_ descriptor: CInt) { close(descriptor) }
 
-    func beginRunning(_ routes: WebSocketRoutes?) -> Bool {
+    func beginRunning(_ routes: WebSocketRoutes?) -> Beginning {
         shared.withLock { shared in
-            guard shared.phase == .idle else { return false }
+            switch shared.phase {
+            case .idle: break
+            case .stopped: return .isStopped
+            case .running, .stopping, .finished: return .hasRun
+            }
             shared.phase = .running
             if let routes { currentRoutes.withLock { $0 = routes } }
-            return true
+            return .runs
         }
     }
 
@@ -63,7 +74,7 @@ final class ServerState: Sendable {
     func stop(_ frame: WebSocketCloseFrame, timeout: Duration) {
         let first = shared.withLock { shared in
             defer { if shared.phase == .running { shared.phase = .stopping } }
-            if shared.phase == .idle { shared.phase = .finished }
+            if shared.phase == .idle { shared.phase = .stopped }
             return shared.phase == .running
         }
         guard !stopping.exchange(true, ordering: .acquiringAndReleasing) || first else { return }
@@ -82,7 +93,10 @@ final class ServerState: Sendable {
     func waitUntilFinished() async {
         await withCheckedContinuation { continuation in
             let isFinished = shared.withLock { shared in
-                if shared.phase == .finished || shared.phase == .idle { return true }
+                switch shared.phase {
+                case .idle, .stopped, .finished: return true
+                case .running, .stopping: break
+                }
                 shared.waiters.append(continuation)
                 return false
             }

@@ -34,7 +34,7 @@ extension WebSocketServer {
     /// - Returns: The open connection. It is the caller's: close it when you are done.
     /// - Throws: `handshakeRejected` when the request was answered with another status than 101, which the error has;
     ///   `invalidConfiguration` for a request that cannot be written in HTTP/1.1; `connectionClosed` when the client left;
-    ///   `timedOut`; `shutDown`.
+    ///   `timedOut`; `shutDown`; `cancelled`: the client gets 503 if it was waiting for a decision, and is cut off before.
     public func accept(
         _ socket: consuming ConnectedSocket, request: HTTPRequest, bytesBehind: [UInt8] = []
     ) async throws(WebSocketError) -> WebSocketConnection {
@@ -85,16 +85,21 @@ extension WebSocketServer {
             queue.open.insert(connection)
         }
         let taken = policy
-        let result: Result<Connection, WebSocketError> = await suspend { continuation in
-            let begun = queue.loop.execute {
-                ServerUpgrade.begin(
-                    descriptor, on: queue.loop, policy: taken, register: queue.open, preread: preread,
-                    outcome: { continuation.resume(returning: $0) })
+        let cancellation = UpgradeCancellation(loop: queue.loop)
+        let result: Result<Connection, WebSocketError> = await withTaskCancellationHandler {
+            await suspend { continuation in
+                let begun = queue.loop.execute {
+                    ServerUpgrade.begin(
+                        descriptor, on: queue.loop, policy: taken, register: queue.open, preread: preread,
+                        cancellation: cancellation, outcome: { continuation.resume(returning: $0) })
+                }
+                guard !begun else { return }
+                state.closeOrphan(descriptor)
+                continuation.resume(
+                    returning: .failure(WebSocketError(.shutDown, "the server's event loop has been shut down")))
             }
-            guard !begun else { return }
-            state.closeOrphan(descriptor)
-            continuation.resume(
-                returning: .failure(WebSocketError(.shutDown, "the server's event loop has been shut down")))
+        } onCancel: {
+            cancellation.cancel()
         }
         return try result.get()
     }

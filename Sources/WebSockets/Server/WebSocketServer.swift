@@ -103,7 +103,7 @@ public final class WebSocketServer: Sendable {
     ///
     /// - Parameter handler: Runs on the connection's loop, unless the configuration says otherwise; then it must not
     ///   block. Called concurrently.
-    /// - Throws: `shutDown` when the server has already run.
+    /// - Throws: `shutDown` when the server has already run. One that was shut down before returns at once.
     public func run(
         _ handler: @escaping @Sendable @concurrent (WebSocketConnection) async throws -> Void
     ) async throws(WebSocketError) {
@@ -118,8 +118,11 @@ public final class WebSocketServer: Sendable {
     private func run(
         routes: WebSocketRoutes?, _ handler: @escaping @Sendable @concurrent (WebSocketConnection) async throws -> Void
     ) async throws(WebSocketError) {
-        guard state.beginRunning(routes) else {
-            throw WebSocketError(.shutDown, "the server has already run; create a new one")
+        switch state.beginRunning(routes) {
+        case .runs: break
+        // A signal may be faster than the task that runs the server; there is nothing to complain about.
+        case .isStopped: return
+        case .hasRun: throw WebSocketError(.shutDown, "the server has already run; create a new one")
         }
         for listener in listeners { listener.loop.execute { listener.start() } }
         let state = state

@@ -22,6 +22,7 @@ extension SessionCore {
             perform { parts, now, after in
                 parts.work[epoch] = nil
                 parts.counters.failedAttempts += 1
+                observe(&after) { $0.attemptFailed(error) }
                 return ((), parts.machine.connectFailed(epoch, error, at: now))
             }
         }
@@ -80,11 +81,12 @@ extension SessionCore {
                 error as? WebSocketError
                     ?? WebSocketError(.notConnected, "preparing the connection failed: \("\(error)".escapedForLog)"))
         }
+        let prepared = (try? outcome.get()).map { Prepared($0.subscribed, preparation, configuration.messageIdentity) }
         perform { parts, now, after in
             parts.work[epoch] = nil
             switch outcome {
-            case .success(let (subscribed, isContinuous)):
-                parts.ports[epoch]?.subscribed = subscribed
+            case .success(let (_, isContinuous)):
+                parts.ports[epoch]?.prepared = prepared
                 return ((), parts.machine.prepared(epoch, isContinuous: isContinuous, at: now))
             case .failure(let error):
                 if parts.handover?.new == epoch { parts.handover = nil }
@@ -99,18 +101,19 @@ extension SessionCore {
     func activate(
         _ epoch: Int, isReconnect: Bool, gap: Duration?, _ parts: inout Parts, _ now: Duration, _ after: inout After
     ) {
-        guard let port = parts.ports[epoch], let preparation = port.preparation else { return }
-        let result = preparation.result
+        guard let port = parts.ports[epoch], let prepared = port.prepared else { return }
         parts.counters.connects += 1
         parts.connectedAt = now
-        let failures = takeOver(epoch, result, &parts, now)
+        takeOver(epoch, prepared, &parts, now)
+        let downtime = isReconnect ? parts.disconnectedAt.map { now - $0 } : nil
+        observe(&after) { $0.connected(isReconnect: isReconnect, after: downtime) }
         tell(.connected(isReconnect: isReconnect), &parts, &after)
         if let gap { tell(.gap(WebSocketSessionGap(.reconnected(after: gap))), &parts, &after) }
-        for failure in failures { report(failure, &parts, now, &after) }
+        for failure in prepared.subscribed.failures { report(failure, &parts, now, &after) }
         // A renewal whose old connection died first becomes an ordinary connection, but may repeat messages.
         if parts.handover?.new == epoch { parts.handover?.end = now + Self.overlap }
-        for message in result.held where admits(message, epoch, &parts) {
-            push(message, epoch, &parts, now, canPause: false, &after)
+        for arrival in prepared.held where admits(arrival, epoch, &parts) {
+            push(arrival.message, epoch, &parts, now, canPause: false, &after)
         }
         startPump(epoch, port.connection, &parts, &after)
     }
@@ -119,37 +122,28 @@ extension SessionCore {
     private static var overlap: Duration { .seconds(5) }
 
     func handOver(to new: Int, from old: Int, _ parts: inout Parts, _ now: Duration, _ after: inout After) {
-        guard let port = parts.ports[new], let preparation = port.preparation else { return }
-        let result = preparation.result
+        guard let port = parts.ports[new], let prepared = port.prepared else { return }
         parts.counters.connects += 1
         parts.counters.renewals += 1
         parts.connectedAt = now
-        for failure in takeOver(new, result, &parts, now) { report(failure, &parts, now, &after) }
-        let identity = configuration.messageIdentity
-        for message in result.held { parts.handover?.filter.hold(message, identity(message)) }
+        takeOver(new, prepared, &parts, now)
+        for failure in prepared.subscribed.failures { report(failure, &parts, now, &after) }
+        for arrival in prepared.held { parts.handover?.filter.hold(arrival.message, arrival.identity) }
         startPump(new, port.connection, &parts, &after)
     }
 
-    private func takeOver(
-        _ epoch: Int, _ result: (accepted: Int, received: Int, bytes: Int, held: [WebSocketMessage]),
-        _ parts: inout Parts, _ now: Duration
-    ) -> [SubscriptionList.Failure] {
-        parts.counters.messagesReceived += result.received
-        parts.counters.bytesReceived += result.bytes
-        if result.received > 0 { parts.messageAt = now }
+    private func takeOver(_ epoch: Int, _ prepared: Prepared, _ parts: inout Parts, _ now: Duration) {
+        parts.counters.messagesReceived += prepared.received
+        parts.counters.bytesReceived += prepared.bytes
+        if prepared.received > 0 { parts.messageAt = now }
         // What was subscribed or unsubscribed meanwhile follows; `sendSubscriptions` does it.
-        let subscribed = parts.ports[epoch]?.subscribed
-        if var prepared = subscribed?.list {
-            for channel in parts.subscriptions.channels where !prepared.contains(channel) { _ = prepared.add(channel) }
-            for channel in prepared.channels where !parts.subscriptions.contains(channel) {
-                _ = prepared.remove(channel)
-            }
-            parts.subscriptions = prepared
-        }
+        var list = prepared.subscribed.list
+        for channel in parts.subscriptions.channels where !list.contains(channel) { _ = list.add(channel) }
+        for channel in list.channels where !parts.subscriptions.contains(channel) { _ = list.remove(channel) }
+        parts.subscriptions = list
         parts.ports[epoch]?.preparation = nil
-        parts.ports[epoch]?.subscribed = nil
-        parts.outbox.open(epoch, accepted: result.accepted)
-        return subscribed?.failures ?? []
+        parts.ports[epoch]?.prepared = nil
+        parts.outbox.open(epoch, accepted: prepared.accepted)
     }
 
     private func startPump(
@@ -189,14 +183,19 @@ extension SessionCore {
                 return false
             }
         }
-        var after = After()
-        let mustWait = parts.withLock { parts in
-            let now = clock.now()
-            noteReceived(message, &parts, now)
-            return pass(message, epoch, &parts, now, &after)
+        var arrival = Arrival(message: message)
+        while true {
+            var after = After()
+            let mustWait = parts.withLock { parts -> Bool? in
+                if !arrival.isIdentified, parts.isHandingOver(epoch) { return nil }
+                let now = clock.now()
+                noteReceived(message, &parts, now)
+                return pass(arrival, epoch, &parts, now, &after)
+            }
+            after.run()
+            if let mustWait { return mustWait }
+            arrival.identify(configuration.messageIdentity)
         }
-        after.run()
-        return mustWait
     }
 
     private func noteReceived(_ message: WebSocketMessage, _ parts: inout Parts, _ now: Duration) {
@@ -207,24 +206,24 @@ extension SessionCore {
 
     /// A message on its way to the user, past a handover if there is one.
     private func pass(
-        _ message: WebSocketMessage, _ epoch: Int, _ parts: inout Parts, _ now: Duration, _ after: inout After
+        _ arrival: Arrival, _ epoch: Int, _ parts: inout Parts, _ now: Duration, _ after: inout After
     ) -> Bool {
         if let handover = parts.handover {
             if epoch == handover.old {
-                parts.handover?.filter.oldDelivered(configuration.messageIdentity(message))
+                parts.handover?.filter.oldDelivered(arrival.identity)
             } else if epoch == handover.new, !handover.isOldDrained, parts.retiringIs(handover.old) {
-                parts.handover?.filter.hold(message, configuration.messageIdentity(message))
+                parts.handover?.filter.hold(arrival.message, arrival.identity)
                 return handover.filter.held.count >= configuration.inboundMessages
             }
         }
-        guard admits(message, epoch, &parts) else { return false }
-        return push(message, epoch, &parts, now, canPause: parts.ports[epoch]?.ledger == nil, &after)
+        guard admits(arrival, epoch, &parts) else { return false }
+        return push(arrival.message, epoch, &parts, now, canPause: parts.ports[epoch]?.ledger == nil, &after)
     }
 
     /// Whether the message is not one that the old connection has already brought.
-    private func admits(_ message: WebSocketMessage, _ epoch: Int, _ parts: inout Parts) -> Bool {
+    private func admits(_ arrival: Arrival, _ epoch: Int, _ parts: inout Parts) -> Bool {
         guard let handover = parts.handover, handover.new == epoch, !handover.filter.isEmpty else { return true }
-        let isNew = parts.handover?.filter.admits(configuration.messageIdentity(message)) ?? true
+        let isNew = parts.handover?.filter.admits(arrival.identity) ?? true
         if !isNew { parts.counters.duplicatesDropped += 1 }
         return isNew
     }
@@ -241,6 +240,7 @@ extension SessionCore {
         case .buffered: return false
         case .bufferedPause: return true
         case .dropped:
+            observe(&after) { $0.messageDropped() }
             raise(
                 .inboundOverflow, "messages come faster than they are taken and are dropped", &parts, now, &after)
             return false
@@ -336,4 +336,50 @@ extension SessionCore {
 extension SessionCore.Parts {
     /// Whether this connection is the one before the present one, and still delivers.
     func retiringIs(_ epoch: Int) -> Bool { ports[epoch] != nil }
+
+    /// Whether it matters which of this connection's messages are the same as another one's.
+    func isHandingOver(_ epoch: Int) -> Bool { handover.map { $0.old == epoch || $0.new == epoch } ?? false }
+}
+
+extension SessionCore {
+    /// A message and what the application takes it for. Its closure is called without the lock, so before it is known
+    /// whether the answer is needed it is asked for once, and then the lock is taken again.
+    struct Arrival: Sendable {
+        let message: WebSocketMessage
+        private(set) var identity: WebSocketMessage?
+        private(set) var isIdentified = false
+
+        init(message: WebSocketMessage) { self.message = message }
+
+        mutating func identify(_ closure: (WebSocketMessage) -> WebSocketMessage?) {
+            identity = closure(message)
+            isIdentified = true
+        }
+    }
+
+    /// What preparing a connection left behind.
+    struct Prepared: Sendable {
+        let subscribed: Subscribed
+        /// Messages that the connection took and that are not the application's, and those that came.
+        let accepted: Int
+        let received: Int
+        let bytes: Int
+        let held: [Arrival]
+
+        init(
+            _ subscribed: Subscribed, _ preparation: WebSocketSessionPreparation,
+            _ identity: (WebSocketMessage) -> WebSocketMessage?
+        ) {
+            let result = preparation.result
+            self.subscribed = subscribed
+            accepted = result.accepted
+            received = result.received
+            bytes = result.bytes
+            held = result.held.map { message in
+                var arrival = Arrival(message: message)
+                if preparation.isRenewal { arrival.identify(identity) }
+                return arrival
+            }
+        }
+    }
 }

@@ -20,7 +20,7 @@ final class SessionCore: Sendable {
         let connection: any SessionConnection
         let isRenewal: Bool
         var preparation: WebSocketSessionPreparation?
-        var subscribed: Subscribed?
+        var prepared: Prepared?
         var ledger: ConnectionLedger?
         /// Whether everything that it brought has been passed on.
         var isDrained = true
@@ -71,8 +71,14 @@ final class SessionCore: Sendable {
     /// What remains to be done once the lock is free.
     struct After {
         private var actions: [() -> Void] = []
+        private var last: (() -> Void)?
         mutating func `do`(_ action: @escaping () -> Void) { actions.append(action) }
-        func run() { for action in actions { action() } }
+        /// What makes the session go on, when everything that had happened has been told.
+        mutating func finally(_ action: @escaping () -> Void) { last = action }
+        func run() {
+            for action in actions { action() }
+            last?()
+        }
     }
 
     let configuration: WebSocketSessionConfiguration
@@ -174,13 +180,18 @@ final class SessionCore: Sendable {
         notify(parts.outbox.expire(at: now), &after)
         startWriting(&parts, &after)
         let lost = parts.outbox.takeLost()
-        if lost > 0 { raise(.messagesNotSent, "messages could not be sent: \(lost)", &parts, now, &after) }
+        if lost > 0 {
+            observe(&after) { $0.messagesLost(lost) }
+            raise(.messagesNotSent, "messages could not be sent: \(lost)", &parts, now, &after)
+        }
         if state == .connected {
             for failure in parts.subscriptions.expire(at: now) { report(failure, &parts, now, &after) }
         }
         if let end = parts.handover?.end, end <= now { parts.handover = nil }
         if state != parts.lastState {
+            let old = parts.lastState
             parts.lastState = state
+            observe(&after) { $0.stateChanged(from: old, to: state) }
             let (logger, name) = (configuration.logger, name)
             after.do { logger.debug("session \(state)", metadata: ["url": "\(name)"]) }
         }
@@ -216,6 +227,12 @@ final class SessionCore: Sendable {
         case .ask(let question, let epoch):
             let snapshot = snapshot(&parts, now)
             after.do { self.lane.post { await self.ask(question, epoch, snapshot) } }
+        case .decide(let cause, let attempt, let decision):
+            // The policy's closures are the application's: not under the lock.
+            after.finally { [self] in
+                let answer = configuration.reconnect.answer(cause, attempt: attempt)
+                perform { parts, now, _ in ((), parts.machine.decided(answer, decision, at: now)) }
+            }
         case .disconnected(let end):
             parts.counters.disconnects += 1
             if end.reason.isProactive {
@@ -256,8 +273,23 @@ final class SessionCore: Sendable {
 
     // MARK: Telling
 
+    func observe(_ after: inout After, _ tell: @escaping (any WebSocketSessionObserver) -> Void) {
+        let observers = configuration.observers
+        guard !observers.isEmpty else { return }
+        after.do { for observer in observers { tell(observer) } }
+    }
+
     func tell(_ event: WebSocketSessionEvent, _ parts: inout Parts, _ after: inout After) {
-        if case .gap = event { parts.counters.gaps += 1 }
+        switch event {
+        case .gap(let gap):
+            parts.counters.gaps += 1
+            observe(&after) { $0.gapped(gap) }
+        case .disconnected(let end): observe(&after) { $0.disconnected(end) }
+        case .renewed: observe(&after) { $0.renewed() }
+        case .alert(let alert): observe(&after) { $0.alerted(alert) }
+        // Its observers want to know more.
+        case .connected, .message: break
+        }
         guard let delivery = parts.inbox.push(event) else { return }
         after.do { delivery.waiter.resume(returning: .success(delivery.event)) }
     }

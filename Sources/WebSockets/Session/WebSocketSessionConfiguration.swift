@@ -44,8 +44,7 @@ public struct WebSocketSessionConfiguration: Sendable {
     /// Whether an old connection is replaced before it is closed, so that nothing is missed. Default false.
     public var makesBeforeBreaking = false
     /// What makes two messages the same while an old and a new connection are both open; `nil` for a message that is
-    /// never a repetition. Called inside the session, so it must be quick and must not call it. Default: the whole
-    /// content.
+    /// never a repetition. It must be quick, and is called without a lock. Default: the whole content.
     public var messageIdentity: @Sendable (WebSocketMessage) -> WebSocketMessage? = { $0 }
 
     // MARK: After connecting
@@ -80,6 +79,8 @@ public struct WebSocketSessionConfiguration: Sendable {
 
     /// Alerts of a kind are at least this far apart. Default 300 s; clamped to 30...3600 s.
     public var alertInterval: Duration = .seconds(300)
+    /// Who is told what happens to the session; ``WebSocketSessionMetrics`` is one. Default none.
+    public var observers: [any WebSocketSessionObserver] = []
     /// State changes are logged at `debug`, alerts at `warning`. URLs and peer text are redacted and escaped.
     public var logger = Logger(label: "swift-libwebsockets")
     /// Where the body of `withSession` runs. Default ``WebSocketBodyExecutor/loop``.

@@ -16,6 +16,8 @@ struct Demo: AsyncParsableCommand {
             a pool of connections and exchanges messages of mixed sizes and kinds. Every byte that comes back is compared.
             Then a session goes on sending while its server is killed and comes back; every message has to arrive.
 
+            With --web it serves a page instead: a browser connects over wss, and plots latency and throughput.
+
             \(Exit.table)
             """)
 
@@ -25,9 +27,17 @@ struct Demo: AsyncParsableCommand {
     @Option(name: .long, help: "How many connections to open.")
     var connections = 8
 
+    @Flag(name: .long, help: "Serve a page that measures in a browser, until Ctrl-C.")
+    var web = false
+
+    @Option(name: .long, help: "With --web: the port; 0 lets the system choose.")
+    var port = 0
+
     @OptionGroup var display: DisplayOptions
 
     func validate() throws {
+        guard (0...65_535).contains(port) else { throw ValidationError("--port is \(port); it must be in 0...65535") }
+        guard web || port == 0 else { throw ValidationError("--port belongs to --web; add it") }
         guard seconds > 0, seconds <= 3_600 else {
             throw ValidationError("--seconds is \(seconds); it must be positive and at most 3600")
         }
@@ -37,6 +47,7 @@ struct Demo: AsyncParsableCommand {
     }
 
     func run() async throws {
+        if web { return try await DemoWeb(display: display, port: port).run() }
         var report = DemoReport(connections: connections)
         do {
             try await exchange(&report)

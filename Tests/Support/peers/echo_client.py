@@ -84,6 +84,8 @@ async def exchange(connection: ClientConnection, options: argparse.Namespace, re
                 raise AssertionError(f"message {number}: sent {brief(message)}, received {brief(received)}")
             result["messages"] += 1
             result["bytes"] += len(message.encode() if isinstance(message, str) else message)
+        # Its last ping too must have its answer before another one goes out: see above.
+        await sender
     finally:
         sender.cancel()
 

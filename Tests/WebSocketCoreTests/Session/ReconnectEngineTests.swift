@@ -160,6 +160,45 @@ import Testing
         #expect(engine.next(after: refusal(status), at: .zero) == .retry(after: .zero))
     }
 
+    /// Nothing that time could change.
+    @Test(arguments: [
+        WebSocketError(.invalidURL, "a"), WebSocketError(.invalidConfiguration, "a"), WebSocketError(.shutDown, "a"),
+        WebSocketError(.redirectRefused, "a", response: .init(status: 302, headers: [.location: "http://other/"])),
+        WebSocketError(.proxyFailed, "a", phase: .proxy, response: .init(status: 407, headers: [:])),
+        WebSocketError(.tlsFailed, "a", phase: .tls, tlsFailure: .pinMismatch),
+        WebSocketError(.tlsFailed, "a", phase: .tls, tlsFailure: .clientCertificate),
+        WebSocketError(.tlsFailed, "a", phase: .tls, tlsFailure: .expired),
+        WebSocketError(.tlsFailed, "a", phase: .tls, tlsFailure: .hostMismatch),
+        WebSocketError(.tlsFailed, "a", phase: .tls, tlsFailure: .selfSigned),
+        WebSocketError(.tlsFailed, "a", phase: .tls, tlsFailure: .untrusted),
+    ]) func whatWouldComeAgainIsFatal(error: WebSocketError) {
+        #expect(error.wouldComeAgain)
+        var engine = engine(.fixed(.zero))
+        #expect(engine.next(after: .connectFailed(error), at: .zero) == .giveUp)
+    }
+
+    @Test(arguments: [
+        WebSocketError(.nameNotFound, "a"), WebSocketError(.connectFailed, "a"), WebSocketError(.timedOut, "a"),
+        WebSocketError(.resourceExhausted, "a"), WebSocketError(.handshakeInvalid, "a"),
+        WebSocketError(.proxyFailed, "a", phase: .proxy),
+        WebSocketError(.proxyFailed, "a", phase: .proxy, response: .init(status: 502, headers: [:])),
+        WebSocketError(.tlsFailed, "a", phase: .tls, tlsFailure: .peerAlert),
+        WebSocketError(.tlsFailed, "a", phase: .tls, tlsFailure: .other),
+    ]) func whatTimeMayHealIsTriedAgain(error: WebSocketError) {
+        var engine = engine(.fixed(.zero))
+        #expect(engine.next(after: .connectFailed(error), at: .zero) == .retry(after: .zero))
+    }
+
+    @Test func noClosureIsAskedMoreThanItMustBe() {
+        var policy = WebSocketReconnectPolicy()
+        policy.maximumAttempts = 2
+        policy.strategy = .custom { attempt in attempt > 2 ? .seconds(99) : .seconds(attempt) }
+        #expect(policy.answer(lost, attempt: 1) == .retry(least: .zero, custom: .seconds(1)))
+        #expect(policy.answer(lost, attempt: 3) == .giveUp)
+        policy.strategy = .fixed(.seconds(5))
+        #expect(policy.answer(lost, attempt: 2) == .retry(least: .zero, custom: nil))
+    }
+
     @Test func theClassificationCanBeReplaced() {
         var policy = WebSocketReconnectPolicy()
         policy.strategy = .fixed(.seconds(1))

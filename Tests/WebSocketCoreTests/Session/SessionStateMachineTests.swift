@@ -21,6 +21,8 @@ private struct World: ~Copyable {
     /// Of these, those that the machine let go.
     var dismissed: Set<Int> = []
     var questions: [(Machine.Question, Int)] = []
+    /// What the policy was asked and has not answered.
+    var decisions: [(cause: WebSocketReconnectPolicy.Cause, attempt: Int, decision: Int)] = []
     var lastEpoch = 0
     var ends = 0
     var activations = 0
@@ -51,6 +53,7 @@ private struct World: ~Copyable {
                 try check(live.contains(new) && live.contains(old), "hands over between \(old) and \(new)")
             case .close(let connection, _), .abort(let connection): dismissed.insert(connection)
             case .ask(let question, let epoch): questions.append((question, epoch))
+            case .decide(let cause, let attempt, let decision): decisions.append((cause, attempt, decision))
             case .disconnected: disconnects += 1
             case .alert, .rested: break
             case .ended: ends += 1
@@ -63,7 +66,9 @@ private struct World: ~Copyable {
         }
         let isWaiting = machine.publicState == .reconnecting || machine.publicState == .connecting
         if isWaiting, attempts.isEmpty, preparing.isEmpty {
-            try check(machine.nextDeadline != nil || !questions.isEmpty, "waits for nothing in \(machine.publicState)")
+            try check(
+                machine.nextDeadline != nil || !questions.isEmpty || !decisions.isEmpty,
+                "waits for nothing in \(machine.publicState)")
         }
     }
 
@@ -110,6 +115,7 @@ private struct World: ~Copyable {
                 try world.take(world.machine.tick(at: world.now))
             }
         ),
+        ("decide", { try $0.decide() }),
         ("yes", { try $0.answer(true) }),
         ("no", { try $0.answer(false) }),
         ("connect", { try $0.take($0.machine.connect()) }),
@@ -136,6 +142,13 @@ private struct World: ~Copyable {
         let info = WebSocketCloseInfo(received: nil, sent: nil, receivedFirst: nil, cause: .connectionLost)
         try take(machine.connectionEnded(epoch, info, at: now))
         preparing.removeAll { $0 == epoch }
+    }
+
+    mutating func decide() throws {
+        guard !decisions.isEmpty else { return }
+        let (cause, attempt, decision) = decisions.removeFirst()
+        let answer = machine.settings.policy.answer(cause, attempt: attempt)
+        try take(machine.decided(answer, decision, at: now))
     }
 
     mutating func answer(_ yes: Bool) throws {
@@ -202,7 +215,9 @@ private struct World: ~Copyable {
             ["start"], ["start", "connected"], ["start", "connected", "prepared"],
             ["start", "connected", "prepared", "renew", "connected"],
             ["start", "connected", "prepared", "renew", "connected", "prepared"],
-            ["start", "connected", "prepared", "oldest ended"], ["start", "connected", "prepared", "disconnect"],
+            ["start", "connected", "prepared", "oldest ended"],
+            ["start", "connected", "prepared", "oldest ended", "decide"],
+            ["start", "connected", "prepared", "disconnect"],
         ].map { $0.map { name in names.firstIndex(of: name)! } }
         for prefix in prefixes {
             try forEachSequence(of: World.events.count, length: 3) { try World.run(prefix + $0, settings) }
@@ -241,6 +256,8 @@ private struct World: ~Copyable {
         try world.apply("prepared")
         #expect(world.machine.publicState == .connected)
         try world.apply("oldest ended")
+        #expect(world.machine.publicState == .reconnecting)
+        try world.apply("decide")
         #expect(world.machine.publicState == .reconnecting)
         try world.apply("time")
         try world.apply("connected")
@@ -305,8 +322,22 @@ private struct World: ~Copyable {
         try world.apply("time")
         #expect(world.questions.count == 1)
         try world.apply("oldest ended")
-        for name in ["time", "connected", "prepared", "yes"] { try world.apply(name) }
+        for name in ["decide", "time", "connected", "prepared", "yes"] { try world.apply(name) }
         #expect(world.machine.publicState == .connected)
+    }
+
+    @Test func aDecisionThatComesTooLateCountsForNothing() throws {
+        var world = try open()
+        try world.apply("oldest ended")
+        #expect(world.decisions.count == 1)
+        try world.apply("close")
+        try world.apply("decide")
+        #expect(world.machine.publicState == .disconnected)
+        #expect(world.attempts.isEmpty && world.machine.nextDeadline == nil)
+        // Somebody wants a connection at once: the answer to the older question does not delay it.
+        var hurried = try open()
+        for name in ["oldest ended", "connect", "decide"] { try hurried.apply(name) }
+        #expect(hurried.attempts == [2])
     }
 
     @Test func proactiveReasons() {

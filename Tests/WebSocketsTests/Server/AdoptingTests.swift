@@ -220,6 +220,40 @@ struct AdoptingTests {
         }
     }
 
+    @Test func aCancelledAcceptLetsTheClientGo() async throws {
+        let asked = Events<Void>()
+        try await withAcceptingServer {
+            $0.handshakeTimeout = .seconds(600)
+            $0.onRequest = { _ in
+                asked.send()
+                await untilCancelled()
+                return .accept()
+            }
+        } _: { server, _ in
+            // While the request is awaited.
+            let (silent, first) = try await connectedPair()
+            let reading = Task { try await server.accept(try ConnectedSocket(adopting: first)) }
+            reading.cancel()
+            #expect(try await failure { try await reading.value }.code == .cancelled)
+            #expect(await silent.readToEnd().isEmpty)
+            // While somebody decides.
+            let (waiting, second) = try await connectedPair()
+            let deciding = Task { try await server.accept(try ConnectedSocket(adopting: second), request: upgrade) }
+            try await asked.next()
+            deciding.cancel()
+            #expect(try await failure { try await deciding.value }.code == .cancelled)
+            #expect(try await RawAnswer(waiting.readToEnd()).status == 503)
+            // Before anything.
+            let (late, third) = try await connectedPair()
+            let never = Task {
+                withUnsafeCurrentTask { $0?.cancel() }
+                return try await server.accept(try ConnectedSocket(adopting: third))
+            }
+            #expect(try await failure { try await never.value }.code == .cancelled)
+            #expect(await late.readToEnd().isEmpty)
+        }
+    }
+
     @Test func aShutDownClosesWhatWasAccepted() async throws {
         try await withAcceptingServer { server, _ in
             let (client, descriptor) = try await connectedPair()

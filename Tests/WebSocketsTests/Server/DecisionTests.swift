@@ -276,7 +276,7 @@ struct DecisionTests {
 }
 
 /// Suspends until the task is cancelled.
-private func untilCancelled() async {
+func untilCancelled() async {
     let (stream, continuation) = AsyncStream.makeStream(of: Never.self)
     for await _ in stream {}
     continuation.finish()

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import SimulationSupport
 import Synchronization
 import WebSocketCore
 import WebSocketLoop
@@ -31,10 +32,10 @@ final class FakeServer: Sendable {
         var writesByItself = true
     }
 
-    let simulation: SessionSimulation
+    let simulation: Simulation
     private let state = Mutex(State())
 
-    init(_ simulation: SessionSimulation) { self.simulation = simulation }
+    init(_ simulation: Simulation) { self.simulation = simulation }
 
     /// What the next attempts meet, in order; then `otherwise`.
     func answer(_ answers: Answer..., otherwise: Answer = .accept) {
@@ -120,7 +121,7 @@ final class FakeConnection: SessionConnection {
         var wasAborted = false
     }
 
-    let simulation: SessionSimulation
+    let simulation: Simulation
     private let onMessage: (@Sendable (FakeConnection, WebSocketMessage) -> Void)?
     private let writesByItself: Bool
     private let state = Mutex(State())
@@ -129,7 +130,7 @@ final class FakeConnection: SessionConnection {
     func dismiss() { state.withLock { ($0.writtenHandler, $0.endHandler) = (nil, nil) } }
 
     init(
-        _ simulation: SessionSimulation, onMessage: (@Sendable (FakeConnection, WebSocketMessage) -> Void)?,
+        _ simulation: Simulation, onMessage: (@Sendable (FakeConnection, WebSocketMessage) -> Void)?,
         writesByItself: Bool
     ) {
         self.simulation = simulation

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import SimulationSupport
 import Synchronization
 import Testing
 import WebSocketCore
@@ -249,7 +250,7 @@ struct SessionControlTests {
     }
 
     @Test func cancellingRunEndsEverything() throws {
-        try SessionSimulation.run { simulation in
+        try Simulation.run { simulation in
             let server = FakeServer(simulation)
             defer { server.dismiss() }
             let session = WebSocketSession(
@@ -266,7 +267,7 @@ struct SessionControlTests {
     }
 
     @Test func aSessionThatNeverRanCanBeShutDown() throws {
-        try SessionSimulation.run { simulation in
+        try Simulation.run { simulation in
             let server = FakeServer(simulation)
             defer { server.dismiss() }
             let session = WebSocketSession(
@@ -353,6 +354,74 @@ struct SessionControlTests {
             #expect(fixture.session.statistics.connects == 3)
             #expect(fixture.session.statistics.failedAttempts == 0)
         }
+    }
+
+    @Test("S6: after an hour of sleep everything that was due happens once", arguments: [0, 3_600, 86_400])
+    func suspended(slept: Int) throws {
+        let asked = Mutex(0)
+        try withFakeSession(
+            seeds: 0..<5,
+            { configuration in
+                configuration.disconnectCheckInterval = .seconds(10)
+                configuration.outboundQueue = 10
+                configuration.shouldDisconnect = { _ in
+                    asked.withLock { $0 += 1 }
+                    return false
+                }
+            }
+        ) { fixture in
+            asked.withLock { $0 = 0 }
+            // The clock starts anywhere, and leaps before the session has begun to look at it.
+            fixture.simulation.leap(.seconds(1_000))
+            try await fixture.untilConnected()
+            await fixture.simulation.pass(.seconds(25))
+            #expect(asked.withLock { $0 } == 2)
+            #expect(fixture.session.connectionDuration.map { $0 < .seconds(30) } == true)
+            fixture.simulation.leap(.seconds(slept))
+            await fixture.simulation.pass(.seconds(6))
+            #expect(asked.withLock { $0 } == 3)
+            await fixture.simulation.pass(.seconds(10))
+            #expect(asked.withLock { $0 } == 4)
+            #expect(fixture.server.attempts.count == 1 && fixture.session.isConnected)
+            // Asleep while it waits to reconnect: one attempt, not one for each that would have been due.
+            fixture.server.answer(.refuse(WebSocketError(.connectFailed, "down")))
+            fixture.server.last.cut()
+            try await fixture.until("waits") { fixture.session.state == .reconnecting }
+            let outcome = Task(executorPreference: fixture.simulation) { [session = fixture.session] in
+                try await session.sendConfirmed("kept", deadline: .seconds(1_000_000))
+            }
+            fixture.simulation.leap(.seconds(slept))
+            try await fixture.untilConnected(2)
+            #expect(fixture.server.attempts.count == 3)
+            #expect(try await outcome.value == .written)
+        }
+    }
+
+    @Test func presets() {
+        func pings(_ configuration: WebSocketSessionConfiguration) -> [Duration?] {
+            [configuration.client.options.keepAlive?.interval, configuration.client.options.keepAlive?.timeout]
+        }
+        #expect(pings(.init()) == [.seconds(20), .seconds(10)])
+        let trading = WebSocketSessionConfiguration.trading
+        #expect(pings(trading) == [.seconds(15), .seconds(10)])
+        #expect(trading.reconnect.maximumAttempts == 20)
+        #expect([trading.disconnectCheckInterval, trading.reconnectCheckInterval] == [.seconds(5), .seconds(2)])
+        let monitoring = WebSocketSessionConfiguration.monitoring
+        #expect(pings(monitoring) == [.seconds(30), .seconds(15)])
+        #expect(monitoring.reconnect.maximumAttempts == 50)
+        #expect(
+            [monitoring.disconnectCheckInterval, monitoring.reconnectCheckInterval] == [.seconds(30), .seconds(10)])
+        guard case .fullJitter(.milliseconds(500), .seconds(30)) = trading.reconnect.strategy,
+            case .fullJitter(.seconds(5), .seconds(120)) = monitoring.reconnect.strategy
+        else {
+            Issue.record("\(trading.reconnect.strategy) \(monitoring.reconnect.strategy)")
+            return
+        }
+    }
+
+    @Test func theNameHasNoSecrets() throws {
+        let session = try WebSocketSession(to: "wss://user:s3cret@fake.test/feed?token=s3cret&plain")
+        #expect(session.url.contains("fake.test/feed") && !session.url.contains("s3cret"))
     }
 
     @Test func everyValueIsClamped() {

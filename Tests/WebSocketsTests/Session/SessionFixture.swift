@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 
 import Logging
+import SimulationSupport
 import Testing
 import WebSocketCore
 
@@ -13,7 +14,7 @@ import WebSocketCore
 struct SessionFixture: Sendable {
     let session: WebSocketSession
     let server: FakeServer
-    let simulation: SessionSimulation
+    let simulation: Simulation
 
     var core: SessionCore { session.core }
 
@@ -60,7 +61,7 @@ func withFakeSession(
     _ body: @escaping @Sendable (SessionFixture) async throws -> Void
 ) throws {
     for seed in seeds {
-        try SessionSimulation.run(seed: seed) { simulation in
+        try Simulation.run(seed: seed) { simulation in
             let server = FakeServer(simulation)
             defer { server.dismiss() }
             var configuration = WebSocketSessionConfiguration()

@@ -3,10 +3,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import Logging
 import LoopbackSupport
+import SimulationSupport
 import Synchronization
 import Testing
 import WebSocketCore
+import WebSocketsTestKit
 
 @testable import WebSockets
 
@@ -307,6 +310,73 @@ struct SessionWeaknessTests {
         let seen = requests.withLock { $0 }
         #expect(seen.count == 2)
         #expect(seen.allSatisfy { $0.0 == "Bearer s3cret" && $0.1 == "feed.v2" })
+    }
+
+    @Test("18: TLS options are the session's, and what they refuse ends it") func tlsOptions() async throws {
+        let subjects = Events<String?>()
+        try await withLoopback(
+            .secure,
+            server: { $0.tls?.clientCertificates = .required(.file(try TestEnvironment.certificate("ca"))) }
+        ) { socket in
+            subjects.send(socket.clientCertificate?.subject)
+            await drain(socket)
+        } _: { loopback in
+            var configuration = WebSocketSessionConfiguration()
+            configuration.logger.logLevel = .critical
+            configuration.reconnect.strategy = .fixed(.zero)
+            configuration.client = loopback.client
+            // Without a certificate the server ends the handshake, and would do so again.
+            let refused = try await webSocketFailure {
+                try await WebSocketSession.withSession(to: loopback.url, configuration: configuration) { session in
+                    _ = try await session.receive()
+                }
+            }
+            #expect(refused.code == .tlsFailed && refused.tlsFailure == .clientCertificate, "\(refused)")
+            configuration.client.tls.identity = .init(
+                certificateChain: .file(try TestEnvironment.certificate("client")),
+                privateKey: .file(try TestEnvironment.key("client")))
+            try await WebSocketSession.withSession(to: loopback.url, configuration: configuration) { session in
+                #expect(await session.waitConnected())
+                await session.kill()
+                #expect(await session.waitConnected())
+            }
+            let first = try await subjects.next()
+            #expect(first != nil)
+            #expect(try await subjects.next() == first)
+            // A name that the certificate does not have is refused, and not tried again.
+            configuration.client.tls.serverName = "elsewhere.test"
+            let mismatch = try await webSocketFailure {
+                try await WebSocketSession.withSession(to: loopback.url, configuration: configuration) { session in
+                    _ = try await session.receive()
+                }
+            }
+            #expect(mismatch.tlsFailure == .hostMismatch)
+        }
+    }
+
+    @Test("18: each connection goes through the proxy") func proxy() async throws {
+        try await withLoops { loops in
+            let listener = try BytePeerListener()
+            var configuration = WebSocketSessionConfiguration()
+            configuration.logger.logLevel = .critical
+            configuration.reconnect.strategy = .fixed(.zero)
+            configuration.client = try clientConfiguration(on: loops)
+            configuration.client.proxy = try WebSocketProxy("http://u:p@127.0.0.1:\(listener.port)")
+            try await WebSocketSession.withSession(to: "ws://feed.test:81/", configuration: configuration) { session in
+                for turn in 0..<2 {
+                    let peer = try await listener.accept()
+                    let connect = try await peer.readHead()
+                    #expect(connect.startLine == "CONNECT feed.test:81 HTTP/1.1")
+                    #expect(connect["Proxy-Authorization"] == "Basic dTpw")
+                    try await peer.write(Array("HTTP/1.1 200 Connection established\r\n\r\n".utf8))
+                    try await peer.acceptHandshake()
+                    try await peer.send(.text("turn \(turn)"))
+                    #expect(try await session.receive() == .text("turn \(turn)"))
+                    peer.close()
+                }
+                await session.forceClose()
+            }
+        }
     }
 
     @Test("19: a connection is left before its greatest age, at a moment that the application allows")

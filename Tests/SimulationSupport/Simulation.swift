@@ -8,16 +8,16 @@ import WebSocketCore
 
 /// A world with one thread and its own time: an executor that runs ready jobs in an order drawn from a seed, and a
 /// clock that jumps to the next sleeper when nothing is ready. One seed is one trace.
-final class SessionSimulation: TaskExecutor, Clock, Sendable {
-    struct Instant: InstantProtocol {
-        var offset: Duration
-        func advanced(by duration: Duration) -> Instant { Instant(offset: self.offset + duration) }
-        func duration(to other: Instant) -> Duration { other.offset - self.offset }
-        static func < (left: Instant, right: Instant) -> Bool { left.offset < right.offset }
+package final class Simulation: TaskExecutor, Clock, Sendable {
+    package struct Instant: InstantProtocol {
+        package var offset: Duration
+        package func advanced(by duration: Duration) -> Instant { Instant(offset: self.offset + duration) }
+        package func duration(to other: Instant) -> Duration { other.offset - offset }
+        package static func < (left: Instant, right: Instant) -> Bool { left.offset < right.offset }
     }
 
-    struct Stuck: Error {}
-    struct Leaked: Error { var sleepers: Int }
+    package struct Stuck: Error {}
+    package struct Leaked: Error { package var sleepers: Int }
 
     private struct Sleeper {
         var id: Int
@@ -39,8 +39,8 @@ final class SessionSimulation: TaskExecutor, Clock, Sendable {
     private init(seed: UInt64) { self.state = Mutex(State(random: SessionRandom(seed: seed))) }
 
     /// Runs `body` and everything it starts, to the end.
-    static func run(seed: UInt64 = 0, _ body: @escaping @Sendable (SessionSimulation) async throws -> Void) throws {
-        let simulation = SessionSimulation(seed: seed)
+    package static func run(seed: UInt64 = 0, _ body: @escaping @Sendable (Simulation) async throws -> Void) throws {
+        let simulation = Simulation(seed: seed)
         let task = Task(executorPreference: simulation) {
             let result: Result<Void, any Error>
             do { result = .success(try await body(simulation)) } catch { result = .failure(error) }
@@ -61,13 +61,13 @@ final class SessionSimulation: TaskExecutor, Clock, Sendable {
         }
     }
 
-    func enqueue(_ job: consuming ExecutorJob) {
+    package func enqueue(_ job: consuming ExecutorJob) {
         let job = UnownedJob(job)
-        self.state.withLock { $0.jobs.append(job) }
+        state.withLock { $0.jobs.append(job) }
     }
 
     private func nextJob() -> UnownedJob? {
-        self.state.withLock { state in
+        state.withLock { state in
             guard !state.jobs.isEmpty else { return nil }
             return state.jobs.remove(at: Int(state.random.next() % UInt64(state.jobs.count)))
         }
@@ -75,7 +75,7 @@ final class SessionSimulation: TaskExecutor, Clock, Sendable {
 
     /// Lets time pass until somebody wakes.
     private func advance() -> Bool {
-        let due = self.state.withLock { state -> [Sleeper] in
+        let due = state.withLock { state -> [Sleeper] in
             guard let next = state.sleepers.map(\.deadline).min() else { return [] }
             state.now = max(state.now, next)
             let due = state.sleepers.filter { $0.deadline <= state.now }
@@ -86,22 +86,22 @@ final class SessionSimulation: TaskExecutor, Clock, Sendable {
         return !due.isEmpty
     }
 
-    var sleeperCount: Int { self.state.withLock { $0.sleepers.count } }
+    package var sleeperCount: Int { state.withLock { $0.sleepers.count } }
 
     // MARK: Clock
 
-    var now: Instant { self.state.withLock { $0.now } }
-    var elapsed: Duration { self.now.offset }
-    var minimumResolution: Duration { .nanoseconds(1) }
+    package var now: Instant { state.withLock { $0.now } }
+    package var elapsed: Duration { now.offset }
+    package var minimumResolution: Duration { .nanoseconds(1) }
 
-    func sleep(until deadline: Instant, tolerance: Duration? = nil) async throws {
-        let id = self.state.withLock { state in
+    package func sleep(until deadline: Instant, tolerance: Duration? = nil) async throws {
+        let id = state.withLock { state in
             state.lastSleeper += 1
             return state.lastSleeper
         }
         try await withTaskCancellationHandler {
             try await withCheckedThrowingContinuation { continuation in
-                let isDone = self.state.withLock { state -> Result<Void, any Error>? in
+                let isDone = state.withLock { state -> Result<Void, any Error>? in
                     if Task.isCancelled { return .failure(CancellationError()) }
                     if deadline <= state.now { return .success(()) }
                     state.sleepers.append(Sleeper(id: id, deadline: deadline, continuation: continuation))
@@ -110,14 +110,18 @@ final class SessionSimulation: TaskExecutor, Clock, Sendable {
                 if let isDone { continuation.resume(with: isDone) }
             }
         } onCancel: {
-            let sleeper = self.state.withLock { state in
+            let sleeper = state.withLock { state in
                 state.sleepers.firstIndex { $0.id == id }.map { state.sleepers.remove(at: $0) }
             }
             sleeper?.continuation.resume(throwing: CancellationError())
         }
     }
 
-    func pass(_ duration: Duration) async { try? await self.sleep(until: self.now.advanced(by: duration)) }
+    package func pass(_ duration: Duration) async { try? await self.sleep(until: now.advanced(by: duration)) }
 
-    func random(_ bound: UInt64) -> UInt64 { self.state.withLock { $0.random.next() % bound } }
+    /// The clock moves without anybody waking on the way, as when the machine was suspended: everything that became due
+    /// meanwhile happens at once.
+    package func leap(_ duration: Duration) { state.withLock { $0.now = $0.now.advanced(by: duration) } }
+
+    package func random(_ bound: UInt64) -> UInt64 { state.withLock { $0.random.next() % bound } }
 }

@@ -1,0 +1,132 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+// How connections are lost, and what follows.
+extension SessionStateMachine {
+    /// A connection has ended, and everything that it brought has been passed on.
+    package mutating func connectionEnded(
+        _ epoch: Epoch, _ info: WebSocketCloseInfo?, at now: Duration
+    ) -> [Command] {
+        if retiring?.epoch == epoch {
+            retiring = nil
+            return []
+        }
+        switch state {
+        case .preparing(epoch, _):
+            return [.cancelWork(epoch)] + lost(info, reason: Self.reason(info), since: nil, error: nil, at: now)
+        case .open(let open) where open.epoch == epoch:
+            let end = WebSocketSessionDisconnect(
+                reason: Self.reason(info), closeInfo: info, connectedFor: now - open.since)
+            switch open.successor {
+            case .none: return lost(info, reason: end.reason, since: open.since, error: nil, at: now)
+            case .attempting(let next): state = .attempting(next)
+            case .preparing(let next, let connection): state = .preparing(next, connection)
+            }
+            // Its successor was under way and takes its place; what was missed in between is a gap.
+            downSince = now
+            return [.disconnected(end)]
+        case .open(var open):
+            guard case .preparing(epoch, _) = open.successor else { return [] }
+            let error = info.map { WebSocketError.closed($0) }
+            return [.cancelWork(epoch)]
+                + renewalFailed(
+                    &open, error ?? WebSocketError(.connectionClosed, "the next connection ended at once"), at: now)
+        case .leaving(let leaving) where leaving.epoch == epoch: return left(leaving, info, at: now)
+        default: return []
+        }
+    }
+
+    private mutating func left(_ leaving: Leaving, _ info: WebSocketCloseInfo?, at now: Duration) -> [Command] {
+        let since = leaving.since
+        downSince = now
+        let end = WebSocketSessionDisconnect(
+            reason: leaving.reason, closeInfo: info, error: leaving.error, connectedFor: since.map { now - $0 } ?? .zero
+        )
+        switch leaving.sequel {
+        case .react: return lost(info, reason: leaving.reason, since: since, error: leaving.error, at: now)
+        case .rest: return [.disconnected(end)] + rest()
+        case .wait(let delay):
+            state = .waiting(until: now + delay)
+            return [.disconnected(end)]
+        case .reconnect: return [.disconnected(end)] + attempt()
+        case .ask:
+            guard settings.asksToReconnect else { return [.disconnected(end)] + rest() }
+            state = .asking(next: now)
+            return [.disconnected(end)] + tick(at: now)
+        case .end: return [.disconnected(end)] + self.end(nil)
+        }
+    }
+
+    /// The connection ended and this side did not want it.
+    private mutating func lost(
+        _ info: WebSocketCloseInfo?, reason: WebSocketDisconnectReason, since: Duration?, error: WebSocketError?,
+        at now: Duration
+    ) -> [Command] {
+        downSince = now
+        let end = WebSocketSessionDisconnect(
+            reason: reason, closeInfo: info, error: error, connectedFor: since.map { now - $0 } ?? .zero)
+        lastError = error ?? info.map { .closed($0) } ?? lastError
+        let text = info.map { "the connection ended: \($0)" } ?? "the connection ended: \(reason)"
+        return [.disconnected(end), .alert(.disconnected, error?.message ?? text)]
+            + next(after: .disconnected(end), at: now)
+    }
+
+    mutating func next(after cause: WebSocketReconnectPolicy.Cause, at now: Duration) -> [Command] {
+        if case .disconnected = cause {
+            guard settings.reconnectsAutomatically else { return rest() }
+            isRecovering = true
+            if case .callbackControlled = settings.policy.strategy, settings.asksToReconnect {
+                state = .asking(next: now)
+                return tick(at: now)
+            }
+        }
+        lastDecision += 1
+        state = .deciding(lastDecision, cause)
+        return [.decide(cause, attempt: engine.ended(at: now), lastDecision)]
+    }
+
+    /// The policy's closures have been asked.
+    package mutating func decided(
+        _ answer: WebSocketReconnectPolicy.Answer, _ decision: Decision, at now: Duration
+    ) -> [Command] {
+        guard case .deciding(decision, let cause) = state else { return [] }
+        switch engine.decide(answer) {
+        case .retry(let delay):
+            state = .waiting(until: now + delay)
+            return delay > .zero ? [] : tick(at: now)
+        case .giveUp:
+            let why = lastError.map { "; last: \($0.message)" } ?? ""
+            var error = WebSocketError(
+                .reconnectFailed,
+                "the session gave up after \(engine.attempts) attempts to reconnect; check the server, then start a new session\(why)"
+            )
+            // The first attempt's own error says more.
+            if case .connectFailed(let cause) = cause, engine.attempts == 0 { error = cause }
+            return end(error)
+        }
+    }
+
+    /// What an end that this side did not want is called.
+    package static func reason(_ info: WebSocketCloseInfo?) -> WebSocketDisconnectReason {
+        switch info?.cause {
+        case .closingHandshake, .closeTimeout: .serverClosed
+        case .pingTimeout: .pingTimeout
+        case .peerViolation: .protocolError
+        case .connectionLost, .aborted, nil: .networkError
+        }
+    }
+
+    mutating func rest() -> [Command] {
+        state = .resting
+        isRecovering = false
+        engine.restart()
+        return [.rested]
+    }
+
+    mutating func end(_ error: WebSocketError?) -> [Command] {
+        state = .ended
+        return [.ended(error)]
+    }
+}
