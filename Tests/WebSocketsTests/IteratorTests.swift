@@ -9,7 +9,7 @@ import Testing
 import WebSockets
 
 /// `async for … in connect(…)` of websockets, where it goes wrong there.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct IteratorTests {
     /// There, a redirect rewrites the address, and takes the credentials, of all later connections.
     @Test func everyConnectionBeginsAtItsOwnURL() async throws {

@@ -11,7 +11,7 @@ import WebSocketLoop
 import WebSocketsTestKit
 
 /// “non-ASCII => IDNA host + percent-quoted path/query” of websockets.
-@Suite(.timeLimit(.minutes(2))) struct InternationalNameTests {
+@Suite(.timeLimit(.minutes(5))) struct InternationalNameTests {
     @Test(arguments: [
         ("bücher.example", "xn--bcher-kva.example"), ("EXÄMPLE.com", "xn--exmple-cua.com"),
         // Not “strasse”: IDNA 2008.

@@ -11,7 +11,7 @@ import WebSocketLoop
 import WebSocketsTestKit
 
 /// “Ignore unclean TLS shutdown”: many servers end TCP without TLS's close_notify. What the close frames say counts.
-@Suite(.timeLimit(.minutes(2))) struct UncleanTLSTests {
+@Suite(.timeLimit(.minutes(5))) struct UncleanTLSTests {
     enum End: CaseIterable, Sendable {
         case afterBothCloseFrames, afterTheServersCloseFrame, withoutAny
     }

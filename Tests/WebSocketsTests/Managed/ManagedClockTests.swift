@@ -10,7 +10,7 @@ import WebSockets
 import WebSocketsTestKit
 
 /// A managed connection's idleness, on a clock that a test moves.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct ManagedClockTests {
     @Test func idlenessFollowsTheClock() async throws {
         try await withLoopback(handler: echo) { loopback in

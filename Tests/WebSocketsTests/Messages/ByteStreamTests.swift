@@ -9,7 +9,7 @@ import Testing
 import WebSockets
 
 /// Messages as a stream of bytes: coder/websocket's NetConn.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct ByteStreamTests {
     @Test func boundariesOfMessagesMeanNothing() async throws {
         try await withScripted { scripted in

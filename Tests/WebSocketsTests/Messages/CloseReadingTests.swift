@@ -9,7 +9,7 @@ import Testing
 import WebSockets
 
 /// Peers that only write: coder/websocket's CloseRead.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct CloseReadingTests {
     @Test func controlFramesAreDealtWithAndMessagesStillGoOut() async throws {
         try await withScripted { scripted in
