@@ -7,6 +7,7 @@
 
 #include "CLibWebSocketsShims.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -428,6 +429,13 @@ int wsx_socket_error(int descriptor) {
     return getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &error, &length) == 0 ? error : 0;
 }
 
+int wsx_socket_shortage(void) {
+    int descriptor = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (descriptor < 0) return errno;
+    close(descriptor);
+    return 0;
+}
+
 int wsx_ssl_use_identity(SSL *ssl, X509 *const *chain, int count, EVP_PKEY *key) {
     STACK_OF(X509) *intermediates = sk_X509_new_null();
     int result = intermediates != NULL;
@@ -480,4 +488,28 @@ int wsx_x509_subject(const X509 *certificate, void *text, int room) {
         count = BIO_read(memory, text, room);
     BIO_free(memory);
     return count > 0 ? count : 0;
+}
+
+enum wsx_idn_status wsx_idn_lookup(const char *file, const char *name, char *ascii, size_t room, const char **why) {
+    // Never closed: the next name comes soon, and dlopen only counts then.
+    void *library = dlopen(file, RTLD_NOW | RTLD_LOCAL);
+    if (!library)
+        return WSX_IDN_NO_LIBRARY;
+    // Without idn2.h, which only libidn2-dev has: these have been the same since 2.0.
+    int (*lookup)(const uint8_t *, uint8_t **, int) = (int (*)(const uint8_t *, uint8_t **, int))dlsym(library, "idn2_lookup_u8");
+    const char *(*text)(int) = (const char *(*)(int))dlsym(library, "idn2_strerror");
+    if (!lookup || !text)
+        return WSX_IDN_NO_LIBRARY;
+    enum { NFC_INPUT = 1, NONTRANSITIONAL = 8, TOO_BIG = -205 };
+    uint8_t *result = NULL;
+    int status = lookup((const uint8_t *)name, &result, NFC_INPUT | NONTRANSITIONAL);
+    if (status == 0 && strlen((const char *)result) >= room)
+        status = TOO_BIG;
+    if (status == 0)
+        strcpy(ascii, (const char *)result);
+    else
+        *why = text(status);
+    // libidn2 takes it from malloc.
+    free(result);
+    return status == 0 ? WSX_IDN_OK : WSX_IDN_REFUSED;
 }

@@ -7,7 +7,7 @@ import Foundation
 import Subprocess
 import Testing
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct BenchPoolTests {
     @Test func measuresAPool() async throws {
         try await Command.listen { url in

@@ -33,9 +33,17 @@ enum Command {
     /// A developer's settings must not decide about the colour.
     private static let environment = Environment.inherit.updating(["NO_COLOR": nil, "FORCE_COLOR": nil])
 
-    static func run(_ arguments: [String], input: [UInt8] = []) async throws -> Outcome {
+    private static func environment(with variables: [String: String]) -> Environment {
+        environment.updating(
+            Dictionary(uniqueKeysWithValues: variables.map { (Environment.Key(stringLiteral: $0.key), $0.value) }))
+    }
+
+    static func run(
+        _ arguments: [String], input: [UInt8] = [], variables: [String: String] = [:]
+    ) async throws -> Outcome {
         let result = try await Subprocess.run(
-            .path(path), arguments: Arguments(arguments), environment: environment, input: .inputWriter,
+            .path(path), arguments: Arguments(arguments),
+            environment: Self.environment(with: variables), input: .inputWriter,
             output: .bytes(limit: limit), error: .string(limit: limit)
         ) { execution in
             // A command that ends before it has read everything is no failure of the test. Written by hand, because
@@ -48,8 +56,10 @@ enum Command {
             error: result.standardError)
     }
 
-    static func run(_ arguments: [String], input: String) async throws -> Outcome {
-        try await run(arguments, input: Array(input.utf8))
+    static func run(
+        _ arguments: [String], input: String, variables: [String: String] = [:]
+    ) async throws -> Outcome {
+        try await run(arguments, input: Array(input.utf8), variables: variables)
     }
 
     /// A running command: its lines as they come, its input, and signals.

@@ -10,7 +10,7 @@ import WebSockets
 @testable import wsx
 
 /// --max-messages, --base64, --print-ping-rtts, --close-status-code and -reason.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct ConnectMessageTests {
     @Test func closesAfterSoManyMessages() async throws {
         try await Command.listen { url in

@@ -7,7 +7,7 @@ import Testing
 import WebSocketCore
 
 /// By which way `wsx connect` reaches the server, and what it shows of that.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct ConnectRouteTests {
     @Test(arguments: [
         (["--proxy", "ftp://x"], "proxy: the URL has an unknown scheme"),
@@ -49,6 +49,23 @@ struct ConnectRouteTests {
         #expect(unix.error.contains("no connection to unix:/nonexistent/socket: No such file or directory"))
     }
 
+    /// libwebsockets obeys `http_proxy` by itself, without asking.
+    @Test func theEnvironmentsProxyIsAskedOnlyWhenWanted() async throws {
+        let closed = try RawServer().port
+        try await Command.listen { url in
+            for (arguments, exceptions, code) in [
+                ([], "", 0), (["--proxy", "env"], "", 69), (["--proxy", "env"], "127.0.0.1", 0),
+            ] as [([String], String, Int32)] {
+                let outcome = try await Command.run(
+                    ["connect", url] + arguments, input: "hello\n",
+                    variables: ["http_proxy": "http://127.0.0.1:\(closed)", "no_proxy": exceptions])
+                #expect(outcome.code == code, "\(arguments) \(outcome.error)")
+                #expect(outcome.output == (code == 0 ? "hello\n" : ""))
+                #expect(outcome.error.contains("no connection to the proxy at 127.0.0.1:\(closed)") == (code == 69))
+            }
+        }
+    }
+
     @Test func anotherPlaceIsConnectedTo() async throws {
         try await Command.listen { url in
             let place = String(url.dropFirst("ws://".count))
@@ -79,6 +96,31 @@ struct ConnectRouteTests {
                     #expect(outcome.error.contains(line), "\(line) in \(outcome.error)")
                 }
                 #expect(!outcome.error.contains("secret"))
+                // The real key.
+                let key = outcome.error.split(separator: "\n").first { $0.hasPrefix("> Sec-WebSocket-Key: ") }
+                #expect(key?.count == "> Sec-WebSocket-Key: ".count + 24)
+            }
+        }
+    }
+
+    @Test func verboseShowsEachRedirect() async throws {
+        let server = try RawServer()
+        try await Command.listen { url in
+            async let first: Void = answer(
+                server, "HTTP/1.1 302 Found\r\nLocation: \(url)/there\r\nX-Why: moved\r\nContent-Length: 0\r\n\r\n")
+            let outcome = try await Command.run(
+                ["connect", "-L", "-v", "ws://127.0.0.1:\(server.port)/here"], input: "hello\n")
+            await first
+            #expect(outcome.code == 0)
+            #expect(outcome.output == "hello\n")
+            let steps = [
+                "* connecting to 127.0.0.1:\(server.port)", "> GET /here HTTP/1.1", "< HTTP/1.1 302", "< X-Why: moved",
+                "* connecting to ", "> GET /there HTTP/1.1", "* connected to \(url)/there", "< HTTP/1.1 101",
+            ]
+            var lines = outcome.error.split(separator: "\n")[...]
+            for step in steps {
+                let index = try #require(lines.firstIndex { $0.hasPrefix(step) }, "\(step) in \(outcome.error)")
+                lines = lines[(index + 1)...]
             }
         }
     }

@@ -10,7 +10,7 @@ import Testing
 import WebSocketCore
 import WebSockets
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct ConnectTests {
     @Test func linesGoThroughAnEchoServerInPipes() async throws {
         let listener = try await Command.listen { url in

@@ -8,7 +8,7 @@ import Synchronization
 import Testing
 import WebSockets
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct DemoAndDoctorTests {
     @Test func theDemoVerifiesEveryByte() async throws {
         let outcome = try await Command.run(["demo", "--json", "--seconds", "1", "--connections", "4"])

@@ -36,7 +36,7 @@ private func answer(_ url: String, _ target: String, _ headers: [String] = []) a
     }
 }
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct ListenModeTests {
     @Test func thoseOnTheSamePathHearEachOther() async throws {
         let outcome = try await Command.interact(["listen", "--json", "--topics"]) { server in

@@ -8,7 +8,7 @@ import Subprocess
 import Testing
 import WebSockets
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct ListenTests {
     @Test func theFirstLineIsTheAddress() async throws {
         let outcome = try await Command.interact(["listen", "--json"]) { server in

@@ -7,7 +7,7 @@ import Synchronization
 import Testing
 import WebSockets
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct ReconnectTests {
     @Test func theNextConnectionGoesOnWhereTheLastOneEnded() async throws {
         let connections = Mutex(0)

@@ -7,7 +7,7 @@ import Testing
 import WebSockets
 
 /// Whatever goes wrong: the documented exit code, one line on standard error, nothing on standard output.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct UsageTests {
     @Test(arguments: [
         (["connect"], "Missing expected argument"),

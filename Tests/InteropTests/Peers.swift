@@ -17,8 +17,13 @@ enum Peer {
     final class Running {
         fileprivate var iterator: SubprocessOutputSequence.StringSequence<UTF8>.AsyncIterator
         fileprivate(set) var port = 0
+        /// Sends the program a signal.
+        let signal: (Signal) throws -> Void
 
-        fileprivate init(_ output: SubprocessOutputSequence) { iterator = output.strings().makeAsyncIterator() }
+        fileprivate init(_ output: SubprocessOutputSequence, signal: @escaping (Signal) throws -> Void) {
+            iterator = output.strings().makeAsyncIterator()
+            self.signal = signal
+        }
 
         /// The next line.
         func line() async throws -> String { try #require(try await iterator.next(), "the peer ended") }
@@ -56,7 +61,7 @@ enum Peer {
             program.contains("/") ? .path(FilePath(program)) : .name(program), arguments: Arguments(arguments),
             input: .inputWriter, output: .sequence, error: .string(limit: limit)
         ) { execution in
-            let running = Running(execution.standardOutput)
+            let running = Running(execution.standardOutput) { try execution.send(signal: $0) }
             do {
                 running.port = try await port(running)
                 let result = try await body(running)

@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 
 import LoopbackSupport
+import Subprocess
 import Testing
 import WebSockets
 
@@ -138,6 +139,26 @@ struct PythonServerTests {
                     #expect(try await socket.closed().sent?.code == .protocolError, "\(code)")
                     _ = try await peer.next("closed")
                 }
+            }
+        }
+    }
+
+    /// G2: the peer's system still takes what we send, and nobody reads it.
+    @Test func aStoppedServerIsNoticed() async throws {
+        try await withLoops { loops in
+            var configuration = try clientConfiguration(on: loops)
+            configuration.options.closeTimeout = .milliseconds(100)
+            configuration.options.keepAlive = .init(interval: .milliseconds(50), timeout: .seconds(1))
+            try await Peer.echoServer { [configuration] peer in
+                let socket = try await WebSocketClient.connect(
+                    to: "ws://127.0.0.1:\(peer.port)/", configuration: configuration)
+                try await socket.send("before")
+                #expect(try await socket.receive() == "before")
+                try peer.signal(.suspend)
+                let error = try await failure { try await socket.receive() }
+                #expect(error.code == .timedOut && error.phase == .ping)
+                #expect(try await socket.closed().cause == .pingTimeout)
+                try peer.signal(.resume)
             }
         }
     }

@@ -10,7 +10,7 @@ import WebSocketPool
 /// Real threads and the real scheduler, for the thread sanitizer and for what only they bring about.
 @Suite("Concurrency")
 struct ConcurrencyTests {
-    @Test("Leases of a connection never overlap, and no more are out than allowed", .timeLimit(.minutes(1)))
+    @Test("Leases of a connection never overlap, and no more are out than allowed", .timeLimit(.minutes(5)))
     func disjointLeases() async throws {
         let rounds = ModelTests.setting("POOL_ROUNDS", default: 300)
         var configuration = PoolConfiguration()
@@ -97,7 +97,7 @@ struct ConcurrencyTests {
         lease.release(discard: dice == 97)
     }
 
-    @Test("Shutdown races everything, and everybody is resumed once", .timeLimit(.minutes(1)))
+    @Test("Shutdown races everything, and everybody is resumed once", .timeLimit(.minutes(5)))
     func shutdownRaces() async throws {
         for round in 0..<ModelTests.setting("POOL_SHUTDOWNS", default: 60) {
             let server = MockServer()

@@ -87,7 +87,7 @@ struct LinearizabilityTests {
     }
 
     @Test(
-        "Three tasks on two connections: every window of twelve operations has an explanation", .timeLimit(.minutes(1)))
+        "Three tasks on two connections: every window of twelve operations has an explanation", .timeLimit(.minutes(5)))
     func windows() async throws {
         var configuration = RegressionTests.small(2)
         configuration.validationBypass = nil

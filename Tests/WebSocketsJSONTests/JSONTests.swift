@@ -8,7 +8,7 @@ import Testing
 import WebSockets
 import WebSocketsJSON
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct JSONTests {
     struct Order: Codable, Sendable, Equatable {
         var id: Int

@@ -40,7 +40,7 @@ private func measured(_ body: () async throws -> Void) async throws -> Duration 
     return .now - start
 }
 
-@Suite(.timeLimit(.minutes(1))) struct FaultProxyTests {
+@Suite(.timeLimit(.minutes(5))) struct FaultProxyTests {
     private let message = (0..<1_000).map { UInt8(truncatingIfNeeded: $0) }
 
     private func isReset(_ peer: BytePeer) async -> Bool {

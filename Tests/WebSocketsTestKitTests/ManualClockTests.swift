@@ -6,7 +6,7 @@
 import Testing
 import WebSocketsTestKit
 
-@Suite(.timeLimit(.minutes(1))) struct ManualClockTests {
+@Suite(.timeLimit(.minutes(5))) struct ManualClockTests {
     @Test func sleepersWakeWhenTheirTimeHasComeAndNotBefore() async throws {
         let clock = ManualClock()
         let order = AsyncStream.makeStream(of: Int.self)

@@ -7,7 +7,7 @@ import Testing
 import WebSockets
 import WebSocketsTestKit
 
-@Suite(.timeLimit(.minutes(1))) struct WebSocketPairTests {
+@Suite(.timeLimit(.minutes(5))) struct WebSocketPairTests {
     @Test func bothEndsTalk() async throws {
         try await withWebSocketPair { pair in
             try await pair.client.send("to the server")

@@ -8,7 +8,7 @@ import Synchronization
 import Testing
 import WebSockets
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct BackpressureTests {
     /// More than what all buffers between two loops hold together.
     private static let tooMuch = 100 << 20

@@ -8,7 +8,7 @@ import Testing
 import WebSockets
 
 /// Every await of an open connection. Those of `connect` are in `OpenTests`, of `send` in `BackpressureTests`.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct CancellationTests {
     enum Call: String, CaseIterable {
         case receive, messages, ping, close, closed

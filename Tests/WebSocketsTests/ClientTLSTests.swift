@@ -8,7 +8,7 @@ import Testing
 import WebSockets
 
 /// What a client's TLS can be told besides whom to trust. Certificates come from `scripts/certificates`.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct ClientTLSTests {
     private static func pin(_ name: String) throws -> String {
         let file = try TestEnvironment.certificate(name).dropLast(3) + "pin"

@@ -8,7 +8,7 @@ import Synchronization
 import Testing
 import WebSockets
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct EchoTests {
     @Test(arguments: Transport.all)
     func everyKindAndSizeComesBackUnchanged(_ transport: Transport) async throws {

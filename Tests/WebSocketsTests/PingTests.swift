@@ -7,7 +7,7 @@ import LoopbackSupport
 import Testing
 import WebSockets
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct PingTests {
     @Test(arguments: Transport.all)
     func roundTripsAreMeasuredOneByOneAndTogether(_ transport: Transport) async throws {

@@ -8,7 +8,7 @@ import Synchronization
 import Testing
 import WebSockets
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct ReceiveTests {
     /// Sends `count` numbers as soon as it hears something.
     private static func numbers(_ count: Int, then end: @escaping Handler = { _ = try await $0.closed() }) -> Handler {

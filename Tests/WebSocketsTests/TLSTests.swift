@@ -8,7 +8,7 @@ import Testing
 import WebSockets
 
 /// Certificates come from `scripts/certificates`; its README.md in their directory describes each.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct TLSTests {
     struct Row: Sendable, CustomStringConvertible {
         let certificate: String

@@ -178,8 +178,22 @@ int wsx_move_descriptor(int from, int to);
 /// Takes the pending error of a socket (SO_ERROR); 0 when there is none.
 int wsx_socket_error(int descriptor);
 
+/// Why no socket can be opened now (EMFILE, ENFILE, ENOBUFS, ENOMEM); 0 when one can.
+int wsx_socket_shortage(void);
+
 /// Whether the peer's stream is over: its FIN or RST has been read, or TLS's own end. Takes nothing from the socket.
 int wsx_stream_has_ended(struct lws *wsi);
+
+/// What came of a look-up of a name's ASCII form.
+enum wsx_idn_status {
+    WSX_IDN_OK,
+    WSX_IDN_NO_LIBRARY,
+    WSX_IDN_REFUSED,
+};
+
+/// Writes a name that is not ASCII as it stands in the DNS (RFC 5891, UTS 46 without transitional processing), with the
+/// library `file`, which is loaded when it is needed and not linked. `why` gets libidn2's own, static text.
+enum wsx_idn_status wsx_idn_lookup(const char *file, const char *name, char *ascii, size_t room, const char **why);
 
 /// Names the calling thread for debuggers; cut at 15 bytes.
 void wsx_set_thread_name(const char *name);

@@ -3,6 +3,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+/// What is wrong with a URL, as the end of a sentence that begins with “the URL”.
+package struct URLProblem: Error {
+    package let text: String
+
+    package init(text: String) { self.text = text }
+}
+
 /// The part of a URL between `//` and the path: `user:password@host:port` (RFC 3986 §3.2).
 struct URLAuthority {
     /// `user:password`, percent-decoded.
@@ -11,16 +18,15 @@ struct URLAuthority {
     let host: String
     let port: Int?
 
-    /// What is wrong, as the end of a sentence that begins with “the URL”.
-    struct Problem: Error { let text: String }
-
-    init(_ text: Substring) throws(Problem) {
-        func problem(_ text: String) -> Problem { Problem(text: text) }
+    /// - Parameter toASCII: Writes an internationalised host in ASCII. Without it such a host is refused.
+    init(_ text: Substring, toASCII: WebSocketURL.HostConverter? = nil) throws(URLProblem) {
+        func problem(_ text: String) -> URLProblem { URLProblem(text: text) }
+        // Delimiters are looked for as bytes: a combining character behind one makes another Character of it.
         var authority = text
-        if let at = authority.firstIndex(of: "@") {
+        if let at = authority.utf8.firstIndex(of: UInt8(ascii: "@")) {
             let credentials = authority[..<at]
-            authority = authority[authority.index(after: at)...]
-            guard !authority.contains("@") else {
+            authority = authority[authority.utf8.index(after: at)...]
+            guard !authority.utf8.contains(UInt8(ascii: "@")) else {
                 throw problem("has more than one @; percent-encode those in the password")
             }
             userInfo = try Self.userInfo(credentials)
@@ -30,23 +36,36 @@ struct URLAuthority {
 
         let hostText: Substring
         let portText: Substring?
-        if authority.first == "[" {
-            guard let close = authority.firstIndex(of: "]") else { throw problem("has a [ without ]") }
-            hostText = authority[authority.index(after: authority.startIndex)..<close]
+        if authority.utf8.first == UInt8(ascii: "[") {
+            guard let close = authority.utf8.firstIndex(of: UInt8(ascii: "]")) else {
+                throw problem("has a [ without ]")
+            }
+            hostText = authority[authority.utf8.index(after: authority.startIndex)..<close]
             guard IPAddress.isIPv6(hostText) else { throw problem("has an invalid IPv6 address in brackets") }
-            let after = authority[authority.index(after: close)...]
-            guard after.isEmpty || after.first == ":" else { throw problem("has text behind the ] of its host") }
-            portText = after.isEmpty ? nil : after.dropFirst()
+            let after = authority[authority.utf8.index(after: close)...]
+            guard after.isEmpty || after.utf8.first == UInt8(ascii: ":") else {
+                throw problem("has text behind the ] of its host")
+            }
+            portText = after.isEmpty ? nil : after[after.utf8.index(after: after.startIndex)...]
+            host = hostText.lowercased()
         } else {
-            let colon = authority.firstIndex(of: ":")
+            let colon = authority.utf8.firstIndex(of: UInt8(ascii: ":"))
             hostText = authority[..<(colon ?? authority.endIndex)]
-            portText = colon.map { authority[authority.index(after: $0)...] }
+            portText = colon.map { authority[authority.utf8.index(after: $0)...] }
             guard !hostText.isEmpty else { throw problem("has no host") }
-            guard hostText.utf8.count <= 253, hostText.utf8.allSatisfy(\.isHostCharacter) else {
+            var name = String(hostText)
+            if !name.utf8.allSatisfy({ $0 < 0x80 }) {
+                guard let toASCII else {
+                    throw problem("has a host with a character outside ASCII; write it in its xn-- form")
+                }
+                guard name.utf8.count <= 1_024 else { throw problem("has a host that is too long") }
+                name = try toASCII(name)
+            }
+            guard !name.isEmpty, name.utf8.count <= 253, name.utf8.allSatisfy(\.isHostCharacter) else {
                 throw problem("has a host that is not a name or an address; IPv6 addresses go into brackets")
             }
+            host = name.lowercased()
         }
-        host = hostText.lowercased()
         if let portText, !portText.isEmpty {
             guard portText.utf8.count <= 5, portText.utf8.allSatisfy({ $0 >= 0x30 && $0 <= 0x39 }),
                 let number = Int(portText), (1...65_535).contains(number)
@@ -58,18 +77,18 @@ struct URLAuthority {
     }
 
     /// Credentials for Basic authorization (RFC 7617 §2).
-    private static func userInfo(_ credentials: Substring) throws(Problem) -> [UInt8] {
-        guard credentials.contains(":") else {
-            throw Problem(text: "has a user without a password; write user:password@")
+    private static func userInfo(_ credentials: Substring) throws(URLProblem) -> [UInt8] {
+        guard let colon = credentials.utf8.firstIndex(of: UInt8(ascii: ":")) else {
+            throw URLProblem(text: "has a user without a password; write user:password@")
         }
         guard let decoded = String(credentials).percentDecoded else {
-            throw Problem(text: "has an invalid percent-encoding in its user or password")
+            throw URLProblem(text: "has an invalid percent-encoding in its user or password")
         }
         guard decoded.allSatisfy({ $0 >= 0x20 && $0 != 0x7F }) else {
-            throw Problem(text: "has a control character in its user or password; RFC 7617 §2 forbids it")
+            throw URLProblem(text: "has a control character in its user or password; RFC 7617 §2 forbids it")
         }
-        guard String(credentials.prefix { $0 != ":" }).percentDecoded?.contains(UInt8(ascii: ":")) == false else {
-            throw Problem(text: "has a colon in its user; RFC 7617 §2 forbids it, only the password may have one")
+        guard String(credentials[..<colon]).percentDecoded?.contains(UInt8(ascii: ":")) == false else {
+            throw URLProblem(text: "has a colon in its user; RFC 7617 §2 forbids it, only the password may have one")
         }
         return decoded
     }
@@ -85,6 +104,9 @@ extension UInt8 {
         }
     }
 
+    /// Of a value below 16.
+    fileprivate var hexDigit: UInt8 { self < 10 ? self + UInt8(ascii: "0") : self - 10 + UInt8(ascii: "A") }
+
     package var hexValue: UInt8? {
         switch self {
         case UInt8(ascii: "0")...UInt8(ascii: "9"): self - UInt8(ascii: "0")
@@ -97,6 +119,20 @@ extension UInt8 {
 
 extension String {
     var isValidPercentEncoding: Bool { percentDecoded != nil }
+
+    /// The text with spaces and what is outside ASCII percent-encoded, as UTF-8 (RFC 3987 §3.1); escapes stay.
+    var percentEncodedOutsideASCII: String {
+        guard utf8.contains(where: { $0 >= 0x7F || $0 == 0x20 }) else { return self }
+        var result: [UInt8] = []
+        for byte in utf8 {
+            if byte < 0x7F && byte != 0x20 {
+                result.append(byte)
+            } else {
+                result += [UInt8(ascii: "%"), (byte >> 4).hexDigit, (byte & 0x0F).hexDigit]
+            }
+        }
+        return String(decoding: result, as: UTF8.self)
+    }
 
     /// The bytes behind a percent-encoded text; `nil` if an escape is broken.
     package var percentDecoded: [UInt8]? {

@@ -8,11 +8,13 @@ extension WebSocketURL {
     /// is left out: it is never sent.
     ///
     /// - Throws: `invalidURL`, for what `init` refuses too.
-    package func resolving(_ reference: String) throws(WebSocketError) -> WebSocketURL {
+    package func resolving(
+        _ reference: String, toASCII: HostConverter? = nil
+    ) throws(WebSocketError) -> WebSocketURL {
         let text = reference.prefix { $0 != "#" }
-        if Self.hasScheme(text) { return try WebSocketURL(String(text)) }
+        if Self.hasScheme(text) { return try WebSocketURL(String(text), toASCII: toASCII) }
         let scheme = isSecure ? "wss:" : "ws:"
-        if text.hasPrefix("//") { return try WebSocketURL(scheme + text) }
+        if text.hasPrefix("//") { return try WebSocketURL(scheme + text, toASCII: toASCII) }
         let base = target.prefix { $0 != "?" }
         let path = text.prefix { $0 != "?" }
         let query = text[path.endIndex...]

@@ -3,6 +3,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+public import HTTPTypes
+
 /// Through which proxy a client connects.
 public struct WebSocketProxy: Sendable, Hashable {
     package enum Choice: Sendable, Hashable {
@@ -25,12 +27,16 @@ public struct WebSocketProxy: Sendable, Hashable {
 
     /// This proxy, for every host.
     ///
-    /// - Parameter url: `http://host:port` speaks CONNECT (RFC 9110 §9.3.6), `socks5h://host:port` SOCKS 5 (RFC 1928).
-    ///   Both take credentials, `user:password@host:port`, percent-encoded. With `socks5h` the proxy looks the name
-    ///   up, with `socks5` this side does, and the first address is taken. Default ports: 80 and 1080.
-    /// - Throws: `invalidConfiguration`. `https` proxies and SOCKS 4 are not supported.
-    public init(_ url: String) throws(WebSocketError) {
-        choice = .fixed(try ProxyEndpoint(url, source: "proxy"))
+    /// - Parameters:
+    ///   - url: `http://host:port` speaks CONNECT (RFC 9110 §9.3.6), `socks5h://host:port` SOCKS 5 (RFC 1928). Both take
+    ///     credentials, `user:password@host:port`, percent-encoded. With `socks5h` the proxy looks the name up, with
+    ///     `socks5` this side does, and the first address is taken. `socks4a` and `socks4` are the same for SOCKS 4,
+    ///     which carries no IPv6 address, and a user without a password: `user:@host`. Default ports: 80 and 1080.
+    ///   - headers: Additional headers of CONNECT, in place of `User-Agent` and `Proxy-Authorization` if they are among
+    ///     them. Default: none.
+    /// - Throws: `invalidConfiguration`, also for `https` proxies, which are not supported.
+    public init(_ url: String, headers: HTTPFields = [:]) throws(WebSocketError) {
+        choice = .fixed(try ProxyEndpoint(url, headers: headers, source: "proxy"))
     }
 
     /// The proxy for a URL; `nil` for none.
@@ -65,16 +71,23 @@ extension WebSocketProxy: CustomStringConvertible, CustomReflectable {
 /// A proxy that can be used.
 package struct ProxyEndpoint: Sendable, Hashable {
     package enum Kind: String, Sendable {
-        case http, socks5, socks5h
+        case http, socks4, socks4a, socks5, socks5h
     }
     package let kind: Kind
     package let host: String
     package let port: Int
     /// `user:password`. Never printed.
     package let userInfo: [UInt8]?
+    /// Of CONNECT. Never printed.
+    package let headers: HTTPFields
+
+    /// Whether this side looks the target's name up.
+    package var resolvesHere: Bool { kind == .socks4 || kind == .socks5 }
+    /// Whether a target's IPv6 address can be said to it.
+    package var carriesIPv6: Bool { kind != .socks4 && kind != .socks4a }
 
     /// - Parameter source: Where the text is from, for the error.
-    package init(_ text: String, source: String) throws(WebSocketError) {
+    package init(_ text: String, headers: HTTPFields = [:], source: String) throws(WebSocketError) {
         func invalid(_ what: String) -> WebSocketError {
             WebSocketError(.invalidConfiguration, "\(source): the URL \(what)")
         }
@@ -87,11 +100,13 @@ package struct ProxyEndpoint: Sendable, Hashable {
         }
         switch text[..<separator.lowerBound].lowercased() {
         case "http": kind = .http
+        case "socks4": kind = .socks4
+        case "socks4a": kind = .socks4a
         case "socks5": kind = .socks5
         case "socks5h": kind = .socks5h
         case "https":
             throw invalid("is an https one; proxies are spoken to without TLS only, use http:// or socks5h://")
-        default: throw invalid("has an unknown scheme; use http://, socks5:// or socks5h://")
+        default: throw invalid("has an unknown scheme; use http://, socks5h://, socks5://, socks4a:// or socks4://")
         }
         var rest = text[separator.upperBound...]
         if rest.last == "/" { rest = rest.dropLast() }
@@ -99,7 +114,7 @@ package struct ProxyEndpoint: Sendable, Hashable {
             throw invalid("has a path; a proxy has a host and a port only")
         }
         let authority: URLAuthority
-        do throws(URLAuthority.Problem) {
+        do throws(URLProblem) {
             authority = try URLAuthority(rest)
         } catch {
             throw invalid(error.text)
@@ -107,12 +122,32 @@ package struct ProxyEndpoint: Sendable, Hashable {
         host = authority.host
         port = authority.port ?? (kind == .http ? 80 : 1_080)
         userInfo = authority.userInfo
-        if kind != .http, let userInfo {
-            // RFC 1929 counts both in one byte.
+        self.headers = headers
+        if let userInfo {
             let parts = userInfo.split(separator: UInt8(ascii: ":"), maxSplits: 1, omittingEmptySubsequences: false)
-            guard parts.allSatisfy({ (1...255).contains($0.count) }) else {
-                throw invalid("has a user or a password that SOCKS 5 cannot carry; each has 1 to 255 bytes")
+            switch kind {
+            case .http: break
+            case .socks4, .socks4a:
+                // The user ends with a zero byte, which no user has.
+                guard parts[0].count <= 255, parts[1].isEmpty else {
+                    throw invalid("has a password, or a user of more than 255 bytes; SOCKS 4 knows a user only, user:@")
+                }
+            case .socks5, .socks5h:
+                // RFC 1929 counts both in one byte.
+                guard parts.allSatisfy({ (1...255).contains($0.count) }) else {
+                    throw invalid("has a user or a password that SOCKS 5 cannot carry; each has 1 to 255 bytes")
+                }
             }
+        }
+        guard headers.isEmpty || kind == .http else {
+            throw WebSocketError(
+                .invalidConfiguration,
+                "\(source): there are headers for a SOCKS proxy, which takes none; leave them out")
+        }
+        do throws(WebSocketError) {
+            try HandshakeText.validate(fields: headers)
+        } catch {
+            throw WebSocketError(.invalidConfiguration, "\(source): \(error.message)")
         }
     }
 }

@@ -27,39 +27,48 @@ public struct WebSocketURL: Sendable, Hashable {
         return port == defaultPort ? name : "\(name):\(port)"
     }
 
+    /// Writes an internationalised host in ASCII (RFC 5891).
+    package typealias HostConverter = (String) throws(URLProblem) -> String
+
     /// Parses a URL. Schemes are `ws`, `wss`, `http` and `https`.
     ///
-    /// - Throws: `invalidURL`, naming the part that is wrong. A fragment is refused (RFC 6455 §3), as are
-    ///   spaces, control characters, backslashes and characters outside ASCII: percent-encode those, and
-    ///   write internationalised names in their `xn--` form.
-    public init(_ string: String) throws(WebSocketError) {
+    /// Spaces and characters outside ASCII in path and query are percent-encoded as UTF-8 (RFC 3987 §3.1).
+    ///
+    /// - Throws: `invalidURL`, naming the part that is wrong. A fragment is refused (RFC 6455 §3), as are control
+    ///   characters, backslashes, and spaces elsewhere. An internationalised host must be in its `xn--` form here;
+    ///   what connects to a URL given as a string finds that form by itself.
+    public init(_ string: String) throws(WebSocketError) { try self.init(string, toASCII: nil) }
+
+    /// The same for internationalised hosts too.
+    package init(_ string: String, toASCII: HostConverter?) throws(WebSocketError) {
         func invalid(_ text: String) -> WebSocketError { WebSocketError(.invalidURL, "the URL \(text)") }
-        for byte in string.utf8 where byte <= 0x20 || byte >= 0x7F || byte == UInt8(ascii: "\\") {
-            throw invalid(
-                byte > 0x7F
-                    ? "has a character outside ASCII; percent-encode it, and write the host in its xn-- form"
-                    : "has a space, a control character or a backslash; percent-encode it")
+        for byte in string.utf8 where byte < 0x20 || byte == 0x7F || byte == UInt8(ascii: "\\") {
+            throw invalid("has a control character or a backslash; percent-encode it")
         }
         guard let separator = string.firstRange(of: "://") else {
             throw invalid("has no scheme; begin it with ws:// or wss://")
+        }
+        let rest = string[separator.upperBound...]
+        // As bytes: a combining character behind a slash makes another Character of it.
+        let end = rest.utf8.firstIndex { [UInt8(ascii: "/"), UInt8(ascii: "?")].contains($0) } ?? rest.endIndex
+        guard !string[..<end].utf8.contains(0x20), string.utf8.last != 0x20 else {
+            throw invalid("has a space before its path or at its end; remove it")
         }
         switch string[..<separator.lowerBound].lowercased() {
         case "ws", "http": isSecure = false
         case "wss", "https": isSecure = true
         default: throw invalid("has an unknown scheme; use ws:// or wss://")
         }
-        let rest = string[separator.upperBound...]
         guard !rest.utf8.contains(UInt8(ascii: "#")) else {
             throw invalid("has a fragment; RFC 6455 §3 forbids it, percent-encode # as %23")
         }
-        let end = rest.firstIndex { $0 == "/" || $0 == "?" } ?? rest.endIndex
-        let path = rest[end...]
-        target = path.isEmpty ? "/" : path.first == "?" ? "/" + path : String(path)
+        let path = String(rest[end...]).percentEncodedOutsideASCII
+        target = path.isEmpty ? "/" : path.first == "?" ? "/" + path : path
         guard target.isValidPercentEncoding else { throw invalid("has a % that is not followed by two hex digits") }
 
         let parsed: URLAuthority
-        do throws(URLAuthority.Problem) {
-            parsed = try URLAuthority(rest[..<end])
+        do throws(URLProblem) {
+            parsed = try URLAuthority(rest[..<end], toASCII: toASCII)
         } catch {
             throw invalid(error.text)
         }

@@ -3,7 +3,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-/// A client's side of the handshake with a proxy: CONNECT (RFC 9110 §9.3.6) or SOCKS 5 (RFC 1928, 1929).
+import HTTPTypes
+
+/// A client's side of the handshake with a proxy: CONNECT (RFC 9110 §9.3.6), SOCKS 5 (RFC 1928, 1929), or
+/// SOCKS 4 and 4a, which have no RFC.
 ///
 /// The states are the replies that are awaited; each leads to the next, to `open`, or to a failure, by a reply.
 package struct ProxyTunnel: ~Copyable {
@@ -36,8 +39,10 @@ package struct ProxyTunnel: ~Copyable {
         /// Which way of authentication the proxy chose.
         case method
         case authentication
-        /// The answer to SOCKS' connect.
+        /// The answer to SOCKS 5's connect.
         case reply
+        /// The answer to SOCKS 4's connect, with which it begins.
+        case oldReply
         case done
     }
 
@@ -52,7 +57,12 @@ package struct ProxyTunnel: ~Copyable {
         self.proxy = proxy
         self.target = target
         self.userAgent = userAgent
-        state = proxy.kind == .http ? .head : .method
+        state =
+            switch proxy.kind {
+            case .http: .head
+            case .socks4, .socks4a: .oldReply
+            case .socks5, .socks5h: .method
+            }
     }
 
     /// What opens the conversation.
@@ -60,11 +70,13 @@ package struct ProxyTunnel: ~Copyable {
         switch proxy.kind {
         case .http:
             var text = "CONNECT \(target.authority) HTTP/1.1\r\nHost: \(target.authority)\r\n"
-            if let userAgent { text += "User-Agent: \(userAgent)\r\n" }
-            if let userInfo = proxy.userInfo {
+            if let userAgent, proxy.headers[.userAgent] == nil { text += "User-Agent: \(userAgent)\r\n" }
+            if let userInfo = proxy.userInfo, proxy.headers[.proxyAuthorization] == nil {
                 text += "Proxy-Authorization: \(HandshakeText.basicAuthorization(userInfo))\r\n"
             }
+            for field in proxy.headers { text += "\(field.name.rawName): \(field.value)\r\n" }
             return Array((text + "\r\n").utf8)
+        case .socks4, .socks4a: return oldRequest
         case .socks5, .socks5h:
             return proxy.userInfo == nil ? [5, 1, 0] : [5, 2, 0, 2]
         }
@@ -76,7 +88,7 @@ package struct ProxyTunnel: ~Copyable {
     package mutating func receive(_ bytes: UnsafeRawBufferPointer) -> (taken: Int, action: Action) {
         switch state {
         case .head: return receiveHead(bytes)
-        case .method, .authentication, .reply:
+        case .method, .authentication, .reply, .oldReply:
             // One byte after the other: how long a reply is stands in the reply, and what follows it is not ours.
             for index in 0..<bytes.count {
                 received.append(bytes[index])
@@ -135,9 +147,50 @@ package struct ProxyTunnel: ~Copyable {
         }
     }
 
+    // MARK: SOCKS 4
+
+    private var oldRequest: [UInt8] {
+        let user = proxy.userInfo?.prefix { $0 != UInt8(ascii: ":") } ?? []
+        let address = IPAddress.bytes(target.host).flatMap { $0.count == 4 ? $0 : nil }
+        // 4a: an address that cannot be, and the name behind it.
+        var bytes: [UInt8] = [4, 1]
+        bytes += targetPort
+        bytes += address ?? [0, 0, 0, 1]
+        bytes += user
+        bytes.append(0)
+        if address == nil {
+            bytes += target.host.utf8
+            bytes.append(0)
+        }
+        return bytes
+    }
+
+    private var targetPort: [UInt8] { [UInt8(target.port >> 8), UInt8(target.port & 0xFF)] }
+
+    private mutating func oldAction() -> Action {
+        guard received[0] == 0 else {
+            return .fail(failure("does not speak SOCKS 4; check its host, port and kind"))
+        }
+        guard received.count == 8 else { return .wait }
+        let code = received[1]
+        guard code == 90 else {
+            let text =
+                switch code {
+                case 91: "rejected or failed"
+                case 92: "it wants an identd on this machine"
+                case 93: "identd knows another user; check the user in its URL"
+                default: "unknown code"
+                }
+            return .fail(failure("did not connect to \(target.authority): \(text) (SOCKS reply \(code))"))
+        }
+        next(.done)
+        return .open
+    }
+
     // MARK: SOCKS 5
 
     private mutating func socksAction() -> Action {
+        if state == .oldReply { return oldAction() }
         guard received[0] == (state == .authentication ? 1 : 5) else {
             return .fail(failure("does not speak SOCKS 5; check its host, port and kind"))
         }
@@ -179,7 +232,7 @@ package struct ProxyTunnel: ~Copyable {
             guard received.count == 4 + addressLength + 2 else { return .wait }
             next(.done)
             return .open
-        case .head, .done: return .open
+        case .head, .oldReply, .done: return .open
         }
     }
 
@@ -196,7 +249,7 @@ package struct ProxyTunnel: ~Copyable {
         } else {
             bytes += [3, UInt8(target.host.utf8.count)] + Array(target.host.utf8)
         }
-        return .send(bytes + [UInt8(target.port >> 8), UInt8(target.port & 0xFF)])
+        return .send(bytes + targetPort)
     }
 
     /// RFC 1928 §6.

@@ -77,8 +77,19 @@ final class ClientConnector: @unchecked Sendable {
                 resolve(host) { [self] addresses in race(addresses.map { .address($0, port: port) }) }
             }
         case .proxy(let proxy):
-            if proxy.kind == .socks5 {
-                resolve(request.url.host) { [self] targets in reach(proxy, target: targets[0]) }
+            if proxy.resolvesHere {
+                resolve(request.url.host) { [self] targets in
+                    guard let target = targets.first(where: { proxy.carriesIPv6 || IPAddress.isIPv4($0) }) else {
+                        finish(
+                            .failure(
+                                WebSocketError(
+                                    .nameNotFound,
+                                    "the name “\(request.url.host)” has no IPv4 address, and SOCKS 4 carries no other; use a socks5h:// proxy",
+                                    phase: .nameResolution)))
+                        return
+                    }
+                    reach(proxy, target: target)
+                }
             } else {
                 reach(proxy, target: request.url.host)
             }
@@ -249,12 +260,14 @@ extension EventLoop {
         var request = request
         var hops = 0
         while true {
+            request.trace?.begins(request)
             do throws(WebSocketError) {
                 return try await attempt(request, deadline: deadline)
             } catch {
                 guard error.code == .handshakeRejected, let response = error.response,
                     let next = try request.following(response, hops: hops)
                 else { throw error }
+                request.trace?.redirected(response)
                 request = next
                 hops += 1
             }

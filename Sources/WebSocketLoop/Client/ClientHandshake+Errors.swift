@@ -61,8 +61,10 @@ extension ClientHandshake {
         if let verifyError { return TLSErrors.verification(verifyError, host: request.url.host) }
         switch stage {
         case .tcp, .proxy:
-            let known = systemError != 0 && systemError != EINPROGRESS && systemError != EAGAIN
-            let code = known ? systemError : nil
+            // 4.1.6 does not say that it could not open a socket, and by now errno is something else's.
+            let shortage = stage == .tcp ? wsx_socket_shortage() : 0
+            let cause = shortage != 0 ? shortage : systemError
+            let code = cause != 0 && cause != EINPROGRESS && cause != EAGAIN ? cause : nil
             let why = code.map { unsafe ": " + String(cString: strerror($0)) } ?? ""
             let exhausted = code == EMFILE || code == ENFILE || code == ENOBUFS || code == ENOMEM
             return WebSocketError(

@@ -239,6 +239,8 @@ final class ClientHandshake: WireOwner, ConnectionAttempt {
         guard count < capacity else { return -1 }
         unsafe UnsafeMutableRawBufferPointer(start: start, count: capacity).copyBytes(from: text.utf8)
         unsafe position.pointee = unsafe start + count
+        details.requestText = text
+        request.trace?.sent(text)
         return 0
     }
 

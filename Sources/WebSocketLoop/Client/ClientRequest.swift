@@ -27,6 +27,25 @@ package struct ClientRequest: Sendable {
         package init() {}
     }
 
+    /// Who wants to see each step of the way. Called on the loop, and on the caller's executor.
+    package struct Trace: Sendable {
+        /// A request is about to be made: the first one, or where a redirect leads.
+        package var begins: @Sendable (ClientRequest) -> Void
+        /// The request as it goes out, up to the empty line.
+        package var sent: @Sendable (String) -> Void
+        /// The answer is a redirect that is followed.
+        package var redirected: @Sendable (WebSocketError.Response) -> Void
+
+        package init(
+            begins: @escaping @Sendable (ClientRequest) -> Void, sent: @escaping @Sendable (String) -> Void,
+            redirected: @escaping @Sendable (WebSocketError.Response) -> Void
+        ) {
+            self.begins = begins
+            self.sent = sent
+            self.redirected = redirected
+        }
+    }
+
     package let url: WebSocketURL
     package let fields: HTTPFields
     package let subprotocols: [String]
@@ -40,6 +59,8 @@ package struct ClientRequest: Sendable {
     package var address: String?
     /// The same with several, which are raced.
     package var addresses: [String] = []
+    /// Told of the handshake's steps, redirects included.
+    package var trace: Trace?
     private let tlsConfiguration: TLSClientConfiguration
     /// Whether there is a client certificate.
     var isIdentified: Bool { tlsConfiguration.identity != nil }
@@ -98,6 +119,11 @@ package struct ClientRequest: Sendable {
         let proxy = try way.proxy.endpoint(for: url) { name in
             unsafe getenv(name).map { unsafe String(cString: $0) }
         }
+        if let proxy, !proxy.carriesIPv6, url.isIPv6 {
+            throw WebSocketError(
+                .invalidConfiguration,
+                "proxy: SOCKS 4 carries no IPv6 address; use a socks5h:// proxy, or a name in the URL")
+        }
         return proxy.map { .proxy($0) } ?? .host(url.host, port: url.port)
     }
 
@@ -138,7 +164,7 @@ extension ClientRequest {
         }
         let next: WebSocketURL
         do throws(WebSocketError) {
-            next = try url.resolving(location)
+            next = try url.resolving(location) { (name) throws(URLProblem) in try InternationalName.ascii(name) }
         } catch {
             throw refused("its Location cannot be used: \(error.message)")
         }
@@ -163,6 +189,7 @@ extension ClientRequest {
         var next = try ClientRequest(
             url: url, fields: fields, subprotocols: subprotocols, options: options, openTimeout: openTimeout, tls: tls,
             way: way)
+        next.trace = trace
         if url.hasSameOrigin(as: self.url) {
             next.address = address
             next.addresses = addresses

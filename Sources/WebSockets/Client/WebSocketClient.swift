@@ -42,6 +42,9 @@ public struct WebSocketClientConfiguration: Sendable {
     /// The loop for the connection. Default: the next one of ``EventLoopGroup/shared``.
     public var eventLoop: EventLoop?
 
+    /// Told of the handshake's steps.
+    package var trace: ClientRequest.Trace?
+
     /// What `userAgent` is by default: `swift-libwebsockets`.
     public static let defaultUserAgent = "swift-libwebsockets"
 
@@ -64,9 +67,11 @@ public struct WebSocketClientConfiguration: Sendable {
         way.connectTo = connectTo
         way.proxy = proxy
         way.maximumRedirects = maximumRedirects
-        return try ClientRequest(
-            url: try WebSocketURL(url), fields: fields, subprotocols: subprotocols, options: options,
+        var request = try ClientRequest(
+            url: try WebSocketURL(international: url), fields: fields, subprotocols: subprotocols, options: options,
             openTimeout: openTimeout ?? self.openTimeout, tls: tls, way: way)
+        request.trace = trace
+        return request
     }
 }
 
@@ -78,7 +83,8 @@ public enum WebSocketClient {
     ///
     /// - Parameters:
     ///   - url: A `ws://` or `wss://` URL (RFC 6455 §3); `http` and `https` mean the same. `user:password@` becomes
-    ///     Basic authorization (RFC 7617), unless the headers have an `Authorization`.
+    ///     Basic authorization (RFC 7617), unless the headers have an `Authorization`. An internationalised host is
+    ///     looked up in its `xn--` form, and what is outside ASCII in path and query is percent-encoded.
     ///   - configuration: How to connect. See <doc:Connecting>.
     /// - Throws: `invalidURL` and `invalidConfiguration` before anything is sent; `nameNotFound`, `connectFailed`,
     ///   `proxyFailed`, `timedOut` with its phase, `tlsFailed` with its cause, `handshakeRejected` with status, headers

@@ -23,6 +23,8 @@ public final class WebSocketConnection: Sendable {
         wire.loop.execute { wire.abort() }
     }
 
+    /// A number that no other connection of the process has; the same as in logs and observers' summaries.
+    public var id: UInt64 { wire.number }
     /// The loop that the connection lives on.
     public var eventLoop: EventLoop { wire.loop }
     /// The subprotocol agreed on, if any (RFC 6455 §1.9).
@@ -39,10 +41,11 @@ public final class WebSocketConnection: Sendable {
     public var url: WebSocketURL? { wire.details.url }
     /// On a client: the server's answer to the handshake, with all its headers.
     public var response: WebSocketError.Response? { wire.details.response }
-    /// On a server: the path and query that the client asked for, byte for byte.
-    public var requestTarget: String? { wire.details.request?.target }
-    /// On a server: the headers of the client's request.
-    public var requestHeaders: HTTPFields { wire.details.request?.fields ?? [:] }
+    /// The path and query of the handshake's request, byte for byte: what the client asked a server for.
+    public var requestTarget: String? { wire.details.requestHead?.target }
+    /// The headers of the handshake's request: on a server all that came, on a client all that were sent, those of the
+    /// handshake itself and credentials included.
+    public var requestHeaders: HTTPFields { wire.details.requestHead?.fields ?? [:] }
 
     // MARK: Sending
 
@@ -144,6 +147,17 @@ public final class WebSocketConnection: Sendable {
     public func onMessage(_ handler: @escaping @Sendable (borrowing RawSpan, WebSocketMessage.Kind) -> Void) {
         let wire = wire
         wire.loop.execute { wire.setMessageHandler(handler) }
+    }
+
+    /// Declares that nobody reads from the connection any more, which is then for writing only: coder/websocket's
+    /// CloseRead.
+    ///
+    /// Pings, pongs and the peer's close are dealt with as before. A message, also one that is here already and that
+    /// nobody has received or reads in pieces, closes the connection with 1008 (RFC 6455 §7.4.1); ``closed()`` waits for the end. Replies
+    /// to a ``request(_:timeout:matching:)`` still arrive. It cannot be taken back.
+    public func closeReading() {
+        let wire = wire
+        wire.loop.execute { wire.closeReading() }
     }
 
     /// See ``WebSocketConnection/messages``.

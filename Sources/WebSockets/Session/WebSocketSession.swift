@@ -48,7 +48,7 @@ public final class WebSocketSession: Sendable {
         clock: any Clock<Duration> = ContinuousClock()
     ) throws(WebSocketError) {
         var configuration = configuration.clamped
-        let address = try WebSocketURL(url)
+        let address = try WebSocketURL(international: url)
         // All connections of a session live on one loop, where the body of `withSession` runs too.
         if configuration.client.eventLoop == nil { configuration.client.eventLoop = EventLoopGroup.shared.next() }
         let client = configuration.client

@@ -103,7 +103,7 @@ struct Connect: AsyncParsableCommand {
     func validate() throws {
         let isSecure: Bool
         do throws(WebSocketError) {
-            isSecure = try WebSocketURL(url).isSecure
+            isSecure = try WebSocketURL(international: url).isSecure
         } catch {
             throw ValidationError(error.message)
         }
@@ -229,8 +229,11 @@ struct Connect: AsyncParsableCommand {
                 to: url, configuration, behaviour: behaviour, display: display, interruption: interruption)
         }
         let transcript = verbose ? Transcript() : nil
-        if let transcript { transcript.show(try configuration.request(for: url)) }
-        let attempt = Task { [url] in try await WebSocketClient.connect(to: url, configuration: configuration) }
+        var configuration = configuration
+        configuration.trace = transcript?.trace
+        let attempt = Task { [url, configuration] in
+            try await WebSocketClient.connect(to: url, configuration: configuration)
+        }
         interruption.onFirst { attempt.cancel() }
         let socket: WebSocketConnection
         do {
@@ -243,7 +246,7 @@ struct Connect: AsyncParsableCommand {
         transcript?.show(socket)
         let conversation = Conversation(
             socket: socket, behaviour: behaviour, display: display)
-        await conversation.announce(url: try socket.url ?? WebSocketURL(url))
+        await conversation.announce(url: try socket.url ?? WebSocketURL(international: url))
         interruption.onFirst { Task { _ = try? await socket.close(code: .goingAway) } }
         try await conversation.run()
     }

@@ -14,7 +14,7 @@ struct RouteOptions: ParsableArguments {
     @Option(
         name: .long,
         help: ArgumentHelp(
-            "Connect through this proxy: http://, socks5h:// or socks5://, with user:password@ if it wants them; or env for what http_proxy, no_proxy and their like say.",
+            "Connect through this proxy: http://, socks5h://, socks5://, socks4a:// or socks4://, with user:password@ if it wants them; or env for what http_proxy, no_proxy and their like say.",
             valueName: "url"))
     var proxy: String?
 

@@ -9,21 +9,28 @@ import WebSocketLoop
 import WebSockets
 
 /// What `connect --verbose` shows of a handshake, on standard error: `>` goes out, `<` comes in, `*` is about both.
-struct Transcript {
+struct Transcript: Sendable {
     /// Whose values are secrets.
     private static let hidden: Set<HTTPField.Name> = [
         .authorization, .cookie, .proxyAuthorization, .setCookie,
     ]
 
-    func show(_ request: ClientRequest) {
+    /// Shows each request as it goes out, and each redirect on the way.
+    var trace: ClientRequest.Trace {
+        .init(begins: { begin($0) }, sent: { show(request: $0) }, redirected: { show($0) })
+    }
+
+    private func begin(_ request: ClientRequest) {
         switch request.route {
         case .host(let host, let port): Terminal.status("* connecting to \(host):\(port)")
         case .unix(let path): Terminal.status("* connecting to \(SocketAddress.unix(path: path))")
         case .proxy(let proxy):
             Terminal.status("* connecting to \(request.url.host):\(request.url.port) through \(proxy)")
         }
-        // The key is made for each attempt; it is no secret, but not known here.
-        for line in request.requestText(key: "…").split(separator: "\r\n") {
+    }
+
+    private func show(request: String) {
+        for line in request.split(separator: "\r\n") {
             guard let colon = line.firstIndex(of: ":"), let name = HTTPField.Name(String(line[..<colon])) else {
                 Terminal.status("> \(line)")
                 continue

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import HTTPTypes
 import Testing
 import WebSocketCore
 
@@ -12,6 +13,7 @@ import WebSocketCore
         ("HTTP://Proxy:3128", "http://proxy:3128", nil), ("socks5h://proxy", "socks5h://proxy:1080", nil),
         ("socks5://127.0.0.1:9", "socks5://127.0.0.1:9", nil), ("http://[::1]:9", "http://[::1]:9", nil),
         ("http://u:p@proxy:9", "http://proxy:9", "u:p"),
+        ("socks4://proxy", "socks4://proxy:1080", nil), ("socks4a://me:@proxy:9", "socks4a://proxy:9", "me:"),
         ("socks5h://us%20er:p%3Aw@proxy", "socks5h://proxy:1080", "us er:p:w"),
     ])
     func aURLIsTakenApart(_ text: String, _ description: String, _ userInfo: String?) throws {
@@ -22,7 +24,7 @@ import WebSocketCore
     }
 
     @Test(arguments: [
-        "", "proxy", "proxy:3128", "ftp://proxy", "https://proxy", "socks4://proxy", "socks4a://proxy", "http://",
+        "", "proxy", "proxy:3128", "ftp://proxy", "https://proxy", "socks4://u:p@proxy", "socks6://proxy", "http://",
         "http://:80", "http://proxy:0", "http://proxy:65536", "http://proxy/path", "http://proxy?x", "http://proxy#x",
         "http://user@proxy", "http://a b", "http://pr\u{F6}xy", "http://proxy\r\nX: y", "socks5h://:p@proxy",
         "socks5h://u:@proxy",
@@ -33,6 +35,22 @@ import WebSocketCore
         let error = #expect(throws: WebSocketError.self) { try WebSocketProxy(text) }
         #expect(error?.code == .invalidConfiguration)
         #expect(error?.message.hasPrefix("proxy: ") == true)
+    }
+
+    @Test func headersAreForCONNECTOnly() throws {
+        let socks = #expect(throws: WebSocketError.self) {
+            try WebSocketProxy("socks5h://proxy", headers: [.userAgent: "x"])
+        }
+        #expect(socks?.code == .invalidConfiguration)
+        #expect(socks?.message.hasPrefix("proxy: there are headers") == true)
+        let reserved = #expect(throws: WebSocketError.self) {
+            try WebSocketProxy("http://proxy", headers: [HTTPField.Name("Host")!: "x"])
+        }
+        #expect(reserved?.message.hasPrefix("proxy: the header Host") == true)
+        let proxy = try WebSocketProxy("http://proxy", headers: [.proxyAuthorization: "Bearer secret"])
+        var text = "\(proxy) \(String(reflecting: proxy))"
+        dump(proxy, to: &text)
+        #expect(!text.contains("secret"))
     }
 
     @Test func credentialsAreNeverPrinted() throws {

@@ -60,6 +60,12 @@ import WebSocketCore
         Good("ws://h/%20%0d%0A%00%FF%23", "h", nil, "/%20%0d%0A%00%FF%23"),
         Good("ws://h/%25zz", "h", nil, "/%25zz"),
         Good("ws://h/a://b", "h", nil, "/a://b"),
+        // What is percent-encoded.
+        Good("ws://h/a b?c d", "h", nil, "/a%20b?c%20d"),
+        Good("ws://h/grüße?ü=日", "h", nil, "/gr%C3%BC%C3%9Fe?%C3%BC=%E6%97%A5"),
+        Good("ws://h?\u{202E}", "h", nil, "/?%E2%80%AE"),
+        Good("ws://h/\u{301}", "h", nil, "/%CC%81"),
+        Good("ws://h/%C3ü\u{85}", "h", nil, "/%C3%C3%BC%C2%85"),
         // Hosts.
         Good("ws://127.0.0.1:8080/x", "127.0.0.1", 8_080, "/x", hostHeader: "127.0.0.1:8080"),
         Good("ws://xn--bcher-kva.example", "xn--bcher-kva.example"),
@@ -81,6 +87,7 @@ import WebSocketCore
         Good("ws://:p@[::1]:1/x", "::1", 1, "/x", userInfo: ":p", hostHeader: "[::1]:1"),
         Good("ws://u:a:b@h", "h", userInfo: "u:a:b"),
         Good("ws://u%40x:p%3Aq%2F%25@h", "h", userInfo: "u@x:p:q/%"),
+        Good("ws://jürgen:grüß%20@h", "h", userInfo: "jürgen:grüß "),
         Good("ws://good.example:80@evil.example", "evil.example", userInfo: "good.example:80"),
         Good("ws://good.example/@evil.example", "good.example", nil, "/@evil.example"),
         Good("ws://good.example?@evil.example", "good.example", nil, "/?@evil.example"),
@@ -107,11 +114,13 @@ import WebSocketCore
         ("://example.com", "unknown scheme"), ("ftp://h", "unknown scheme"), ("wsss://h", "unknown scheme"),
         ("w s://h", "space"), ("xws://h", "unknown scheme"), ("example.com/?u=ws://h", "unknown scheme"),
         // What would split a request line.
-        (" ws://h", "space"), ("ws://h ", "space"), ("ws://h/a b", "space"), ("ws://h/\t", "control"),
+        (" ws://h", "space"), ("ws://h ", "space"), ("ws://h/a ", "space"), ("ws://a b/", "space"),
+        ("ws://u:p w@h", "space"), ("ws://h/\t", "control"),
         ("ws://h/\r\nX: y", "control"), ("ws://h/\n", "control"), ("ws://h/\r", "control"), ("ws://h\r\n", "control"),
         ("ws://h/\0", "control"), ("ws://h/\u{7F}", "control"), ("ws://h/\u{1B}[0m", "control"),
-        ("ws://h/ü", "outside ASCII"), ("ws://exämple.com", "outside ASCII"), ("ws://h/\u{202E}", "outside ASCII"),
-        ("ws://h/\u{85}", "outside ASCII"), ("ws://h:８０", "outside ASCII"),
+        // Names need a converter; delimiters stay delimiters whatever combines with them.
+        ("ws://exämple.com", "outside ASCII"), ("ws://u:p@\u{301}h", "outside ASCII"), ("ws://h:８０", "port"),
+        ("ws://h:80\u{301}", "port"), ("ws://[::1]\u{301}", "behind the ]"), ("wß://h", "unknown scheme"),
         // Backslashes: some parsers take them for slashes.
         ("ws://good.example\\@evil.example", "backslash"), ("ws:\\\\h", "backslash"), ("ws://h/a\\b", "backslash"),
         // Fragments.
@@ -152,20 +161,26 @@ import WebSocketCore
         expectError(.invalidURL, part) { () throws(WebSocketError) in _ = try WebSocketURL(text) }
     }
 
-    /// What is accepted goes to the wire as it is, so only printable ASCII may be.
+    /// What is accepted goes to the wire, so only printable ASCII may be in it.
     @Test func everyByteInEveryPlace() throws {
         for byte in UInt8.min...UInt8.max {
             let character = String(UnicodeScalar(byte))
             let printable = byte > 0x20 && byte < 0x7F && byte != UInt8(ascii: "\\")
             for prefix in ["/a", "/?a", "?a", "/a?b="] {
                 let url = try? WebSocketURL("ws://h\(prefix)\(character)b")
-                try check((url != nil) == (printable && !"#%".contains(character)), "\(prefix) with byte \(byte)")
-                let target = (prefix.hasPrefix("/") ? "" : "/") + prefix + character + "b"
+                let isEncoded = byte == 0x20 || byte > 0x7F
+                try check(
+                    (url != nil) == ((printable || isEncoded) && !"#%".contains(character)),
+                    "\(prefix) with byte \(byte)")
+                let shown =
+                    isEncoded
+                    ? character.utf8.map { "%" + String($0, radix: 16, uppercase: true) }.joined() : character
+                let target = (prefix.hasPrefix("/") ? "" : "/") + prefix + shown + "b"
                 try check(url == nil || url?.target == target, "\(prefix) with byte \(byte)")
             }
             for (prefix, suffix) in [("u", "x:p"), ("u:p", "x")] {
                 let url = try? WebSocketURL("ws://\(prefix)\(character)\(suffix)@h/")
-                let plain = printable && !"#%/?@".contains(character)
+                let plain = (printable || byte > 0x7F) && !"#%/?@".contains(character)
                 try check(
                     !plain || url?.userInfo == Array("\(prefix)\(character)\(suffix)".utf8),
                     "user info with byte \(byte)")
@@ -180,6 +195,49 @@ import WebSocketCore
                     printable && (character.allSatisfy { $0.isLetter || $0.isNumber } || "-._".contains(character))
                 try check((host != nil) == allowed, "host with byte \(byte)")
             }
+        }
+    }
+
+    // MARK: Internationalised hosts
+
+    private func url(
+        _ text: String, _ convert: (String) throws(URLProblem) -> String
+    ) throws(WebSocketError) -> WebSocketURL {
+        try withoutActuallyEscaping(convert) { (convert) throws(WebSocketError) in
+            try WebSocketURL(text, toASCII: convert)
+        }
+    }
+
+    @Test func anInternationalisedHostIsConverted() throws {
+        var asked: [String] = []
+        let converted = try url("wss://ü:p@BÜCHER.example:8443/ü") { (name) throws(URLProblem) in
+            asked.append(name)
+            return "XN--Bcher-kva.example"
+        }
+        #expect(asked == ["BÜCHER.example"])
+        #expect(converted.host == "xn--bcher-kva.example")
+        #expect(converted.hostHeader == "xn--bcher-kva.example:8443")
+        #expect(converted.target == "/%C3%BC")
+        for text in ["ws://h/ü", "ws://[::1]/", "ws://ü:p@h", "ws://127.0.0.1"] {
+            _ = try url(text) { (_) throws(URLProblem) in throw URLProblem(text: "was asked") }
+        }
+        #expect(try converted.resolving("//ö/x") { (_) throws(URLProblem) in "o" }.host == "o")
+        #expect(try converted.resolving("ws://ö/x") { (_) throws(URLProblem) in "o" }.host == "o")
+    }
+
+    @Test(arguments: ["", "a/b", "a@b", "a b", "a:80", "ü", "[::1]", "a%41", String(repeating: "a", count: 254)])
+    func whatAConverterGivesIsChecked(_ name: String) {
+        expectError(.invalidURL, "host") { () throws(WebSocketError) in
+            _ = try url("ws://ü") { (_) throws(URLProblem) in name }
+        }
+    }
+
+    @Test func aConverterMayRefuse() {
+        expectError(.invalidURL, "the URL is odd") { () throws(WebSocketError) in
+            _ = try url("ws://ü") { (_) throws(URLProblem) in throw URLProblem(text: "is odd") }
+        }
+        expectError(.invalidURL, "too long") { () throws(WebSocketError) in
+            _ = try url("ws://" + String(repeating: "ü", count: 600)) { (_) throws(URLProblem) in "a" }
         }
     }
 

@@ -185,6 +185,46 @@ import WebSocketCore
         #expect(ended.code == .proxyFailed && ended.phase == .proxy)
     }
 
+    // MARK: SOCKS 4
+
+    @Test func socks4SaysAnAddressOrAName() throws {
+        var name = try Self.tunnel("socks4a://proxy")
+        #expect(name.greeting == [4, 1, 1, 0xBB, 0, 0, 0, 1, 0] + Self.text("example.com") + [0])
+        converse(&name, [([0, 90, 0, 0, 0, 0, 0, 0], .open)])
+        var address = try Self.tunnel("socks4://me:@proxy", to: "127.0.0.9", port: 80)
+        #expect(address.greeting == [4, 1, 0, 80, 127, 0, 0, 9] + Self.text("me") + [0])
+        converse(&address, [([0, 90, 1, 2, 3, 4, 5, 6], .open)])
+    }
+
+    @Test(
+        arguments: [
+            ([0, 91, 0, 0, 0, 0, 0, 0], "rejected"), ([0, 92, 0, 0, 0, 0, 0, 0], "identd"),
+            ([0, 93, 0, 0, 0, 0, 0, 0], "user"), ([0, 7, 0, 0, 0, 0, 0, 0], "reply 7"), ([5, 0], "SOCKS 4"),
+        ] as [([UInt8], String)])
+    func refusalsOfSOCKS4AreTold(_ reply: [UInt8], _ text: String) throws {
+        var tunnel = try Self.tunnel("socks4a://proxy")
+        let error = try failure(Self.receive(&tunnel, reply).action)
+        #expect(error.message.contains(text), "\(error)")
+    }
+
+    @Test func headersOfOnesOwnGoIntoCONNECT() throws {
+        let headers: HTTPFields = [
+            .userAgent: "mine", .proxyAuthorization: "Bearer t", HTTPField.Name("X-Tenant")!: "seven",
+        ]
+        let tunnel = ProxyTunnel(
+            try ProxyEndpoint("http://u:p@proxy", headers: headers, source: "proxy"),
+            target: .init(host: "example.com", port: 443), userAgent: "theirs")
+        let expected = """
+            CONNECT example.com:443 HTTP/1.1\r
+            Host: example.com:443\r
+            User-Agent: mine\r
+            Proxy-Authorization: Bearer t\r
+            X-Tenant: seven\r
+            \r\n
+            """
+        #expect(tunnel.greeting == Self.text(expected))
+    }
+
     @Test(arguments: [("", []), ("AA==", [0]), ("AAE=", [0, 1]), ("+/8A", [0xFB, 0xFF, 0])] as [(String, [UInt8])])
     func base64IsRead(_ text: String, _ bytes: [UInt8]) {
         #expect(HandshakeText.bytes(base64: text) == bytes)

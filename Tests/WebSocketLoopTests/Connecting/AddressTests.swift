@@ -11,7 +11,7 @@ import WebSocketCore
 import WebSocketLoop
 
 /// Where a client connects to: one of several addresses, another host than the URL's, a Unix socket.
-@Suite(.timeLimit(.minutes(2))) struct AddressTests {
+@Suite(.timeLimit(.minutes(5))) struct AddressTests {
     private static func request(
         _ url: String, connectTo: WebSocketEndpoint? = nil, openTimeout: Duration = .seconds(60)
     ) throws -> ClientRequest {

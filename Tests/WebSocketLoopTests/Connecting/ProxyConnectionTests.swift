@@ -10,7 +10,7 @@ import WebSocketCore
 import WebSocketLoop
 
 /// Through a proxy whose every byte the test decides.
-@Suite(.timeLimit(.minutes(2))) struct ProxyConnectionTests {
+@Suite(.timeLimit(.minutes(5))) struct ProxyConnectionTests {
     private static func request(
         _ proxy: String, url: String = "ws://example.test:81/path", openTimeout: Duration = .seconds(60)
     ) throws -> ClientRequest {
@@ -95,6 +95,36 @@ import WebSocketLoop
             peer.close()
             await client.end()
         }
+    }
+
+    /// SOCKS 4a leaves the name to the proxy, SOCKS 4 looks it up and takes an IPv4 address.
+    @Test(
+        arguments: [
+            ("socks4a", "example.test", [0, 0, 0, 1], Array("example.test".utf8) + [0]),
+            ("socks4", "127.0.0.9", [127, 0, 0, 9], []), ("socks4", "localhost", [127, 0, 0, 1], []),
+        ] as [(String, String, [UInt8], [UInt8])])
+    func socks4OpensATunnelToo(scheme: String, host: String, address: [UInt8], name: [UInt8]) async throws {
+        try await withLoops { group in
+            let listener = try BytePeerListener()
+            let request = try Self.request("\(scheme)://me:@127.0.0.1:\(listener.port)", url: "ws://\(host):81/")
+            async let connecting = group.loops[0].connect(request)
+            let peer = try await listener.accept()
+            let expected = [4, 1, 0, 81] + address + [109, 101, 0] + name
+            #expect(try await peer.read(expected.count) == expected)
+            try await peer.write([0, 90, 0, 0, 0, 0, 0, 0])
+            _ = try await peer.acceptHandshake()
+            let client = try await connecting
+            peer.close()
+            await client.end()
+        }
+    }
+
+    @Test func socks4CarriesNoIPv6() {
+        let error = #expect(throws: WebSocketError.self) {
+            try Self.request("socks4a://127.0.0.1:9", url: "ws://[::1]/")
+        }
+        #expect(error?.code == .invalidConfiguration)
+        #expect(error?.message.contains("IPv6") == true)
     }
 
     @Test func socks5ResolvesTheNameHere() async throws {

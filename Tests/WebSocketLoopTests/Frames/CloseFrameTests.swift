@@ -9,7 +9,7 @@ import WebSocketLoop
 import WebSocketsTestKit
 
 /// Close frames in both directions (RFC 6455 §5.5.1, §7).
-@Suite(.timeLimit(.minutes(2))) struct CloseFrameTests {
+@Suite(.timeLimit(.minutes(5))) struct CloseFrameTests {
     @Test(
         arguments: Side.allCases,
         [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999] as [UInt16])

@@ -9,7 +9,7 @@ import WebSocketLoop
 import WebSocketsTestKit
 
 /// What arrives at our side in frames that are right.
-@Suite(.timeLimit(.minutes(2))) struct InboundFrameTests {
+@Suite(.timeLimit(.minutes(5))) struct InboundFrameTests {
     @Test(arguments: Side.allCases, Compression.allCases)
     func uncompressedMessagesArrive(side: Side, compression: Compression) async throws {
         try await withPair(side, compression) { pair in

@@ -9,7 +9,7 @@ import WebSocketLoop
 import WebSocketsTestKit
 
 /// What our side does about messages beyond its limits.
-@Suite(.timeLimit(.minutes(2))) struct MessageLimitTests {
+@Suite(.timeLimit(.minutes(5))) struct MessageLimitTests {
     private static let limit = 10_000
     private static let limited = WebSocketOptions.with { $0.maximumMessageSize = limit }
 

@@ -10,7 +10,7 @@ import WebSocketLoop
 import WebSocketsTestKit
 
 /// What our client makes of a server's answer.
-@Suite(.timeLimit(.minutes(2))) struct ClientHandshakeTests {
+@Suite(.timeLimit(.minutes(5))) struct ClientHandshakeTests {
     private static let compressing = WebSocketOptions.with { $0.compression = .deflate() }
 
     /// Connects to a peer that follows a script. The attempt must fail, and nothing be left.

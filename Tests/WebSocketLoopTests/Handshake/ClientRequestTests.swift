@@ -10,7 +10,7 @@ import WebSocketLoop
 import WebSocketsTestKit
 
 /// The request that our client sends, byte for byte.
-@Suite(.timeLimit(.minutes(2))) struct ClientRequestTests {
+@Suite(.timeLimit(.minutes(5))) struct ClientRequestTests {
     /// Connects with a request, answers it, and returns the head that came.
     private func head(
         _ make: (Int) throws -> ClientRequest, isIPv6: Bool = false, subprotocol: String? = nil

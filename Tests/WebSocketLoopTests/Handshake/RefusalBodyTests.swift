@@ -10,7 +10,7 @@ import WebSocketCore
 import WebSocketLoop
 
 /// What is kept of the body of an answer that is no upgrade.
-@Suite(.timeLimit(.minutes(2))) struct RefusalBodyTests {
+@Suite(.timeLimit(.minutes(5))) struct RefusalBodyTests {
     private func response(_ parts: [String]) async throws -> WebSocketError.Response? {
         try await withLoops { group in
             let listener = try BytePeerListener()

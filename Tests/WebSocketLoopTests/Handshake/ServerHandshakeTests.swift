@@ -9,7 +9,7 @@ import WebSocketLoop
 import WebSocketsTestKit
 
 /// How a request may reach our server: in pieces, with frames behind it, slowly, or never.
-@Suite(.timeLimit(.minutes(2))) struct ServerHandshakeTests {
+@Suite(.timeLimit(.minutes(5))) struct ServerHandshakeTests {
     private static let compressing = WebSocketOptions.with { $0.compression = .deflate() }
     private static let frames =
         WireFrame(WireFrame.text, Array("early".utf8), maskKey: [1, 2, 3, 4]).bytes

@@ -104,7 +104,7 @@ struct RequestCase: Sendable, CustomTestStringConvertible {
     ]
 }
 
-@Suite(.timeLimit(.minutes(2))) struct ServerRequestTests {
+@Suite(.timeLimit(.minutes(5))) struct ServerRequestTests {
     @Test(arguments: RequestCase.all)
     func wrongRequestsAreRefused(request: RequestCase) async throws {
         try await withLoops { group in

@@ -10,7 +10,7 @@ import WebSocketLoop
 import WebSocketsTestKit
 
 /// What runs on a loop, in which order, and where.
-@Suite(.timeLimit(.minutes(2))) struct EventLoopJobTests {
+@Suite(.timeLimit(.minutes(5))) struct EventLoopJobTests {
     static let backends = [EventLoop.Backend.libuv, .poll]
 
     /// Numbers in the order in which a loop saw them.

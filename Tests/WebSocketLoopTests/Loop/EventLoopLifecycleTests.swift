@@ -13,7 +13,7 @@ import WebSocketLoop
 import WebSocketsTestKit
 
 /// Groups of loops from their creation to their end.
-@Suite(.timeLimit(.minutes(2))) struct EventLoopLifecycleTests {
+@Suite(.timeLimit(.minutes(5))) struct EventLoopLifecycleTests {
     @Test(arguments: EventLoopJobTests.backends, [false, true])
     func shutdownAbortsLiveConnections(backend: EventLoop.Backend, isSecure: Bool) async throws {
         let servers = try EventLoopGroup(count: 1, logger: silentLogger, backend: backend)

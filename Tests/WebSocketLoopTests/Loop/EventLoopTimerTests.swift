@@ -11,7 +11,7 @@ import WebSocketsTestKit
 @testable import WebSocketLoop
 
 /// Deadlines of a loop. Each test waits for the deadlines themselves.
-@Suite(.timeLimit(.minutes(2))) struct EventLoopTimerTests {
+@Suite(.timeLimit(.minutes(5))) struct EventLoopTimerTests {
     private final class Journal: Sendable {
         private let entries = Mutex<[Int]>([])
         var all: [Int] { entries.withLock { $0 } }

@@ -10,7 +10,7 @@ import WebSocketsTestKit
 
 /// All four parameters of permessage-deflate (RFC 7692 §7.1) in both roles: our stream goes through a decompressor that
 /// has exactly the window and context that were agreed on, and a compressor's that uses all of its own comes back.
-@Suite(.timeLimit(.minutes(2))) struct DeflateParameterTests {
+@Suite(.timeLimit(.minutes(5))) struct DeflateParameterTests {
     /// What was agreed on, seen from our side.
     struct Agreement: Sendable, CustomTestStringConvertible {
         var ourWindow = 15

@@ -9,7 +9,7 @@ import WebSocketLoop
 import WebSocketsTestKit
 
 /// What our side sends, as a strict peer reads it.
-@Suite(.timeLimit(.minutes(2))) struct OutboundFrameTests {
+@Suite(.timeLimit(.minutes(5))) struct OutboundFrameTests {
     /// `readFrame` refuses a wrong mask bit and a length that is longer than need be.
     @Test(arguments: Side.allCases, Compression.allCases)
     func everyLengthHasItsShortestForm(side: Side, compression: Compression) async throws {

@@ -10,7 +10,7 @@ import WebSocketLoop
 import WebSocketsTestKit
 
 /// What happens when one side does not read.
-@Suite(.timeLimit(.minutes(2))) struct BackpressureTests {
+@Suite(.timeLimit(.minutes(5))) struct BackpressureTests {
     private static let messageBytes = 16 << 10
 
     /// A numbered message of which every byte is known.

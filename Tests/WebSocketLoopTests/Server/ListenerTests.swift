@@ -10,7 +10,7 @@ import Testing
 import WebSocketCore
 import WebSocketLoop
 
-@Suite(.timeLimit(.minutes(2))) struct ListenerTests {
+@Suite(.timeLimit(.minutes(5))) struct ListenerTests {
     /// Counts calls, and fails while told to.
     private final class Scarcity: Sendable {
         let calls = Atomic<Int>(0)

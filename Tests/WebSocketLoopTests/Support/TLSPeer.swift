@@ -8,7 +8,7 @@ import WebSocketCore
 import WebSocketLoop
 import WebSocketsTestKit
 
-/// A client's end of TLS over a byte peer, so that a test decides what stands in which record and which segment. It
+/// One end of TLS over a byte peer, a client's by default, so that a test decides what stands in which record and which segment. It
 /// verifies nothing. Used by one task at a time.
 final class TLSPeer: @unchecked Sendable {
     let peer: BytePeer
@@ -21,14 +21,28 @@ final class TLSPeer: @unchecked Sendable {
 
     struct Failure: Error { let status: CInt }
 
-    init(_ peer: BytePeer) {
+    /// - Parameter certificate: What a server shows.
+    init(_ peer: BytePeer, server certificate: ThrowawayCertificate? = nil) {
         self.peer = peer
-        context = SSL_CTX_new(TLS_client_method())
+        context = SSL_CTX_new(certificate == nil ? TLS_client_method() : TLS_server_method())
+        if let certificate {
+            func read<Value>(_ pem: [UInt8], _ body: (OpaquePointer?) -> Value) -> Value {
+                let memory = BIO_new_mem_buf(pem, CInt(pem.count))
+                defer { BIO_free(memory) }
+                return body(memory)
+            }
+            let own = read(certificate.certificate) { PEM_read_bio_X509($0, nil, nil, nil) }
+            let key = read(certificate.privateKey) { PEM_read_bio_PrivateKey($0, nil, nil, nil) }
+            SSL_CTX_use_certificate(context, own)
+            SSL_CTX_use_PrivateKey(context, key)
+            X509_free(own)
+            EVP_PKEY_free(key)
+        }
         ssl = SSL_new(context)
         input = BIO_new(BIO_s_mem())
         output = BIO_new(BIO_s_mem())
         SSL_set_bio(ssl, input, output)
-        SSL_set_connect_state(ssl)
+        if certificate == nil { SSL_set_connect_state(ssl) } else { SSL_set_accept_state(ssl) }
     }
 
     deinit {

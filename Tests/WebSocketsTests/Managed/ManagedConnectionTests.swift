@@ -11,7 +11,7 @@ import WebSockets
 
 /// A single connection with exclusive use, and eight weaknesses of others' that it must not have, each as a test of its
 /// name.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct ManagedConnectionTests {
     /// Counts the connections that a server sees.
     private final class Door: Sendable {

@@ -10,7 +10,7 @@ import Testing
 import WebSockets
 
 /// “send” with an iterable, as websockets calls it: every part a frame, nobody's message in between.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct FragmentedSendTests {
     private struct Unlucky: Error {}
 

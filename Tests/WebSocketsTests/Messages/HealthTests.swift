@@ -9,7 +9,7 @@ import Testing
 import WebSockets
 
 /// “ping(data)”, “latency”, “pong(data)”, “state, close_code, close_reason” of websockets, and `onPong`.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct HealthTests {
     @Test func aPingCarriesItsPayloadAndItsPongAnswersEarlierOnes() async throws {
         try await withScripted { scripted in

@@ -10,7 +10,7 @@ import Testing
 import WebSockets
 
 /// Receiving with a time-out, in both spellings, and `request(_:matching:)`.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct ReplyTests {
     // MARK: receive with a deadline
 

@@ -9,7 +9,7 @@ import Testing
 import WebSockets
 
 /// “recv_streaming” of websockets.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct StreamedReceiveTests {
     private static func frame(_ opcode: UInt8, _ payload: [UInt8], final: Bool = false) -> WireFrame {
         WireFrame(opcode, payload, final: final)

@@ -73,7 +73,7 @@ private final class Lines: Sendable {
     }
 }
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct ObserverTests {
     @Test(arguments: [false, true])
     func bothSidesAreObserved(byPool: Bool) async throws {
@@ -166,7 +166,7 @@ struct ObserverTests {
             // URLs and headers that are refused before anything is sent.
             for bad in [
                 "ws://user:\(canary)@h:99999/", "ws://us:er:\(canary)@@h/", "ws://h/?token=\(canary)#x",
-                "ws://h/?token=\(canary) x", "ftp://user:\(canary)@h/", "ws://user:\(canary)%zz@h/",
+                "ws://h /?token=\(canary)", "ftp://user:\(canary)@h/", "ws://user:\(canary)%zz@h/",
                 "ws://\(canary)@h/",
             ] {
                 let error = try await failure { try await WebSocketClient.connect(to: bad) }

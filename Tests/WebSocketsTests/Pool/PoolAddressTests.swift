@@ -8,7 +8,7 @@ import Testing
 @testable import WebSockets
 import WebSocketsTestKit
 
-@Suite("Pool: all addresses of a name", .serialized, .timeLimit(.minutes(1)))
+@Suite("Pool: all addresses of a name", .serialized, .timeLimit(.minutes(5)))
 struct PoolAddressTests {
     @Test("Each address is an endpoint; leases are spread, and the list follows the name service")
     func addresses() async throws {

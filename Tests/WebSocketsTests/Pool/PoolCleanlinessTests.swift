@@ -8,7 +8,7 @@ import WebSockets
 import WebSocketsTestKit
 
 /// Whatever a borrower leaves behind, the next one does not meet it.
-@Suite("Pool: cleanliness", .serialized, .timeLimit(.minutes(1)))
+@Suite("Pool: cleanliness", .serialized, .timeLimit(.minutes(5)))
 struct PoolCleanlinessTests {
     /// Leaves one unread message behind: the second of two answers.
     private static func litter(_ pool: WebSocketConnectionPool) async throws {

@@ -8,7 +8,7 @@ import WebSockets
 import WebSocketsTestKit
 
 /// HikariCP's two duels against other pools, and several endpoints.
-@Suite("Pool: duels and endpoints", .serialized, .timeLimit(.minutes(1)))
+@Suite("Pool: duels and endpoints", .serialized, .timeLimit(.minutes(5)))
 struct PoolDuelTests {
     @Test("Database down: the endpoint stops answering, and every acquire ends within its timeout")
     func databaseDown() async throws {

@@ -8,7 +8,7 @@ import WebSockets
 import WebSocketsTestKit
 
 /// Connections die in every state, and the pool ends in every state.
-@Suite("Pool: death and ending", .serialized, .timeLimit(.minutes(1)))
+@Suite("Pool: death and ending", .serialized, .timeLimit(.minutes(5)))
 struct PoolEndingTests {
     @Test("A connection that dies idle is replaced, and nobody is lent the dead one")
     func idle() async throws {

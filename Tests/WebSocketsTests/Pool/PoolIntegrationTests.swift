@@ -11,7 +11,7 @@ import WebSocketsTestKit
 import ServiceLifecycle
 import ServiceLifecycleTestKit
 
-@Suite("Pool: services", .serialized, .timeLimit(.minutes(1)))
+@Suite("Pool: services", .serialized, .timeLimit(.minutes(5)))
 struct PoolServiceTests {
     @Test("A graceful shutdown of the service ends the pool and waits for leases")
     func pool() async throws {
@@ -69,7 +69,7 @@ struct PoolServiceTests {
 #if Metrics
 import MetricsTestKit
 
-@Suite("Pool: metrics", .serialized, .timeLimit(.minutes(1)))
+@Suite("Pool: metrics", .serialized, .timeLimit(.minutes(5)))
 struct PoolMetricsTests {
     @Test("Leases, waits and failures become metrics")
     func metrics() async throws {
@@ -101,7 +101,7 @@ struct PoolMetricsTests {
 import InMemoryTracing
 import Tracing
 
-@Suite("Pool: spans", .serialized, .timeLimit(.minutes(1)))
+@Suite("Pool: spans", .serialized, .timeLimit(.minutes(5)))
 struct PoolTracingTests {
     @Test("An attempt to connect and an acquire that waits are spans, a lease from an idle pool is none")
     func spans() async throws {

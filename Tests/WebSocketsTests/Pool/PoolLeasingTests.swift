@@ -8,7 +8,7 @@ import Testing
 import WebSockets
 import WebSocketsTestKit
 
-@Suite("Pool: leasing", .serialized, .timeLimit(.minutes(1)))
+@Suite("Pool: leasing", .serialized, .timeLimit(.minutes(5)))
 struct PoolLeasingTests {
     @Test("withConnection lends, returns and reuses, and statistics follow")
     func reuse() async throws {

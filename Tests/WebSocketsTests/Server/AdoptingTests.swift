@@ -47,7 +47,7 @@ private func textFrame(_ text: String) -> [UInt8] {
     [0x81, 0x80 | UInt8(text.utf8.count), 0, 0, 0, 0] + Array(text.utf8)
 }
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct AdoptingTests {
     @Test func aSocketWhoseRequestWasReadBecomesAConnection() async throws {
         try await withAcceptingServer {

@@ -7,7 +7,7 @@ import LoopbackSupport
 import Testing
 import WebSockets
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct AuthenticationTests {
     private static let basic = WebSocketAuthentication.basic(
         realm: "a \"realm\"", users: ["alice": "open sesame", "bob": "x:y", "zoé": "schlüssel"])

@@ -7,7 +7,7 @@ import LoopbackSupport
 import Testing
 import WebSockets
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct BroadcastTests {
     /// Stays in the server's list until its client leaves.
     private static let member: Handler = { socket in

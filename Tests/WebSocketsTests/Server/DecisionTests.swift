@@ -8,7 +8,7 @@ import Synchronization
 import Testing
 import WebSockets
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct DecisionTests {
     @Test(arguments: [Transport.plain, .secure], [WebSocketBodyExecutor.loop, .global])
     func theHookSeesTheWholeRequestAndSettlesTheConnection(

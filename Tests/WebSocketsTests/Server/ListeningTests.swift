@@ -9,7 +9,7 @@ import Synchronization
 import Testing
 import WebSockets
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct ListeningTests {
     @Test func bothFamiliesAndSeveralPortsAtOnce() async throws {
         try await withLoopback(

@@ -57,7 +57,7 @@ struct OriginCase: Sendable, CustomTestStringConvertible {
     ]
 }
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct OriginTests {
     @Test(arguments: OriginCase.all)
     func thePageDecidesWhetherItsScriptMayConnect(row: OriginCase) async throws {

@@ -7,7 +7,7 @@ import LoopbackSupport
 import Testing
 import WebSockets
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct RouteTests {
     private static func routes() throws -> WebSocketRoutes {
         var routes = WebSocketRoutes()

@@ -7,7 +7,7 @@ import LoopbackSupport
 import Testing
 import WebSockets
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct ServerTLSTests {
     private static func bytes(_ name: String) throws -> TLSServerConfiguration {
         .init(

@@ -66,7 +66,7 @@ extension SmallFramework.Request: WebSocketUpgradeSource {
     func takeSocket() throws -> ConnectedSocket { try ConnectedSocket(duplicating: descriptor) }
 }
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct SimpleWebSocketUseTests {
     /// A framework, a server that takes over from it, and a client of ours.
     private func withRoute(

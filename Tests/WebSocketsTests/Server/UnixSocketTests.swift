@@ -25,7 +25,7 @@ private func permissions(_ path: String) -> mode_t? {
     return lstat(path, &status) == 0 ? status.st_mode & 0o777 : nil
 }
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct UnixSocketTests {
     @Test(arguments: [Transport.plain, .secure])
     func aUnixSocketServesLikeAPort(_ transport: Transport) async throws {

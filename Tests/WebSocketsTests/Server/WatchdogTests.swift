@@ -23,7 +23,7 @@ private struct Recorder: LogHandler {
     func log(event: LogEvent) { records.send((event.message.description, event.metadata ?? [:])) }
 }
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct WatchdogTests {
     @Test func aHandlerThatBlocksIsNamedWhileItDoes() async throws {
         let records = Events<(String, Logger.Metadata)>()

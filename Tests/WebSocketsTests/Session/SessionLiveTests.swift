@@ -15,7 +15,7 @@ import ServiceLifecycleTestKit
 #endif
 
 /// Sessions and the reconnecting iterator over real sockets.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(5)))
 struct SessionLiveTests {
     private func configuration(_ loopback: Loopback) -> WebSocketSessionConfiguration {
         var configuration = WebSocketSessionConfiguration()
@@ -257,7 +257,7 @@ final class NotingClock: Clock, Sendable {
     }
 }
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct ConnectionsTests {
     @Test("each turn gets a new connection, after a delay that grows while they do not last") func turns() async throws
     {

@@ -1,0 +1,159 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import CLibWebSocketsShims
+import Synchronization
+import WebSocketCore
+
+extension Connection {
+    func violation(
+        _ code: WebSocketCloseCode, _ text: String, _ error: WebSocketError.Code = .protocolViolation
+    ) {
+        fail(
+            WebSocketCloseFrame(code: code, reason: text), cause: .peerViolation,
+            error: WebSocketError(error, "the peer broke the protocol: \(text)"))
+    }
+
+    func refuseMessage() {
+        fail(
+            WebSocketCloseFrame(code: .policyViolation, reason: "nobody reads messages here"), cause: .peerViolation,
+            error: WebSocketError(
+                .protocolViolation,
+                "the peer sent a message after closeReading(); the connection was closed with 1008"))
+    }
+
+    func refuse(_ violation: MessageAssembler.Violation) {
+        switch violation {
+        case .messageTooBig(let limit):
+            fail(
+                WebSocketCloseFrame(code: .messageTooBig, reason: "a message has more than \(limit) bytes"),
+                cause: .peerViolation,
+                error: WebSocketError(
+                    .messageTooBig,
+                    "a message has more than \(limit) bytes; raise maximumMessageSize if such messages are wanted"))
+        case .tooManyFragments(let limit):
+            fail(
+                WebSocketCloseFrame(code: .messageTooBig, reason: "a message has more than \(limit) frames"),
+                cause: .peerViolation,
+                error: WebSocketError(
+                    .tooManyFragments,
+                    "a message has more than \(limit) frames; raise maximumFragments if such messages are wanted"))
+        case .invalidUTF8:
+            fail(
+                WebSocketCloseFrame(code: .invalidPayloadData, reason: "a text message is not UTF-8"),
+                cause: .peerViolation,
+                error: WebSocketError(.invalidUTF8, "the peer sent a text message that is not UTF-8"))
+        }
+    }
+
+    /// How long a peer that is to blame has to read the close frame. RFC 6455 §7.1.7 wants TCP closed without waiting for
+    /// an answer, which libwebsockets would not find behind bytes that make no sense; Autobahn waits for one second.
+    private static let momentToRead = Duration.milliseconds(500)
+
+    /// Fails the connection: receivers are told at once, the peer gets the close frame and a moment to read it.
+    func fail(
+        _ frame: WebSocketCloseFrame?, isSentByLibrary: Bool = false, cause: WebSocketCloseInfo.Cause,
+        error: WebSocketError
+    ) {
+        switch unsafe machine.fail(frame, cause: cause) {
+        case .end(let frame):
+            var error = error
+            error.closeInfo = WebSocketCloseInfo(received: nil, sent: frame, receivedFirst: nil, cause: cause)
+            tellTheEnd(.failed(error))
+            if isSentByLibrary {
+                startCloseTimer(after: min(options.closeTimeout, Self.momentToRead))
+            } else if let frame {
+                unsafe frame.payload.withUnsafeBytes { unsafe appendControl(.close, $0) }
+                resumeReadingForClosing()
+                startCloseTimer(after: min(options.closeTimeout, Self.momentToRead))
+            } else {
+                cut()
+            }
+        case .ignore: break
+        }
+    }
+
+    /// Tells those who wait now, and those who ask later. The first end counts.
+    func tellTheEnd(_ end: ConnectionEnd) {
+        let waiters = inbound.withLock { $0.finish(end) }
+        noLongerSending()
+        for waiter in waiters { waiter.resume(.failure(end.error)) }
+        unsafe pieces?.end(end)
+        replies?.end(end)
+        guard pings.pendingCount > 0 else { return }
+        for waiter in pings.finish() { waiter.resume(.failure(end.error)) }
+    }
+
+    /// Ends without a closing handshake.
+    package func abort() {
+        guard closeInfo == nil else { return }
+        fail(
+            nil, cause: .aborted,
+            error: WebSocketError(.connectionClosed, "the connection was aborted on this side; open a new one"))
+        // Also when a close was under way.
+        cut()
+    }
+
+    func cut() {
+        guard let wsi = unsafe wsi else { return }
+        if unsafe isInCallback { loop.killSoon(self) } else { unsafe wsx_lws_kill(wsi) }
+    }
+
+    func startCloseTimer(after delay: Duration) {
+        loop.cancel(closeTimer)
+        closeTimer = loop.schedule(after: delay.nanoseconds) { [unowned self] in
+            closeTimer = nil
+            if case .end = unsafe machine.closeTimedOut() { cut() }
+        }
+    }
+
+    func noLongerSending() {
+        isOpen.store(false, ordering: .releasing)
+        loop.cancel(keepAliveTimer)
+        keepAliveTimer = nil
+        let waiting = unsafe outbound.finish()
+        let parts = waitingParts.removeAll()
+        guard !waiting.isEmpty || !parts.isEmpty else { return }
+        let error = closedSendError()
+        for pending in waiting { pending.waiter?.resume(.failure(error)) }
+        for part in parts { part.waiter.resume(.failure(error)) }
+    }
+
+    @inline(__always)
+    func noteWritten(_ count: Int) {
+        guard count > 0 else { return }
+        unsafe messagesWritten += count
+        if let whenWritten = unsafe whenWritten { whenWritten(unsafe messagesWritten) }
+    }
+
+    /// The wsi is gone.
+    func end() {
+        let unsent = unsafe messagesInFrames + messagesHanded + messagesQueued
+        guard let info = unsafe machine.transportEnded(unsentMessages: unsent, droppedMessages: droppedMessages) else {
+            return
+        }
+        closeInfo = info
+        messagesInDoubt = unsafe messagesHanded
+        finalInfo.withLock { $0 = info }
+        loop.cancel(closeTimer)
+        closeTimer = nil
+        // Before anybody is told: who has waited for the end finds it in the registry too.
+        loop.counters.connections.subtract(1)
+        loop.counters.descriptors.subtract(1)
+        tellTheEnd(.closed(info))
+        for waiter in closeWaiters.removeAll() { waiter.resume(.success(info)) }
+        vhost?.users -= 1
+        vhost = nil
+        unsafe messageHandler = nil
+        unsafe whenWritten = nil
+        serverSide.take()?.ended(on: loop)
+        replies = nil
+        pongHandlers = []
+        tellEndObservers(info)
+        endObservers = []
+        whenEnded?()
+        whenEnded = nil
+    }
+}
