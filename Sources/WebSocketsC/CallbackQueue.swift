@@ -18,7 +18,7 @@ final class CallbackQueue: Sendable {
         var entries: Deque<Entry> = []
         var isClosed = false
         /// Those that put in more than is taken out.
-        var waiters: [CheckedContinuation<Void, Never>] = []
+        var waiters: [CheckedContinuation<Bool, Never>] = []
     }
 
     let descriptor: CInt
@@ -52,15 +52,23 @@ final class CallbackQueue: Sendable {
     @discardableResult
     func push(_ run: @escaping @Sendable () -> Void) -> Bool { push(Entry(run: run)) }
 
-    func waitForRoom() async {
+    /// Whether there is room; false when `wakeAll` ended the wait.
+    func waitForRoom() async -> Bool {
         await withCheckedContinuation { continuation in
             let mayGoOn = state.withLock { state in
                 if state.isClosed || state.entries.count <= Self.lowMark { return true }
                 state.waiters.append(continuation)
                 return false
             }
-            if mayGoOn { continuation.resume() }
+            if mayGoOn { continuation.resume(returning: true) }
         }
+    }
+
+    /// Lets everybody look whether there is still something to wait for.
+    func wakeAll() {
+        var woken: [CheckedContinuation<Bool, Never>] = []
+        state.withLock { swap(&woken, &$0.waiters) }
+        for waiter in woken { waiter.resume(returning: false) }
     }
 
     func dispatch(_ maximum: Int) -> Int {
@@ -69,13 +77,13 @@ final class CallbackQueue: Sendable {
         var count = 0
         // One by one: a callback may dispatch, or free the queue.
         while left > 0 {
-            var resumed: [CheckedContinuation<Void, Never>] = []
+            var resumed: [CheckedContinuation<Bool, Never>] = []
             let entry = state.withLock { state in
                 let entry = state.entries.popFirst()
                 if state.entries.count <= Self.lowMark { swap(&resumed, &state.waiters) }
                 return entry
             }
-            for waiter in resumed { waiter.resume() }
+            for waiter in resumed { waiter.resume(returning: true) }
             guard let entry else { break }
             entry.run()
             count += 1
@@ -87,13 +95,13 @@ final class CallbackQueue: Sendable {
 
     func close() {
         var dropped: Deque<Entry> = []
-        var resumed: [CheckedContinuation<Void, Never>] = []
+        var resumed: [CheckedContinuation<Bool, Never>] = []
         state.withLock { state in
             state.isClosed = true
             swap(&dropped, &state.entries)
             swap(&resumed, &state.waiters)
         }
-        for waiter in resumed { waiter.resume() }
+        for waiter in resumed { waiter.resume(returning: true) }
         for entry in dropped { entry.dropped?() }
     }
 

@@ -211,12 +211,16 @@ final class ConnectionBox: Sendable {
     private func pump(_ wire: Connection) {
         let callbacks = callbacks
         let id = id
+        // What is left of a connection that has ended is little, and its end must not wait for a program that waits for
+        // it. Both run on the loop, so nothing comes between the question and the wait.
+        wire.addEndObserver { _ in callbacks.queue?.wakeAll() }
         keep(
             Task(executorPreference: loop.taskExecutor) { [weak self] in
                 do throws(WebSocketError) {
                     while true {
                         let message = try await wire.receive()
-                        if callbacks.message(id, message) { await callbacks.queue?.waitForRoom() }
+                        guard callbacks.message(id, message) else { continue }
+                        while wire.finalCloseInfo == nil, await callbacks.queue?.waitForRoom() == false {}
                     }
                 } catch {
                     self?.ended(error)

@@ -37,7 +37,8 @@ final class SessionBox: @unchecked Sendable {
         Task(executorPreference: loop.taskExecutor) { [self] in
             do throws(WebSocketError) {
                 for try await event in session.events {
-                    if tell(id, { event.withEvent($0) }) { await queue?.waitForRoom() }
+                    guard tell(id, { event.withEvent($0) }) else { continue }
+                    while !isSilent.load(ordering: .acquiring), await queue?.waitForRoom() == false {}
                 }
                 tell(id) { WebSocketSessionEvent.withEnd(nil, $0) }
             } catch {
@@ -75,6 +76,8 @@ final class SessionBox: @unchecked Sendable {
     /// The handle is gone and the session has been told to end.
     func release() {
         isSilent.store(true, ordering: .releasing)
+        // On the loop, where the pump is: nothing comes between its question and its wait.
+        loop.execute { self.queue?.wakeAll() }
         guard config.on_released != nil else { return }
         let last: @Sendable () -> Void = { [self] in config.on_released?(config.user) }
         if let queue {

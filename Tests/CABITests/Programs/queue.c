@@ -139,6 +139,73 @@ static void pressure(const char *url) {
     CHECK_STATUS(wsx_queue_dispatch(queue, 0, NULL, NULL), WSX_INVALID_HANDLE);
 }
 
+/* Nobody dispatches, and the thread that would do so waits for the server's end: it comes, and the last call is last. */
+typedef struct last {
+    int opened, messages, closed, released;
+} last;
+
+static void last_open(void *user, wsx_connection connection) {
+    (void)connection;
+    ((last *)user)->opened++;
+}
+
+static void last_message(void *user, wsx_connection connection, wsx_kind kind, const void *data, size_t length) {
+    (void)connection;
+    (void)kind;
+    (void)data;
+    (void)length;
+    CHECK(((last *)user)->closed == 0);
+    ((last *)user)->messages++;
+}
+
+static void last_close(void *user, wsx_connection connection, const wsx_error *reason) {
+    (void)connection;
+    (void)reason;
+    ((last *)user)->closed++;
+}
+
+static void last_released(void *user) {
+    CHECK(((last *)user)->closed == 1);
+    ((last *)user)->released++;
+}
+
+static void ending_unread(void) {
+    last self = {0, 0, 0, 0};
+    wsx_callbacks callbacks = wsx_callbacks_init();
+    wsx_server_config config = wsx_server_config_init();
+    wsx_connection connection;
+    wsx_server server;
+    wsx_queue queue;
+    char url[64], data[1000];
+    int32_t port;
+    wsx_status status = WSX_OK;
+    memset(data, 'x', sizeof data);
+    CHECK_OK_E(wsx_queue_create(&queue, &error));
+    callbacks.user = &self;
+    callbacks.on_open = last_open;
+    callbacks.on_message = last_message;
+    callbacks.on_close = last_close;
+    callbacks.on_released = last_released;
+    config.callbacks = &callbacks;
+    config.queue = queue;
+    CHECK_OK_E(wsx_server_create(&config, &server, &error));
+    CHECK_OK(wsx_server_port(server, &port, NULL));
+    snprintf(url, sizeof url, "ws://127.0.0.1:%d/", (int)port);
+    CHECK_OK_E(wsx_connect(url, NULL, &connection, &error));
+    /* Until nobody takes any more. */
+    for (int sent = 0; sent < 400 || status == WSX_OK; sent += status == WSX_OK) {
+        status = wsx_send(connection, WSX_TEXT, data, sizeof data, 50, NULL);
+        CHECK(status == WSX_OK || status == WSX_TIMED_OUT);
+    }
+    CHECK_OK_E(wsx_server_shut_down(server, 100, &error));
+    CHECK(self.opened == 0);
+    while (!self.released) CHECK_OK_E(wsx_queue_wait(queue, 10000, NULL, &error));
+    CHECK(self.opened == 1 && self.messages > 0 && self.closed == 1);
+    CHECK_STATUS(wsx_queue_wait(queue, 1, NULL, NULL), WSX_TIMED_OUT);
+    CHECK_OK(wsx_connection_free(connection));
+    CHECK_OK(wsx_queue_free(queue));
+}
+
 PROGRAM(queue) {
     (void)count;
     (void)arguments;
@@ -149,6 +216,7 @@ PROGRAM(queue) {
     round_trips(&self, echo.url);
     pool(&self, echo.url);
     pressure(echo.url);
+    ending_unread();
     CHECK_OK(wsx_queue_free(self.queue));
     echo_stop(&echo);
     return 0;
