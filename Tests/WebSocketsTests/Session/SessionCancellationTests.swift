@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 
 import Logging
+import SimulationSupport
 import Testing
 import WebSocketCore
 
@@ -17,7 +18,7 @@ import WebSocketCore
     @Test("whatever is cancelled, run returns and nothing is left", arguments: Point.allCases, Moment.allCases)
     func endings(point: Point, moment: Moment) throws {
         for seed in 0..<10 as Range<UInt64> {
-            try SessionSimulation.run(seed: seed) { simulation in
+            try Simulation.run(seed: seed) { simulation in
                 let server = FakeServer(simulation)
                 defer { server.dismiss() }
                 var configuration = WebSocketSessionConfiguration()
