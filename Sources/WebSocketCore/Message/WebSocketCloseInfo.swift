@@ -93,8 +93,8 @@ public struct WebSocketCloseInfo: Sendable, Hashable {
     public let cause: Cause
     /// Messages that `send` had accepted and that were not handed to the operating system.
     public let unsentMessages: Int
-    /// Messages of the peer that arrived while the connection was closing, when nobody received any more and the inbound
-    /// buffer was full. Those in the buffer are not among them: they can still be received.
+    /// Messages of the peer that arrived while the connection was closing, from the first one on that came when nobody
+    /// received and the inbound buffer was full. Those in the buffer are not among them: they can still be received.
     public let droppedMessages: Int
 
     /// How a connection ended.

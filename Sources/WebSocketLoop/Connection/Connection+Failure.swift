@@ -77,6 +77,8 @@ extension Connection {
 
     /// Tells those who wait now, and those who ask later. The first end counts.
     func tellTheEnd(_ end: ConnectionEnd) {
+        // Before anybody can know of the end: who has been told must not send with success.
+        isOpen.store(false, ordering: .releasing)
         let waiters = inbound.withLock { $0.finish(end) }
         noLongerSending()
         for waiter in waiters { waiter.resume(.failure(end.error)) }

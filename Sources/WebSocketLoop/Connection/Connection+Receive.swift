@@ -100,8 +100,12 @@ extension Connection {
         var waiter: LoopWaiter<WebSocketMessage>?
         let next: Next = inbound.withLock { queue in
             defer { noteInbound(queue) }
-            // Nobody slows the peer down while the connection closes, so what does not fit is dropped and counted.
-            if isClosing && queue.messageCount >= options.inboundBuffer.highMessages && queue.waiterCount == 0 {
+            // Nobody slows the peer down while the connection closes, so what does not fit is dropped and counted, and
+            // everything behind it: what was received is a beginning of what was sent, without a hole.
+            if isClosing
+                && (droppedMessages > 0
+                    || queue.messageCount >= options.inboundBuffer.highMessages && queue.waiterCount == 0)
+            {
                 droppedMessages += 1
                 return .nothing
             }

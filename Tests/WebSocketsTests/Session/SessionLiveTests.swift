@@ -159,8 +159,11 @@ struct SessionLiveTests {
                     }
                     group.addTask {
                         for number in 0..<end {
-                            let message = try await session.receive()
-                            #expect(message == .text("\(number)"))
+                            guard case .text(let text) = try await session.receive() else {
+                                Issue.record("binary")
+                                return
+                            }
+                            try #require(text == "\(number)", "\(session.statistics)")
                         }
                     }
                     try await group.waitForAll()
