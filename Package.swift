@@ -105,13 +105,15 @@ let package = Package(
         .executableTarget(name: "linkage-check", dependencies: ["WebSockets"], path: "Tests/Linkage"),
         .testTarget(
             name: "WebSocketCoreTests",
-            dependencies: ["WebSocketCore", .product(name: "HTTPTypes", package: "swift-http-types")]),
+            dependencies: [
+                "SimulationSupport", "WebSocketCore", .product(name: "HTTPTypes", package: "swift-http-types"),
+            ]),
         .testTarget(
             name: "WebSocketPoolTests",
             dependencies: [
                 "SimulationSupport", "WebSocketPool", .product(name: "DequeModule", package: "swift-collections"),
             ]),
-        // Simulated time for the tests of pools and sessions. Links no C, as the pool does not.
+        // Simulated time for the tests of pools and sessions, and how deep a test goes. Links no C, as the pool does not.
         .target(name: "SimulationSupport", dependencies: ["WebSocketCore"], path: "Tests/SimulationSupport"),
         // What tests need and users do not; the rest of it is WebSocketsTestKit.
         .target(name: "TestSupport", dependencies: ["WebSocketsTestKit"], path: "Tests/TestSupport"),
@@ -149,7 +151,7 @@ let package = Package(
         .testTarget(
             name: "InteropTests",
             dependencies: [
-                "LoopbackSupport", "WebSockets", .product(name: "HTTPTypes", package: "swift-http-types"),
+                "LoopbackSupport", "SimulationSupport", "WebSockets", .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Subprocess", package: "swift-subprocess"),
                 .product(name: "SystemPackage", package: "swift-system"),
             ]),

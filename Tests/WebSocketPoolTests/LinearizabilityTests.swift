@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import SimulationSupport
 import Synchronization
 import Testing
 import WebSocketPool
@@ -103,7 +104,7 @@ struct LinearizabilityTests {
             try #require(names.firstIndex(of: ObjectIdentifier(lease.connection)))
         }
         var states: Set<[Int]> = [[0, 1], [1, 0]]
-        for round in 0..<ModelTests.setting("POOL_WINDOWS", default: 2_000) {
+        for round in 0..<ModelTests.setting("POOL_WINDOWS", default: TestDepth.choose(2_000, reduced: 300)) {
             let history = try await withThrowingTaskGroup(of: [Operation].self) { group in
                 for task in 0..<3 {
                     group.addTask {

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import SimulationSupport
 import Testing
 import WebSocketPool
 
@@ -25,7 +26,7 @@ struct ModelTests {
 
     @Test("Random sequences")
     func random() {
-        let count = Self.setting("POOL_SEQUENCES", default: 8_000)
+        let count = Self.setting("POOL_SEQUENCES", default: TestDepth.choose(8_000, reduced: 800))
         let length = Self.setting("POOL_SEQUENCE_LENGTH", default: 60)
         let first = UInt64(Self.setting("POOL_SEED", default: Int.random(in: 0..<1_000_000_000)))
         for seed in first..<first + UInt64(count) {
@@ -45,7 +46,7 @@ struct ModelTests {
 
     @Test("Small scopes, exhaustively", arguments: [0, 1, 2, 5])
     func exhaustive(variant: Int) {
-        let depth = Self.setting("POOL_DEPTH", default: 5)
+        let depth = Self.setting("POOL_DEPTH", default: TestDepth.choose(5, reduced: 4))
         let steps: [Step] = [
             Step(.acquire, 5), Step(.acquireNew, 5), Step(.cancel, 0), Step(.release, 0), Step(.discard, 0),
             Step(.releaseStale, 1), Step(.connectOK, 0), Step(.connectFail, 0), Step(.peerClose, 0),

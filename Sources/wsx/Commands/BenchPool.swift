@@ -108,7 +108,8 @@ struct BenchPool: AsyncParsableCommand {
                 group.addTask {
                     var waits = BenchPoolResult.histogram()
                     var echoes = BenchPoolResult.histogram()
-                    while clock.now < end {
+                    // At least once each, however slow the machine is: no cycle at all would be no measurement.
+                    repeat {
                         let before = clock.now
                         let (granted, returned) = try await pool.withConnection { socket in
                             let granted = clock.now
@@ -118,7 +119,7 @@ struct BenchPool: AsyncParsableCommand {
                         }
                         waits.record(UInt64(clamping: (granted - before).wholeNanoseconds))
                         echoes.record(UInt64(clamping: (returned - granted).wholeNanoseconds))
-                    }
+                    } while clock.now < end
                     return (waits, echoes)
                 }
             }

@@ -100,8 +100,10 @@ static inline void echo_opened(void *user, wsx_connection connection) {
 
 static inline void echo_message(
     void *user, wsx_connection connection, wsx_kind kind, const void *data, size_t length) {
+    wsx_status status = wsx_send(connection, kind, data, length, 0, NULL);
     (void)user;
-    wsx_send(connection, kind, data, length, 0, NULL);
+    /* The connection may be on its way out; an echo that got lost in any other way would be waited for in vain. */
+    CHECK(status == WSX_OK || status == WSX_CLOSED || status == WSX_INVALID_HANDLE);
 }
 
 static inline void echo_closed(void *user, wsx_connection connection, const wsx_error *reason) {

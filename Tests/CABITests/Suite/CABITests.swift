@@ -12,30 +12,98 @@ import WebSocketsC
 /// the sanitizers here. `scripts/c-abi` runs them as real programs with the installed library.
 @Suite struct CABITests {
     @Test func misuseIsAnErrorCode() async {
-        await #expect(processExitsWith: .success) { exit(cabi_misuse(0, nil)) }
+        let report = Report()
+        await #expect(processExitsWith: .success) { [path = report.path as String] in
+            Report.begin(path)
+            exit(cabi_misuse(0, nil))
+        }
+        report.expectNothing()
     }
 
     @Test func callbacksMayCallBackInAndFree() async {
-        await #expect(processExitsWith: .success) { exit(cabi_callbacks(0, nil)) }
+        let report = Report()
+        await #expect(processExitsWith: .success) { [path = report.path as String] in
+            Report.begin(path)
+            exit(cabi_callbacks(0, nil))
+        }
+        report.expectNothing()
     }
 
     @Test func aQueueRunsCallbacksOnTheCallersThread() async {
-        await #expect(processExitsWith: .success) { exit(cabi_queue(0, nil)) }
+        let report = Report()
+        await #expect(processExitsWith: .success) { [path = report.path as String] in
+            Report.begin(path)
+            exit(cabi_queue(0, nil))
+        }
+        report.expectNothing()
     }
 
     @Test func threadsShareHandles() async {
-        await #expect(processExitsWith: .success) { exit(cabi_threads(0, nil)) }
+        let report = Report()
+        await #expect(processExitsWith: .success) { [path = report.path as String] in
+            Report.begin(path)
+            exit(cabi_threads(0, nil))
+        }
+        report.expectNothing()
     }
 
     @Test func aServerDecidesAdoptsAndBroadcasts() async {
-        await #expect(processExitsWith: .success) { exit(cabi_server(0, nil)) }
+        let report = Report()
+        await #expect(processExitsWith: .success) { [path = report.path as String] in
+            Report.begin(path)
+            exit(cabi_server(0, nil))
+        }
+        report.expectNothing()
     }
 
     @Test func aSessionComesBack() async {
-        await #expect(processExitsWith: .success) { exit(cabi_session(0, nil)) }
+        let report = Report()
+        await #expect(processExitsWith: .success) { [path = report.path as String] in
+            Report.begin(path)
+            exit(cabi_session(0, nil))
+        }
+        report.expectNothing()
     }
 
     @Test func aProcessMayEndInTheMiddle() async {
-        await #expect(processExitsWith: .success) { exit(cabi_leaving(0, nil)) }
+        let report = Report()
+        await #expect(processExitsWith: .success) { [path = report.path as String] in
+            Report.begin(path)
+            exit(cabi_leaving(0, nil))
+        }
+        report.expectNothing()
+    }
+}
+
+/// What a program writes to its standard error, which Swift Testing does not show.
+private struct Report {
+    let path: String
+
+    init() {
+        var template = Array("/tmp/wsx-cabi-XXXXXX".utf8CString)
+        let descriptor = mkstemp(&template)
+        precondition(descriptor >= 0, "no file: \(errno)")
+        close(descriptor)
+        path = template.withUnsafeBufferPointer { String(cString: $0.baseAddress!) }
+    }
+
+    /// In the program's process.
+    static func begin(_ path: String) {
+        let descriptor = open(path, O_WRONLY | O_APPEND)
+        precondition(descriptor >= 0, "no report: \(errno)")
+        dup2(descriptor, STDERR_FILENO)
+        close(descriptor)
+    }
+
+    /// A `CHECK` names its file and line; anything else there, say a sanitizer's word, is shown with it.
+    func expectNothing(_ location: SourceLocation = #_sourceLocation) {
+        var text: [UInt8] = []
+        if let file = fopen(path, "r") {
+            var chunk = [UInt8](repeating: 0, count: 4_096)
+            while case let count = fread(&chunk, 1, chunk.count, file), count > 0 { text += chunk[..<count] }
+            fclose(file)
+        }
+        unlink(path)
+        #expect(text.isEmpty, "\(String(decoding: text, as: UTF8.self))", sourceLocation: location)
     }
 }

@@ -17,7 +17,7 @@ final class SocketFuzzer: Sendable {
     }()
     private static let isStarted = Atomic<Bool>(false)
     /// Longer than this is a hang: nothing in the peer's hands may hold a connection that the peer has ended.
-    private static let patience: CInt = 10
+    private static let patience: CInt = 30
 
     private let loops: EventLoopGroup
     private let listener: WebSocketServer

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import SimulationSupport
 import Testing
 import WebSocketCore
 
@@ -142,7 +143,7 @@ import WebSocketCore
     ])
     func allShortSequences(_ marks: WebSocketOptions.InboundBuffer) throws {
         func visit(_ pair: Pair, _ trace: [Int]) throws {
-            if trace.count == 5 { return }
+            if trace.count == TestDepth.choose(5, reduced: 3) { return }
             for operation in 0..<7 {
                 var next = pair
                 do throws(Mismatch) {

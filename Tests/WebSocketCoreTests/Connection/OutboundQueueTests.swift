@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import SimulationSupport
 import Testing
 import WebSocketCore
 
@@ -105,7 +106,7 @@ import WebSocketCore
     ])
     func allShortSequences(_ marks: WebSocketOptions.OutboundBuffer) throws {
         func visit(_ pair: Pair, _ trace: [Int]) throws {
-            if trace.count == 5 { return }
+            if trace.count == TestDepth.choose(5, reduced: 3) { return }
             for operation in 0..<7 {
                 var next = pair
                 do throws(Mismatch) {

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import SimulationSupport
 import Testing
 
 @testable import WebSocketCore
@@ -219,8 +220,9 @@ private struct World: ~Copyable {
             ["start", "connected", "prepared", "oldest ended", "decide"],
             ["start", "connected", "prepared", "disconnect"],
         ].map { $0.map { name in names.firstIndex(of: name)! } }
+        let length = TestDepth.choose(3, reduced: 2)
         for prefix in prefixes {
-            try forEachSequence(of: World.events.count, length: 3) { try World.run(prefix + $0, settings) }
+            try forEachSequence(of: World.events.count, length: length) { try World.run(prefix + $0, settings) }
         }
     }
 
@@ -228,7 +230,7 @@ private struct World: ~Copyable {
         let settings = Self.settings(variant)
         // The last events end everything, so they are rare.
         let rare = Set(["shut down", "force close"].map { name in World.events.firstIndex { $0.name == name }! })
-        for seed in 0..<300 as Range<UInt64> {
+        for seed in 0..<TestDepth.choose(300, reduced: 30) as Range<UInt64> {
             var random = SplitMix64(seed: seed)
             let events = (0..<150).map { _ in
                 var event = random.below(World.events.count)

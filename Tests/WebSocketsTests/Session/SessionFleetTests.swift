@@ -15,7 +15,7 @@ struct SessionFleetTests {
     /// S2: each with its own seed, as sessions in as many processes have.
     @Test("S2: a thousand sessions that lose one server come back spread, and each comes back")
     func aFleetComesBackSpread() throws {
-        let count = 1_000
+        let count = TestDepth.choose(1_000, reduced: 400)
         try Simulation.run(seed: 2) { simulation in
             let server = FakeServer(simulation)
             defer { server.dismiss() }
