@@ -151,7 +151,8 @@ let package = Package(
         .testTarget(
             name: "InteropTests",
             dependencies: [
-                "LoopbackSupport", "SimulationSupport", "WebSockets", .product(name: "HTTPTypes", package: "swift-http-types"),
+                "LoopbackSupport", "SimulationSupport", "WebSockets",
+                .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Subprocess", package: "swift-subprocess"),
                 .product(name: "SystemPackage", package: "swift-system"),
             ]),

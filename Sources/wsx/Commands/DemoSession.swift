@@ -91,6 +91,7 @@ struct DemoSession: Sendable {
         return try await WebSocketSession.withSession(to: url, configuration: configuration) {
             [messages, serverAgain] session in
             let (halfway, reached) = AsyncStream.makeStream(of: Void.self)
+            let (death, died) = AsyncStream.makeStream(of: Void.self)
             return try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask {
                     for number in 0..<messages {
@@ -98,6 +99,8 @@ struct DemoSession: Sendable {
                         try await session.send("\(number)")
                         // A steady stream, so that the server dies in the middle of it.
                         if number % 20 == 19 { try await Task.sleep(for: .milliseconds(1)) }
+                        // However late it dies, something is left to send.
+                        if number == messages * 2 / 3 { for await _ in death {} }
                     }
                 }
                 group.addTask {
@@ -113,6 +116,7 @@ struct DemoSession: Sendable {
                 for await _ in halfway {}
                 let begin = ContinuousClock.now
                 ledger.cutAll()
+                died.finish()
                 await first.shutDown()
                 try await serving.value
                 try await Task.sleep(for: .milliseconds(100))
