@@ -75,8 +75,9 @@ struct PoolDuelTests {
                     try await group.waitForAll()
                 }
                 let statistics = pool.statistics
-                // On a machine so busy that new connections came in time to help, it is right that there are more.
-                let limit = ContinuousClock.now - begin < .milliseconds(150) ? 10 : 25
+                // On a machine so busy that new connections came in time to help, it is right that there are more, and
+                // each that helps lets two more begin. Simulated time, in ReliabilityTests, has the exact figure.
+                let limit = ContinuousClock.now - begin < .milliseconds(150) ? 10 : 50
                 #expect(statistics.counts.total <= limit, "\(statistics.counts)")
                 #expect(statistics.totals.acquired == 50)
             }
