@@ -103,6 +103,14 @@ let package = Package(
             ]),
         // `scripts/check` links this one and asserts that Foundation is not among its libraries.
         .executableTarget(name: "linkage-check", dependencies: ["WebSockets"], path: "Tests/Linkage"),
+        // `scripts/browser` runs it: a real browser against our server.
+        .executableTarget(
+            name: "browser-check",
+            dependencies: [
+                "WebSockets", "WebSocketCore", "WebSocketLoop",
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "Logging", package: "swift-log"),
+            ], path: "Tests/Browser"),
         .testTarget(
             name: "WebSocketCoreTests",
             dependencies: [
