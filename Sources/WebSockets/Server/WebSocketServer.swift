@@ -233,7 +233,7 @@ public struct WebSocketServerStatistics: Sendable, Hashable {
 }
 
 /// What the handlers of a running server share. One object, because the task of each connection would otherwise hold
-/// copies of the whole configuration: more than a kilobyte.
+/// copies of the whole configuration.
 private final class Serving: Sendable {
     let configuration: WebSocketServerConfiguration
     private let state: ServerState
