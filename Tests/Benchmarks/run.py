@@ -51,13 +51,20 @@ CLIENT = {
 SERVER = {
     "s1a": "1 connection, 32 B ping-pong",
     "s1b": "64 connections, 32 B ping-pong each",
+    "s1c": "512 connections, 32 B ping-pong each",
     "s2": "64 connections, 16 × 32 B in flight each",
     "s3": "4 connections, 64 KiB ping-pong each",
+    "s4": "32 B broadcast to 200 connections, deliveries; the next one when all have it",
+    "s5": "connections made, upgraded and closed with 1000, 16 at a time",
+    "s6": "bytes of the server's memory for each of 5,000 idle connections (here less is better)",
     "idle1000": "32 B ping-pong beside 1,000 idle connections",
+    "idle5000": "the same beside 5,000",
 }
+# Connections of these; both sides' table of descriptors is larger then, and libwebsockets' closes slower.
+FILES = {"s6": 6000, "idle5000": 6000}
 # Where one message at a time crosses between the processors, a processor that falls asleep in
 # between would be what is measured.
-PING_PONG = {"c1", "c6", "c8", "s1a", "idle1000"}
+PING_PONG = {"c1", "c6", "c8", "s1a", "idle1000", "idle5000"}
 RAW = "raw lws"
 HOST = "127.0.0.1"
 
@@ -258,7 +265,10 @@ class Bench:
 
     def server(self, workload, command):
         seconds = self.options.seconds
-        limit = seconds * (4 if workload == "idle1000" else 2) + 40
+        limit = seconds * (4 if "idle" in workload else 2) + 40 + FILES.get(workload, 0) / 50
+        os.environ.pop("BENCH_FILES", None)
+        if workload in FILES:
+            os.environ["BENCH_FILES"] = str(FILES[workload])
         with Process(command + ["serve", str(limit + 10)], self.driver_cpus) as driver:
             port = driver.line(20)["port"]
             load = [self.raw("peer-load"), workload, HOST, str(port), str(seconds), "--server-pid", str(driver.pid)]
@@ -335,6 +345,10 @@ def summarize(rounds, name):
     ratios = [r[name]["rate"] / r[RAW]["rate"] for r in rounds if r[name] and r.get(RAW)]
     if ratios:
         summary.update(ratio=statistics.median(ratios), ratio_min=min(ratios), ratio_max=max(ratios))
+    above = [r[name]["bytes_each"] - r[RAW]["bytes_each"] for r in rounds
+             if name != RAW and r[name] and r.get(RAW) and "bytes_each" in r[name]]  # fmt: skip
+    if above:
+        summary["above"] = statistics.median(above)
     for key in ("cpu_us_per_message", "p50_us", "mb_per_s", "alone_rate", "idle_ratio"):
         found = values(rounds, name, key)
         if found:
@@ -348,6 +362,8 @@ def row(workload, name, s):
     notes = []
     if workload == "s3":
         notes.append(f"{s['mb_per_s']:,.0f} MB/s")
+    if "above" in s:
+        notes.append(f"{s['above']:+,.0f} B beside raw lws")
     if "idle_ratio" in s:
         notes.append(f"{s['idle_ratio']:.2f} of {short(s['alone_rate'])} without them")
     ratio = f"**{s['ratio']:.2f}** [{s['ratio_min']:.2f}–{s['ratio_max']:.2f}]" if "ratio" in s and name != RAW else "1"

@@ -241,6 +241,24 @@ struct CloseTests {
         }
     }
 
+    /// As a task does that is cancelled: it closes, cannot wait for the answer, and lets go of the connection.
+    @Test(arguments: Transport.all)
+    func aCloseGoesOnWhenTheConnectionIsForgotten(_ transport: Transport) async throws {
+        let closes = Events<WebSocketCloseInfo>()
+        try await withLoopback(transport, handler: report(closes)) { loopback in
+            let leaving = Task {
+                let socket = try await loopback.connect()
+                withUnsafeCurrentTask { $0?.cancel() }
+                try await socket.close(code: .goingAway, reason: "cancelled")
+            }
+            let error = await #expect(throws: WebSocketError.self) { try await leaving.value }
+            #expect(error?.code == .cancelled)
+            let info = try await closes.next()
+            #expect(info.received == WebSocketCloseFrame(code: .goingAway, reason: "cancelled"))
+            #expect(info.cause == .closingHandshake)
+        }
+    }
+
     @Test(arguments: [true, false])
     func aLostConnectionIsNoClose(isReset: Bool) async throws {
         try await withLoops { loops in

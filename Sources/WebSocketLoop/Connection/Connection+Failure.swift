@@ -98,6 +98,11 @@ extension Connection {
         cut()
     }
 
+    /// Nobody can use the connection any more. A close that this side has begun goes on, and its timer bounds it.
+    package func forget() {
+        if unsafe machine.canSend || !machine.canReceive { abort() }
+    }
+
     func cut() {
         guard let wsi = unsafe wsi else { return }
         if unsafe isInCallback { loop.killSoon(self) } else { unsafe wsx_lws_kill(wsi) }

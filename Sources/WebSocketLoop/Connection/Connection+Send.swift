@@ -359,8 +359,9 @@ extension Connection {
     /// Closes and waits for the end.
     package func close(_ frame: WebSocketCloseFrame) async throws(WebSocketError) -> WebSocketCloseInfo {
         try frame.validate()
-        return try await loop.wait(
-            for: "close", register: { self.close(frame, $0) }, cancel: { self.cancelClose($0) })
+        // Begun apart from the wait: a task that was cancelled before it comes here closes as well.
+        loop.execute { self.close(frame, nil) }
+        return try await loop.wait(for: "close", register: { self.waitClosed($0) }, cancel: { self.cancelClose($0) })
     }
 
     /// Closes and waits for the end, also in a cancelled task. Bounded by `closeTimeout`.

@@ -20,7 +20,7 @@ public final class WebSocketConnection: Sendable {
 
     deinit {
         let wire = wire
-        wire.loop.execute { wire.abort() }
+        wire.loop.execute { wire.forget() }
     }
 
     /// A number that no other connection of the process has; the same as in logs and observers' summaries.

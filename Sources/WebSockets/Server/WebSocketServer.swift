@@ -126,7 +126,7 @@ public final class WebSocketServer: Sendable {
         }
         for listener in listeners { listener.loop.execute { listener.start() } }
         let state = state
-        let configuration = configuration
+        let serving = Serving(state, configuration, handler)
         await withTaskCancellationHandler {
             await withDiscardingTaskGroup { group in
                 for queue in state.queues {
@@ -135,9 +135,7 @@ public final class WebSocketServer: Sendable {
                         await withDiscardingTaskGroup { handlers in
                             while let connection = await queue.next() {
                                 handlers.addTask(executorPreference: queue.loop.taskExecutor) {
-                                    await Self.handle(
-                                        WebSocketConnection(connection), in: queue, state: state,
-                                        configuration: configuration, handler)
+                                    await serving.handle(WebSocketConnection(connection), in: queue)
                                 }
                             }
                         }
@@ -145,7 +143,7 @@ public final class WebSocketServer: Sendable {
                 }
             }
         } onCancel: {
-            state.stop(Self.goingAway, timeout: configuration.shutdownTimeout)
+            state.stop(Self.goingAway, timeout: serving.configuration.shutdownTimeout)
             stopListening()
         }
         stopListening()
@@ -156,31 +154,6 @@ public final class WebSocketServer: Sendable {
 
     private func stopListening() {
         for listener in listeners { listener.loop.execute { listener.stop() } }
-    }
-
-    @concurrent
-    private static func handle(
-        _ socket: WebSocketConnection, in queue: ConnectionQueue, state: ServerState,
-        configuration: WebSocketServerConfiguration,
-        _ handler: @escaping @Sendable @concurrent (WebSocketConnection) async throws -> Void
-    ) async {
-        queue.served.withLock { $0[ObjectIdentifier(socket)] = socket }
-        defer { queue.served.withLock { $0[ObjectIdentifier(socket)] = nil } }
-        // A cancelled `run` cancels its handlers first and hears of it afterwards.
-        var isStopping: Bool { state.isStopping || Task.isCancelled }
-        Observation(observers: configuration.observers).watch(socket.wire, openedAfter: .zero)
-        do {
-            try await socket.run(
-                on: configuration.executor,
-                closeCodes: { _ in isStopping ? (.goingAway, .goingAway) : (.normalClosure, .internalError) }
-            ) { socket in try await socket.wire.named { try await handler(socket) } }
-        } catch let error as WebSocketError where error.code == .connectionClosed || isStopping {
-            configuration.logger.debug("a connection ended", metadata: ["reason": "\(error)"])
-        } catch {
-            configuration.logger.info(
-                "a handler failed; its connection is closed with 1011",
-                metadata: ["error": "\("\(error)".escapedForLog)"])
-        }
     }
 
     /// Stops accepting, closes every connection and waits for the handlers; when the time is over their connections are
@@ -257,4 +230,51 @@ public struct WebSocketServerStatistics: Sendable, Hashable {
     public let refusedForLimits: Int
     /// What has become of broadcasts.
     public let broadcasts: WebSocketBroadcastStatistics
+}
+
+/// What the handlers of a running server share. One object, because the task of each connection would otherwise hold
+/// copies of the whole configuration.
+private final class Serving: Sendable {
+    let configuration: WebSocketServerConfiguration
+    private let state: ServerState
+    private let handler: @Sendable @concurrent (WebSocketConnection) async throws -> Void
+
+    init(
+        _ state: ServerState, _ configuration: WebSocketServerConfiguration,
+        _ handler: @escaping @Sendable @concurrent (WebSocketConnection) async throws -> Void
+    ) {
+        self.state = state
+        self.configuration = configuration
+        self.handler = handler
+    }
+
+    /// A cancelled `run` cancels its handlers first and hears of it afterwards.
+    private var isStopping: Bool { state.isStopping || Task.isCancelled }
+
+    @concurrent
+    func handle(_ socket: WebSocketConnection, in queue: ConnectionQueue) async {
+        queue.served.withLock { $0[ObjectIdentifier(socket)] = socket }
+        defer { queue.served.withLock { $0[ObjectIdentifier(socket)] = nil } }
+        Observation(observers: configuration.observers).watch(socket.wire, openedAfter: .zero)
+        do {
+            try await socket.run(
+                on: configuration.executor,
+                closeCodes: { _ in self.isStopping ? (.goingAway, .goingAway) : (.normalClosure, .internalError) }
+            ) { socket in try await socket.wire.named { try await self.handler(socket) } }
+        } catch {
+            report(error)
+        }
+    }
+
+    /// Apart from ``handle(_:in:)``, so that the frames of handlers have no room for it.
+    @inline(never)
+    private func report(_ error: any Error) {
+        if let error = error as? WebSocketError, error.code == .connectionClosed || isStopping {
+            configuration.logger.debug("a connection ended", metadata: ["reason": "\(error)"])
+        } else {
+            configuration.logger.info(
+                "a handler failed; its connection is closed with 1011",
+                metadata: ["error": "\("\(error)".escapedForLog)"])
+        }
+    }
 }

@@ -3,7 +3,8 @@
 //
 // The yardstick for servers: an echo server on C libwebsockets written the documented way. Its own
 // poll loop, messages queued in RECEIVE and sent from WRITEABLE with lws_write, several per
-// callback until the pipe is choked, tx_packet_size raised, no permessage-deflate.
+// callback until the pipe is choked, tx_packet_size raised, no permessage-deflate. What comes to
+// /broadcast goes to everybody there.
 //
 //   lws-server serve SECONDS_MAX
 
@@ -13,10 +14,12 @@
 
 // A queued message: its length, the room lws_write wants in front, its bytes. `partial` is the
 // place of the one that is still arriving.
-typedef struct {
+typedef struct session {
   uint8_t *queue;
   size_t head, tail, capacity, partial;
-  int arriving, binary;
+  int arriving, binary, broadcasts;
+  struct lws *wsi;
+  struct session *next;  // among those at /broadcast
 } session;
 
 typedef struct {
@@ -28,6 +31,7 @@ enum { RECORD = sizeof(record) + LWS_PRE };
 
 static struct lws_context *context;
 static volatile int over;
+static session *everybody;
 
 static void room(session *s, size_t n) {
   if (s->tail + n <= s->capacity) return;
@@ -42,10 +46,32 @@ static void room(session *s, size_t n) {
   s->queue = xrealloc(s->queue, s->capacity);
 }
 
+// Everybody's queue gets a copy of the message, the sender's has it already.
+static void broadcast(session *sender, size_t at, size_t n) {
+  for (session *s = everybody; s; s = s->next) {
+    if (s != sender) {
+      room(s, n);
+      memcpy(s->queue + s->tail, sender->queue + at, n);
+      s->tail += n;
+    }
+    lws_callback_on_writable(s->wsi);
+  }
+}
+
 static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t n) {
   session *s = user;
   record r;
   switch (reason) {
+  case LWS_CALLBACK_ESTABLISHED: {
+    char path[32];
+    s->wsi = wsi;
+    if (lws_hdr_copy(wsi, path, sizeof path, WSI_TOKEN_GET_URI) <= 0 || strcmp(path, "/broadcast")) break;
+    s->broadcasts = 1;
+    s->next = everybody;
+    everybody = s;
+    break;
+  }
+
   case LWS_CALLBACK_RECEIVE:
     if (!s->arriving) {
       room(s, RECORD + n + lws_remaining_packet_payload(wsi));
@@ -63,7 +89,10 @@ static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *use
     r.length = s->tail - s->partial - RECORD;
     r.binary = s->binary;
     memcpy(s->queue + s->partial, &r, sizeof r);
-    lws_callback_on_writable(wsi);
+    if (s->broadcasts)
+      broadcast(s, s->partial, RECORD + r.length);
+    else
+      lws_callback_on_writable(wsi);
     break;
 
   case LWS_CALLBACK_SERVER_WRITEABLE: {
@@ -84,6 +113,11 @@ static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *use
   }
 
   case LWS_CALLBACK_CLOSED:
+    for (session **p = &everybody; *p; p = &(*p)->next)
+      if (*p == s) {
+        *p = s->next;
+        break;
+      }
     free(s->queue);
     s->queue = NULL;
     break;
@@ -93,8 +127,9 @@ static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *use
   return 0;
 }
 
-// Room for a 64 KiB message in one read; smaller messages are neither faster nor slower for it.
-enum { RX_BUFFER = 262144 };
+// Room for a 64 KiB message in one read; smaller messages are neither faster nor slower for it. It is
+// paid for each connection, so with thousands of them it is what libwebsockets has by default.
+enum { RX_BUFFER = 262144, SMALL_RX_BUFFER = 4096 };
 
 static struct lws_protocols protocols[] = {
     {"bench", callback, sizeof(session), RX_BUFFER, 0, NULL, 4 << 20},
@@ -121,6 +156,7 @@ int main(int argc, char **argv) {
   info.vhost_name = "bench";
   info.protocols = protocols;
   info.pt_serv_buf_size = RX_BUFFER;
+  if (getenv("BENCH_FILES")) protocols[0].rx_buffer_size = info.pt_serv_buf_size = SMALL_RX_BUFFER;
   info.gid = (gid_t)-1;
   info.uid = (uid_t)-1;
   context = lws_create_context(&info);

@@ -16,11 +16,15 @@ import Synchronization
 public struct DescriptorPool: AsyncSocketPool {
     private let base: any AsyncSocketPool
 
+    /// - Parameter base: Waits for the sockets. Default: FlyingFox's own, on epoll.
     public init(_ base: any AsyncSocketPool = HTTPServer.defaultPool()) { self.base = base }
 
+    /// As the pool behind it.
     public func prepare() async throws { try await base.prepare() }
+    /// As the pool behind it.
     public func run() async throws { try await base.run() }
 
+    /// Waits, or answers the question that was asked in this task.
     public func suspendSocket(_ socket: Socket, untilReadyFor events: Socket.Events) async throws {
         guard let question = Question.current else {
             return try await base.suspendSocket(socket, untilReadyFor: events)

@@ -13,7 +13,8 @@ extension FlyingFox.HTTPResponse {
     /// - Parameters:
     ///   - request: The request of the route.
     ///   - server: It need not listen.
-    ///   - conversation: The connection is closed when it returns, with 1000, or throws, with 1011.
+    ///   - conversation: The connection is closed when it returns, with 1000, or throws, with 1011. FlyingFox cancels it
+    ///     when it stops; then the connection is closed with 1001.
     public static func webSocket(
         _ request: FlyingFox.HTTPRequest, on server: WebSocketServer,
         conversation: @escaping @Sendable (WebSocketConnection) async throws -> Void
@@ -38,7 +39,7 @@ private struct TakenOver: WSHandler {
         do {
             try await conversation(socket)
         } catch {
-            _ = try? await socket.close(code: .internalError)
+            _ = try? await socket.close(code: Task.isCancelled ? .goingAway : .internalError)
             throw error
         }
         try await socket.close()

@@ -18,7 +18,7 @@ struct FlyingFoxUpgradesTests {
         conversation: @escaping @Sendable (WebSocketConnection) async throws -> Void = { socket in
             for try await message in socket.messages { try await socket.send(message) }
         },
-        _ body: (_ port: UInt16, WebSocketClientConfiguration) async throws -> Void
+        _ body: (_ port: UInt16, WebSocketClientConfiguration, HTTPServer) async throws -> Void
     ) async throws {
         let loops = try EventLoopGroup(count: 1)
         let clientLoops = try EventLoopGroup(count: 1)
@@ -44,7 +44,7 @@ struct FlyingFoxUpgradesTests {
         client.eventLoop = clientLoops.next()
         client.openTimeout = .seconds(60)
         let before = try Self.openSockets
-        try await body(port, client)
+        try await body(port, client, framework)
         try await nothingIsLeft(loops.loops + clientLoops.loops)
         // FlyingFox closes its descriptor only after the conversation.
         try await reaches("a descriptor is still open") { try Self.openSockets <= before }
@@ -78,7 +78,7 @@ struct FlyingFoxUpgradesTests {
     }
 
     @Test func aRouteBecomesAWebSocket() async throws {
-        try await withFlyingFox { port, client in
+        try await withFlyingFox { port, client, _ in
             try await WebSocketClient.withConnection(
                 to: "ws://127.0.0.1:\(port)/live?symbol=a%20b", configuration: client
             ) { socket in
@@ -100,7 +100,7 @@ struct FlyingFoxUpgradesTests {
                 #expect(request.target == "/live?symbol=a%20b")
                 return request.headers[.cookie] == "id=1" ? .accept() : .respond(status: 403, text: "log in first")
             }
-        } _: { port, client in
+        } _: { port, client, _ in
             let url = "ws://127.0.0.1:\(port)/live?symbol=a%20b"
             var client = client
             client.subprotocols = ["chat"]
@@ -123,7 +123,7 @@ struct FlyingFoxUpgradesTests {
         struct Failure: Error {}
         try await withFlyingFox(conversation: { socket in
             if try await socket.receive() == "fail" { throw Failure() }
-        }) { port, client in
+        }) { port, client, _ in
             for (message, code) in [("return", WebSocketCloseCode.normalClosure), ("fail", .internalError)] {
                 let socket = try await WebSocketClient.connect(to: "ws://127.0.0.1:\(port)/live", configuration: client)
                 try await socket.send(.text(message))
@@ -132,8 +132,19 @@ struct FlyingFoxUpgradesTests {
         }
     }
 
+    @Test func flyingFoxsStopClosesWith1001() async throws {
+        try await withFlyingFox { port, client, framework in
+            let socket = try await WebSocketClient.connect(to: "ws://127.0.0.1:\(port)/live", configuration: client)
+            try await socket.send("hello")
+            #expect(try await socket.receive() == "hello")
+            await framework.stop(timeout: 0)
+            let info = try await socket.closed()
+            #expect(info.received?.code == .goingAway, "\(info)")
+        }
+    }
+
     @Test func manyAtOnceGetTheirOwnMessages() async throws {
-        try await withFlyingFox { port, client in
+        try await withFlyingFox { port, client, _ in
             try await withThrowingTaskGroup(of: Void.self) { group in
                 for number in 0..<20 {
                     group.addTask {
@@ -153,7 +164,7 @@ struct FlyingFoxUpgradesTests {
 
     /// FlyingFox reads the requests of one connection one after another; the last of them becomes a WebSocket.
     @Test func otherRoutesStayFlyingFoxsOwn() async throws {
-        try await withFlyingFox { port, _ in
+        try await withFlyingFox { port, _, _ in
             let socket = try await AsyncSocket.connected(to: try sockaddr_in.inet(ip4: "127.0.0.1", port: port))
             try await socket.write(Data("GET /page HTTP/1.1\r\nHost: a\r\n\r\n".utf8))
             #expect(try await Self.read(socket, to: "a page").hasPrefix("HTTP/1.1 200 "))
@@ -168,7 +179,7 @@ struct FlyingFoxUpgradesTests {
 
     /// What FlyingFox has read behind the request cannot be had from it.
     @Test func aClientThatDoesNotWaitIsLetGo() async throws {
-        try await withFlyingFox { port, _ in
+        try await withFlyingFox { port, _, _ in
             let socket = try await AsyncSocket.connected(to: try sockaddr_in.inet(ip4: "127.0.0.1", port: port))
             try await socket.write(Data(Self.handshake.utf8) + [0x81, 0x82, 0, 0, 0, 0, 0x68, 0x69])
             await #expect(throws: SocketError.self) { try await socket.read() }

@@ -22,7 +22,8 @@ guard arguments.count >= 4, let limit = Double(arguments[3]).map(UInt32.init) el
 }
 var descriptors = rlimit()
 getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &descriptors)
-descriptors.rlim_cur = min(descriptors.rlim_cur, 4_096)
+// Thousands of connections need more than is comparable otherwise.
+descriptors.rlim_cur = min(descriptors.rlim_cur, getenv("BENCH_FILES").flatMap { rlim_t(String(cString: $0)) } ?? 4_096)
 setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &descriptors)
 
 var configuration = WebSocketServerConfiguration()
@@ -51,7 +52,9 @@ let watcher = Task.detached {
     finish()
 }
 try await server.run { socket in
-    if isSynchronous {
+    if socket.requestTarget == "/broadcast" {
+        for try await message in socket.messages { server.broadcast(message) }
+    } else if isSynchronous {
         socket.onMessage { [unowned socket] bytes, kind in _ = try? socket.trySend(bytes, as: kind) }
         _ = try await socket.closed()
     } else {
