@@ -35,6 +35,10 @@ import WebSocketsC
         await #expect(processExitsWith: .success) { exit(cabi_session(0, nil)) }
     }
 
+    @Test func aLoopLivesOnTheProgramsOwnContext() async {
+        await #expect(processExitsWith: .success) { exit(cabi_attached(0, nil)) }
+    }
+
     @Test func aProcessMayEndInTheMiddle() async {
         await #expect(processExitsWith: .success) { exit(cabi_leaving(0, nil)) }
     }
