@@ -138,10 +138,13 @@ let package = Package(
         .target(
             name: "LoopbackSupport",
             dependencies: ["COpenSSL", "TestSupport", "WebSocketCore", "WebSockets"], path: "Tests/LoopbackSupport"),
+        // A program of somebody else's with libwebsockets, for loops that are attached to it.
+        .target(name: "HostContext", dependencies: ["CLibWebSockets"], path: "Tests/HostContext"),
         .testTarget(
             name: "WebSocketsTests",
             dependencies: [
-                "CLibUV", "LoopbackSupport", "SimulationSupport", "TestSupport", "WebSocketCore", "WebSockets",
+                "CLibUV", "HostContext", "LoopbackSupport", "SimulationSupport", "TestSupport", "WebSocketCore",
+                "WebSockets",
                 "WebSocketsTestKit",
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Logging", package: "swift-log"),
@@ -187,7 +190,7 @@ let package = Package(
             name: "WebSocketsJSONTests", dependencies: ["LoopbackSupport", "WebSockets", "WebSocketsJSON"]),
         // The C library's tests are programs in C, which the suite runs in processes of their own.
         .target(
-            name: "CABIPrograms", dependencies: ["CWSX"], path: "Tests/CABITests/Programs",
+            name: "CABIPrograms", dependencies: ["CLibWebSockets", "CWSX"], path: "Tests/CABITests/Programs",
             cSettings: [.define("CABI_LIBRARY"), .define("_GNU_SOURCE")]),
         .testTarget(name: "CABITests", dependencies: ["CABIPrograms", "WebSocketsC"], path: "Tests/CABITests/Suite"),
         .testTarget(name: "ReadmeTests", dependencies: ["WebSockets"]),
@@ -203,7 +206,7 @@ let package = Package(
 )
 
 for target in package.targets where [.regular, .executable, .test].contains(target.type) {
-    guard !["CLibWebSocketsShims", "CWSX", "CABIPrograms"].contains(target.name) else { continue }
+    guard !["CLibWebSocketsShims", "CWSX", "CABIPrograms", "HostContext"].contains(target.name) else { continue }
     target.swiftSettings =
         (target.swiftSettings ?? []) + [
             // SE-0335: existential types are spelled `any`.

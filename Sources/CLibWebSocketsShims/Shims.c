@@ -93,6 +93,38 @@ void wsx_lws_kill(struct lws *wsi) {
     wsx_lws_end(wsi);
 }
 
+static void attached_turn(lws_sorted_usec_list_t *turn) {
+    struct wsx_attachment *attachment = lws_container_of(turn, struct wsx_attachment, turn);
+    attachment->on_turn(attachment->owner);
+}
+
+static int attached_state(lws_state_manager_t *manager, lws_state_notify_link_t *link, int current, int target) {
+    (void)manager;
+    (void)current;
+    // The first thing that lws_context_destroy does.
+    if (target == LWS_SYSTATE_POLICY_INVALID) {
+        struct wsx_attachment *attachment = lws_container_of(link, struct wsx_attachment, leaving);
+        attachment->on_leaving(attachment->owner);
+    }
+    return 0;
+}
+
+void wsx_attachment_begin(struct lws_context *context, struct wsx_attachment *attachment) {
+    attachment->leaving.notify_cb = attached_state;
+    attachment->leaving.name = "wsx";
+    lws_state_reg_notifier(lws_system_get_state_manager(context), &attachment->leaving);
+}
+
+void wsx_attachment_end(struct lws_context *context, struct wsx_attachment *attachment) {
+    wsx_attachment_schedule(context, attachment, -1);
+    lws_state_reg_deregister(&attachment->leaving);
+}
+
+void wsx_attachment_schedule(struct lws_context *context, struct wsx_attachment *attachment, int64_t delay) {
+    lws_sul_schedule(context, 0, &attachment->turn, attached_turn,
+                     delay < 0 ? (lws_usec_t)LWS_SET_TIMER_USEC_CANCEL : (lws_usec_t)delay);
+}
+
 static _Thread_local const char *last_alert;
 static _Thread_local int last_alert_received;
 static _Thread_local int last_reason;
@@ -161,6 +193,20 @@ static int note_certificate_request(SSL *ssl, void *identity) {
     return 1;
 }
 
+static int (*verifies)(int descriptor);
+static int (*verify_certificate)(int descriptor, X509_STORE_CTX *store, int is_valid);
+
+void wsx_tls_set_verifier(int (*is_ours)(int), int (*verify)(int, X509_STORE_CTX *, int)) {
+    verify_certificate = verify;
+    __atomic_store_n(&verifies, is_ours, __ATOMIC_RELEASE);
+}
+
+static int verify_ourselves(int is_valid, X509_STORE_CTX *store) {
+    const SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+    if (verify_certificate(SSL_get_fd(ssl), store, is_valid)) return 0;
+    return is_valid || X509_STORE_CTX_get_error(store) == X509_V_OK;
+}
+
 static void client_info(const SSL *constant, int where, int value) {
     SSL *ssl = (SSL *)constant;
     // libwebsockets has just set SNI and the name to verify from its own idea of the host, which is cut at the
@@ -181,6 +227,8 @@ static void client_info(const SSL *constant, int where, int value) {
             }
             offer_session(ssl, identity);
         }
+        int (*is_ours)(int) = __atomic_load_n(&verifies, __ATOMIC_ACQUIRE);
+        if (is_ours && is_ours(SSL_get_fd(ssl))) SSL_set_verify(ssl, SSL_VERIFY_PEER, verify_ourselves);
     }
     if (where == SSL_CB_CONNECT_EXIT && value <= 0) {
         int reason = ERR_GET_REASON(ERR_peek_last_error());

@@ -12,6 +12,7 @@ import WebSockets
 extension WebSocketClientConfiguration {
     /// Takes over what C has set.
     mutating func apply(_ config: wsx_client_config) throws(Failure) {
+        eventLoop = try EventLoop.named(config.loop)
         headers.append(contentsOf: try fields(config.headers))
         subprotocols = try texts(config.subprotocols, "subprotocols")
         if let agent = try text(config.user_agent, "user_agent") { userAgent = agent }

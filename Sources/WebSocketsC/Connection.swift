@@ -23,7 +23,7 @@ private func begin(
         callbacks = try copied(config.callbacks, "wsx_callbacks")
         queue = try CallbackQueue.named(config.queue)
     }
-    let loop = EventLoopGroup.shared.next()
+    let loop = configuration.eventLoop ?? EventLoopGroup.shared.next()
     configuration.eventLoop = loop
     // Found out now, while the caller can be told.
     do throws(WebSocketError) { _ = try configuration.request(for: url) } catch { throw Failure(error) }
@@ -104,7 +104,7 @@ public func wsx_send(
         let message = try WebSocketMessage(kind, copying: bytes)
         if wire.sendNow(message) { return }
         guard wire.isUsable else { throw Failure(wire.closedSendError()) }
-        guard timeout_ms != 0, !wsxc_is_in_callback() else { throw .full }
+        guard timeout_ms != 0, !wsxc_is_in_callback(), !wire.loop.isOnServiceThread else { throw .full }
         try wait(timeout_ms, on: wire.loop, phase: .send) { () async throws(WebSocketError) in
             try await wire.sendSlowly(message)
         }
@@ -233,7 +233,7 @@ public func wsx_close(
         let frame = WebSocketCloseFrame(
             code: WebSocketCloseCode(rawValue: code), reason: try text(reason, "reason") ?? "")
         do throws(WebSocketError) { try frame.validate() } catch { throw Failure(error) }
-        guard !wsxc_is_in_callback() else {
+        guard !wsxc_is_in_callback(), !wire.loop.isOnServiceThread else {
             Task(executorPreference: wire.loop.taskExecutor) { await wire.closeRegardless(frame) }
             return
         }

@@ -72,6 +72,7 @@ enum Handles {
     static let pools = HandleTable<PoolBox>(kind: 4)
     static let sessions = HandleTable<SessionBox>(kind: 5)
     static let servers = HandleTable<ServerBox>(kind: 6)
+    static let loops = HandleTable<LoopBox>(kind: 7)
 }
 
 extension HandleTable {

@@ -13,10 +13,13 @@ import WebSockets
 final class PoolBox: Sendable {
     let pool: WebSocketConnectionPool
     let queue: CallbackQueue?
+    /// The program's own, where all connections live.
+    let loop: EventLoop?
 
-    init(_ pool: WebSocketConnectionPool, queue: CallbackQueue?) {
+    init(_ pool: WebSocketConnectionPool, queue: CallbackQueue?, loop: EventLoop?) {
         self.pool = pool
         self.queue = queue
+        self.loop = loop
     }
 }
 
@@ -45,7 +48,8 @@ public func wsx_pool_create(
         }
         // Ends with `shutDown`, which every way to free the handle leads to.
         Task { try? await made.run() }
-        result.pointee = wsx_pool(id: Handles.pools.insert(PoolBox(made, queue: queue)))
+        result.pointee = wsx_pool(
+            id: Handles.pools.insert(PoolBox(made, queue: queue, loop: configuration.client.eventLoop)))
     }
 }
 
@@ -88,7 +92,8 @@ public func wsx_pool_acquire(
     attempt(error) { () throws(Failure) in
         let result = try required(connection, "connection")
         result.pointee = wsx_connection()
-        let pool = try Handles.pools.find(pool.id, "pool").pool
+        let box = try Handles.pools.find(pool.id, "pool")
+        let pool = box.pool
         do throws(WebSocketError) {
             if let lease = pool.tryAcquire() {
                 result.pointee = wsx_connection(id: try ConnectionBox.make(lease).id)
@@ -100,6 +105,7 @@ public func wsx_pool_acquire(
         guard timeout_ms != 0 else {
             throw Failure(WSX_ACQUIRE_TIMED_OUT, "the pool has no idle connection; allow some time to get one")
         }
+        try checkMayWait(for: box.loop)
         let lease = try wait(-1, on: nil) { () async throws(WebSocketError) in
             try await pool.acquire(timeout: timeout(timeout_ms))
         }
@@ -123,7 +129,7 @@ public func wsx_pool_acquire_start(
         let box = try Handles.pools.find(pool.id, "pool")
         guard let done else { throw .argument("done is NULL") }
         let user = Unchecked(user)
-        let loop = EventLoopGroup.shared.next()
+        let loop = box.loop ?? EventLoopGroup.shared.next()
         Task(executorPreference: loop.taskExecutor) {
             let tell: @Sendable () -> Void
             var drop: (@Sendable () -> Void)?
@@ -194,6 +200,7 @@ public func wsx_pool_shut_down(
 ) -> wsx_status {
     attempt(error) { () throws(Failure) in
         try checkMayWait()
+        if let box = Handles.pools.object(pool.id) { try checkMayWait(for: box.loop) }
         guard let box = Handles.pools.remove(pool.id) else {
             _ = try Handles.pools.find(pool.id, "pool")
             return

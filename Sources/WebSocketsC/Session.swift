@@ -231,7 +231,7 @@ public func wsx_session_create(
             queue = try CallbackQueue.named(config.queue)
             try configuration.apply(config)
         }
-        let loop = EventLoopGroup.shared.next()
+        let loop = configuration.client.eventLoop ?? EventLoopGroup.shared.next()
         configuration.client.eventLoop = loop
         let box: SessionBox
         do throws(WebSocketError) {
@@ -279,7 +279,7 @@ public func wsx_session_send(
     attempt(error) { () throws(Failure) in
         let box = try Handles.sessions.find(session.id, "session")
         let message = try WebSocketMessage(try .init(kind), copying: try bytes(data, length))
-        guard !wsxc_is_in_callback() else {
+        guard !wsxc_is_in_callback(), !box.loop.isOnServiceThread else {
             if !box.sendInside(message) { throw .full }
             return
         }

@@ -33,11 +33,17 @@ private final class Outcome<Value: Sendable>: @unchecked Sendable {
 }
 
 /// Refuses to wait on a thread whose connections would wait too.
-func checkMayWait() throws(Failure) {
+func checkMayWait(for loop: EventLoop? = nil) throws(Failure) {
     guard !wsxc_is_in_callback() else {
         throw Failure(
             WSX_WRONG_THREAD,
             "the call would wait, and this thread is the library's; call it from another thread, or use a queue")
+    }
+    guard loop?.isOnServiceThread != true else {
+        throw Failure(
+            WSX_WRONG_THREAD,
+            "the call would wait, and this thread services the lws_context that it would wait for; call it from another thread, or use the function that does not wait"
+        )
     }
 }
 
@@ -47,7 +53,7 @@ func wait<Value: Sendable>(
     _ timeout: Int64, on loop: EventLoop?, phase: WebSocketError.Phase? = nil,
     _ body: @escaping @Sendable () async throws(WebSocketError) -> Value
 ) throws(Failure) -> Value {
-    try checkMayWait()
+    try checkMayWait(for: loop)
     let outcome = Outcome<Value>()
     let task = Task(executorPreference: loop?.taskExecutor) {
         do throws(WebSocketError) {

@@ -58,6 +58,24 @@ bool wsx_lws_wants_write(const uv_loop_t *loop, struct lws *wsi);
 /// `lws_service_fd` with a made-up writable event, for a pong that shall go out now.
 int wsx_lws_pretend_writable(struct lws_context *context, struct lws *wsi);
 
+/// What we leave with a context that somebody else services: a timer in which our turns run, and a notifier that tells
+/// when the context is about to be destroyed, before anything of it is gone.
+struct wsx_attachment {
+    lws_sorted_usec_list_t turn;
+    lws_state_notify_link_t leaving;
+    void *owner;
+    void (*on_turn)(void *owner);
+    void (*on_leaving)(void *owner);
+};
+/// Both on the thread that services the context. `end` may be called until the context's last vhost is gone.
+void wsx_attachment_begin(struct lws_context *context, struct wsx_attachment *attachment);
+void wsx_attachment_end(struct lws_context *context, struct wsx_attachment *attachment);
+/// The next turn in so many microseconds, instead of when it would have been; negative: none.
+void wsx_attachment_schedule(struct lws_context *context, struct wsx_attachment *attachment, int64_t delay);
+
+/// What libwebsockets logs now, as `lws_set_log_level` takes it.
+static inline int wsx_lws_log_level(void) { return lwsl_visible(0xFFFF); }
+
 // OpenSSL's macros.
 static inline int wsx_ssl_ctx_set_minimum_version(SSL_CTX *context, int version) {
     return (int)SSL_CTX_set_min_proto_version(context, version);
@@ -93,6 +111,11 @@ struct wsx_tls_identity;
 /// Makes an identity, installs it and the handshake callback on a client's SSL_CTX. With `resumes` sessions are kept
 /// and offered again. NULL when there is no memory.
 struct wsx_tls_identity *wsx_ssl_ctx_set_identity(SSL_CTX *context, const char *name, int is_address, int resumes);
+
+/// Who decides about the certificates of handshakes on a context of somebody else's: libwebsockets 4.1.6 asks the first
+/// protocol of the context's first vhost, which is theirs. `is_ours` says whether the descriptor is such a handshake's,
+/// `verify` returns 0 when it has nothing against the certificate. To be set once, before the first such handshake.
+void wsx_tls_set_verifier(int (*is_ours)(int descriptor), int (*verify)(int descriptor, X509_STORE_CTX *, int is_valid));
 
 /// Only after the SSL_CTX and all its SSLs are gone.
 void wsx_tls_identity_free(struct wsx_tls_identity *identity);

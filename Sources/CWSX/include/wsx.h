@@ -148,6 +148,42 @@ wsx_status wsx_queue_wait(wsx_queue queue, int64_t timeout_ms, size_t *count, ws
 /* To be freed after everything that uses it: callbacks that are still waiting are dropped. */
 wsx_status wsx_queue_free(wsx_queue queue);
 
+/* ---- Your own lws_context --------------------------------------------------------------------------------------- */
+
+/* A loop on an lws_context that you service: connections, pools and sessions whose client configuration names it live on
+ * your context and your thread, on vhosts of their own. Your vhosts and protocols go on as they are. The thread that
+ * services the context counts as one of the library's: callbacks run there, unless there is a queue, and functions that
+ * wait return WSX_WRONG_THREAD there. Use wsx_connect_start, wsx_pool_acquire_start and callbacks, or other threads.
+ * From other threads calls wait until the context is serviced. */
+typedef struct wsx_loop { uint64_t id; } wsx_loop;
+struct lws_context;                /* of the libwebsockets that this library is linked with */
+
+typedef struct wsx_loop_config {
+    size_t size;
+    void *user;
+    /* The last call: nothing of the library is on the context any more. Comes once, when the loop was detached, or the
+     * context was destroyed; on a thread of the library's, also in the midst of lws_context_destroy. */
+    void (*on_detached)(void *user);
+} wsx_loop_config;
+
+static inline wsx_loop_config wsx_loop_config_init(void) {
+    wsx_loop_config config;
+    memset(&config, 0, sizeof config);
+    config.size = sizeof config;
+    return config;
+}
+
+/* Moves in. To be called on the thread that services the context, or before any does. `config` may be NULL. The
+ * context's pt_serv_buf_size has to be at least 16384, or connecting fails with WSX_INVALID_CONFIGURATION. */
+wsx_status wsx_loop_attach(
+    struct lws_context *context, const wsx_loop_config *config, wsx_loop *loop, wsx_error *error);
+/* Moves out and frees the handle: what still lives on the loop is aborted, and what is begun there later fails with
+ * WSX_SHUT_DOWN. Waits, which takes a context that is serviced meanwhile; on the thread that services it, and in
+ * callbacks, it only begins to. A context may also be destroyed with the loop on it, on the thread that services it or
+ * after that has ended, but not in a callback: then connections end with WSX_CLOSED, the rest as above, and the handle
+ * is still to be freed with this function. */
+wsx_status wsx_loop_detach(wsx_loop loop, wsx_error *error);
+
 /* ---- Messages --------------------------------------------------------------------------------------------------- */
 
 typedef int32_t wsx_kind;
@@ -224,6 +260,7 @@ typedef struct wsx_client_config {
     const char *const *public_key_pins; /* base64 of SHA-256, as RFC 7469; NULL ends the list */
     int32_t minimum_tls;           /* 12 (default) or 13 */
     int32_t insecure_no_verification; /* 1: NOTHING is verified. For experiments only */
+    wsx_loop loop;                 /* where to live; zero: on one of the library's own loops */
 } wsx_client_config;
 
 static inline wsx_client_config wsx_client_config_init(void) {

@@ -46,17 +46,28 @@ package enum LibWebSockets {
 
     /// The protocol of all our vhosts. libwebsockets keeps pointers to it and its name.
     nonisolated(unsafe) static let protocols: UnsafePointer<lws_protocols> = {
-        // Immutable after this initialiser.
+        let table = unsafe makeProtocols()
+        unsafe table[0].callback = unsafe lwsCallback
+        return unsafe UnsafePointer(table)
+    }()
+
+    /// The same on a context of somebody else's.
+    nonisolated(unsafe) static let attachedProtocols: UnsafePointer<lws_protocols> = {
+        let table = unsafe makeProtocols()
+        unsafe table[0].callback = unsafe attachedCallback
+        return unsafe UnsafePointer(table)
+    }()
+
+    private static func makeProtocols() -> UnsafeMutablePointer<lws_protocols> {
         let table = UnsafeMutablePointer<lws_protocols>.allocate(capacity: 2)
         unsafe table.initialize(repeating: lws_protocols(), count: 2)
         unsafe table[0].name = unsafe UnsafePointer(strdup("wsx"))
-        unsafe table[0].callback = unsafe lwsCallback
         unsafe table[0].rx_buffer_size = readSize
         // DROP_PROTOCOL, the only callback that comes before a connection's end, comes to those with session data.
         unsafe table[0].per_session_data_size = 1
         unsafe table[0].tx_packet_size = 1 << 20
-        return unsafe UnsafePointer(table)
-    }()
+        return unsafe table
+    }
 
     /// All zero: libwebsockets' own keepalive stays silent.
     nonisolated(unsafe) static let noKeepAlive: UnsafePointer<lws_retry_bo_t> = {

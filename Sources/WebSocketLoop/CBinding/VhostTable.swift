@@ -54,6 +54,12 @@ struct VhostTable {
         return vhost
     }
 
+    /// Ends all vhosts of a loop that leaves its context. Nothing may be bound to them any more.
+    func destroyAll() {
+        for vhost in clients.values { vhost.destroy(again: true) }
+        plainVhost?.destroy(again: true)
+    }
+
     mutating func removeAll() {
         // The context destroys its vhosts; the SSL_CTXs must outlive that.
         plainVhost = nil
@@ -112,13 +118,22 @@ struct VhostTable {
             loop.serverTLSBeingCreated = tls
         }
         defer { loop.serverTLSBeingCreated = nil }
+        if let attachment = loop.attachment {
+            // Their listeners and adopted sockets are for vhosts of theirs only.
+            unsafe info.port = CONTEXT_PORT_NO_LISTEN
+            unsafe info.protocols = unsafe LibWebSockets.attachedProtocols
+            unsafe attachment.accompany(self, &info)
+        }
         guard let handle = unsafe lws_create_vhost(loop.context, &info) else { return nil }
         unsafe self.handle = unsafe handle
     }
 
-    func destroy() {
+    /// The vhost of an attached loop is gone.
+    var isFinalized = false
+
+    func destroy(again: Bool = false) {
         precondition(users == 0, "a vhost with connections cannot be destroyed")
-        guard isAlive else { return }
+        guard isAlive || again, !isFinalized else { return }
         isAlive = false
         unsafe lws_vhost_destroy(handle)
     }

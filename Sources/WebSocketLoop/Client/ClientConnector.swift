@@ -60,6 +60,9 @@ final class ClientConnector: @unchecked Sendable {
 
     func start(_ waiter: LoopWaiter<Connection>) {
         self.waiter = waiter
+        guard !loop.isStopping else {
+            return finish(.failure(WebSocketError(.shutDown, "the event loop \(loop.name) was shut down")))
+        }
         loop.onStop[ObjectIdentifier(self)] = { [unowned self] in
             finish(.failure(WebSocketError(.shutDown, "the event loop \(loop.name) was shut down")))
         }

@@ -101,6 +101,15 @@ final class ClientHandshake: WireOwner, ConnectionAttempt {
     }
 
     private func start(address: String, port: Int) {
+        let offer = request.subprotocols.joined(separator: ", ")
+        guard loop.attachment == nil || offer.utf8.count <= Self.longestAttachedOffer else {
+            end(
+                WebSocketError(
+                    .invalidConfiguration,
+                    "the subprotocols have \(offer.utf8.count) bytes; on an attached loop the limit is \(Self.longestAttachedOffer)"
+                ))
+            return
+        }
         let plain: OpaquePointer?
         if let tls = request.tls {
             vhost = loop.vhosts.acquire(tls, of: loop)
@@ -118,7 +127,7 @@ final class ClientHandshake: WireOwner, ConnectionAttempt {
         // What libwebsockets would write from these is replaced in `appendHandshakeHeaders`.
         let name = String(request.url.host.utf8.prefix(100))!
         // It refuses every subprotocol that it did not offer itself, so it has to know.
-        let offered = unsafe request.subprotocols.isEmpty ? nil : strdup(request.subprotocols.joined(separator: ", "))
+        let offered = unsafe request.subprotocols.isEmpty ? nil : strdup(offer)
         defer { unsafe free(offered) }
         _ = unsafe wsx_tls_take_alert(nil)
         _ = wsx_tls_take_reason()
@@ -165,6 +174,8 @@ final class ClientHandshake: WireOwner, ConnectionAttempt {
     }
 
     private var isDestroyed = false
+    /// While certificates on it are ours to verify (`AttachedVerification`).
+    var watchedDescriptor: CInt?
 
     // MARK: Callbacks
 
@@ -175,6 +186,9 @@ final class ClientHandshake: WireOwner, ConnectionAttempt {
         }
         closeSocket()
         stage = request.tls == nil ? .upgrade : .tls
+        if loop.attachment != nil && request.tls != nil {
+            unsafe AttachedVerification.watch(lws_get_socket_fd(wsi), self)
+        }
         if !isAbandoned { connector.progressed(self) }
     }
 
@@ -210,6 +224,35 @@ final class ClientHandshake: WireOwner, ConnectionAttempt {
         return unsafe SSL_session_reused(ssl) != 0
     }
 
+    /// Where libwebsockets has begun to write its request, which is the beginning of the service buffer. The end of that
+    /// is `room + 12` bytes behind `end`.
+    private func requestStart(_ end: UnsafeMutablePointer<CChar>, room: Int) -> UnsafeMutablePointer<CChar>? {
+        guard loop.attachment != nil else { return unsafe end + room + 12 - loop.serviceBufferSize }
+        // Only the context's owner knows how large it is, but how the request begins is known: nothing in it that
+        // comes from outside has a space and a line's end.
+        let beginning = Array("GET / HTTP/1.1\r\n".utf8)
+        var start = unsafe end - beginning.count
+        while unsafe memcmp(start, beginning, beginning.count) != 0 {
+            // Target, host and protocols are as long as `start(address:port:)` lets them be.
+            guard unsafe end - start < 4_096 else { return unsafe start }
+            unsafe start -= 1
+        }
+        loop.serviceBufferSize = unsafe end - start + room + 12
+        guard loop.serviceBufferSize >= Self.smallestServiceBuffer else {
+            refusal = WebSocketError(
+                .invalidConfiguration,
+                "the lws_context's pt_serv_buf_size is \(loop.serviceBufferSize); set it to at least \(Self.smallestServiceBuffer) when you create the context"
+            )
+            return nil
+        }
+        return unsafe start
+    }
+
+    /// One TLS record, or a throttled TLS client spins for ever in 4.1.6.
+    private static let smallestServiceBuffer = 16_384
+    /// libwebsockets writes the offer into a service buffer that may be 4 KiB, without looking.
+    private static let longestAttachedOffer = 2_048
+
     override func appendHandshakeHeaders(
         _ position: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>, room: Int
     ) -> CInt {
@@ -223,7 +266,7 @@ final class ClientHandshake: WireOwner, ConnectionAttempt {
         // 4.1.6 cuts targets, hosts and origins silently. Its request stands at the beginning of the service buffer,
         // which ends `room + 12` bytes behind the position (the same in 4.3.5 and 5.0.0): the whole of it is
         // rewritten, but for the key, whose hash libwebsockets has already taken.
-        let start = unsafe end + room + 12 - LibWebSockets.serviceBufferSize
+        guard let start = unsafe requestStart(end, room: room) else { return -1 }
         let written = unsafe UnsafeRawBufferPointer(start: start, count: end - start)
         guard unsafe written.starts(with: "GET ".utf8), let key = unsafe Self.key(in: written) else {
             refusal = WebSocketError(
@@ -234,9 +277,14 @@ final class ClientHandshake: WireOwner, ConnectionAttempt {
         self.key = key
         unsafe loop.serviceBuffer = UnsafeRawPointer(start)
         let text = request.requestText(key: key)
-        let capacity = LibWebSockets.serviceBufferSize - 12
+        let capacity = loop.serviceBufferSize - 12
         let count = text.utf8.count
-        guard count < capacity else { return -1 }
+        guard count < capacity else {
+            refusal = WebSocketError(
+                .invalidConfiguration,
+                "the request has \(count) bytes; the limit of this loop's context is \(capacity - 1)")
+            return -1
+        }
         unsafe UnsafeMutableRawBufferPointer(start: start, count: capacity).copyBytes(from: text.utf8)
         unsafe position.pointee = unsafe start + count
         details.requestText = text
@@ -257,7 +305,7 @@ final class ClientHandshake: WireOwner, ConnectionAttempt {
         // The head is still where it was read, if it came in one read; else the headers that libwebsockets knows.
         if let buffer = unsafe loop.serviceBuffer {
             let head = unsafe UnsafeRawBufferPointer(
-                start: buffer + Int(wsx_lws_pre()), count: LibWebSockets.serviceBufferSize - Int(wsx_lws_pre()))
+                start: buffer + Int(wsx_lws_pre()), count: loop.serviceBufferSize - Int(wsx_lws_pre()))
             if unsafe head.starts(with: "HTTP/1.".utf8), let parsed = unsafe HTTPResponseHeadParser.parse(head),
                 unsafe parsed.status == Int(lws_http_client_http_response(wsi))
             {
@@ -332,6 +380,7 @@ final class ClientHandshake: WireOwner, ConnectionAttempt {
         connection.vhost = vhost
         vhost = nil
         isOver = true
+        AttachedVerification.forget(self)
         handOver(to: connection)
         connection.start()
         connectorRetain = nil
@@ -359,6 +408,7 @@ final class ClientHandshake: WireOwner, ConnectionAttempt {
         isDestroyed = true
         loop.counters.connections.subtract(1)
         loop.counters.descriptors.subtract(1)
+        AttachedVerification.forget(self)
         vhost?.users -= 1
         vhost = nil
         let error = isOver || isAbandoned ? nil : makeError()

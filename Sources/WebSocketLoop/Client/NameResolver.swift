@@ -100,6 +100,10 @@ private final class NameQuery: @unchecked Sendable {
 
     func start(_ host: String, on loop: EventLoop, _ waiter: LoopWaiter<[String]>) {
         self.waiter = waiter
+        guard !loop.isStopping else {
+            cancel(on: loop)?.resume(.failure(WebSocketError(.shutDown, "the event loop \(loop.name) was shut down")))
+            return
+        }
         loop.onStop[ObjectIdentifier(self)] = { [unowned self, unowned loop] in
             cancel(on: loop)?.resume(.failure(WebSocketError(.shutDown, "the event loop \(loop.name) was shut down")))
         }

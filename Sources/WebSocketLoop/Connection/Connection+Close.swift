@@ -98,7 +98,8 @@ extension Connection {
         uncertain.isCodeUncertain = true
         guard let start = unsafe loop.serviceBuffer else { return uncertain }
         let code = unsafe CloseFrameSearch.code(
-            in: UnsafeRawBufferPointer(start: start, count: LibWebSockets.readSize + Int(wsx_lws_pre())),
+            in: UnsafeRawBufferPointer(
+                start: start, count: min(LibWebSockets.readSize + Int(wsx_lws_pre()), loop.serviceBufferSize)),
             reason: UnsafeRawBufferPointer(rebasing: payload.dropFirst(2)), isMasked: !isClient)
         guard let code = code.map(WebSocketCloseCode.init(rawValue:)) else { return uncertain }
         guard code.isAllowedOnTheWire else { throw .invalidCode }

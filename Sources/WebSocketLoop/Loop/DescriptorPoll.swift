@@ -16,6 +16,7 @@ import CLibWebSocketsShims
         static let disconnected = Events(rawValue: CInt(UV_DISCONNECT.rawValue))
     }
 
+    private unowned let loop: EventLoop
     private let handle: UnsafeMutablePointer<uv_poll_t>
     private var action: (() -> Void)?
     private var isClosed = false
@@ -23,6 +24,7 @@ import CLibWebSocketsShims
 
     /// `nil` when the descriptor cannot be polled, such as a regular file.
     init?(loop: EventLoop, descriptor: CInt, action: @escaping () -> Void) {
+        self.loop = loop
         unsafe handle = .allocate(capacity: 1)
         unsafe handle.initialize(to: uv_poll_t())
         guard unsafe uv_poll_init(loop.uv, handle, descriptor) == 0 else {
@@ -37,6 +39,7 @@ import CLibWebSocketsShims
     func start(_ events: Events) {
         guard !isClosed else { return }
         wanted = events
+        loop.watchesMore = true
         unsafe uv_poll_start(handle, events.rawValue) { handle, status, _ in
             let poll = unsafe Unmanaged<DescriptorPoll>.fromOpaque(handle!.pointee.data).takeUnretainedValue()
             // Errors come as readiness too: the read that follows finds them, though not before the bytes that came

@@ -27,6 +27,8 @@ import WebSocketCore
         /// libwebsockets' `poll()` loop, because the plugin is missing at run time: each wake costs about 0.1 µs for
         /// every idle connection. Install Debian's `libwebsockets-evlib-uv`.
         case poll
+        /// The context belongs to somebody else, who services it; see ``EventLoop/init(attachedTo:name:logger:blockedLoopThreshold:)``.
+        case attached
     }
 
     /// Prefer `taskExecutor` in `withTaskExecutorPreference(_:operation:)` to run a task on the loop.
@@ -42,7 +44,10 @@ import WebSocketCore
     let inbox = Mutex(LoopInbox())
     let wakePending = Atomic<Bool>(false)
     let lateJobs = Mutex(LateJobs())
-    private let thread = Atomic<UInt>(0)
+    /// The loop's thread; on a context of somebody else's theirs, while it is in the loop's hands.
+    let thread = Atomic<UInt>(0)
+    /// What ties it to a context of somebody else's.
+    let attachment: ContextAttachment?
     let counters = LoopCounters()
     let activity = LoopActivity()
     let logger: Logger
@@ -81,14 +86,20 @@ import WebSocketCore
     var adopting: WireOwner?
     /// Where libwebsockets reads into, once a handshake has shown it.
     var serviceBuffer: UnsafeRawPointer?
+    var serviceBufferSize = LibWebSockets.serviceBufferSize
+    /// A descriptor that libuv learns of only when it runs.
+    var watchesMore = false
     /// Whose SSL_CTX libwebsockets is about to hand out, in a callback that names no vhost of ours.
     var serverTLSBeingCreated: ServerTLSContext?
     private let blockedLoopThreshold: UInt64
 
-    /// Creates a loop and starts its thread.
-    init(name: String, logger: Logger, backend: Backend?, blockedLoopThreshold: Duration) throws(WebSocketError) {
+    /// Everything but the context.
+    init(
+        name: String, logger: Logger, blockedLoopThreshold: Duration, attachment: ContextAttachment?
+    ) throws(WebSocketError) {
         self.name = name
         self.logger = logger
+        self.attachment = attachment
         self.blockedLoopThreshold = blockedLoopThreshold.nanoseconds
         unsafe uv = .allocate(capacity: 1)
         unsafe wakeHandle = .allocate(capacity: 1)
@@ -112,7 +123,13 @@ import WebSocketCore
         unsafe uv_prepare_start(prepareHandle) { handle in
             unsafe Unmanaged<EventLoop>.fromOpaque(handle!.pointee.data).takeUnretainedValue().turn()
         }
+    }
 
+    /// Creates a loop and starts its thread.
+    convenience init(
+        name: String, logger: Logger, backend: Backend?, blockedLoopThreshold: Duration
+    ) throws(WebSocketError) {
+        try self.init(name: name, logger: logger, blockedLoopThreshold: blockedLoopThreshold, attachment: nil)
         guard let (context, backend) = unsafe LibWebSockets.makeContext(loop: self, uv: uv, backend: backend) else {
             closeUV()
             throw Self.exhausted("libwebsockets could not create a context")
@@ -126,6 +143,7 @@ import WebSocketCore
                 "libwebsockets' libuv plugin is missing; falling back to poll(), which slows down with every idle connection. Install libwebsockets-evlib-uv."
             )
             nestedPoll = NestedPoll(loop: self)
+        case .attached: preconditionFailure("a loop of our own has a context of its own")
         }
         guard backend == .libuv || nestedPoll != nil else {
             destroyContext()
@@ -137,6 +155,20 @@ import WebSocketCore
             closeUV()
             throw Self.exhausted("the system could not create a thread")
         }
+    }
+
+    /// Moves into somebody else's context.
+    func attach(_ attachment: ContextAttachment) throws(WebSocketError) {
+        backend = .attached
+        unsafe context = unsafe attachment.context
+        do throws(WebSocketError) {
+            try attachment.start(self)
+        } catch {
+            unsafe context = nil
+            closeUV()
+            throw error
+        }
+        LoopWatchdog.shared.watch(activity, name: name, logger: logger, threshold: blockedLoopThreshold)
     }
 
     private static func exhausted(_ what: String) -> WebSocketError {
@@ -340,15 +372,24 @@ import WebSocketCore
         }
     }
 
+    /// Waits for the end, whoever brings it about.
+    func stopped() async {
+        await suspend { (continuation: LoopContinuation<Void>) in
+            if !execute({ self.whenStopped.append(continuation) }) { continuation.resume(returning: ()) }
+        }
+    }
+
     private var whenStopped: [LoopContinuation<Void>] = []
     /// Run before the context goes: they end whatever still lives on the loop.
     var onStop: [ObjectIdentifier: () -> Void] = [:]
 
-    private func stop() {
+    func stop() {
         guard !isStopping else { return }
         isStopping = true
         for action in onStop.values { action() }
         onStop = [:]
+        // The turn that this happens in goes on to detach.
+        guard attachment == nil else { return }
         unsafe uv_stop(uv)
         // `uv_stop` counts for the next check only: make sure there is one.
         setIdleRunning(true)
@@ -357,6 +398,18 @@ import WebSocketCore
     private func tearDown() {
         LoopWatchdog.shared.forget(activity)
         destroyContext()
+        finish()
+    }
+
+    /// The end of a loop whose context is somebody else's. Nothing of it is left there.
+    func endOnThisThread() {
+        LoopWatchdog.shared.forget(activity)
+        thread.store(UInt(pthread_self()), ordering: .releasing)
+        finish()
+    }
+
+    /// What is left to do without a context.
+    private func finish() {
         // The last words of connections that ended with the context.
         takeInbox()
         while unsafe !localJobs.isEmpty { runJobs() }
@@ -375,6 +428,8 @@ import WebSocketCore
             }
         }
         while unsafe !localJobs.isEmpty { runJobs() }
+        doomed = []
+        unsafe dirty = []
         closeUV()
         thread.store(0, ordering: .releasing)
         drainLateJobs()

@@ -105,7 +105,11 @@ extension EventLoop {
 
     private func wake() {
         guard !wakePending.exchange(true, ordering: .acquiringAndReleasing) else { return }
-        unsafe uv_async_send(wakeHandle)
+        if let attachment {
+            attachment.wake()
+        } else {
+            unsafe uv_async_send(wakeHandle)
+        }
     }
 
     /// Jobs that reach a loop after its end still have to run: a task must never be stranded. They run one after the

@@ -65,6 +65,10 @@ import WebSocketsC
         report.expectNothing()
     }
 
+    @Test func aLoopLivesOnTheProgramsOwnContext() async {
+        await #expect(processExitsWith: .success) { exit(cabi_attached(0, nil)) }
+    }
+
     @Test func aProcessMayEndInTheMiddle() async {
         let report = Report()
         await #expect(processExitsWith: .success) { [path = report.path as String] in

@@ -1,0 +1,108 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import CLibUV
+import CLibWebSockets
+import CLibWebSocketsShims
+import Glibc
+public import Logging
+import Synchronization
+public import WebSocketCore
+
+extension EventLoop {
+    /// A loop on an `lws_context` that you service: its connections live on your context and your thread, on vhosts of
+    /// their own. Clients, pools and sessions take it (`eventLoop`); servers do not.
+    ///
+    /// The context may wait in `lws_service`, or in libuv or glib through libwebsockets' plugins. Your vhosts, protocols
+    /// and connections go on as they are. Whatever uses the loop from other threads wakes the context with
+    /// `lws_cancel_service`, so your protocols see `LWS_CALLBACK_EVENT_WAIT_CANCELLED` more often than before.
+    ///
+    /// To be called on the thread that services the context, or before any does. Everything else on the loop may be
+    /// used from any thread. Code that runs on it (bodies of scopes, the handlers of `onMessage`) runs on your thread and
+    /// must neither block it nor destroy the context.
+    ///
+    /// The loop stays until ``detach()``, or until you destroy the context, which ends every connection on it with
+    /// `connectionClosed`, and everything that begins afterwards with `shutDown`. Destroy the context on the thread that
+    /// services it, or after that has ended.
+    ///
+    /// Of the context's own settings these count for our connections too: `pt_serv_buf_size`, the limit of a request's
+    /// head, has to be at least 16,384 (a handshake fails with `invalidConfiguration` otherwise; the default is 4,096);
+    /// `max_http_header_data2` limits the server's answer (default 4,096); `timeout_secs` limits each step of an attempt
+    /// (default 5 s), besides `openTimeout`; `fd_limit_per_thread` counts our sockets.
+    ///
+    /// TLS is initialised in libwebsockets here, unless it was by an earlier loop, whatever the context's own
+    /// `LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT` says. In 4.1.6 that, and creating a context with this option, disturbs
+    /// handshakes that are under way in that moment anywhere in the process: attach before connections do.
+    ///
+    /// - Parameters:
+    ///   - context: A `struct lws_context *`, of the libwebsockets that this library is linked with.
+    ///   - name: For logs. Default `wsx-attached`.
+    ///   - logger: Where the loop logs; nothing above `warning`.
+    ///   - blockedLoopThreshold: How long tasks may hold a turn before a warning. Default 250 ms.
+    /// - Throws: `resourceExhausted` when the context takes no vhost or descriptor.
+    public convenience init(
+        attachedTo context: OpaquePointer, name: String = "wsx-attached",
+        logger: Logger = Logger(label: "swift-libwebsockets"), blockedLoopThreshold: Duration = .milliseconds(250)
+    ) throws(WebSocketError) {
+        // Ours are silent; theirs are not ours to silence.
+        let level = wsx_lws_log_level()
+        _ = unsafe LibWebSockets.initialize
+        lws_set_log_level(level, nil)
+        let attachment = unsafe ContextAttachment(context)
+        try self.init(
+            name: name, logger: logger, blockedLoopThreshold: blockedLoopThreshold, attachment: attachment)
+        try attach(attachment)
+    }
+
+    /// Ends everything that lives on a loop that is attached to a context, takes the loop's vhosts out of the context,
+    /// and returns when nothing of the library is left there. Connections that are still open are aborted: close them
+    /// first. The context has to be serviced meanwhile, or destroyed.
+    ///
+    /// Returns at once when it has ended already. On a loop of the library's own it does nothing; see
+    /// ``EventLoopGroup/shutDown()``.
+    public func detach() async {
+        if attachment != nil { await shutDown() }
+    }
+
+    /// Returns when a loop that is attached to a context has ended, by ``detach()`` or because the context was destroyed,
+    /// and nothing of the library is left there. On a loop of the library's own it returns at once.
+    public func detached() async {
+        if attachment != nil { await stopped() }
+    }
+
+    /// Whether the caller runs on the thread that services the context of an attached loop, or on the loop's own. A
+    /// thread that blocks there waits for itself.
+    public var isOnServiceThread: Bool {
+        guard let attachment else { return isOnLoop }
+        return isOnLoop || attachment.serviceThread.load(ordering: .relaxed) == UInt(pthread_self())
+    }
+
+    /// From here to `leave` the calling thread is the loop's. Gives back whose it was: turns and callbacks nest.
+    func enter() -> UInt { thread.exchange(UInt(pthread_self()), ordering: .acquiringAndReleasing) }
+
+    func leave(_ before: UInt) { thread.store(before, ordering: .releasing) }
+
+    /// Does what is left to do at the end on a thread of its own: the context's may be in the midst of destroying it.
+    func endElsewhere() {
+        vhosts.removeAll()
+        unsafe context = nil
+        let start = unsafe Unmanaged.passRetained(self)
+        var handle = pthread_t()
+        let status = unsafe pthread_create(
+            &handle, nil,
+            { argument in
+                let loop = unsafe Unmanaged<EventLoop>.fromOpaque(argument!).takeRetainedValue()
+                unsafe wsx_set_thread_name(loop.name)
+                loop.endOnThisThread()
+                return nil
+            }, start.toOpaque())
+        if status == 0 {
+            pthread_detach(handle)
+        } else {
+            unsafe start.release()
+            endOnThisThread()
+        }
+    }
+}
