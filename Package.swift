@@ -162,7 +162,7 @@ let package = Package(
         .testTarget(
             name: "InteropTests",
             dependencies: [
-                "LoopbackSupport", "SimulationSupport", "WebSockets",
+                "LoopbackSupport", "SimulationSupport", "WebSockets", "WebSocketsTestKit",
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Subprocess", package: "swift-subprocess"),
                 .product(name: "SystemPackage", package: "swift-system"),
@@ -171,7 +171,7 @@ let package = Package(
         .target(
             name: "FuzzTargets",
             dependencies: [
-                "WebSocketCore", "WebSockets", "WebSocketsTestKit",
+                "CWSX", "WebSocketCore", "WebSockets", "WebSocketsC", "WebSocketsTestKit",
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -185,6 +185,9 @@ let package = Package(
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Logging", package: "swift-log"),
             ]),
+        // What `scripts/system-faults` runs.
+        .executableTarget(
+            name: "system-faults", dependencies: ["WebSockets", "WebSocketsTestKit"], path: "Tests/SystemFaults"),
         .testTarget(name: "FuzzTests", dependencies: ["FuzzTargets", "TestSupport"]),
         .testTarget(
             name: "WebSocketsJSONTests", dependencies: ["LoopbackSupport", "WebSockets", "WebSocketsJSON"]),

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <time.h>
@@ -103,3 +104,22 @@ static _Thread_local int depth;
 void wsxc_enter_callback(void) { depth++; }
 void wsxc_leave_callback(void) { depth--; }
 bool wsxc_is_in_callback(void) { return depth > 0; }
+
+// What this process is to the library.
+enum { UNUSED, USED, CHILD_OF_USER };
+static atomic_int use = UNUSED;
+static pthread_once_t first_use = PTHREAD_ONCE_INIT;
+
+static void became_child(void) {
+    if (atomic_load(&use) == USED) atomic_store(&use, CHILD_OF_USER);
+}
+
+static void begin_use(void) {
+    pthread_atfork(NULL, NULL, became_child);
+    atomic_store(&use, USED);
+}
+
+bool wsxc_may_be_used(void) {
+    if (atomic_load_explicit(&use, memory_order_relaxed) == UNUSED) pthread_once(&first_use, begin_use);
+    return atomic_load_explicit(&use, memory_order_relaxed) == USED;
+}

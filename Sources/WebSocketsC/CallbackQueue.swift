@@ -165,6 +165,7 @@ public func wsx_queue_wait(
 /// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_queue_free(_ queue: wsx_queue) -> wsx_status {
+    guard wsxc_may_be_used() else { return wsx_status(WSX_FORKED) }
     guard let object = Handles.queues.remove(queue.id) else { return wsx_status(WSX_INVALID_HANDLE) }
     object.close()
     return wsx_status(WSX_OK)

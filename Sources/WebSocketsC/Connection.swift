@@ -199,6 +199,7 @@ public func wsx_receive(
 @c @implementation
 public func wsx_message_free(_ message: UnsafeMutablePointer<wsx_message>?) -> wsx_status {
     guard let message else { return wsx_status(WSX_INVALID_ARGUMENT) }
+    guard wsxc_may_be_used() else { return wsx_status(WSX_FORKED) }
     guard Handles.messages.remove(message.pointee.id) != nil else { return wsx_status(WSX_INVALID_HANDLE) }
     message.pointee = wsx_message()
     return wsx_status(WSX_OK)
@@ -254,6 +255,7 @@ public func wsx_abort(_ connection: wsx_connection, _ error: UnsafeMutablePointe
 /// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_connection_free(_ connection: wsx_connection) -> wsx_status {
+    guard wsxc_may_be_used() else { return wsx_status(WSX_FORKED) }
     guard let box = Handles.connections.remove(connection.id) else { return wsx_status(WSX_INVALID_HANDLE) }
     box.release()
     return wsx_status(WSX_OK)

@@ -214,6 +214,7 @@ public func wsx_pool_shut_down(
 /// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_pool_free(_ pool: wsx_pool) -> wsx_status {
+    guard wsxc_may_be_used() else { return wsx_status(WSX_FORKED) }
     guard let box = Handles.pools.remove(pool.id) else { return wsx_status(WSX_INVALID_HANDLE) }
     Task { await box.pool.shutDown(grace: .zero) }
     return wsx_status(WSX_OK)

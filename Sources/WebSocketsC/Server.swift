@@ -260,6 +260,7 @@ public func wsx_server_shut_down(
 /// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_server_free(_ server: wsx_server) -> wsx_status {
+    guard wsxc_may_be_used() else { return wsx_status(WSX_FORKED) }
     guard let box = Handles.servers.remove(server.id) else { return wsx_status(WSX_INVALID_HANDLE) }
     Task { await box.server.shutDown(timeout: .zero) }
     return wsx_status(WSX_OK)

@@ -408,6 +408,7 @@ public func wsx_session_shut_down(
 /// See `wsx.h`, which documents the interface.
 @c @implementation
 public func wsx_session_free(_ session: wsx_session) -> wsx_status {
+    guard wsxc_may_be_used() else { return wsx_status(WSX_FORKED) }
     guard let box = Handles.sessions.remove(session.id) else { return wsx_status(WSX_INVALID_HANDLE) }
     Task(executorPreference: box.loop.taskExecutor) { await box.session.forceClose() }
     box.release()

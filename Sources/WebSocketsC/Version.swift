@@ -33,6 +33,7 @@ public func wsx_libwebsockets_version() -> UnsafePointer<CChar>? { Version.libwe
 public func wsx_capabilities() -> UInt64 {
     var sum =
         WSX_CAPABILITY_TLS | WSX_CAPABILITY_DEFLATE | WSX_CAPABILITY_UNIX_SOCKETS | WSX_CAPABILITY_QUEUE
+    guard wsxc_may_be_used() else { return UInt64(sum) }
     if EventLoopGroup.shared.loops.allSatisfy({ $0.backend == .libuv }) { sum |= WSX_CAPABILITY_LIBUV }
     return UInt64(sum)
 }
@@ -48,6 +49,7 @@ public func wsx_status_name(_ status: wsx_status) -> UnsafePointer<CChar>? {
         case WSX_WRONG_THREAD: "wrongThread"
         case WSX_FULL: "full"
         case WSX_FAILED: "failed"
+        case WSX_FORKED: "forked"
         case WSX_INVALID_URL: "invalidURL"
         case WSX_INVALID_CONFIGURATION: "invalidConfiguration"
         case WSX_NAME_NOT_FOUND: "nameNotFound"

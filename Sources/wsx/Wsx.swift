@@ -21,7 +21,7 @@ struct Wsx: AsyncParsableCommand {
 
             \(Exit.table)
             """,
-        version: WebSocketLibrariesText.version,
+        version: WebSocketLibrariesText.versionAndVulnerabilities,
         subcommands: [Demo.self, Connect.self, Listen.self, Bench.self, Doctor.self, AutobahnClient.self])
 
     /// Not argument-parser's: errors are one line here, usage errors included.

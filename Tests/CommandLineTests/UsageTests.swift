@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 
 import Testing
+import WebSocketLoop
 import WebSockets
 
 /// Whatever goes wrong: the documented exit code, one line on standard error, nothing on standard output.
@@ -85,6 +86,11 @@ struct UsageTests {
         let version = try await Command.run(["--version"])
         #expect(version.code == 0)
         #expect(version.output.contains("libwebsockets 4."))
+        // Rule 23: what is known against it, each with the reason why it does not matter here.
+        #expect(version.lines.count == 1 + WebSocketLibraries.knownVulnerabilities.count)
+        for known in WebSocketLibraries.knownVulnerabilities {
+            #expect(version.lines.contains { $0.hasPrefix(known.identifier) && $0.hasSuffix(known.reason) })
+        }
     }
 
     @Test func colourOnlyWhereItIsWanted() async throws {

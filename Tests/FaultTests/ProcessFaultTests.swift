@@ -9,7 +9,7 @@ import Testing
 import WebSockets
 import WebSocketsTestKit
 
-/// Faults that concern the process as a whole, each in a process of its own: rows A10, H5, X4 and X5.
+/// Faults that concern the process as a whole, each in a process of its own: rows A10, H5, H6, X4 and X5.
 @Suite(.timeLimit(.minutes(5))) struct ProcessFaultTests {
     private static func server(on loops: EventLoopGroup) throws -> WebSocketServer {
         var configuration = WebSocketServerConfiguration()
@@ -39,7 +39,13 @@ import WebSocketsTestKit
                 try await withLoops { loops in
                     let client = try clientConfiguration(on: loops)
                     let url = "ws://127.0.0.1:\(server.port)/"
+                    let (here, there) = (loops.loops[0], serverLoops.loops[0])
                     try await WebSocketClient.connect(to: url, configuration: client).close()
+                    // A descriptor that comes back later would let a connection begin that nobody can accept.
+                    try await here.reaches("the client's end is gone") { $0.isZero }
+                    try await there.reaches("only the listener is left") {
+                        $0.connections == 0 && $0.descriptors == 1
+                    }
                     let taken = try Self.takeDescriptors()
                     for _ in 0..<3 {
                         let error = try await failure {
@@ -83,6 +89,39 @@ import WebSocketsTestKit
                 try await running.value
             }
         }
+    }
+
+    @Test("H6: without memory there is an error or a trap, and never a wrong message") func withoutMemory() async {
+        let result = await #expect(processExitsWith: .failure, observing: [\.standardOutputContent]) {
+            let everything = 1 << 40
+            try await withLoopback(
+                Transport(compression: .deflate()), server: { $0.options.maximumMessageSize = everything },
+                handler: echo
+            ) { loopback in
+                let socket = try await loopback.connect { $0.options.maximumMessageSize = everything }
+                // Pages there are now, and 64 MiB more: enough for the first messages.
+                var pages = 0
+                let file = try #require(fopen("/proc/self/statm", "r"))
+                withUnsafeMutablePointer(to: &pages) { pointer in
+                    withVaList([pointer]) { _ = vfscanf(file, "%ld", $0) }
+                }
+                fclose(file)
+                let bytes = rlim_t(pages * sysconf(CInt(_SC_PAGESIZE)) + 64 << 20)
+                var limit = rlimit(rlim_cur: bytes, rlim_max: bytes)
+                try #require(pages > 0 && setrlimit(__rlimit_resource_t(RLIMIT_AS.rawValue), &limit) == 0)
+                for size in sequence(first: 1 << 20, next: { $0 * 2 }) {
+                    let message = [UInt8](repeating: UInt8(size.trailingZeroBitCount), count: size)
+                    try await socket.send(message)
+                    guard case .binary(let answer) = try await socket.receive(), answer == message else {
+                        // The one end that is wrong looks like success.
+                        _exit(0)
+                    }
+                    _ = write(STDOUT_FILENO, "echo\n", 5)
+                }
+            }
+        }
+        // It was not too little from the beginning.
+        #expect(result.map { String(decoding: $0.standardOutputContent, as: UTF8.self).contains("echo") } == true)
     }
 
     @Test("X4: system calls that are interrupted every millisecond lose nothing") func aStormOfSignals() async {

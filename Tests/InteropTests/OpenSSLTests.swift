@@ -7,6 +7,7 @@ import LoopbackSupport
 import Subprocess
 import Testing
 import WebSockets
+import WebSocketsTestKit
 
 /// The parameters of TLS, seen by the openssl command.
 @Suite(.timeLimit(.minutes(5)))
@@ -76,6 +77,69 @@ struct OpenSSLTests {
                 #expect(error.tlsFailure == row.failure, "\(error)")
                 #expect(error.isSentence)
             }
+        }
+    }
+
+    /// B16: a connection whose other end the openssl command is, with the letters of its own as commands.
+    private func withCommandedServer(
+        _ version: String, _ body: (WebSocketConnection, Peer.Running) async throws -> Void
+    ) async throws {
+        let arguments =
+            try [
+                "s_server", "-accept", "127.0.0.1:0", "-cert", TestEnvironment.certificate("valid"), "-key",
+                TestEnvironment.key("valid"), "-\(version)",
+            ]
+        try await withLoops { loops in
+            let configuration = try clientConfiguration(.secure, on: loops)
+            try await Peer.server("openssl", arguments, port: Self.port) { peer in
+                let url = "wss://127.0.0.1:\(peer.port)/"
+                async let connecting = WebSocketClient.connect(to: url, configuration: configuration)
+                var key: String?
+                while key == nil {
+                    key = try await peer.line().firstMatch(of: /(?i)sec-websocket-key: (\S+)/).map {
+                        String($0.output.1)
+                    }
+                }
+                let request = try WireHead(Array("GET / HTTP/1.1\r\nSec-WebSocket-Key: \(key!)\r\n\r\n".utf8))
+                try await peer.write(BytePeer.answer(to: request))
+                let socket = try await connecting
+                try await body(socket, peer)
+                socket.abort()
+                _ = try await socket.closed()
+            }
+        }
+    }
+
+    /// Waits for a line with this in it; what we sent may stand before it.
+    private func line(_ text: String, of peer: Peer.Running) async throws {
+        while try await !peer.line().contains(text) {}
+    }
+
+    @Test(arguments: ["k", "K"]) func newKeysGoUnnoticed(_ command: String) async throws {
+        try await withCommandedServer("tls1_3") { socket, peer in
+            #expect(socket.tls?.version == "TLSv1.3")
+            for number in 1...3 {
+                // `K` asks for new keys of ours too. The command looks at its input first, and says what it did when it
+                // prints what came from us.
+                try await peer.write(Array("\(command)\n".utf8))
+                try await socket.send(Payload.noise(1_000))
+                try await line("SSL_do_handshake -> 1", of: peer)
+                try await peer.write(WireFrame.text("message \(number)").bytes)
+                #expect(try await socket.receive() == .text("message \(number)"))
+            }
+        }
+    }
+
+    @Test func aRenegotiationIsRefused() async throws {
+        try await withCommandedServer("tls1_2") { socket, peer in
+            #expect(socket.tls?.version == "TLSv1.2")
+            try await peer.write(WireFrame.text("before").bytes)
+            #expect(try await socket.receive() == .text("before"))
+            try await peer.write(Array("R\n".utf8))
+            // The openssl command takes the refusal for an error and ends the connection.
+            let error = try await failure { try await socket.receive() }
+            #expect(error.code == .connectionClosed || error.code == .tlsFailed, "\(error)")
+            #expect(try await socket.closed().isNormal == false)
         }
     }
 

@@ -19,10 +19,16 @@ enum Peer {
         fileprivate(set) var port = 0
         /// Sends the program a signal.
         let signal: (Signal) throws -> Void
+        /// Writes to the program's input.
+        let write: ([UInt8]) async throws -> Void
 
-        fileprivate init(_ output: SubprocessOutputSequence, signal: @escaping (Signal) throws -> Void) {
+        fileprivate init(
+            _ output: SubprocessOutputSequence, signal: @escaping (Signal) throws -> Void,
+            write: @escaping ([UInt8]) async throws -> Void
+        ) {
             iterator = output.strings().makeAsyncIterator()
             self.signal = signal
+            self.write = write
         }
 
         /// The next line.
@@ -61,7 +67,11 @@ enum Peer {
             program.contains("/") ? .path(FilePath(program)) : .name(program), arguments: Arguments(arguments),
             input: .inputWriter, output: .sequence, error: .string(limit: limit)
         ) { execution in
-            let running = Running(execution.standardOutput) { try execution.send(signal: $0) }
+            let running = Running(execution.standardOutput) {
+                try execution.send(signal: $0)
+            } write: {
+                _ = try await execution.standardInputWriter.write($0)
+            }
             do {
                 running.port = try await port(running)
                 let result = try await body(running)

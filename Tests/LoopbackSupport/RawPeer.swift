@@ -43,6 +43,12 @@ package final class RawPeer: Sendable {
         return try #require(nil, "the backlog does not fill")
     }
 
+    /// Whether a connection waits to be accepted.
+    package var hasConnection: Bool {
+        var poll = pollfd(fd: listener, events: Int16(POLLIN), revents: 0)
+        return Glibc.poll(&poll, 1, 0) == 1
+    }
+
     /// The next connection's descriptor.
     package func accept() async -> CInt {
         await onThread { Glibc.accept(self.listener, nil, nil) }

@@ -54,6 +54,23 @@ struct TransitionTests {
         return (machine, key)
     }
 
+    /// The shell reports an end twice, or of a connection that is only being made.
+    @Test("an end that is no news changes nothing") func superfluousEnds() throws {
+        var machine = self.makeMachine()
+        let key = try #require(self.acquire(&machine, 1).connects.first)
+        #expect(machine.closed(key, at: 0).connects.isEmpty)
+        #expect(machine.slots[0].state == .connecting)
+        #expect(machine.connected(key, "a", at: 0).1.grants.count == 1)
+    }
+
+    /// Its lifetime ends while nobody looks; whoever asks then gets another one.
+    @Test("an idle connection whose lifetime is over is not lent") func expiredWhileIdle() throws {
+        var (machine, key) = try self.idle { $0.maximumLifetime = .nanoseconds(1_000) }
+        let action = self.acquire(&machine, 2, at: 100_000)
+        #expect(action.grants.isEmpty && action.closes == [key])
+        #expect(machine.slots[0].state == .closing)
+    }
+
     // MARK: connecting
 
     @Test("connecting → leased, idle, closing, free")

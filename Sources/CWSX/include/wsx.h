@@ -63,6 +63,7 @@ enum {
     WSX_WRONG_THREAD = 3,          /* the call would wait, and the thread is one of the library's */
     WSX_FULL = 4,                  /* the outbound buffer is full and the call may not wait; nothing was sent */
     WSX_FAILED = 5,                /* anything that has no number of its own; see the message */
+    WSX_FORKED = 6,                /* this process is a child of the one that uses the library; nothing was done */
     /* Opening. */
     WSX_INVALID_URL = 10, WSX_INVALID_CONFIGURATION, WSX_NAME_NOT_FOUND, WSX_CONNECT_FAILED, WSX_TIMED_OUT,
     WSX_TLS_FAILED, WSX_PROXY_FAILED, WSX_HANDSHAKE_REJECTED, WSX_HANDSHAKE_INVALID, WSX_REDIRECT_REFUSED,

@@ -31,4 +31,8 @@ void wsxc_enter_callback(void);
 void wsxc_leave_callback(void);
 bool wsxc_is_in_callback(void);
 
+// Whether this is no child, by `fork`, of a process that has used the library: there its threads do not exist and its locks
+// may be held for ever. The first call is the first use.
+bool wsxc_may_be_used(void);
+
 #endif

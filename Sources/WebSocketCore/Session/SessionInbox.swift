@@ -47,7 +47,6 @@ package struct SessionInbox<Waiter: Sendable>: Sendable {
 
     package init(limits: Limits) { self.limits = limits }
 
-    package var messageCount: Int { messages.count }
     package var waiterCount: Int { takers.count }
     private var isFull: Bool { messages.count >= limits.messages || bytes >= limits.bytes }
 

@@ -57,7 +57,7 @@ package struct SessionOutbox<Waiter: Sendable>: Sendable {
     /// A connection that messages were handed to.
     private struct Lane: Sendable {
         /// Messages that the connection has taken, of any kind.
-        var accepted = 0
+        var accepted: Int
         /// Of these, those that the operating system has taken.
         var written = 0
         var inFlight: Deque<(number: Int, entry: Entry)> = []

@@ -64,7 +64,7 @@ extension ClientHandshake {
             // 4.1.6 does not say that it could not open a socket, and by now errno is something else's.
             let shortage = stage == .tcp ? wsx_socket_shortage() : 0
             let cause = shortage != 0 ? shortage : systemError
-            let code = cause != 0 && cause != EINPROGRESS && cause != EAGAIN ? cause : nil
+            let code = cause != 0 && cause != EINPROGRESS && cause != EAGAIN ? cause : routeProblem
             let why = code.map { unsafe ": " + String(cString: strerror($0)) } ?? ""
             let exhausted = code == EMFILE || code == ENFILE || code == ENOBUFS || code == ENOMEM
             return WebSocketError(
@@ -93,6 +93,13 @@ extension ClientHandshake {
                 ? TLSErrors.unacceptedIdentity(isShown: request.isIdentified)
                 : invalid("the server ended the connection before it answered")
         }
+    }
+
+    /// 4.1.6 forgets why `connect` failed at once, which is what it does without a route. There still is none.
+    private var routeProblem: CInt? {
+        guard case .address(let text, let port) = transport, let address = IPAddress.bytes(text) else { return nil }
+        let problem = unsafe wsx_route_problem(address, address.count, CInt(port))
+        return problem == 0 ? nil : problem
     }
 
     private var peerDescription: String {

@@ -31,7 +31,8 @@ public final class EventLoopGroup: Sendable {
     ///   - logger: Where the loops log; nothing above `warning`.
     ///   - backend: Forces a backend; `nil` takes libuv and falls back to poll.
     ///   - blockedLoopThreshold: How long tasks may hold a loop before a warning. Default 250 ms.
-    /// - Throws: `resourceExhausted` when libwebsockets cannot create a context.
+    /// - Throws: `resourceExhausted` when libwebsockets cannot create a context; `invalidConfiguration` when the loaded
+    ///   libwebsockets is older than the headers this was built with.
     public convenience init(
         count: Int, logger: Logger = Logger(label: "swift-libwebsockets"), backend: EventLoop.Backend? = nil,
         blockedLoopThreshold: Duration = .milliseconds(250)
@@ -46,6 +47,12 @@ public final class EventLoopGroup: Sendable {
     ) throws(WebSocketError) {
         guard count > 0 else {
             throw WebSocketError(.invalidConfiguration, "count is \(count); a group needs at least one loop")
+        }
+        // Its structures are laid out as the headers say.
+        if let refusal = LibWebSockets.refusal(
+            built: LibWebSockets.buildVersion, loaded: LibWebSockets.runtimeVersion)
+        {
+            throw WebSocketError(.invalidConfiguration, refusal)
         }
         var loops: [EventLoop] = []
         for index in 0..<count {

@@ -10,8 +10,6 @@ package struct Few<Element>: Sequence {
 
     package init() {}
 
-    package var isEmpty: Bool { self.first == nil }
-
     package mutating func append(_ element: Element) {
         if self.first == nil { self.first = element } else { self.rest.append(element) }
     }

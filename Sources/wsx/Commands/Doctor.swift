@@ -13,6 +13,14 @@ enum WebSocketLibrariesText {
     static var version: String {
         WebSocketLibraries.versions.map { "\($0.name) \($0.loaded)" }.joined(separator: " · ")
     }
+
+    /// `version`, and what is known against libwebsockets.
+    static var versionAndVulnerabilities: String {
+        ([version]
+            + WebSocketLibraries.knownVulnerabilities.map {
+                "\($0.identifier), \($0.summary): not here, because \($0.reason)"
+            }).joined(separator: "\n")
+    }
 }
 
 struct Doctor: AsyncParsableCommand {

@@ -69,6 +69,11 @@ import WebSocketsC
         await #expect(processExitsWith: .success) { exit(cabi_attached(0, nil)) }
     }
 
+    /// X3: fork, and fork with exec.
+    @Test func aChildOfForkIsRefused() async {
+        await #expect(processExitsWith: .success) { exit(cabi_forking(0, nil)) }
+    }
+
     @Test func aProcessMayEndInTheMiddle() async {
         let report = Report()
         await #expect(processExitsWith: .success) { [path = report.path as String] in

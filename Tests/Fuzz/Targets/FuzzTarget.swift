@@ -27,9 +27,14 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
     case frames
     /// Everything a server may send to our client, from the 101 on, over a socket.
     case client
+    /// Calls of the C interface in any order, with handles of any kind.
+    case abi
 
-    /// Ends the server that targets with sockets share, if there is one. Nothing can be run any more.
-    package static func tearDown() { SocketFuzzer.stop() }
+    /// Ends the servers that targets with sockets share, if there are any. Nothing can be run any more.
+    package static func tearDown() {
+        SocketFuzzer.stop()
+        ABIFuzzer.stop()
+    }
 
     /// Runs the target once.
     ///
@@ -47,6 +52,7 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
         case .server: SocketFuzzer.shared.server(bytes)
         case .frames: SocketFuzzer.shared.frames(bytes)
         case .client: SocketFuzzer.shared.client(bytes)
+        case .abi: ABIFuzzer.shared.run(bytes)
         }
     }
 }

@@ -11,6 +11,7 @@ import sys
 MACHINES = (
     "WebSocketPool/StateMachine/",
     "WebSocketCore/Connection/",
+    "WebSocketCore/Session/",
 )
 
 

@@ -161,6 +161,13 @@ import Testing
         #expect(outbox.ledger == .init())
     }
 
+    @Test("a message that comes too late counts as not sent") func refusal() {
+        var outbox = Outbox(capacity: 1)
+        outbox.refuse()
+        #expect(outbox.ledger == .init(submitted: 1, notSent: 1))
+        #expect(outbox.ledger.isBalanced)
+    }
+
     @Test("the ledger's sums agree after any events", arguments: 0..<200 as Range<UInt64>)
     func ledger(seed: UInt64) throws {
         var random = SplitMix64(seed: seed)

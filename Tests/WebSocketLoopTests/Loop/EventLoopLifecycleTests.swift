@@ -55,6 +55,18 @@ import WebSocketsTestKit
         silentPeer.close()
     }
 
+    /// Rule 23: structures are laid out as the headers say, which an older library knows nothing of.
+    @Test func aLibraryOlderThanItsHeadersIsRefused() {
+        #expect(LibWebSockets.refusal(built: LibWebSockets.buildVersion, loaded: LibWebSockets.runtimeVersion) == nil)
+        for loaded in ["4.1.6", "4.1.6-v4.1.6", "4.1.10", "4.3.3"] {
+            #expect(LibWebSockets.refusal(built: "4.1.6-", loaded: loaded) == nil, "\(loaded)")
+        }
+        for loaded in ["4.1.5", "4.0.22", "3.2.1", "5.0.0", "unknown"] {
+            let refusal = LibWebSockets.refusal(built: "4.1.6", loaded: loaded)
+            #expect(refusal?.contains("4.1.6") == true, "\(loaded)")
+        }
+    }
+
     @Test func aServerThatNeverRanCountsForNothing() async throws {
         try await withLoops { group in
             let server = try LoopServer(loop: group.loops[0])

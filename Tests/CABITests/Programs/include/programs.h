@@ -15,6 +15,7 @@ int cabi_server(int count, char **arguments);
 int cabi_session(int count, char **arguments);
 int cabi_attached(int count, char **arguments);
 int cabi_leaving(int count, char **arguments);
+int cabi_forking(int count, char **arguments);
 int cabi_cycles(int count, char **arguments);
 int cabi_client(int count, char **arguments);
 
