@@ -149,7 +149,7 @@ final class ABIFuzzer: Sendable {
                 // Nobody listens there, and most of it is no URL.
                 var connection = wsx_connection(id: 0)
                 var other = wsx_client_config_init()
-                if byte() & 1 == 0 { other.size = byte() }
+                if byte() & 1 == 0 { other.size = min(byte(), other.size) }
                 check(wsx_connect("ws://[::1]:1/" + text(), &other, &connection, error), connection.id)
             default:
                 var connection = wsx_connection(id: 0)
@@ -199,15 +199,15 @@ final class ABIFuzzer: Sendable {
             switch byte() % 6 {
             case 0:
                 var info = wsx_connection_info_init()
-                if size & 1 == 0 { info.size = size }
+                if size & 1 == 0 { info.size = min(size, info.size) }
                 check(wsx_connection_get_info(wsx_connection(id: id), &info, error))
             case 1:
                 var statistics = wsx_pool_statistics_init()
-                if size & 1 == 0 { statistics.size = size }
+                if size & 1 == 0 { statistics.size = min(size, statistics.size) }
                 check(wsx_pool_get_statistics(wsx_pool(id: id), &statistics, error))
             case 2:
                 var statistics = wsx_session_statistics_init()
-                if size & 1 == 0 { statistics.size = size }
+                if size & 1 == 0 { statistics.size = min(size, statistics.size) }
                 check(wsx_session_get_statistics(wsx_session(id: id), &statistics, error))
             case 3:
                 var port: Int32 = 0
