@@ -15,8 +15,9 @@ extension EventLoop {
     /// A loop on an `lws_context` that you service: its connections live on your context and your thread, on vhosts of
     /// their own. Clients, pools and sessions take it (`eventLoop`); servers do not.
     ///
-    /// The context may wait in `lws_service`, or in libuv or glib through libwebsockets' plugins. Your vhosts, protocols
-    /// and connections go on as they are. Whatever uses the loop from other threads wakes the context with
+    /// Tested with contexts that wait in `lws_service`, libwebsockets' own `poll()` loop; nothing here asks for that loop, so
+    /// its plugins for libuv and glib may serve as well, but no test shows it. Your vhosts, protocols and connections go on
+    /// as they are. Whatever uses the loop from other threads wakes the context with
     /// `lws_cancel_service`, so your protocols see `LWS_CALLBACK_EVENT_WAIT_CANCELLED` more often than before.
     ///
     /// To be called on the thread that services the context, or before any does. Everything else on the loop may be
