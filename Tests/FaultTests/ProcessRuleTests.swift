@@ -77,6 +77,7 @@ import WebSockets
             try #require(after.signals[SIGPIPE] == 1)  // SIG_IGN
             before.signals[SIGPIPE] = after.signals[SIGPIPE]
             try #require(before == after)
+            endProcess()
         }
     }
 

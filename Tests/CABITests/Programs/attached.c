@@ -262,14 +262,15 @@ static void misuse(const char *url) {
     lws_context_destroy(self.context);
 }
 
+/* The argument is how many contexts come and go. */
 PROGRAM(attached) {
     echo_server echo;
-    (void)count;
-    (void)arguments;
+    int rounds = count > 1 ? atoi(arguments[1]) : 10;
+    CHECK(rounds > 0);
     echo_start(&echo);
     misuse(echo.url);
     everything(echo.url);
-    for (int round = 0; round < 10; round++) {
+    for (int round = 0; round < rounds; round++) {
         end_with_a_connection(echo.url, 0);
         end_with_a_connection(echo.url, 1);
     }
