@@ -104,7 +104,7 @@ public func wsx_send(
         let message = try WebSocketMessage(kind, copying: bytes)
         if wire.sendNow(message) { return }
         guard wire.isUsable else { throw Failure(wire.closedSendError()) }
-        guard timeout_ms != 0, !wsxc_is_in_callback(), !wire.loop.isOnServiceThread else { throw .full }
+        guard timeout_ms != 0, mayWait(for: wire.loop) else { throw .full }
         try wait(timeout_ms, on: wire.loop, phase: .send) { () async throws(WebSocketError) in
             try await wire.sendSlowly(message)
         }
@@ -234,7 +234,7 @@ public func wsx_close(
         let frame = WebSocketCloseFrame(
             code: WebSocketCloseCode(rawValue: code), reason: try text(reason, "reason") ?? "")
         do throws(WebSocketError) { try frame.validate() } catch { throw Failure(error) }
-        guard !wsxc_is_in_callback(), !wire.loop.isOnServiceThread else {
+        guard mayWait(for: wire.loop) else {
             Task(executorPreference: wire.loop.taskExecutor) { await wire.closeRegardless(frame) }
             return
         }

@@ -65,7 +65,7 @@ public func wsx_loop_detach(_ loop: wsx_loop, _ error: UnsafeMutablePointer<wsx_
             _ = try Handles.loops.find(loop.id, "loop")
             return
         }
-        guard !wsxc_is_in_callback(), !box.loop.isOnServiceThread else {
+        guard mayWait(for: box.loop) else {
             Task { await box.detach() }
             return
         }

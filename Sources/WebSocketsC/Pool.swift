@@ -199,8 +199,7 @@ public func wsx_pool_shut_down(
     _ pool: wsx_pool, _ grace_ms: Int64, _ error: UnsafeMutablePointer<wsx_error>?
 ) -> wsx_status {
     attempt(error) { () throws(Failure) in
-        try checkMayWait()
-        if let box = Handles.pools.object(pool.id) { try checkMayWait(for: box.loop) }
+        try checkMayWait(for: Handles.pools.object(pool.id)?.loop)
         guard let box = Handles.pools.remove(pool.id) else {
             _ = try Handles.pools.find(pool.id, "pool")
             return

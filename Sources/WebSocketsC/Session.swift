@@ -279,7 +279,7 @@ public func wsx_session_send(
     attempt(error) { () throws(Failure) in
         let box = try Handles.sessions.find(session.id, "session")
         let message = try WebSocketMessage(try .init(kind), copying: try bytes(data, length))
-        guard !wsxc_is_in_callback(), !box.loop.isOnServiceThread else {
+        guard mayWait(for: box.loop) else {
             if !box.sendInside(message) { throw .full }
             return
         }

@@ -32,7 +32,11 @@ private final class Outcome<Value: Sendable>: @unchecked Sendable {
     deinit { wsxc_gate_free(gate) }
 }
 
-/// Refuses to wait on a thread whose connections would wait too.
+/// Whether the calling thread may wait for what happens on `loop`: in a callback, and where an attached loop's context is
+/// serviced, it would wait for itself.
+func mayWait(for loop: EventLoop) -> Bool { !wsxc_is_in_callback() && !loop.isOnServiceThread }
+
+/// Refuses to wait on a thread whose connections would wait too, and says why.
 func checkMayWait(for loop: EventLoop? = nil) throws(Failure) {
     guard !wsxc_is_in_callback() else {
         throw Failure(
