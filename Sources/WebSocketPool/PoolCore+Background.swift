@@ -78,6 +78,7 @@ extension PoolCore {
         case .validate(let key, let connection):
             let timeout = self.configuration.validationTimeout
             let result = await self.bounded(timeout.ticks) { await connection.validate(timeout: timeout) }
+            // All that can go wrong here is the time.
             let isAlive = (try? result.get()) ?? false
             self.send { $0.validated(key, isAlive: isAlive, at: $1) }
         case .drain(let key, let connection):
@@ -122,6 +123,7 @@ extension PoolCore {
             }
             if deadline != .never {
                 group.addTask {
+                    // Cancelled when the work is done, which the other task tells.
                     try? await self.time.sleep(until: deadline)
                     return nil
                 }

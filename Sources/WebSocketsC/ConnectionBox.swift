@@ -84,7 +84,7 @@ final class Callbacks: @unchecked Sendable {
         }
     }
 
-    /// An empty message has an address too.
+    /// An empty message has an address too. Of a literal, which nobody can change.
     nonisolated(unsafe) private static let nothing = UnsafeRawPointer(StaticString("").utf8Start)
 }
 
@@ -108,6 +108,7 @@ final class ConnectionBox: Sendable {
         /// No callback but the last one comes any more.
         var isFinished = false
         var waiter: CheckedContinuation<Void, Never>?
+        // The program's own pointer, which is only stored and given back, behind the lock.
         nonisolated(unsafe) var data: UnsafeMutableRawPointer?
     }
 

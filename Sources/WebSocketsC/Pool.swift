@@ -46,7 +46,8 @@ public func wsx_pool_create(
         } catch {
             throw Failure(error)
         }
-        // Ends with `shutDown`, which every way to free the handle leads to.
+        // Ends with `shutDown`, which every way to free the handle leads to. It throws only when a warm-up fails that has
+        // to succeed, which C cannot ask for.
         Task { try? await made.run() }
         result.pointee = wsx_pool(
             id: Handles.pools.insert(PoolBox(made, queue: queue, loop: configuration.client.eventLoop)))

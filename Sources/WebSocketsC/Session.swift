@@ -31,7 +31,8 @@ final class SessionBox: @unchecked Sendable {
 
     func start(_ id: UInt64) {
         let session = session
-        // Both end with the session, which every way to free the handle ends.
+        // Both end with the session, which every way to free the handle ends. What `run` throws is told by the last event
+        // and by `receive`.
         Task(executorPreference: loop.taskExecutor) { try? await session.run() }
         guard config.on_event != nil else { return }
         Task(executorPreference: loop.taskExecutor) { [self] in
@@ -67,6 +68,7 @@ final class SessionBox: @unchecked Sendable {
             return false
         }
         Task(executorPreference: loop.taskExecutor) { [self] in
+            // The caller has gone on: what becomes of the message is in the statistics, as `wsx.h` says.
             try? await session.send(message)
             inside.wrappingSubtract(1, ordering: .relaxed)
         }
@@ -318,7 +320,10 @@ public func wsx_session_subscribe(
         let box = try Handles.sessions.find(session.id, "session")
         guard let channel = try text(channel, "channel") else { throw .argument("channel is NULL") }
         let session = box.session
-        Task(executorPreference: box.loop.taskExecutor) { try? await session.subscribe(channel) }
+        Task(executorPreference: box.loop.taskExecutor) {
+            // Only the encoding of the channel could throw, and C's is a pattern. What goes wrong later is in the events.
+            try? await session.subscribe(channel)
+        }
     }
 }
 
@@ -331,7 +336,10 @@ public func wsx_session_unsubscribe(
         let box = try Handles.sessions.find(session.id, "session")
         guard let channel = try text(channel, "channel") else { throw .argument("channel is NULL") }
         let session = box.session
-        Task(executorPreference: box.loop.taskExecutor) { try? await session.unsubscribe(channel) }
+        Task(executorPreference: box.loop.taskExecutor) {
+            // As in `wsx_session_subscribe`.
+            try? await session.unsubscribe(channel)
+        }
     }
 }
 

@@ -131,6 +131,7 @@ struct VhostTable {
     /// The vhost of an attached loop is gone.
     var isFinalized = false
 
+    /// `again`: libwebsockets puts it off while something is bound to the vhost, and has to be asked once more.
     func destroy(again: Bool = false) {
         precondition(users == 0, "a vhost with connections cannot be destroyed")
         guard isAlive || again, !isFinalized else { return }
@@ -138,6 +139,7 @@ struct VhostTable {
         unsafe lws_vhost_destroy(handle)
     }
 
+    // Kept for ever and never changed; libwebsockets only wants them without `const`.
     nonisolated(unsafe) private static let emptyString = unsafe strdup("")!
     nonisolated(unsafe) private static let alpn = unsafe strdup("http/1.1")!
 
