@@ -200,11 +200,35 @@ static void receive(connection *c, uint64_t *now) {
   send_out(c);
 }
 
+// What was so far when the warm-up was over.
+typedef struct {
+  uint64_t began, cpu, load_cpu;
+} span;
+
+static span begin_span(uint64_t now) {
+  span span = {.began = now, .load_cpu = cpu_ns(CLOCK_PROCESS_CPUTIME_ID)};
+  messages = 0;
+  memset(&latencies, 0, sizeof latencies);
+  if (server_known) span.cpu = cpu_ns(server_clock);
+  return span;
+}
+
+static outcome end_span(const span *span, uint64_t now) {
+  outcome o = {0};
+  o.seconds = (double)(now - span->began) / 1e9;
+  o.messages = messages;
+  o.rate = (double)messages / o.seconds;
+  o.cpu = server_known ? (double)(cpu_ns(server_clock) - span->cpu) / 1e3 / (double)messages : 0;
+  o.load_cpu = (double)(cpu_ns(CLOCK_PROCESS_CPUTIME_ID) - span->load_cpu) / 1e3 / (double)messages;
+  o.p50 = histogram_us(&latencies, 50);
+  return o;
+}
+
 static outcome measure(double seconds) {
   uint64_t now = now_ns(), warm_at = now + (uint64_t)(warmup_for(seconds) * 1e9);
-  uint64_t stop_at = warm_at + (uint64_t)(seconds * 1e9), began = 0, cpu = 0, load_cpu = 0;
+  uint64_t stop_at = warm_at + (uint64_t)(seconds * 1e9);
   struct epoll_event events[64];
-  outcome o;
+  span span = {0};
   for (;;) {
     int n = epoll_wait(epoll_fd, events, 64, 10000);
     if (n == 0) fail("the server fell silent");
@@ -213,22 +237,12 @@ static outcome measure(double seconds) {
       if (events[i].events & EPOLLOUT) send_out(c);
       if (events[i].events & ~(uint32_t)EPOLLOUT) receive(c, &now);
     }
-    if (!began && now >= warm_at) {
-      began = now;
-      messages = 0;
-      memset(&latencies, 0, sizeof latencies);
-      if (server_known) cpu = cpu_ns(server_clock);
-      load_cpu = cpu_ns(CLOCK_PROCESS_CPUTIME_ID);
+    if (!span.began && now >= warm_at) {
+      span = begin_span(now);
     }
     if (now >= stop_at) break;
   }
-  o.seconds = (double)(now - began) / 1e9;
-  o.messages = messages;
-  o.rate = (double)messages / o.seconds;
-  o.cpu = server_known ? (double)(cpu_ns(server_clock) - cpu) / 1e3 / (double)messages : 0;
-  o.load_cpu = (double)(cpu_ns(CLOCK_PROCESS_CPUTIME_ID) - load_cpu) / 1e3 / (double)messages;
-  o.p50 = histogram_us(&latencies, 50);
-  return o;
+  return end_span(&span, now);
 }
 
 // One of the connections that s5 makes again and again.
@@ -292,9 +306,9 @@ static int go_on(visit *v) {
 static outcome measure_accepts(double seconds) {
   static visit visits[16];
   uint64_t now = now_ns(), warm_at = now + (uint64_t)(warmup_for(seconds) * 1e9);
-  uint64_t stop_at = warm_at + (uint64_t)(seconds * 1e9), began = 0, cpu = 0, load_cpu = 0;
+  uint64_t stop_at = warm_at + (uint64_t)(seconds * 1e9);
   struct epoll_event events[16];
-  outcome o = {0};
+  span span = {0};
   for (int i = 0; i < work->connections; i++) begin_visit(&visits[i]);
   for (;;) {
     int n = epoll_wait(epoll_fd, events, 16, 10000);
@@ -308,22 +322,12 @@ static outcome measure_accepts(double seconds) {
       begin_visit(v);
     }
     now = now_ns();
-    if (!began && now >= warm_at) {
-      began = now;
-      messages = 0;
-      memset(&latencies, 0, sizeof latencies);
-      if (server_known) cpu = cpu_ns(server_clock);
-      load_cpu = cpu_ns(CLOCK_PROCESS_CPUTIME_ID);
+    if (!span.began && now >= warm_at) {
+      span = begin_span(now);
     }
     if (now >= stop_at) break;
   }
-  o.seconds = (double)(now - began) / 1e9;
-  o.messages = messages;
-  o.rate = (double)messages / o.seconds;
-  o.cpu = server_known ? (double)(cpu_ns(server_clock) - cpu) / 1e3 / (double)messages : 0;
-  o.load_cpu = (double)(cpu_ns(CLOCK_PROCESS_CPUTIME_ID) - load_cpu) / 1e3 / (double)messages;
-  o.p50 = histogram_us(&latencies, 50);
-  return o;
+  return end_span(&span, now);
 }
 
 // Resident memory of the server, in bytes.

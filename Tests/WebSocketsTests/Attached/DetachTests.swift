@@ -26,19 +26,26 @@ import WebSockets
         await loop.detach()
     }
 
+    /// Ends an attached loop while a call waits on a connection of it, in the way that `end` does.
+    private func checkEnd(
+        _ transport: Transport, of host: Host, _ end: (EventLoop) async -> Void
+    ) async throws {
+        let loop = try EventLoop(attachedTo: host.context)
+        host.start()
+        try await withLoopback(transport, handler: { await drain($0) }) { loopback in
+            let configuration = attached(loopback, loop)
+            let socket = try await WebSocketClient.connect(to: loopback.url, configuration: configuration)
+            let receiving = Task { try await socket.receive() }
+            try await loop.reaches("the call waits") { $0.pendingContinuations == 1 }
+            await end(loop)
+            await checkIsOver(loop, socket, receiving, configuration, loopback.url)
+        }
+    }
+
     @Test(arguments: Transport.all)
     func connectionsEndWhenTheLoopIsDetached(_ transport: Transport) async throws {
         try await withHost { host in
-            let loop = try EventLoop(attachedTo: host.context)
-            host.start()
-            try await withLoopback(transport, handler: { await drain($0) }) { loopback in
-                let configuration = attached(loopback, loop)
-                let socket = try await WebSocketClient.connect(to: loopback.url, configuration: configuration)
-                let receiving = Task { try await socket.receive() }
-                try await loop.reaches("the call waits") { $0.pendingContinuations == 1 }
-                await loop.detach()
-                await checkIsOver(loop, socket, receiving, configuration, loopback.url)
-            }
+            try await checkEnd(transport, of: host) { await $0.detach() }
             try await host.checkEcho()
         }
     }
@@ -46,16 +53,9 @@ import WebSockets
     @Test(arguments: Transport.all)
     func connectionsEndWhenTheHostDestroysItsContext(_ transport: Transport) async throws {
         try await withHost { host in
-            let loop = try EventLoop(attachedTo: host.context)
-            host.start()
-            try await withLoopback(transport, handler: { await drain($0) }) { loopback in
-                let configuration = attached(loopback, loop)
-                let socket = try await WebSocketClient.connect(to: loopback.url, configuration: configuration)
-                let receiving = Task { try await socket.receive() }
-                try await loop.reaches("the call waits") { $0.pendingContinuations == 1 }
+            try await checkEnd(transport, of: host) { loop in
                 host.destroyContext()
                 await loop.detach()
-                await checkIsOver(loop, socket, receiving, configuration, loopback.url)
             }
         }
     }
