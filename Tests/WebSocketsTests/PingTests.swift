@@ -48,9 +48,54 @@ struct PingTests {
         }
     }
 
+    /// Of pings that arrive in one read libwebsockets 4.1.6 answers the first only, and the ping that asks again for
+    /// the others may be one of those it drops.
+    @Test func aPingThatThePeerDroppedTwiceIsAnswered() async throws {
+        try await withLoops { loops in
+            let peer = try RawPeer()
+            var configuration = try clientConfiguration(on: loops)
+            configuration.options.keepAlive = nil
+            async let accepted = peer.acceptWebSocket()
+            let socket = try await WebSocketClient.connect(
+                to: "ws://127.0.0.1:\(peer.port)", configuration: configuration)
+            let descriptor = try await accepted
+            let first = Task { try await socket.ping([1]) }
+            #expect(await Self.pings(at: peer, descriptor) { $0.contains([1]) } == [[1]])
+            let second = Task { try await socket.ping([2]) }
+            #expect(await Self.pings(at: peer, descriptor) { $0.contains([2]) } == [[2]])
+            peer.write(descriptor, [0x8A, 1, 1])
+            #expect(try await first.value > .zero)
+            let third = Task { try await socket.ping([3]) }
+            // Whatever else came before the third is not answered, as if it had come together with the second.
+            _ = await Self.pings(at: peer, descriptor) { $0.contains([3]) }
+            peer.write(descriptor, [0x8A, 1, 2])
+            #expect(try await second.value > .zero)
+            let again = try #require(await Self.pings(at: peer, descriptor) { !$0.isEmpty }.first)
+            peer.write(descriptor, [0x8A, UInt8(again.count)] + again)
+            #expect(try await third.value > .zero)
+            peer.close(descriptor)
+        }
+    }
+
     /// The payload of a masked frame with a short length.
     private static func unmasked(_ frame: [UInt8]) -> [UInt8] {
         frame.dropFirst(6).enumerated().map { $0.element ^ frame[2 + $0.offset % 4] }
+    }
+
+    /// Reads until the payloads of the pings that came satisfy `areEnough`.
+    private static func pings(
+        at peer: RawPeer, _ descriptor: CInt, until areEnough: @escaping @Sendable ([[UInt8]]) -> Bool
+    ) async -> [[UInt8]] {
+        @Sendable func payloads(_ bytes: [UInt8]) -> [[UInt8]] {
+            var payloads: [[UInt8]] = []
+            var rest = bytes[...]
+            while let length = rest.dropFirst().first.map({ 6 + Int($0 & 0x7F) }), rest.count >= length {
+                payloads.append(unmasked(Array(rest.prefix(length))))
+                rest = rest.dropFirst(length)
+            }
+            return payloads
+        }
+        return payloads(await peer.read(descriptor) { areEnough(payloads($0)) })
     }
 
     /// Answers some of the keepalive's pings, and then neither answers nor reads.

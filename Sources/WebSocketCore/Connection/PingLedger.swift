@@ -11,8 +11,6 @@ package struct PingLedger<Waiter: Sendable>: Sendable {
     private enum Owner {
         case keepAlive
         case user(id: UInt64, Waiter)
-        /// A ping on behalf of others that may have been dropped, see `pong`.
-        case probe
     }
 
     private struct Pending {
@@ -29,7 +27,10 @@ package struct PingLedger<Waiter: Sendable>: Sendable {
     private let nonce: UInt32
     private var counter: UInt32 = 0
     private var pending: Deque<Pending> = []
-    private var isProbing = false
+    /// When the last pong came.
+    private var answeredAt: UInt64 = 0
+    private var awaitsProbe = false
+    private var lastProbe: (number: UInt32, sentAt: UInt64)?
     /// When the keepalive's ping went out, while its pong is awaited.
     private var keepAliveSentAt: UInt64?
     /// The last measured round trip, in nanoseconds.
@@ -100,12 +101,23 @@ package struct PingLedger<Waiter: Sendable>: Sendable {
         package var roundTrip: UInt64?
         /// When the keepalive's timer is to fire next, if the pong answered its ping.
         package var nextDeadline: UInt64?
-        /// One more ping to send.
-        package var probe: Ping?
+        /// When to ask for a `probe`, if no earlier pong asked for one that is still to come.
+        package var probeDeadline: UInt64?
     }
 
-    /// A pong arrived. One that is not ours is ignored: it is allowed and proves nothing (§5.5.3).
+    /// A pong arrived. One that is not ours is allowed and proves nothing (§5.5.3).
     package mutating func pong(_ bytes: UnsafeRawBufferPointer, now: UInt64) -> PongAction {
+        var action = answer(bytes, now: now)
+        // Whatever it answers, a ping that somebody gave up included: those that arrived with it may have been dropped.
+        answeredAt = now
+        if !pending.isEmpty && !awaitsProbe {
+            awaitsProbe = true
+            action.probeDeadline = now &+ max(latency ?? 0, Self.shortestProbeDelay)
+        }
+        return action
+    }
+
+    private mutating func answer(_ bytes: UnsafeRawBufferPointer, now: UInt64) -> PongAction {
         var action = PongAction()
         let number: UInt32
         if let ping = pending.first(where: { $0.chosen.map(bytes.elementsEqual) ?? false }) {
@@ -117,7 +129,6 @@ package struct PingLedger<Waiter: Sendable>: Sendable {
             // Numbers wrap around, so they are compared by their distance.
             guard UInt32(truncatingIfNeeded: value >> 32) == nonce, counter &- number < 1 << 31 else { return action }
         }
-        let before = pending.count
         // A pong answers every ping before it too (§5.5.3), also when nobody waits for its own any more.
         while let first = pending.first, number &- first.number < 1 << 31 {
             pending.removeFirst()
@@ -127,23 +138,31 @@ package struct PingLedger<Waiter: Sendable>: Sendable {
             case .keepAlive:
                 keepAliveSentAt = nil
                 if let interval { action.nextDeadline = now &+ interval }
-            case .probe: isProbing = false
             }
-            if first.number == number {
-                latency = roundTrip
-                action.roundTrip = roundTrip
-            }
+            if first.number == number { action.roundTrip = roundTrip }
         }
-        // Of several pings that arrive in one read libwebsockets 4.1.6 answers only the first (§5.5.3 would have it
-        // answer the last). So whoever still waits after a pong gets another ping, whose pong answers all.
-        if !pending.isEmpty && pending.count < before && !isProbing {
-            isProbing = true
-            counter &+= 1
-            pending.append(Pending(number: counter, sentAt: now, owner: .probe))
-            action.probe = Ping(payload: payload(counter))
+        if let probe = lastProbe, probe.number == number {
+            lastProbe = nil
+            action.roundTrip = now &- probe.sentAt
         }
+        if let roundTrip = action.roundTrip { latency = roundTrip }
         return action
     }
+
+    /// Of several pings that arrive in one read libwebsockets 4.1.6 answers only the first (§5.5.3 would have it answer
+    /// the last). So a pong leaves it open whether the pings sent before it came will be answered, and if none is within
+    /// another round trip, one more is sent on behalf of all. It is answered itself, or one before it in the same read
+    /// is, whose pong leads here again; and as there is one in a round trip at most, they do not multiply.
+    package mutating func probe(now: UInt64) -> Ping? {
+        awaitsProbe = false
+        guard let first = pending.first, first.sentAt <= answeredAt else { return nil }
+        counter &+= 1
+        lastProbe = (counter, now)
+        return Ping(payload: payload(counter))
+    }
+
+    /// Long enough for pongs that are on their way, on a connection within one machine.
+    private static var shortestProbeDelay: UInt64 { 1_000_000 }
 
     /// The user no longer waits; the ping itself is already on its way.
     package mutating func cancel(id: UInt64) -> Waiter? {

@@ -118,8 +118,8 @@ extension Connection {
 
     func noLongerSending() {
         isOpen.store(false, ordering: .releasing)
-        loop.cancel(keepAliveTimer)
-        keepAliveTimer = nil
+        for timer in [keepAliveTimer, probeTimer] { loop.cancel(timer) }
+        (keepAliveTimer, probeTimer) = (nil, nil)
         let waiting = unsafe outbound.finish()
         let parts = waitingParts.removeAll()
         guard !waiting.isEmpty || !parts.isEmpty else { return }

@@ -17,7 +17,12 @@ extension Connection {
         if let roundTrip = action.roundTrip { lastRoundTrip.store(max(1, roundTrip), ordering: .relaxed) }
         if !pongHandlers.isEmpty { unsafe tellPongHandlers(bytes, roundTrip: action.roundTrip) }
         for (waiter, roundTrip) in action.resumed { waiter.resume(.success(roundTrip)) }
-        if let probe = action.probe, unsafe machine.canSend { sendPing(probe.payload) }
+        if let deadline = action.probeDeadline {
+            probeTimer = loop.schedule(at: deadline) { [unowned self] in
+                probeTimer = nil
+                if unsafe machine.canSend, let probe = pings.probe(now: loop.now) { sendPing(probe.payload) }
+            }
+        }
         if let deadline = action.nextDeadline {
             loop.cancel(keepAliveTimer)
             scheduleKeepAlive(at: deadline)

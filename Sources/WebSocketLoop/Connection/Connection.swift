@@ -115,6 +115,7 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
     package let number = nextConnectionNumber()
     var closeTimer: EventLoop.TimerToken?
     var keepAliveTimer: EventLoop.TimerToken?
+    var probeTimer: EventLoop.TimerToken?
     var closeWaiters = WaiterList<LoopWaiter<WebSocketCloseInfo>>()
     package internal(set) var closeInfo: WebSocketCloseInfo?
     var vhost: Vhost?

@@ -35,7 +35,7 @@ import WebSocketCore
         #expect(action.resumed.map(\.1) == [99, 98, 97])
         #expect(action.nextDeadline == nil)
         #expect(ledger.latency == 97)
-        #expect(ledger.pendingCount == 2 && action.probe?.payload == pings[3].payload + 1)
+        #expect(ledger.pendingCount == 1)
         // The same pong again, and one for an answered ping, prove nothing.
         #expect(Self.pong(&ledger, Self.bytes(pings[2].payload), now: 200).resumed.isEmpty)
         #expect(Self.pong(&ledger, Self.bytes(pings[0].payload), now: 200).resumed.isEmpty)
@@ -44,8 +44,8 @@ import WebSocketCore
     }
 
     /// A peer on libwebsockets 4.1.6 answers only the first of several pings that arrive together.
-    @Test func pingsThatThePeerDroppedAreAnsweredByOneMore() {
-        var ledger = Ledger(interval: 100, timeout: 50, nonce: Self.nonce)
+    @Test func pingsThatThePeerDroppedAreAnsweredByOneMore() throws {
+        var ledger = Ledger(interval: 10_000_000, timeout: 5_000_000, nonce: Self.nonce)
         let first = ledger.ping(now: 0, waiterID: 1, 10)
         _ = ledger.ping(now: 0, waiterID: 2, 20)
         guard case .ping = ledger.timerFired(now: 1) else {
@@ -53,17 +53,100 @@ import WebSocketCore
             return
         }
         let answer = Self.pong(&ledger, Self.bytes(first.payload), now: 10)
-        #expect(answer.resumed.map(\.0) == [10])
-        let probe = answer.probe
-        // One is enough.
-        _ = ledger.ping(now: 11, waiterID: 3, 30)
-        #expect(Self.pong(&ledger, Self.bytes(first.payload), now: 12).probe == nil)
-        let last = Self.pong(&ledger, Self.bytes(probe!.payload), now: 20)
-        #expect(last.resumed.map(\.0) == [20] && last.resumed.map(\.1) == [20] && last.nextDeadline == 120)
-        // The ping behind the probe may have been dropped like those before it.
-        #expect(last.probe != nil)
-        #expect(Self.pong(&ledger, Self.bytes(last.probe!.payload), now: 30).resumed.map(\.0) == [30])
+        // A round trip later, but not sooner than a millisecond.
+        #expect(answer.resumed.map(\.0) == [10] && answer.probeDeadline == 1_000_010)
+        let third = ledger.ping(now: 11, waiterID: 3, 30)
+        let asked = ledger.probe(now: 1_000_010)
+        let probe = try #require(asked)
+        #expect(probe.payload == third.payload + 1)
+        let last = Self.pong(&ledger, Self.bytes(probe.payload), now: 3_000_010)
+        #expect(last.resumed.map(\.0) == [20, 30] && last.nextDeadline == 13_000_010)
+        #expect(last.probeDeadline == nil && ledger.pendingCount == 0)
+    }
+
+    @Test func aProbeIsOnlyForThoseWhoMayHaveBeenDropped() {
+        var ledger = Ledger(interval: nil, timeout: nil, nonce: Self.nonce)
+        let pings = (1...3).map { ledger.ping(now: 0, waiterID: UInt64($0), $0) }
+        #expect(Self.pong(&ledger, Self.bytes(pings[0].payload), now: 2_000_000).probeDeadline == 4_000_000)
+        // One deadline is enough, and the others were only late.
+        #expect(Self.pong(&ledger, Self.bytes(pings[1].payload), now: 2_000_001).probeDeadline == nil)
+        #expect(Self.pong(&ledger, Self.bytes(pings[2].payload), now: 2_000_002).resumed.map(\.0) == [3])
+        _ = ledger.ping(now: 2_000_003, waiterID: 4, 4)
+        let probe = ledger.probe(now: 4_000_000)
+        #expect(probe == nil, "the first ping after a pong is answered")
+    }
+
+    /// The pong that a peer did send may be that of a ping whose caller has given up.
+    @Test(arguments: [false, true])
+    func aPingDroppedBesideACancelledOneIsAskedAgain(chosen: Bool) throws {
+        var ledger = Ledger(interval: nil, timeout: nil, nonce: Self.nonce)
+        var answered: [UInt8] = [7]
+        if chosen {
+            let isSent = ledger.ping(with: answered, now: 0, waiterID: 1, 10)
+            #expect(isSent)
+        } else {
+            answered = Self.bytes(ledger.ping(now: 0, waiterID: 1, 10).payload)
+        }
+        _ = ledger.ping(now: 0, waiterID: 2, 20)
+        let cancelled = ledger.cancel(id: 1)
+        #expect(cancelled == 10)
+        #expect(Self.pong(&ledger, answered, now: 5).probeDeadline == 1_000_005)
+        let asked = ledger.probe(now: 1_000_005)
+        let probe = try #require(asked)
+        let last = Self.pong(&ledger, Self.bytes(probe.payload), now: 3_000_005)
+        #expect(last.resumed.map(\.0) == [20] && last.roundTrip == 2_000_000 && ledger.latency == 2_000_000)
         #expect(ledger.pendingCount == 0)
+    }
+
+    /// A peer that reads now and then, and answers one ping of each read: every ping is answered in the end, and those
+    /// sent on behalf of others stay few.
+    @Test(arguments: [91, 92, 93, 94] as [UInt64])
+    func everyPingIsAnsweredInTheEnd(seed: UInt64) throws {
+        var random = SplitMix64(seed: seed)
+        for round in 0..<100 {
+            let answersLast = round % 4 == 0
+            let delay = UInt64(random.below(4))
+            let readsEvery = 1 + random.below(6)
+            let pingsEvery = 1 + random.below(4)
+            let millisecond: UInt64 = 1_000_000
+            var ledger = Ledger(interval: nil, timeout: nil, nonce: Self.nonce)
+            var unread: [(at: UInt64, payload: UInt64)] = []
+            var pongs: [(at: UInt64, payload: UInt64)] = []
+            var probeDeadline: UInt64?
+            var (users, answered, probes): (UInt64, Int, Int) = (0, 0, 0)
+            for step: UInt64 in 0..<400 {
+                let now = step * millisecond
+                while let pong = pongs.first, pong.at <= step {
+                    pongs.removeFirst()
+                    let action = Self.pong(&ledger, Self.bytes(pong.payload), now: now)
+                    answered += action.resumed.count
+                    if let deadline = action.probeDeadline {
+                        try check(probeDeadline == nil, "a second deadline")
+                        probeDeadline = deadline
+                    }
+                }
+                if step < 200 && random.below(pingsEvery) == 0 {
+                    for _ in 0..<(1 + random.below(3)) {
+                        users += 1
+                        unread.append((step + delay, ledger.ping(now: now, waiterID: users, 0).payload))
+                    }
+                }
+                if let deadline = probeDeadline, deadline <= now {
+                    probeDeadline = nil
+                    if let probe = ledger.probe(now: now) {
+                        probes += 1
+                        unread.append((step + delay, probe.payload))
+                    }
+                }
+                let read = unread.prefix { $0.at <= step }
+                guard random.below(readsEvery) == 0, !read.isEmpty else { continue }
+                unread.removeFirst(read.count)
+                pongs.append((step + delay, (answersLast ? read.last! : read.first!).payload))
+            }
+            let place = "seed \(seed), round \(round)"
+            try check(answered == Int(users), "\(place): \(answered) of \(users) were answered")
+            try check(probes <= 400, "\(place): \(probes) probes for \(users) pings")
+        }
     }
 
     @Test func foreignPongsAreIgnored() {
@@ -201,6 +284,9 @@ import WebSocketCore
         var now: UInt64 = 0
         var pings: [(payload: UInt64, sentAt: UInt64, kind: Kind, isOpen: Bool)] = []
         var latency: UInt64?
+        var answeredAt: UInt64 = 0
+        var awaitsProbe = false
+        var lastProbe: Int?
 
         init(timeout: UInt64?) {
             self.timeout = timeout
@@ -217,7 +303,7 @@ import WebSocketCore
 
         private mutating func sent(_ ping: Ledger.Ping, _ kind: Kind) throws(Mismatch) {
             try check(!pings.contains { $0.payload == ping.payload }, "a payload came twice")
-            pings.append((ping.payload, now, kind, true))
+            pings.append((ping.payload, now, kind, kind != .probe))
         }
 
         mutating func timerFired() throws(Mismatch) {
@@ -245,8 +331,8 @@ import WebSocketCore
             let action = PingLedgerTests.pong(&ledger, PingLedgerTests.bytes(pings[index].payload), now: now)
             var resumed: [(Int, UInt64)] = []
             var deadline: UInt64?
-            if wasOpen { latency = now - pings[index].sentAt }
-            let before = open.count
+            if wasOpen || index == lastProbe { latency = now - pings[index].sentAt }
+            if index == lastProbe { lastProbe = nil }
             for earlier in 0...index where pings[earlier].isOpen {
                 pings[earlier].isOpen = false
                 switch pings[earlier].kind {
@@ -255,11 +341,28 @@ import WebSocketCore
                 case .probe: break
                 }
             }
-            let mustProbe = !open.isEmpty && open.count < before && !open.contains { pings[$0].kind == .probe }
-            try check((action.probe != nil) == mustProbe, "probe \(String(describing: action.probe))")
-            if let probe = action.probe { try sent(probe, .probe) }
+            try asksForProbe(action)
             try check(action.nextDeadline == deadline, "next deadline \(String(describing: action.nextDeadline))")
             try check(action.resumed.elementsEqual(resumed, by: ==), "resumed \(action.resumed) instead of \(resumed)")
+        }
+
+        private mutating func asksForProbe(_ action: Ledger.PongAction) throws(Mismatch) {
+            answeredAt = now
+            let asks = !awaitsProbe && !open.isEmpty
+            let deadline = asks ? now + max(latency ?? 0, 1_000_000) : nil
+            try check(action.probeDeadline == deadline, "probe at \(String(describing: action.probeDeadline))")
+            awaitsProbe = awaitsProbe || asks
+        }
+
+        mutating func probe() throws(Mismatch) {
+            guard awaitsProbe else { return }
+            awaitsProbe = false
+            let mustProbe = open.first.map { pings[$0].sentAt <= answeredAt } ?? false
+            let probe = ledger.probe(now: now)
+            try check((probe != nil) == mustProbe, "probe \(String(describing: probe))")
+            guard let probe else { return }
+            lastProbe = pings.count
+            try sent(probe, .probe)
         }
 
         mutating func cancel(_ index: Int) throws(Mismatch) {
@@ -275,6 +378,7 @@ import WebSocketCore
         mutating func foreign() throws(Mismatch) {
             let action = PingLedgerTests.pong(&ledger, PingLedgerTests.bytes(UInt64(pings.count)), now: now)
             try check(action.resumed.isEmpty && action.nextDeadline == nil, "a foreign pong counted")
+            try asksForProbe(action)
         }
 
         func invariants() throws(Mismatch) {
@@ -296,6 +400,7 @@ import WebSocketCore
             case 3: try pong(pings.count - 1)
             case 4: if let first = open.first { try cancel(first) }
             case 5: try foreign()
+            case 6: try probe()
             default: now += 3
             }
             try invariants()
@@ -310,7 +415,7 @@ import WebSocketCore
                 try last.finish()
                 return
             }
-            for operation in 0..<7 {
+            for operation in 0..<8 {
                 // Two foreign pongs in a row are one.
                 if operation == 5 && trace.last == 5 { continue }
                 var next = pair
@@ -332,12 +437,13 @@ import WebSocketCore
             var pair = Pair(timeout: [nil, 4, 10, 30][random.below(4)])
             for step in 0..<100 {
                 do throws(Mismatch) {
-                    switch random.below(10) {
+                    switch random.below(11) {
                     case 0, 1: try pair.ping()
                     case 2, 3: try pair.timerFired()
                     case 4, 5: try pair.pong(random.below(pair.pings.count + 1))
                     case 6: try pair.cancel(random.below(pair.pings.count + 1))
                     case 7: try pair.foreign()
+                    case 8: try pair.probe()
                     default: pair.now += UInt64(random.below(8))
                     }
                     try pair.invariants()
