@@ -212,7 +212,10 @@ enum ProxyEnvironment {
             address.count == network.count, (0...(address.count * 8)).contains(bits)
         else { return false }
         return (0..<bits).allSatisfy { bit in
-            (address[bit / 8] ^ network[bit / 8]) & (0x80 >> UInt8(bit % 8)) == 0
+            // In one expression the compiler needs fourteen seconds for the types.
+            let difference = address[bit / 8] ^ network[bit / 8]
+            let mask: UInt8 = 0x80 >> (bit % 8)
+            return difference & mask == 0
         }
     }
 }

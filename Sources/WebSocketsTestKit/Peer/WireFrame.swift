@@ -98,7 +98,10 @@ public struct WireFrame: Sendable, Hashable {
         var masked = payload
         masked.withUnsafeMutableBytes { bytes in
             // Eight bytes at a time: peers move megabytes in builds without optimisation.
-            let word = (0..<8).reduce(UInt64(0)) { $0 | UInt64(key[$1 & 3]) << UInt64(8 * $1) }
+            let word = (0..<8).reduce(UInt64(0)) { word, place in
+                let byte = UInt64(key[place & 3])
+                return word | byte << (8 * place)
+            }
             var index = 0
             while index + 8 <= bytes.count {
                 let value = bytes.loadUnaligned(fromByteOffset: index, as: UInt64.self)
