@@ -110,9 +110,9 @@ extension Connection {
 
     func startCloseTimer(after delay: Duration) {
         loop.cancel(closeTimer)
-        closeTimer = loop.schedule(after: delay.nanoseconds) { [unowned self] in
-            closeTimer = nil
-            if case .end = unsafe machine.closeTimedOut() { cut() }
+        closeTimer = schedule(at: loop.now &+ delay.nanoseconds) { connection in
+            connection.closeTimer = nil
+            if case .end = unsafe connection.machine.closeTimedOut() { connection.cut() }
         }
     }
 

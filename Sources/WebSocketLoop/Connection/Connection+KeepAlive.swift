@@ -18,9 +18,10 @@ extension Connection {
         if !pongHandlers.isEmpty { unsafe tellPongHandlers(bytes, roundTrip: action.roundTrip) }
         for (waiter, roundTrip) in action.resumed { waiter.resume(.success(roundTrip)) }
         if let deadline = action.probeDeadline {
-            probeTimer = loop.schedule(at: deadline) { [unowned self] in
-                probeTimer = nil
-                if unsafe machine.canSend, let probe = pings.probe(now: loop.now) { sendPing(probe.payload) }
+            probeTimer = schedule(at: deadline) { connection in
+                connection.probeTimer = nil
+                guard unsafe connection.machine.canSend else { return }
+                if let probe = connection.pings.probe(now: connection.loop.now) { connection.sendPing(probe.payload) }
             }
         }
         if let deadline = action.nextDeadline {
@@ -30,21 +31,23 @@ extension Connection {
     }
 
     func scheduleKeepAlive(at deadline: UInt64) {
-        keepAliveTimer = loop.schedule(at: deadline) { [unowned self] in
-            keepAliveTimer = nil
-            guard unsafe machine.canSend else { return }
-            switch pings.timerFired(now: loop.now) {
-            case .ping(let ping, let next):
-                sendPing(ping.payload)
-                scheduleKeepAlive(at: next)
-            case .again(let next): scheduleKeepAlive(at: next)
-            case .failed:
-                fail(
-                    WebSocketCloseFrame(code: .internalError, reason: "keepalive ping timeout"), cause: .pingTimeout,
-                    error: WebSocketError(
-                        .timedOut, "no pong came within the keepalive's timeout; the peer or the network is gone",
-                        phase: .ping))
-            }
+        keepAliveTimer = schedule(at: deadline) { $0.keepAlive() }
+    }
+
+    private func keepAlive() {
+        keepAliveTimer = nil
+        guard unsafe machine.canSend else { return }
+        switch pings.timerFired(now: loop.now) {
+        case .ping(let ping, let next):
+            sendPing(ping.payload)
+            scheduleKeepAlive(at: next)
+        case .again(let next): scheduleKeepAlive(at: next)
+        case .failed:
+            fail(
+                WebSocketCloseFrame(code: .internalError, reason: "keepalive ping timeout"), cause: .pingTimeout,
+                error: WebSocketError(
+                    .timedOut, "no pong came within the keepalive's timeout; the peer or the network is gone",
+                    phase: .ping))
         }
     }
 

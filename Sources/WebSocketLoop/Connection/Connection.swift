@@ -196,6 +196,15 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
         if unsafe machine.canSend, inbound.withLock({ $0.shouldPause() }) { pauseReading() }
     }
 
+    // MARK: Timers
+
+    /// A timer of this connection, whose owner cancels it at the end. None for a connection that has ended, which what is
+    /// left of its last turn may still ask for: nobody would cancel that one.
+    func schedule(at deadline: UInt64, _ action: @escaping (Connection) -> Void) -> EventLoop.TimerToken? {
+        guard closeInfo == nil else { return nil }
+        return loop.schedule(at: deadline) { [unowned self] in action(self) }
+    }
+
     // MARK: Watching
 
     /// Runs `handler` on the loop when the connection has ended; at once if it has. Replaces an earlier handler.

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import LoopbackSupport
 import Testing
 import WebSocketCore
 import WebSocketLoop
@@ -50,6 +51,30 @@ import WebSocketsTestKit
             #expect(echo.opcode == WireFrame.close && echo.payload.isEmpty)
             let info = try await pair.ours.closed()
             #expect(info.code == .noStatusReceived && info.isNormal)
+        }
+    }
+
+    /// The answer to a close frame waits for the tasks of its turn, and what follows the frame may end the connection
+    /// before it is given.
+    @Test(
+        arguments: Side.allCases,
+        [
+            [], [.close(1000)], [WireFrame(0x3, [1])], [WireFrame(0xB)], [.text("late")],
+            [WireFrame(WireFrame.ping, [1]), WireFrame(0x3)], [WireFrame(WireFrame.text, [0xFF])],
+        ] as [[WireFrame]])
+    func nothingIsLeftWhenTheConnectionEndsBeforeItsAnswer(side: Side, tail: [WireFrame]) async throws {
+        for isCut in [false, true] {
+            try await withPair(side) { pair in
+                let ours = pair.ours
+                let receiver = Task(executorPreference: pair.loop.taskExecutor) { try await ours.receive() }
+                try await pair.loop.reaches("the receiver waits") { $0.pendingContinuations == 1 }
+                let frames = [.text("first"), .close(1000)] + tail
+                try await pair.peer.write(frames.flatMap(pair.peer.bytes(of:)))
+                if isCut { pair.peer.halfClose() }
+                #expect(try await receiver.value == .text("first"))
+                _ = try await ours.closed()
+                #expect(pair.loop.diagnostics.timers == 0)
+            }
         }
     }
 
