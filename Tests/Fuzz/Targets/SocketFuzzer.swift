@@ -22,6 +22,9 @@ final class SocketFuzzer: Sendable {
     private let loops: EventLoopGroup
     private let listener: WebSocketServer
     private let port: Int
+    private let connections = Atomic<Int>(0)
+    /// The server of our clients: one for all inputs, each of which makes one connection.
+    private let peer = listen()
 
     private init() {
         do {
@@ -55,6 +58,7 @@ final class SocketFuzzer: Sendable {
             ended.open()
         }
         _ = ended.wait(seconds: patience)
+        close(shared.peer.descriptor)
     }
 
     // MARK: Targets
@@ -84,11 +88,10 @@ final class SocketFuzzer: Sendable {
     }
 
     func client(_ bytes: UnsafeRawBufferPointer) -> String? {
-        guard let listener = Self.listen() else { return nil }
-        defer { close(listener.descriptor) }
         let ended = Gate()
         let answer = Answer()
         let loop = loops.next()
+        let url = "ws://127.0.0.1:\(peer.port)/"
         Task.detached {
             var configuration = WebSocketClientConfiguration()
             configuration.eventLoop = loop
@@ -99,14 +102,14 @@ final class SocketFuzzer: Sendable {
             configuration.openTimeout = .seconds(5)
             do {
                 let socket = try await WebSocketClient.connect(
-                    to: "ws://127.0.0.1:\(listener.port)/", configuration: configuration)
+                    to: url, configuration: configuration)
                 while true { _ = try await socket.receive() }
             } catch {
                 if !(error is WebSocketError) { answer.problem.withLock { $0 = "an undocumented error: \(error)" } }
             }
             ended.open()
         }
-        let descriptor = accept(listener.descriptor, nil, nil)
+        let descriptor = accept(peer.descriptor, nil, nil)
         defer { close(descriptor) }
         Self.limit(descriptor)
         var head: [UInt8] = []
@@ -133,13 +136,16 @@ final class SocketFuzzer: Sendable {
 
     private func connect() -> CInt {
         let descriptor = socket(AF_INET, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0)
+        // From another address each time: whoever ends first keeps its port for a minute, and an address has 28,000.
+        let number = connections.wrappingAdd(1, ordering: .relaxed).newValue
+        var source = Self.loopback(port: 0, host: 1 + number % 250)
+        var yes: CInt = 1
+        setsockopt(descriptor, CInt(IPPROTO_IP), Self.bindAddressNoPort, &yes, socklen_t(MemoryLayout<CInt>.size))
         var address = Self.loopback(port: port)
-        let status = withUnsafePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                Glibc.connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
-            }
-        }
-        precondition(status == 0, "no connection: \(errno)")
+        let isConnected =
+            Self.with(&source) { bind(descriptor, $0, $1) == 0 }
+            && Self.with(&address) { Glibc.connect(descriptor, $0, $1) == 0 }
+        guard isConnected else { fatalError("no connection: errno \(errno)") }
         Self.limit(descriptor)
         return descriptor
     }
@@ -166,28 +172,36 @@ final class SocketFuzzer: Sendable {
         setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &linger, socklen_t(MemoryLayout<Glibc.linger>.size))
     }
 
-    private static func loopback(port: Int) -> sockaddr_in {
+    /// IP_BIND_ADDRESS_NO_PORT of <linux/in.h>.
+    private static let bindAddressNoPort: CInt = 24
+
+    private static func loopback(port: Int, host: Int = 1) -> sockaddr_in {
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = in_addr_t(INADDR_LOOPBACK).bigEndian
+        address.sin_addr.s_addr = (in_addr_t(INADDR_LOOPBACK) - 1 + in_addr_t(host)).bigEndian
         address.sin_port = in_port_t(port).bigEndian
         return address
     }
 
-    private static func listen() -> (descriptor: CInt, port: Int)? {
-        let descriptor = socket(AF_INET, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0)
-        var address = loopback(port: 0)
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let isListening = withUnsafeMutablePointer(to: &address) { pointer in
+    private static func with(_ address: inout sockaddr_in, _ call: (UnsafeMutablePointer<sockaddr>, socklen_t) -> Bool)
+        -> Bool
+    {
+        withUnsafeMutablePointer(to: &address) { pointer in
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                bind(descriptor, $0, length) == 0 && Glibc.listen(descriptor, 4) == 0
-                    && getsockname(descriptor, $0, &length) == 0
+                call($0, socklen_t(MemoryLayout<sockaddr_in>.size))
             }
         }
-        guard isListening else {
-            close(descriptor)
-            return nil
+    }
+
+    private static func listen() -> (descriptor: CInt, port: Int) {
+        let descriptor = socket(AF_INET, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0)
+        var address = loopback(port: 0)
+        let isListening = with(&address) { pointer, length in
+            var length = length
+            return bind(descriptor, pointer, length) == 0 && Glibc.listen(descriptor, 4) == 0
+                && getsockname(descriptor, pointer, &length) == 0
         }
+        guard isListening else { fatalError("no listener: errno \(errno)") }
         return (descriptor, Int(in_port_t(bigEndian: address.sin_port)))
     }
 }
