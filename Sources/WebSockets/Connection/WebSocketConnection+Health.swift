@@ -34,7 +34,8 @@ extension WebSocketConnection {
     /// Sends a ping with a payload of your own, waits for its pong and returns the round trip. A pong answers every
     /// earlier ping too (RFC 6455 §5.5.3).
     ///
-    /// - Parameter payload: At most 125 bytes; not those of a ping that is still unanswered.
+    /// - Parameter payload: At most 125 bytes; not those of a ping that is still unanswered. A server's empty one is
+    ///   replaced by a number, because libwebsockets 4.1.6 does not tell a server of empty pongs.
     /// - Throws: `invalidPing`, before anything is sent; `connectionClosed` when the connection ends first;
     ///   `cancelled`.
     @discardableResult

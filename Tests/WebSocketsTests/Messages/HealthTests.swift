@@ -53,6 +53,16 @@ struct HealthTests {
         }
     }
 
+    @Test(arguments: [[], [1]] as [[UInt8]])
+    func aServersPingIsAnsweredWhateverItsPayload(payload: [UInt8]) async throws {
+        let trips = Events<Duration>()
+        try await withLoopback(handler: { socket in trips.send(try await socket.ping(payload)) }) { loopback in
+            let socket = try await loopback.connect()
+            #expect(try await trips.next() > .zero)
+            _ = try await socket.closed()
+        }
+    }
+
     @Test func pongsGoOutUnasked() async throws {
         try await withScripted { scripted in
             try await scripted.socket.pong()
