@@ -89,7 +89,7 @@ final class CallbackQueue: Sendable {
             count += 1
             left -= 1
         }
-        if state.withLock({ !$0.entries.isEmpty }) { wsxc_event_set(descriptor) }
+        if state.withLock({ !$0.entries.isEmpty || $0.isClosed }) { wsxc_event_set(descriptor) }
         return count
     }
 
@@ -103,7 +103,11 @@ final class CallbackQueue: Sendable {
         }
         for waiter in resumed { waiter.resume(returning: true) }
         for entry in dropped { entry.dropped?() }
+        // A thread that waits for callbacks waits for nothing now.
+        wsxc_event_set(descriptor)
     }
+
+    var isClosed: Bool { state.withLock { $0.isClosed } }
 
     /// The queue that a configuration names; nil for zero.
     static func named(_ queue: wsx_queue) throws(Failure) -> CallbackQueue? {
@@ -157,6 +161,7 @@ public func wsx_queue_wait(
         guard wsxc_event_wait(object.descriptor, timeout_ms) else {
             throw Failure(WSX_TIMED_OUT, "no callback came within \(timeout_ms) ms")
         }
+        guard !object.isClosed else { throw .freed("queue") }
         let ran = object.dispatch(0)
         count?.pointee = ran
     }

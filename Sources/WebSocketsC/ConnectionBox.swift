@@ -147,7 +147,8 @@ final class ConnectionBox: Sendable {
 
     /// The connection, if it is open, or has been.
     func socket() throws(Failure) -> WebSocketConnection {
-        let (socket, lease, failure) = state.withLock { ($0.socket, $0.lease, $0.failure) }
+        let (socket, lease, failure, isReleased) = state.withLock { ($0.socket, $0.lease, $0.failure, $0.isReleased) }
+        guard !isReleased else { throw .freed("connection") }
         if let socket { return socket }
         do throws(WebSocketError) { if let lease { return try lease.socket } } catch { throw Failure(error) }
         if let failure { throw Failure(failure) }
@@ -160,7 +161,9 @@ final class ConnectionBox: Sendable {
         return try socket().wire
     }
 
-    var isConnecting: Bool { state.withLock { $0.socket == nil && $0.lease == nil && $0.failure == nil } }
+    var isConnecting: Bool {
+        state.withLock { !$0.isReleased && $0.socket == nil && $0.lease == nil && $0.failure == nil }
+    }
     var hasFailed: Bool { state.withLock { $0.failure != nil } }
 
     var data: UnsafeMutableRawPointer? {
@@ -290,4 +293,5 @@ final class ConnectionBox: Sendable {
     }
 
     var isBorrowed: Bool { state.withLock { $0.lease != nil } }
+    var isReleased: Bool { state.withLock { $0.isReleased } }
 }

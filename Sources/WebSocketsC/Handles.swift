@@ -79,8 +79,14 @@ extension HandleTable {
     /// The object, or the failure that says what is wrong with the handle.
     func find(_ id: UInt64, _ name: StaticString) throws(Failure) -> Object {
         if let object = object(id) { return object }
-        throw Failure(
-            WSX_INVALID_HANDLE,
-            id == 0 ? "the \(name) is zero; create one first" : "the \(name) was freed, or is of another kind")
+        guard id == 0 else { throw .freed(name) }
+        throw Failure(WSX_INVALID_HANDLE, "the \(name) is zero; create one first")
+    }
+}
+
+extension Failure {
+    /// The handle names nothing, or another thread freed it while the call was under way.
+    static func freed(_ name: StaticString) -> Self {
+        Self(WSX_INVALID_HANDLE, "the \(name) was freed, or is of another kind")
     }
 }

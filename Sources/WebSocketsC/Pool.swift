@@ -159,10 +159,13 @@ public func wsx_pool_release(
     _ connection: wsx_connection, _ discard: Int32, _ error: UnsafeMutablePointer<wsx_error>?
 ) -> wsx_status {
     attempt(error) { () throws(Failure) in
-        guard try Handles.connections.find(connection.id, "connection").isBorrowed else {
+        let box = try Handles.connections.find(connection.id, "connection")
+        guard box.isBorrowed || box.isReleased else {
             throw .argument("the connection is not a pool's; free it with wsx_connection_free")
         }
-        Handles.connections.remove(connection.id)?.release(discard: discard != 0)
+        // Of several threads that give it back, one does.
+        guard let mine = Handles.connections.remove(connection.id) else { throw .freed("connection") }
+        mine.release(discard: discard != 0)
     }
 }
 

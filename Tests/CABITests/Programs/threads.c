@@ -101,12 +101,62 @@ static void *take_away(void *argument) {
 }
 
 static void free_under_others(shared *self) {
-    for (int round = 0; round < 5; round++) {
+    for (int round = 0; round < 25; round++) {
         self->received.value = 0;
         CHECK_OK_E(wsx_connect(self->url, NULL, &self->connection, &error));
         run(use_until_gone, take_away, self);
         CHECK_STATUS(wsx_connection_free(self->connection), WSX_INVALID_HANDLE);
     }
+}
+
+/* A queue goes while threads wait for its callbacks: they come back, whether they had begun to wait or not. */
+static void *wait_until_gone(void *argument) {
+    const wsx_queue *queue = (const wsx_queue *)argument;
+    CHECK_STATUS(wsx_queue_wait(*queue, WSX_NEVER, NULL, NULL), WSX_INVALID_HANDLE);
+    return NULL;
+}
+
+static void free_a_queue_under_others(void) {
+    for (int round = 0; round < 25; round++) {
+        wsx_queue queue;
+        pthread_t threads[THREADS];
+        CHECK_OK_E(wsx_queue_create(&queue, &error));
+        for (int index = 0; index < THREADS; index++)
+            CHECK(pthread_create(&threads[index], NULL, wait_until_gone, &queue) == 0);
+        CHECK_OK(wsx_queue_free(queue));
+        for (int index = 0; index < THREADS; index++) pthread_join(threads[index], NULL);
+    }
+}
+
+/* Several threads give one borrowed connection back: one of them does. */
+static counter given_back;
+
+static void *give_back(void *argument) {
+    const wsx_connection *connection = (const wsx_connection *)argument;
+    wsx_status status = wsx_pool_release(*connection, 0, NULL);
+    CHECK(status == WSX_OK || status == WSX_INVALID_HANDLE);
+    if (status == WSX_OK) counter_add(&given_back, 1);
+    return NULL;
+}
+
+static void release_twice(shared *self) {
+    wsx_pool_config config = wsx_pool_config_init();
+    const char *urls[2];
+    urls[0] = self->url;
+    urls[1] = NULL;
+    config.maximum_connections = 1;
+    counter_init(&given_back);
+    CHECK_OK_E(wsx_pool_create(urls, &config, &self->pool, &error));
+    for (int round = 1; round <= 25; round++) {
+        wsx_connection connection;
+        pthread_t threads[THREADS];
+        CHECK_OK_E(wsx_pool_acquire(self->pool, 10000, &connection, &error));
+        for (int index = 0; index < THREADS; index++)
+            CHECK(pthread_create(&threads[index], NULL, give_back, &connection) == 0);
+        for (int index = 0; index < THREADS; index++) pthread_join(threads[index], NULL);
+        CHECK(counter_value(&given_back) == round);
+    }
+    CHECK_OK(wsx_pool_shut_down(self->pool, 5000, NULL));
 }
 
 PROGRAM(threads) {
@@ -121,6 +171,8 @@ PROGRAM(threads) {
     one_connection(&self);
     one_pool(&self);
     free_under_others(&self);
+    free_a_queue_under_others();
+    release_twice(&self);
     echo_stop(&echo);
     return 0;
 }
