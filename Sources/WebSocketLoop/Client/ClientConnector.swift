@@ -63,7 +63,7 @@ final class ClientConnector: @unchecked Sendable {
         guard !loop.isStopping else {
             return finish(.failure(WebSocketError(.shutDown, "the event loop \(loop.name) was shut down")))
         }
-        loop.onStop[ObjectIdentifier(self)] = { [unowned self] in
+        loop.onStop[ObjectIdentifier(self)] = { [self] in
             finish(.failure(WebSocketError(.shutDown, "the event loop \(loop.name) was shut down")))
         }
         deadline = loop.schedule(at: deadlineTime) { [self] in

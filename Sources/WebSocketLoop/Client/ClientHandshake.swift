@@ -287,7 +287,7 @@ final class ClientHandshake: WireOwner, ConnectionAttempt {
         }
         unsafe UnsafeMutableRawBufferPointer(start: start, count: capacity).copyBytes(from: text.utf8)
         unsafe position.pointee = unsafe start + count
-        details.requestText = text
+        details.requestBytes = Array(text.utf8) + Array("\r\n".utf8)
         request.trace?.sent(text)
         return 0
     }
@@ -383,8 +383,8 @@ final class ClientHandshake: WireOwner, ConnectionAttempt {
         AttachedVerification.forget(self)
         handOver(to: connection)
         connection.start()
-        connectorRetain = nil
         connector.succeeded(self, connection)
+        connectorRetain = nil
         return 0
     }
 

@@ -76,13 +76,13 @@ final class DialedAttempt: ConnectionAttempt {
         if status == 0 { return connected() }
         switch errno {
         case EINPROGRESS:
-            watch(.writable) { [unowned self] in
+            watch(.writable) { [self] in
                 let code = wsx_socket_error(descriptor)
                 if code == 0 { connected() } else { end(failure(code)) }
             }
         case EAGAIN:
             // A Unix socket whose backlog is full; nothing tells when it no longer is.
-            retry = loop.schedule(after: Self.retryDelay) { [unowned self] in
+            retry = loop.schedule(after: Self.retryDelay) { [self] in
                 retry = nil
                 connect(address)
             }
@@ -104,7 +104,7 @@ final class DialedAttempt: ConnectionAttempt {
         stage = .proxy
         send(tunnel.machine.greeting, tunnel)
         guard !isOver else { return }
-        watch(.readable) { [unowned self] in read(tunnel) }
+        watch(.readable) { [self] in read(tunnel) }
     }
 
     /// Small enough for any socket that nothing was sent on yet.

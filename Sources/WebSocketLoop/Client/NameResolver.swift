@@ -104,7 +104,7 @@ private final class NameQuery: @unchecked Sendable {
             cancel(on: loop)?.resume(.failure(WebSocketError(.shutDown, "the event loop \(loop.name) was shut down")))
             return
         }
-        loop.onStop[ObjectIdentifier(self)] = { [unowned self, unowned loop] in
+        loop.onStop[ObjectIdentifier(self)] = { [self, unowned loop] in
             cancel(on: loop)?.resume(.failure(WebSocketError(.shutDown, "the event loop \(loop.name) was shut down")))
         }
         resolver = NameResolver.resolve(host, on: loop) { [self] in cancel(on: loop)?.resume($0) }

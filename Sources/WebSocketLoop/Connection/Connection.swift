@@ -12,10 +12,11 @@ package import WebSocketCore
 /// What the opening handshake settled.
 package struct ConnectionDetails: Sendable {
     package var url: WebSocketURL?
-    /// What a server was asked.
-    package var request: HTTPRequestHead?
-    /// What a client asked, as it went out, up to the empty line. Taken apart only when somebody wants to see it.
-    package var requestText: String?
+    /// The request, where another server has taken it apart.
+    package var prereadRequest: HTTPRequestHead?
+    /// The request as it went over the wire, whole. Taken apart only when somebody wants to see it: its parts are a
+    /// kilobyte in 20 pieces of memory, for as long as the connection lasts.
+    package var requestBytes: [UInt8]?
     package var response: WebSocketError.Response?
     package var subprotocol: String?
     package var deflate: NegotiatedDeflate?
@@ -28,15 +29,13 @@ package struct ConnectionDetails: Sendable {
 
     /// The handshake's request, whoever sent it.
     package var requestHead: HTTPRequestHead? {
-        if let request { return request }
-        guard let requestText else { return nil }
+        if let prereadRequest { return prereadRequest }
+        guard let requestBytes else { return nil }
         var limits = HTTPRequestHeadParser.Limits()
-        limits.requestLineBytes = requestText.utf8.count
-        limits.fieldBytes = requestText.utf8.count
-        limits.fields = requestText.utf8.count
-        let verdict = unsafe Array((requestText + "\r\n").utf8).withUnsafeBytes {
-            unsafe HTTPRequestHeadParser.parse($0, limits: limits)
-        }
+        limits.requestLineBytes = requestBytes.count
+        limits.fieldBytes = requestBytes.count
+        limits.fields = requestBytes.count
+        let verdict = unsafe requestBytes.withUnsafeBytes { unsafe HTTPRequestHeadParser.parse($0, limits: limits) }
         guard case .head(let head, _) = verdict else { return nil }
         return head
     }
@@ -202,7 +201,7 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
     /// left of its last turn may still ask for: nobody would cancel that one.
     func schedule(at deadline: UInt64, _ action: @escaping (Connection) -> Void) -> EventLoop.TimerToken? {
         guard closeInfo == nil else { return nil }
-        return loop.schedule(at: deadline) { [unowned self] in action(self) }
+        return loop.schedule(at: deadline) { [self] in action(self) }
     }
 
     // MARK: Watching

@@ -380,7 +380,9 @@ import WebSocketCore
     }
 
     private var whenStopped: [LoopContinuation<Void>] = []
-    /// Run before the context goes: they end whatever still lives on the loop.
+    /// Run before the context goes: they end whatever still lives on the loop. Like the actions of timers and polls they
+    /// own what they call, and the end of that takes them back: one that is forgotten then finds something that has ended,
+    /// and nothing that is gone.
     var onStop: [ObjectIdentifier: () -> Void] = [:]
 
     func stop() {

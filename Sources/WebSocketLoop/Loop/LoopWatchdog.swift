@@ -96,7 +96,9 @@ final class LoopWatchdog: Sendable {
         var metadata: Logger.Metadata = ["loop": "\(watched.name)", "milliseconds": "\(held / 1_000_000)"]
         if let connection {
             metadata["connection"] = "\(connection.details.remoteAddress?.description ?? "unknown")"
-            if let target = connection.details.request?.target { metadata["target"] = "\(target.prefix { $0 != "?" })" }
+            if let target = connection.details.requestHead?.target {
+                metadata["target"] = "\(target.prefix { $0 != "?" })"
+            }
         }
         watched.logger.warning(
             connection == nil

@@ -58,10 +58,10 @@ package final class Listener: @unchecked Sendable {
         guard !isStarted, let socket else { return }
         isStarted = true
         loop.counters.descriptors.add(1)
-        poll = DescriptorPoll(loop: loop, descriptor: socket.descriptor) { [unowned self] in acceptAll() }
+        poll = DescriptorPoll(loop: loop, descriptor: socket.descriptor) { [self] in acceptAll() }
         poll?.start(.readable)
         // A loop ends only when nothing is polled on it any more.
-        loop.onStop[ObjectIdentifier(self)] = { [unowned self] in stop() }
+        loop.onStop[ObjectIdentifier(self)] = { [self] in stop() }
     }
 
     /// Stops accepting and closes the socket. On the loop.
@@ -104,7 +104,7 @@ package final class Listener: @unchecked Sendable {
                 "out of descriptors; accepting pauses until some are free",
                 metadata: ["loop": "\(loop.name)", "address": "\(address)"])
         }
-        retry = loop.schedule(after: Self.exhaustedPause) { [unowned self] in
+        retry = loop.schedule(after: Self.exhaustedPause) { [self] in
             retry = nil
             poll?.start(.readable)
         }

@@ -38,7 +38,7 @@ final class ServerSide {
     func limitLifetime(of connection: Connection, to maximum: Duration) {
         let nanoseconds = maximum.nanoseconds
         let delay = nanoseconds - UInt64.random(in: 0...(nanoseconds / 10))
-        timers[.lifetime] = connection.schedule(at: connection.loop.now &+ delay) { [unowned self] connection in
+        timers[.lifetime] = connection.schedule(at: connection.loop.now &+ delay) { [self] connection in
             timers[.lifetime] = nil
             connection.close(WebSocketCloseFrame(code: .goingAway, reason: "maximum lifetime"), nil)
         }
@@ -52,7 +52,7 @@ final class ServerSide {
     }
 
     private func watchIdleness(of connection: Connection, every interval: UInt64, seen: UInt32, looks: Int) {
-        timers[.idle] = connection.schedule(at: connection.loop.now &+ interval) { [unowned self] connection in
+        timers[.idle] = connection.schedule(at: connection.loop.now &+ interval) { [self] connection in
             timers[.idle] = nil
             let activity = unsafe connection.activity
             let looks = activity == seen ? looks + 1 : 0

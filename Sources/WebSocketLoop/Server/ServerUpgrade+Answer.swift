@@ -28,7 +28,7 @@ extension ServerUpgrade {
         self.answer = answer.bytes(isHead: isHeadRequest)[...]
         let watched = duplicate >= 0 ? duplicate : descriptor
         poll?.close()
-        poll = DescriptorPoll(loop: loop, descriptor: watched) { [unowned self] in
+        poll = DescriptorPoll(loop: loop, descriptor: watched) { [self] in
             if self.answer.isEmpty { awaitEnd(watched) } else { writeAnswer() }
         }
         setDeadline(Self.answerTime)

@@ -22,8 +22,10 @@ extension ServerUpgrade {
             respond(HTTPAnswer(refusal))
         case .head(let parsed, let count):
             consume?(count)
-            if !usesTLS { behind = Array(head[count...]) }
-            head = []
+            if count < head.count {
+                if !usesTLS { behind = Array(head[count...]) }
+                head.removeLast(head.count - count)
+            }
             decide(parsed)
         }
     }
@@ -58,7 +60,7 @@ extension ServerUpgrade {
     func watchForEnd() {
         let watched = duplicate >= 0 ? duplicate : descriptor
         if poll == nil {
-            poll = DescriptorPoll(loop: loop, descriptor: watched) { [unowned self] in vanished() }
+            poll = DescriptorPoll(loop: loop, descriptor: watched) { [self] in vanished() }
         }
         poll?.start(.disconnected)
     }
@@ -98,7 +100,12 @@ extension ServerUpgrade {
         self.request = request
         let options = acceptance.options ?? policy.options
         deflate = DeflateNegotiation.answer(offers: request.extensions, configured: options.compression)
-        details.request = parsed
+        if preread == nil {
+            details.requestBytes = head
+            head = []
+        } else {
+            details.prereadRequest = parsed
+        }
         details.subprotocol = acceptance.subprotocol
         details.deflate = deflate?.agreed
         details.upgrade = acceptance.context

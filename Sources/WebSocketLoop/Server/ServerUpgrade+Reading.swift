@@ -17,7 +17,7 @@ extension ServerUpgrade {
         // The request is often there already; then no poll is needed.
         readPlain()
         guard stage == .request, poll == nil, descriptor >= 0 else { return }
-        poll = DescriptorPoll(loop: loop, descriptor: descriptor) { [unowned self] in readPlain() }
+        poll = DescriptorPoll(loop: loop, descriptor: descriptor) { [self] in readPlain() }
         poll?.start(.readable)
     }
 
@@ -45,7 +45,7 @@ extension ServerUpgrade {
         let bytes = HandshakeText.rebuiltHead(host: vhost.name, key: Self.placeholderKey, deflate: true)
         unsafe adopt(into: vhost.handle, Array(bytes.utf8))
         guard stage == .request, unsafe wsi != nil else { return }
-        poll = DescriptorPoll(loop: loop, descriptor: duplicate) { [unowned self] in driveTLS() }
+        poll = DescriptorPoll(loop: loop, descriptor: duplicate) { [self] in driveTLS() }
         poll?.start(.readable)
         driveTLS()
     }
@@ -112,14 +112,14 @@ extension ServerUpgrade {
         var bytes = [UInt8](repeating: 0, count: ProxyHeader.maximumBytes)
         let count = unsafe recv(descriptor, &bytes, bytes.count, Int32(MSG_PEEK))
         guard count > 0 else {
-            if count == 0 || (errno != EAGAIN && errno != EINTR) { drop(Self.gone) }
+            if count < 0 && (errno == EAGAIN || errno == EINTR) { awaitProxyHeader() } else { drop(Self.gone) }
             return
         }
         // Anybody could say whom it speaks for; only the proxies may.
         switch isFromTrustedProxy ? ProxyHeader.parse(Array(bytes[..<count])) : .malformed {
         case .incomplete:
             guard count < ProxyHeader.maximumBytes else { return drop(Self.badProxy) }
-            peekedAgain()
+            lookAgainSoon()
         case .malformed:
             loop.logger.debug("no PROXY header of a trusted proxy", metadata: peerMetadata)
             drop(Self.badProxy)
@@ -135,16 +135,20 @@ extension ServerUpgrade {
         }
     }
 
+    private func awaitProxyHeader() {
+        if poll == nil {
+            poll = DescriptorPoll(loop: loop, descriptor: descriptor) { [self] in readProxyHeader() }
+        }
+        poll?.start(.readable)
+    }
+
     /// Part of a header lies in the socket, which stays readable: look again in a moment, not at once.
-    func peekedAgain() {
+    private func lookAgainSoon() {
         poll?.stop()
-        proxyRetry = loop.schedule(after: 10_000_000) { [unowned self] in
+        loop.cancel(proxyRetry)
+        proxyRetry = loop.schedule(after: 10_000_000) { [self] in
             proxyRetry = nil
-            guard stage == .proxyHeader else { return }
-            if poll == nil {
-                poll = DescriptorPoll(loop: loop, descriptor: descriptor) { [unowned self] in readProxyHeader() }
-            }
-            poll?.start(.readable)
+            readProxyHeader()
         }
     }
 

@@ -126,8 +126,8 @@ package final class ServerUpgrade: WireOwner, @unchecked Sendable {
         unsafe setsockopt(descriptor, CInt(IPPROTO_TCP), TCP_NODELAY, &one, socklen_t(MemoryLayout<CInt>.size))
         details.localAddress = SocketAddress.local(of: descriptor)
         details.remoteAddress = SocketAddress.remote(of: descriptor)
-        loop.onStop[ObjectIdentifier(self)] = { [unowned self] in drop(Self.stopped) }
-        deadline = loop.schedule(after: policy.handshakeTimeout.nanoseconds) { [unowned self] in
+        loop.onStop[ObjectIdentifier(self)] = { [self] in drop(Self.stopped) }
+        deadline = loop.schedule(after: policy.handshakeTimeout.nanoseconds) { [self] in
             deadline = nil
             ranOutOfTime()
         }
@@ -147,9 +147,6 @@ package final class ServerUpgrade: WireOwner, @unchecked Sendable {
         } else if policy.expectsProxyHeader {
             stage = .proxyHeader
             readProxyHeader()
-            guard stage == .proxyHeader else { return }
-            poll = DescriptorPoll(loop: loop, descriptor: descriptor) { [unowned self] in readProxyHeader() }
-            poll?.start(.readable)
         } else {
             startReading()
         }
@@ -335,7 +332,7 @@ package final class ServerUpgrade: WireOwner, @unchecked Sendable {
     /// From now on this bounds what is left.
     func setDeadline(_ nanoseconds: UInt64) {
         cancelDeadline()
-        deadline = loop.schedule(after: nanoseconds) { [unowned self] in
+        deadline = loop.schedule(after: nanoseconds) { [self] in
             deadline = nil
             drop(Self.gone)
         }

@@ -42,6 +42,7 @@ public final class WebSocketConnection: Sendable {
     /// On a client: the server's answer to the handshake, with all its headers.
     public var response: WebSocketError.Response? { wire.details.response }
     /// The path and query of the handshake's request, byte for byte: what the client asked a server for.
+    /// Like the headers, it is taken out of the request at each call; keep what you need often.
     public var requestTarget: String? { wire.details.requestHead?.target }
     /// The headers of the handshake's request: on a server all that came, on a client all that were sent, those of the
     /// handshake itself and credentials included.

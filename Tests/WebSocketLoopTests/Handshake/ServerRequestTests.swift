@@ -175,8 +175,8 @@ struct RequestCase: Sendable, CustomTestStringConvertible {
                 let head = try await peer.openHandshake(target: "/a%20b?c=d&e=//..", fields: lines)
                 #expect(head["Sec-WebSocket-Protocol"] == nil)
                 let connection = try await server.next()
-                #expect(connection.details.request?.target == "/a%20b?c=d&e=//..")
-                #expect(connection.details.request?.method == "GET")
+                #expect(connection.details.requestHead?.target == "/a%20b?c=d&e=//..")
+                #expect(connection.details.requestHead?.method == "GET")
                 peer.close()
             }
         }

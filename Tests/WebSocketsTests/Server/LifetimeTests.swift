@@ -27,7 +27,7 @@ struct LifetimeTests {
     @Test func onlyMessagesCountAsActivity() async throws {
         try await withLoopback(
             server: {
-                $0.idleTimeout = .milliseconds(1_600)
+                $0.idleTimeout = .seconds(5)
                 $0.options.keepAlive = .init(interval: .milliseconds(20))
             }, handler: echo
         ) { loopback in

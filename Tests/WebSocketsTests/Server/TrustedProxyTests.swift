@@ -140,6 +140,28 @@ struct TrustedProxyTests {
         }
     }
 
+    /// The first piece is there before the connection is accepted, and looked at once with it and once more when the socket
+    /// is found readable. A second timer was started then, the first one forgotten, and the process ended when it fired.
+    @Test func aProxyHeaderInPiecesStartsOneTimer() async throws {
+        try await withLoops { loops in
+            var configuration = WebSocketServerConfiguration()
+            configuration.eventLoopGroup = loops
+            configuration.trustedProxies = WebSocketTrustedProxies(addresses: ["127.0.0.1"])
+            configuration.trustedProxies.sendsProxyProtocol = true
+            configuration.onRequest = { .respond(status: 200, text: $0.remoteAddress?.description ?? "") }
+            let server = try WebSocketServer(configuration: configuration)
+            let client = try RawClient(port: server.port)
+            client.write(Array(Self.binary.prefix(5)))
+            let running = Task { try await server.run(echo) }
+            // The handshake's deadline, and the one until the next look.
+            try await loops.loops[0].reaches("it has been looked at") { $0.timers == 2 }
+            client.write(Array(Self.binary.dropFirst(5)) + Array(RawRequest.plain().utf8))
+            #expect(try await RawAnswer(client.readToEnd()).body.hasPrefix("192.0.2.7:4711"))
+            await server.shutDown()
+            try await running.value
+        }
+    }
+
     @Test func aProxyHeaderOfAStrangerIsNotBelieved() async throws {
         var proxies = WebSocketTrustedProxies(addresses: ["192.0.2.0/24"])
         proxies.sendsProxyProtocol = true
