@@ -81,9 +81,9 @@ extension EventLoop {
     }
 
     /// From here to `leave` the calling thread is the loop's. Gives back whose it was: turns and callbacks nest.
-    func enter() -> UInt { thread.exchange(UInt(pthread_self()), ordering: .acquiringAndReleasing) }
+    func enter() -> UInt { mailbox.thread.exchange(UInt(pthread_self()), ordering: .acquiringAndReleasing) }
 
-    func leave(_ before: UInt) { thread.store(before, ordering: .releasing) }
+    func leave(_ before: UInt) { mailbox.thread.store(before, ordering: .releasing) }
 
     /// Does what is left to do at the end on a thread of its own: the context's may be in the midst of destroying it.
     func endElsewhere() {

@@ -32,20 +32,16 @@ import WebSocketCore
     }
 
     /// Prefer `taskExecutor` in `withTaskExecutorPreference(_:operation:)` to run a task on the loop.
-    public private(set) var taskExecutor: LoopTaskExecutor! = nil
+    public let taskExecutor: LoopTaskExecutor
     /// For actors that live on the loop.
-    public private(set) var serialExecutor: LoopSerialExecutor! = nil
+    public let serialExecutor: LoopSerialExecutor
     /// How this loop is driven.
     public private(set) var backend: Backend = .libuv
     /// A name for logs and debuggers, such as `wsx-loop-0`.
     public let name: String
 
     // Shared with other threads.
-    let inbox = Mutex(LoopInbox())
-    let wakePending = Atomic<Bool>(false)
-    let lateJobs = Mutex(LateJobs())
-    /// The loop's thread; on a context of somebody else's theirs, while it is in the loop's hands.
-    let thread = Atomic<UInt>(0)
+    let mailbox: LoopMailbox
     /// What ties it to a context of somebody else's.
     let attachment: ContextAttachment?
     let counters = LoopCounters()
@@ -61,7 +57,6 @@ import WebSocketCore
     var context: OpaquePointer! = nil
     /// libwebsockets' own wake eventfd; its teardown needs to know (see `LibWebSockets.destroyContext`).
     private(set) var wakeDescriptor: CInt = -1
-    @exclusivity(unchecked) var localJobs: [LocalJob] = []
     @exclusivity(unchecked) var jobBatch: [LocalJob] = []
     @exclusivity(unchecked) var inboxBatch: [LoopInbox.Entry] = []
     private var timers = TimerHeap<() -> Void>()
@@ -106,8 +101,9 @@ import WebSocketCore
         unsafe prepareHandle = .allocate(capacity: 1)
         unsafe idleHandle = .allocate(capacity: 1)
         unsafe timerHandle = .allocate(capacity: 1)
-        taskExecutor = LoopTaskExecutor(loop: self)
-        serialExecutor = LoopSerialExecutor(loop: self)
+        unsafe mailbox = LoopMailbox(wakeHandle: wakeHandle, attachment: attachment)
+        taskExecutor = LoopTaskExecutor(mailbox)
+        serialExecutor = LoopSerialExecutor(mailbox, task: taskExecutor, name: name)
 
         guard unsafe uv_loop_init(uv) == 0 else { throw Self.exhausted("libuv could not create a loop") }
         guard unsafe uv_async_init(uv, wakeHandle, { _ in }) == 0 else {
@@ -199,7 +195,7 @@ import WebSocketCore
 
     private func runThread(_ ready: LoopSemaphore) {
         unsafe wsx_set_thread_name(name)
-        thread.store(UInt(pthread_self()), ordering: .releasing)
+        mailbox.thread.store(UInt(pthread_self()), ordering: .releasing)
         ready.signal()
         LoopWatchdog.shared.watch(activity, name: name, logger: logger, threshold: blockedLoopThreshold)
         if let nestedPoll {
@@ -212,7 +208,7 @@ import WebSocketCore
 
     /// Whether the caller runs on the loop's thread.
     @inline(__always)
-    public var isOnLoop: Bool { thread.load(ordering: .relaxed) == UInt(pthread_self()) }
+    public var isOnLoop: Bool { mailbox.isOnLoop }
 
     /// Traps unless called on the loop's thread.
     package func preconditionOnLoop() {
@@ -237,7 +233,7 @@ import WebSocketCore
         repeat {
             takeInbox()
             // A bounded number of rounds, so that a task that keeps itself busy does not keep sockets waiting.
-            while unsafe !localJobs.isEmpty && rounds < 64 {
+            while unsafe !mailbox.localJobs.isEmpty && rounds < 64 {
                 if rounds == 0 { activity.busySince.store(began, ordering: .releasing) }
                 runJobs()
                 takeInbox()
@@ -285,8 +281,8 @@ import WebSocketCore
         }
     }
 
-    private var hasLocalWork: Bool { unsafe !localJobs.isEmpty || !dirty.isEmpty || !doomed.isEmpty }
-    var hasReadyWork: Bool { hasLocalWork || wakePending.load(ordering: .relaxed) }
+    private var hasLocalWork: Bool { unsafe !mailbox.localJobs.isEmpty || !dirty.isEmpty || !doomed.isEmpty }
+    var hasReadyWork: Bool { hasLocalWork || mailbox.hasMail }
 
     /// Our handles do not keep the loop running meanwhile.
     func withoutOwnHandles(_ body: () -> Void) {
@@ -406,7 +402,7 @@ import WebSocketCore
     /// The end of a loop whose context is somebody else's. Nothing of it is left there.
     func endOnThisThread() {
         LoopWatchdog.shared.forget(activity)
-        thread.store(UInt(pthread_self()), ordering: .releasing)
+        mailbox.thread.store(UInt(pthread_self()), ordering: .releasing)
         finish()
     }
 
@@ -414,27 +410,14 @@ import WebSocketCore
     private func finish() {
         // The last words of connections that ended with the context.
         takeInbox()
-        while unsafe !localJobs.isEmpty { runJobs() }
-        // Until this thread is done with the last jobs nobody else runs any: an actor's must not overlap.
-        lateJobs.withLock { $0.isRunning = true }
-        let late = inbox.withLock { inbox in
-            inbox.isClosed = true
-            defer { inbox.entries = [] }
-            return inbox.entries
-        }
-        for entry in late {
-            switch entry {
-            case .taskJob(let job): unsafe localJobs.append(LocalJob(job: job, isSerial: false))
-            case .serialJob(let job): unsafe localJobs.append(LocalJob(job: job, isSerial: true))
-            case .operation(let operation): operation()
-            }
-        }
-        while unsafe !localJobs.isEmpty { runJobs() }
+        while unsafe !mailbox.localJobs.isEmpty { runJobs() }
+        for entry in mailbox.close() { accept(entry) }
+        while unsafe !mailbox.localJobs.isEmpty { runJobs() }
         doomed = []
         unsafe dirty = []
         closeUV()
-        thread.store(0, ordering: .releasing)
-        drainLateJobs()
+        mailbox.thread.store(0, ordering: .releasing)
+        mailbox.drainLateJobs()
         for continuation in whenStopped { continuation.resume(returning: ()) }
         whenStopped = []
     }

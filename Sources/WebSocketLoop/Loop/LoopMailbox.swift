@@ -1,0 +1,163 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import CLibUV
+import Glibc
+import Synchronization
+
+/// What other threads hand to a loop: executor jobs and operations, in order.
+struct LoopInbox {
+    enum Entry {
+        case taskJob(UnownedJob)
+        case serialJob(UnownedJob)
+        case operation(@Sendable () -> Void)
+    }
+    var entries: [Entry] = []
+    /// No more turns will come: operations are refused, jobs are run late.
+    var isClosed = false
+}
+
+/// Jobs that came after a loop's end, each with what it runs on.
+struct LateJobs {
+    struct Entry {
+        let job: UnownedJob
+        let task: LoopTaskExecutor
+        /// For an actor's.
+        let serial: LoopSerialExecutor?
+    }
+    var entries: [Entry] = []
+    /// Somebody runs them.
+    var isRunning = false
+}
+
+/// Where a loop's work comes in. It knows nothing of the loop, and its executors know only this: a task or an actor on
+/// them may outlive the loop, and still has to run.
+@safe final class LoopMailbox: @unchecked Sendable {
+    // What makes it Sendable: atomics, locks, immutable properties; and `localJobs`, which only the loop's thread touches.
+
+    /// The loop's thread; on a context of somebody else's theirs, while it is in the loop's hands. 0 after the end.
+    let thread = Atomic<UInt>(0)
+    /// Jobs that are ready. Loop-confined.
+    @exclusivity(unchecked) var localJobs: [EventLoop.LocalJob] = []
+    private let inbox = Mutex(LoopInbox())
+    private let wakePending = Atomic<Bool>(false)
+    private let lateJobs = Mutex(LateJobs())
+    /// Threads that have left something and are about to wake the loop, which must not go meanwhile.
+    private let wakers = Atomic<Int>(0)
+    private let wakeHandle: UnsafeMutablePointer<uv_async_t>
+    private let attachment: ContextAttachment?
+
+    init(wakeHandle: UnsafeMutablePointer<uv_async_t>, attachment: ContextAttachment?) {
+        unsafe self.wakeHandle = unsafe wakeHandle
+        self.attachment = attachment
+    }
+
+    @inline(__always)
+    var isOnLoop: Bool { thread.load(ordering: .relaxed) == UInt(pthread_self()) }
+    /// Whether something may have come that was not taken out.
+    var hasMail: Bool { wakePending.load(ordering: .relaxed) }
+
+    // MARK: From any thread
+
+    func enqueue(_ job: UnownedJob, on executor: LoopTaskExecutor) {
+        if isOnLoop {
+            unsafe localJobs.append(EventLoop.LocalJob(job: job, isSerial: false))
+        } else if !leave(.taskJob(job)) {
+            runLate(LateJobs.Entry(job: job, task: executor, serial: nil))
+        }
+    }
+
+    func enqueue(_ job: UnownedJob, on executor: LoopSerialExecutor) {
+        if isOnLoop {
+            unsafe localJobs.append(EventLoop.LocalJob(job: job, isSerial: true))
+        } else if !leave(.serialJob(job)) {
+            runLate(LateJobs.Entry(job: job, task: executor.task, serial: executor))
+        }
+    }
+
+    func execute(_ operation: @escaping @Sendable () -> Void) -> Bool {
+        if isOnLoop {
+            operation()
+            return true
+        }
+        return leave(.operation(operation))
+    }
+
+    private func leave(_ entry: LoopInbox.Entry) -> Bool {
+        enum Reception { case refused, goesAlong, wakes }
+        let reception: Reception = inbox.withLock { inbox in
+            if inbox.isClosed { return .refused }
+            inbox.entries.append(entry)
+            if wakePending.exchange(true, ordering: .acquiringAndReleasing) { return .goesAlong }
+            wakers.wrappingAdd(1, ordering: .relaxed)
+            return .wakes
+        }
+        guard reception == .wakes else { return reception == .goesAlong }
+        if let attachment {
+            attachment.wake()
+        } else {
+            unsafe uv_async_send(wakeHandle)
+        }
+        wakers.wrappingSubtract(1, ordering: .releasing)
+        return true
+    }
+
+    // MARK: On the loop
+
+    /// Takes over what other threads left, in exchange for an empty array.
+    func takeEntries(_ batch: inout [LoopInbox.Entry]) {
+        guard hasMail, wakePending.exchange(false, ordering: .acquiringAndReleasing) else { return }
+        inbox.withLock { swap(&$0.entries, &batch) }
+    }
+
+    /// The last that was left. From now on nothing is taken, and nobody wakes the loop any more; jobs wait for
+    /// `drainLateJobs`, because until this thread is done with the loop's nobody else may run any: an actor's must not
+    /// overlap.
+    func close() -> [LoopInbox.Entry] {
+        lateJobs.withLock { $0.isRunning = true }
+        let last = inbox.withLock { inbox in
+            inbox.isClosed = true
+            defer { inbox.entries = [] }
+            return inbox.entries
+        }
+        // Each is between two instructions and a write to an eventfd.
+        while wakers.load(ordering: .acquiring) != 0 { sched_yield() }
+        return last
+    }
+
+    // MARK: After the loop's end
+
+    /// Jobs that reach a loop after its end still have to run: a task must never be stranded. They run one after the
+    /// other on the thread that found none running, so that those of an actor never overlap.
+    private func runLate(_ entry: LateJobs.Entry) {
+        let isFirst = lateJobs.withLock { late in
+            late.entries.append(entry)
+            defer { late.isRunning = true }
+            return !late.isRunning
+        }
+        if isFirst { drainLateJobs() }
+    }
+
+    /// Runs late jobs, and those that they bring about, until there are none. For whoever has set `isRunning`.
+    func drainLateJobs() {
+        while true {
+            var batch: [LateJobs.Entry] = []
+            lateJobs.withLock { late in
+                swap(&batch, &late.entries)
+                if batch.isEmpty { late.isRunning = false }
+            }
+            guard !batch.isEmpty else { return }
+            for entry in batch {
+                let task = unsafe entry.task.asUnownedTaskExecutor()
+                if let serial = entry.serial {
+                    unsafe entry.job.runSynchronously(
+                        isolatedTo: serial.asUnownedSerialExecutor(), taskExecutor: task)
+                } else {
+                    unsafe entry.job.runSynchronously(on: task)
+                }
+            }
+        }
+    }
+}
