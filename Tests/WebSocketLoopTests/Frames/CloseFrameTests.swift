@@ -141,6 +141,15 @@ import WebSocketsTestKit
     }
 
     @Test(arguments: Side.allCases)
+    func theCloseTimerEndsWithTheConnection(side: Side) async throws {
+        try await withPair(side, options: .with { $0.closeTimeout = .seconds(3) }) { pair in
+            try await pair.peer.send(.close(1000))
+            _ = try await pair.ours.closed()
+            #expect(pair.loop.diagnostics.timers == 0)
+        }
+    }
+
+    @Test(arguments: Side.allCases)
     func bothMayCloseAtOnce(side: Side) async throws {
         try await withPair(side) { pair in
             let (ours, peer) = (pair.ours, pair.peer)
