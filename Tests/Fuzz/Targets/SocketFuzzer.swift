@@ -109,13 +109,13 @@ final class SocketFuzzer: Sendable {
             }
             ended.open()
         }
-        let descriptor = accept(peer.descriptor, nil, nil)
+        let descriptor = CInt(uninterrupted { Int(accept(peer.descriptor, nil, nil)) })
         defer { close(descriptor) }
         Self.limit(descriptor)
         var head: [UInt8] = []
         var chunk = [UInt8](repeating: 0, count: 4_096)
         while !head.suffix(4).elementsEqual("\r\n\r\n".utf8) {
-            let count = read(descriptor, &chunk, chunk.count)
+            let count = uninterrupted { read(descriptor, &chunk, chunk.count) }
             guard count > 0 else { return "the client sent no request" }
             head += chunk[..<count]
         }
@@ -134,6 +134,14 @@ final class SocketFuzzer: Sendable {
 
     private final class Answer: Sendable { let problem = Mutex<String?>(nil) }
 
+    /// libFuzzer's timer goes off every few seconds and interrupts whatever call it meets.
+    private func uninterrupted(_ call: () -> Int) -> Int {
+        while true {
+            let result = call()
+            if result >= 0 || errno != EINTR { return result }
+        }
+    }
+
     private func connect() -> CInt {
         let descriptor = socket(AF_INET, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0)
         // From another address each time: whoever ends first keeps its port for a minute, and an address has 28,000.
@@ -144,7 +152,10 @@ final class SocketFuzzer: Sendable {
         var address = Self.loopback(port: port)
         let isConnected =
             Self.with(&source) { bind(descriptor, $0, $1) == 0 }
-            && Self.with(&address) { Glibc.connect(descriptor, $0, $1) == 0 }
+            && Self.with(&address) { address, length in
+                // On Linux a repeated call goes on with the one that was interrupted.
+                uninterrupted { Int(Glibc.connect(descriptor, address, length)) } == 0
+            }
         guard isConnected else { fatalError("no connection: errno \(errno)") }
         Self.limit(descriptor)
         return descriptor
@@ -153,11 +164,11 @@ final class SocketFuzzer: Sendable {
     /// Sends everything, ends its direction, and reads to the end.
     private func talk(_ descriptor: CInt, _ wire: [UInt8]) -> String? {
         // What echoes back must not fill both directions: inputs are small, and the rest is read before it is sent.
-        _ = Glibc.send(descriptor, wire, wire.count, CInt(MSG_NOSIGNAL))
+        _ = uninterrupted { Glibc.send(descriptor, wire, wire.count, CInt(MSG_NOSIGNAL)) }
         shutdown(descriptor, CInt(SHUT_WR))
         var chunk = [UInt8](repeating: 0, count: 64 << 10)
         while true {
-            let count = read(descriptor, &chunk, chunk.count)
+            let count = uninterrupted { read(descriptor, &chunk, chunk.count) }
             if count > 0 { continue }
             return count < 0 && errno == EAGAIN ? "the connection outlives its peer" : nil
         }
