@@ -416,6 +416,8 @@ import WebSocketCore
         doomed = []
         unsafe dirty = []
         closeUV()
+        // The handles' last callbacks may have resumed somebody.
+        while unsafe !mailbox.localJobs.isEmpty { runJobs() }
         mailbox.thread.store(0, ordering: .releasing)
         mailbox.drainLateJobs()
         for continuation in whenStopped { continuation.resume(returning: ()) }

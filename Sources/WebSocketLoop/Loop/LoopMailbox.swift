@@ -64,7 +64,7 @@ struct LateJobs {
     func enqueue(_ job: UnownedJob, on executor: LoopTaskExecutor) {
         if isOnLoop {
             unsafe localJobs.append(EventLoop.LocalJob(job: job, isSerial: false))
-        } else if !leave(.taskJob(job)) {
+        } else if !post(.taskJob(job)) {
             runLate(LateJobs.Entry(job: job, task: executor, serial: nil))
         }
     }
@@ -72,7 +72,7 @@ struct LateJobs {
     func enqueue(_ job: UnownedJob, on executor: LoopSerialExecutor) {
         if isOnLoop {
             unsafe localJobs.append(EventLoop.LocalJob(job: job, isSerial: true))
-        } else if !leave(.serialJob(job)) {
+        } else if !post(.serialJob(job)) {
             runLate(LateJobs.Entry(job: job, task: executor.task, serial: executor))
         }
     }
@@ -82,10 +82,10 @@ struct LateJobs {
             operation()
             return true
         }
-        return leave(.operation(operation))
+        return post(.operation(operation))
     }
 
-    private func leave(_ entry: LoopInbox.Entry) -> Bool {
+    private func post(_ entry: LoopInbox.Entry) -> Bool {
         enum Reception { case refused, goesAlong, wakes }
         let reception: Reception = inbox.withLock { inbox in
             if inbox.isClosed { return .refused }

@@ -96,7 +96,7 @@ final class LoopWatchdog: Sendable {
         var metadata: Logger.Metadata = ["loop": "\(watched.name)", "milliseconds": "\(held / 1_000_000)"]
         if let connection {
             metadata["connection"] = "\(connection.details.remoteAddress?.description ?? "unknown")"
-            if let target = connection.details.requestHead?.target {
+            if let target = connection.details.requestTarget {
                 metadata["target"] = "\(target.prefix { $0 != "?" })"
             }
         }
@@ -111,15 +111,9 @@ final class LoopWatchdog: Sendable {
 }
 
 extension Connection {
-    /// Lets the watchdog name this connection while the body's task holds the loop.
-    package func named<Result>(
-        _ body: @Sendable @concurrent () async throws -> Result
-    ) async throws -> Result {
-        let task = Self.currentTask
-        loop.activity.handlers.withLock { $0[task] = self }
-        defer { loop.activity.handlers.withLock { $0[task] = nil } }
-        return try await body()
-    }
+    /// Lets the watchdog name this connection while the current task holds the loop, until ``forgetCurrentTask()``.
+    package func nameCurrentTask() { loop.activity.handlers.withLock { $0[Self.currentTask] = self } }
+    package func forgetCurrentTask() { loop.activity.handlers.withLock { $0[Self.currentTask] = nil } }
 
     /// A task and the jobs that run it have one address.
     private static var currentTask: UInt {
