@@ -6,7 +6,9 @@
 // callback until the pipe is choked, tx_packet_size raised, no permessage-deflate. What comes to
 // /broadcast goes to everybody there.
 //
-//   lws-server serve SECONDS_MAX
+//   lws-server [libuv] serve SECONDS_MAX
+//
+// With `libuv` the same program on libwebsockets' libuv loop, which idle connections do not slow down.
 
 #include "common.h"
 
@@ -136,6 +138,12 @@ static struct lws_protocols protocols[] = {
     {NULL, NULL, 0, 0, 0, NULL, 0},
 };
 
+static void report(void) {
+  printf("{\"cpu_seconds\":%.4f}\n", (double)cpu_ns(CLOCK_PROCESS_CPUTIME_ID) / 1e9);
+  fflush(stdout);
+  _exit(0);
+}
+
 static void end(void) {
   over = 1;
   lws_cancel_service(context);
@@ -143,9 +151,12 @@ static void end(void) {
 
 int main(int argc, char **argv) {
   struct lws_context_creation_info info;
+  int on_libuv = argc > 1 && !strcmp(argv[1], "libuv");
 
+  argc -= on_libuv;
+  argv += on_libuv;
   if (argc != 3 || strcmp(argv[1], "serve")) {
-    fprintf(stderr, "usage: lws-server serve SECONDS_MAX\n");
+    fprintf(stderr, "usage: lws-server [libuv] serve SECONDS_MAX\n");
     return 2;
   }
   limit_files(4096);
@@ -157,17 +168,16 @@ int main(int argc, char **argv) {
   info.protocols = protocols;
   info.pt_serv_buf_size = RX_BUFFER;
   if (getenv("BENCH_FILES")) protocols[0].rx_buffer_size = info.pt_serv_buf_size = SMALL_RX_BUFFER;
+  if (on_libuv) info.options = LWS_SERVER_OPTION_LIBUV;
   info.gid = (gid_t)-1;
   info.uid = (uid_t)-1;
   context = lws_create_context(&info);
   if (!context) die("lws_create_context");
-  end_after(atof(argv[2]), end);
+  // lws_service does not come back from libuv's loop.
+  end_after(atof(argv[2]), on_libuv ? report : end);
 
   printf("{\"port\":%d}\n", lws_get_vhost_listen_port(lws_get_vhost_by_name(context, "bench")));
   fflush(stdout);
   while (!over && lws_service(context, 0) >= 0) {}
-
-  printf("{\"cpu_seconds\":%.4f}\n", (double)cpu_ns(CLOCK_PROCESS_CPUTIME_ID) / 1e9);
-  fflush(stdout);
-  _exit(0);
+  report();
 }
