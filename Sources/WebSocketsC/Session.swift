@@ -351,6 +351,7 @@ public func wsx_session_connect(
     attempt(error) { () throws(Failure) in
         let box = try Handles.sessions.find(session.id, "session")
         let session = box.session
+        // As in `wsx_session_subscribe`: whether it connects is told by the events.
         Task(executorPreference: box.loop.taskExecutor) { try? await session.connect() }
     }
 }
@@ -367,6 +368,7 @@ public func wsx_session_disconnect(
             throw Failure(WSX_NOT_CONNECTED, "the session is \(session.state); there is no connection to leave")
         }
         let delay: Duration? = reconnect_after_ms < 0 ? nil : .milliseconds(reconnect_after_ms)
+        // It throws when the connection has ended meanwhile, which is what was asked for.
         Task(executorPreference: box.loop.taskExecutor) { try? await session.requestDisconnect(reconnectAfter: delay) }
     }
 }

@@ -191,6 +191,9 @@ public struct WebSocketError: Error, Sendable, Hashable {
         get { details.closeInfo }
         set { details.closeInfo = newValue }
     }
+    /// Whether it is the end of a connection whose both sides closed with 1000, 1001 or no code: no failure to those who
+    /// read to the end.
+    package var isNormalEnd: Bool { code == .connectionClosed && closeInfo?.isNormal == true }
     /// The `errno` behind the failure, when the system gave one.
     public var systemError: Int32? {
         get { details.systemError }

@@ -287,7 +287,7 @@ final class ClientHandshake: WireOwner, ConnectionAttempt {
         }
         unsafe UnsafeMutableRawBufferPointer(start: start, count: capacity).copyBytes(from: text.utf8)
         unsafe position.pointee = unsafe start + count
-        details.requestBytes = Array(text.utf8) + Array("\r\n".utf8)
+        details.requestBytes = Array(text.utf8) + "\r\n".utf8
         request.trace?.sent(text)
         return 0
     }
@@ -376,7 +376,7 @@ final class ClientHandshake: WireOwner, ConnectionAttempt {
         details.remoteAddress =
             if case .unix(let path) = request.route { .unix(path: path) } else { SocketAddress.remote(of: descriptor) }
         details.tls = unsafe TLSInfo(wsi: wsi)
-        let connection = Connection(loop: loop, isClient: true, options: request.options, details: details)
+        let connection = Connection(loop: loop, isClient: true, options: Shared(request.options), details: details)
         connection.vhost = vhost
         vhost = nil
         isOver = true

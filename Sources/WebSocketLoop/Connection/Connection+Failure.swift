@@ -143,7 +143,7 @@ extension Connection {
         }
         closeInfo = info
         messagesInDoubt = unsafe messagesHanded
-        finalInfo.withLock { $0 = info }
+        finalInfo.withLock { $0.wrappedValue = info }
         loop.cancel(closeTimer)
         closeTimer = nil
         // Before anybody is told: who has waited for the end finds it in the registry too.

@@ -93,7 +93,7 @@ extension Connection {
     }
 
     /// How the connection ended; `nil` while it has not. From any thread.
-    package var finalCloseInfo: WebSocketCloseInfo? { finalInfo.withLock { $0 } }
+    package var finalCloseInfo: WebSocketCloseInfo? { finalInfo.withLock { $0.wrappedValue } }
 
     /// The last round trip in nanoseconds; `nil` before the first pong. From any thread.
     package var latency: UInt64? {

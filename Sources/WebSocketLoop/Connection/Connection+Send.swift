@@ -287,36 +287,59 @@ extension Connection {
         switch popMessage() {
         case .message(let message): return message
         case .ended(let error): throw error
-        case .empty: break
+        case .empty: return try await nextMessage().get()
         }
+    }
+
+    /// The next message, waiting for it if need be; nil once the connection has ended well. A cancelled call takes none.
+    package func receiveUntilEnd() async throws(WebSocketError) -> WebSocketMessage? {
+        switch await nextMessage() {
+        case .success(let message): return message
+        case .failure(let error):
+            if error.isNormalEnd { return nil }
+            throw error
+        }
+    }
+
+    /// An idle connection waits here: what its frames hold is a part of what it costs.
+    @inline(__always)
+    private func nextMessage() async -> Result<WebSocketMessage, WebSocketError> {
         let id = nextWaiterID()
-        let result: Result<WebSocketMessage, WebSocketError> = await withTaskCancellationHandler {
-            await suspend { continuation in
-                let waiter = loop.makeWaiter(id: id, continuation)
-                // Checked under the lock: whoever cancels later finds the waiter in the queue.
-                let immediate: Result<WebSocketMessage, WebSocketError>? = inbound.withLock { queue in
-                    if Task.isCancelled { return .failure(.cancelled("receive")) }
-                    defer { noteInbound(queue) }
-                    switch queue.pop() {
-                    case .message(let message, let resume):
-                        if resume { loop.execute { self.resumeReading() } }
-                        return .success(message)
-                    case .ended(let end): return .failure(end.error)
-                    case .empty:
-                        queue.wait(id: id, waiter)
-                        return nil
-                    }
-                }
-                if let immediate { waiter.resume(immediate) }
-            }
+        return await withTaskCancellationHandler {
+            await suspend { waitForMessage(id: id, $0) }
         } onCancel: {
-            let waiter = inbound.withLock { queue in
-                defer { noteInbound(queue) }
-                return queue.cancel(id: id)
-            }
-            waiter?.resume(.failure(.cancelled("receive")))
+            stopWaitingForMessage(id: id)
         }
-        return try result.get()
+    }
+
+    @inline(never)
+    private func waitForMessage(
+        id: UInt64, _ continuation: LoopContinuation<Result<WebSocketMessage, WebSocketError>>
+    ) {
+        let waiter = loop.makeWaiter(id: id, continuation)
+        // Checked under the lock: whoever cancels later finds the waiter in the queue.
+        let immediate: Result<WebSocketMessage, WebSocketError>? = inbound.withLock { queue in
+            if Task.isCancelled { return .failure(.cancelled("receive")) }
+            defer { noteInbound(queue) }
+            switch queue.pop() {
+            case .message(let message, let resume):
+                if resume { loop.execute { self.resumeReading() } }
+                return .success(message)
+            case .ended(let end): return .failure(end.error)
+            case .empty:
+                queue.wait(id: id, waiter)
+                return nil
+            }
+        }
+        if let immediate { waiter.resume(immediate) }
+    }
+
+    private func stopWaitingForMessage(id: UInt64) {
+        let waiter = inbound.withLock { queue in
+            defer { noteInbound(queue) }
+            return queue.cancel(id: id)
+        }
+        waiter?.resume(.failure(.cancelled("receive")))
     }
 
     @usableFromInline @frozen package enum Popped {

@@ -11,21 +11,29 @@ package import WebSocketCore
 
 /// What the opening handshake settled.
 package struct ConnectionDetails: Sendable {
-    package var url: WebSocketURL?
+    @Boxed package var url: WebSocketURL?
     /// The request, where another server has taken it apart.
-    package var prereadRequest: HTTPRequestHead?
+    @Boxed package var prereadRequest: HTTPRequestHead?
     /// The request as it went over the wire, whole. Taken apart only when somebody wants to see it: its parts are a
     /// kilobyte in 20 pieces of memory, for as long as the connection lasts.
     package var requestBytes: [UInt8]?
-    package var response: WebSocketError.Response?
+    @Boxed package var response: WebSocketError.Response?
     package var subprotocol: String?
     package var deflate: NegotiatedDeflate?
-    package var tls: TLSInfo?
+    @Boxed package var tls: TLSInfo?
     package var localAddress: SocketAddress?
     package var remoteAddress: SocketAddress?
     package var upgrade: UpgradeContext?
 
     package init() {}
+
+    /// The target of the request line, byte for byte, without a look at the rest.
+    package var requestTarget: String? {
+        if let prereadRequest { return prereadRequest.target }
+        let space = UInt8(ascii: " ")
+        guard let requestBytes, let method = requestBytes.firstIndex(of: space) else { return nil }
+        return String(decoding: requestBytes[(method + 1)...].prefix { $0 != space }, as: UTF8.self)
+    }
 
     /// The handshake's request, whoever sent it.
     package var requestHead: HTTPRequestHead? {
@@ -49,89 +57,93 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
 @usableFromInline package final class Connection: WireOwner, @unchecked Sendable {
     // Sendable because everything mutable is loop-confined, `Mutex` or `Atomic`.
 
-    package let details: ConnectionDetails
-    let isClient: Bool
-    let options: WebSocketOptions
-
-    // Shared with other threads.
+    // What every message touches comes first and together: with many connections that take turns, the time goes into
+    // fetching it. It also goes without the run-time check of exclusivity: one thread uses it, no access calls out while
+    // it lasts, and the check took 7 % of a receive flood.
+    private let sharedOptions: Shared<WebSocketOptions>
+    var options: WebSocketOptions { sharedOptions.value }
+    /// Shared with other threads.
     let inbound: Mutex<InboundQueue<LoopWaiter<WebSocketMessage>, ConnectionEnd>>
-    /// Bytes that wait to be sent, for senders on other threads.
-    let outboundBytes = Atomic<Int>(0)
-    /// Bytes of messages that are on their way to the loop.
-    let promisedBytes = Atomic<Int>(0)
-    let isOpen = Atomic<Bool>(true)
-    /// Messages that nobody has received and receivers that still wait. Follows `inbound`, under its lock.
-    let inboundCount = Atomic<Int>(0)
-    /// A message has begun to arrive and is not complete. Written on the loop.
-    let isInboundPartial = Atomic<Bool>(false)
-    /// Messages go to a handler. Written on the loop.
-    let isInboundHandled = Atomic<Bool>(false)
-
-    // Loop-confined. What every message touches goes without the run-time check of exclusivity: one thread uses it, no
-    // access calls out while it lasts, and the check took 7 % of a receive flood.
     @exclusivity(unchecked) var machine = ConnectionStateMachine()
     @exclusivity(unchecked) var assembler: MessageAssembler
     @exclusivity(unchecked) var isMidFrame = false
     @exclusivity(unchecked) var isCompressedMessage = false
-    let inflater: Inflater?
-    let deflater: Deflater?
-    @exclusivity(unchecked) var frames = FrameBuffer()
-    @exclusivity(unchecked) var outbound: OutboundQueue<PendingSend>
-    var pings: PingLedger<LoopWaiter<UInt64>>
-    @exclusivity(unchecked) var messageHandler: MessageHandler?
     @exclusivity(unchecked) private var isDirty = false
     @exclusivity(unchecked) var mustCheckInbound = false
     @exclusivity(unchecked) var mustAnswerClose = false
     @exclusivity(unchecked) var isInCallback = false
     /// lws holds bytes that the socket did not take; nothing more is handed to it until it says WRITEABLE.
     @exclusivity(unchecked) var isChoked = false
+    /// Messages are refused. Only the first part of a message in several looks here: the handler refuses whole ones.
+    @exclusivity(unchecked) var refusesMessages = false
+    /// Changes with every frame, either way: how idle connections are found.
+    @exclusivity(unchecked) var activity: UInt32 = 0
+    @exclusivity(unchecked) var messageHandler: MessageHandler?
+    let inflater: Inflater?
+    let deflater: Deflater?
+    @exclusivity(unchecked) var frames = FrameBuffer()
+    @exclusivity(unchecked) var outbound: OutboundQueue<PendingSend>
     @exclusivity(unchecked) var handedBytes = 0
     @exclusivity(unchecked) var messagesInFrames = 0
     @exclusivity(unchecked) var messagesHanded = 0
-    var droppedMessages = 0
     /// Messages that the operating system has taken whole.
     @exclusivity(unchecked) var messagesWritten = 0
     /// Told the new count, on the loop.
     @exclusivity(unchecked) var whenWritten: (@Sendable (Int) -> Void)?
+
+    // Shared with other threads.
+    /// Bytes that wait to be sent, for senders on other threads.
+    let outboundBytes = Atomic<Int>(0)
+    /// Bytes of messages that are on their way to the loop.
+    let promisedBytes = Atomic<Int>(0)
+    /// Messages that nobody has received and receivers that still wait. Follows `inbound`, under its lock.
+    let inboundCount = Atomic<Int>(0)
+    let isOpen = Atomic<Bool>(true)
+    /// A message has begun to arrive and is not complete. Written on the loop.
+    let isInboundPartial = Atomic<Bool>(false)
+    /// Messages go to a handler. Written on the loop.
+    let isInboundHandled = Atomic<Bool>(false)
+    let isClient: Bool
+
+    /// Receivers that read a message in pieces, once there was one.
+    @exclusivity(unchecked) var pieces: PieceReceivers?
+    var pings: PingLedger<LoopWaiter<UInt64>>
+    /// The last round trip in nanoseconds; 0 before the first pong.
+    let lastRoundTrip = Atomic<UInt64>(0)
+    var droppedMessages = 0
     /// At the end: messages of a burst of which the operating system had taken a part.
     package internal(set) var messagesInDoubt = 0
     /// Messages from other threads that wait behind one in several frames.
     var messagesQueued = 0
-    /// Messages are refused. Only the first part of a message in several looks here: the handler refuses whole ones.
-    @exclusivity(unchecked) var refusesMessages = false
-    /// Receivers that read a message in pieces, once there was one.
-    @exclusivity(unchecked) var pieces: PieceReceivers?
     /// Requests that wait for their replies.
     var replies: PendingReplies?
     /// Parts of a message that wait for room.
     var waitingParts = WaiterList<WaitingPart>()
     var pongHandlers: [PongHandler] = []
-    /// The last round trip in nanoseconds; 0 before the first pong.
-    let lastRoundTrip = Atomic<UInt64>(0)
-    /// How the connection ended, for other threads.
-    let finalInfo = Mutex<WebSocketCloseInfo?>(nil)
-    /// A number that no other connection of the process has.
-    package let number = nextConnectionNumber()
     var closeTimer: EventLoop.TimerToken?
     var keepAliveTimer: EventLoop.TimerToken?
     var probeTimer: EventLoop.TimerToken?
     var closeWaiters = WaiterList<LoopWaiter<WebSocketCloseInfo>>()
-    package internal(set) var closeInfo: WebSocketCloseInfo?
+    @Boxed package internal(set) var closeInfo: WebSocketCloseInfo?
+    /// How the connection ended, for other threads.
+    let finalInfo = Mutex(Boxed<WebSocketCloseInfo>(wrappedValue: nil))
     var vhost: Vhost?
-    /// Called once, on the loop, when the connection has ended.
-    var whenEnded: (() -> Void)?
     /// What servers and topics keep about the connection.
     var serverSide: ServerSide?
-    /// Changes with every frame, either way: how idle connections are found.
-    @exclusivity(unchecked) var activity: UInt32 = 0
-    /// Called before that.
+    /// Called before `whenEnded`.
     var endObservers: [@Sendable (WebSocketCloseInfo) -> Void] = []
+    /// Called once, on the loop, when the connection has ended.
+    var whenEnded: (() -> Void)?
+    /// A number that no other connection of the process has.
+    package let number = nextConnectionNumber()
+    package let details: ConnectionDetails
 
     package typealias MessageHandler = @Sendable (borrowing RawSpan, WebSocketMessage.Kind) -> Void
 
-    init(loop: EventLoop, isClient: Bool, options: WebSocketOptions, details: ConnectionDetails) {
+    init(loop: EventLoop, isClient: Bool, options shared: Shared<WebSocketOptions>, details: ConnectionDetails) {
+        let options = shared.value
         self.isClient = isClient
-        self.options = options
+        sharedOptions = shared
         self.details = details
         unsafe assembler = MessageAssembler(
             maximumSize: options.maximumMessageSize, maximumFragments: options.maximumFragments)

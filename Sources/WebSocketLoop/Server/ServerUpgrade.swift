@@ -232,7 +232,8 @@ package final class ServerUpgrade: WireOwner, @unchecked Sendable {
     override func established() -> CInt {
         guard stage == .letGo else { return -1 }
         let connection = Connection(
-            loop: loop, isClient: false, options: acceptance.options ?? policy.options, details: details)
+            loop: loop, isClient: false, options: acceptance.options.map(Shared.init) ?? policy.sharedOptions,
+            details: details)
         if usesTLS { self.connection = connection }
         if let ticket { connection.serverSide = ServerSide(ticket: ticket) }
         ticket = nil

@@ -8,7 +8,8 @@ package import WebSocketCore
 
 /// What a server wants of the connections it accepts.
 package struct UpgradePolicy: Sendable {
-    package var options: WebSocketOptions
+    let sharedOptions: Shared<WebSocketOptions>
+    package var options: WebSocketOptions { sharedOptions.value }
     package var handshakeTimeout: Duration
     package var tls: ServerTLSContext?
     package var limits = HTTPRequestHeadParser.Limits()
@@ -28,7 +29,7 @@ package struct UpgradePolicy: Sendable {
         deciding decide: @escaping @Sendable (UpgradeInquiry, UpgradeReply) -> (@Sendable () -> Void)?,
         established: @escaping @Sendable (Connection) -> Void
     ) {
-        self.options = options
+        sharedOptions = Shared(options)
         self.handshakeTimeout = handshakeTimeout
         self.tls = tls
         self.decide = decide

@@ -133,7 +133,7 @@ public enum WebSocketClient {
         _ body: @escaping @Sendable @concurrent (WebSocketConnection) async throws -> Result
     ) async throws -> Result {
         let connection = try await connect(to: url, configuration: configuration)
-        return try await connection.run(on: executor, closeCodes: { _ in (.normalClosure, .internalError) }, body)
+        return try await connection.run(on: executor, body)
     }
 }
 
@@ -141,22 +141,16 @@ extension WebSocketConnection {
     /// Runs a scope and closes the connection at its end, whatever happened.
     func run<Result: Sendable>(
         on executor: WebSocketBodyExecutor,
-        closeCodes: @Sendable (WebSocketConnection) -> (returned: WebSocketCloseCode, threw: WebSocketCloseCode),
         _ body: @escaping @Sendable @concurrent (WebSocketConnection) async throws -> Result
     ) async throws -> Result {
         do {
-            let result: Result
-            switch executor {
-            case .loop:
-                result = try await withTaskExecutorPreference(wire.loop.taskExecutor) { try await body(self) }
-            // Said out loud, because the caller may prefer a loop.
-            case .global:
-                result = try await withTaskExecutorPreference(globalConcurrentExecutor) { try await body(self) }
+            let result = try await withTaskExecutorPreference(executor.taskExecutor(on: wire.loop)) {
+                try await body(self)
             }
-            await wire.closeRegardless(WebSocketCloseFrame(code: closeCodes(self).returned))
+            await wire.closeRegardless(WebSocketCloseFrame(code: .normalClosure))
             return result
         } catch {
-            await wire.closeRegardless(WebSocketCloseFrame(code: closeCodes(self).threw))
+            await wire.closeRegardless(WebSocketCloseFrame(code: .internalError))
             throw error
         }
     }

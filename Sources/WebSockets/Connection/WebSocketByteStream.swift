@@ -47,7 +47,7 @@ public final class WebSocketByteStream: AsyncSequence, Sendable {
             do throws(WebSocketError) {
                 message = try await connection.receive()
             } catch {
-                if error.code == .connectionClosed, error.closeInfo?.isNormal == true { return nil }
+                if error.isNormalEnd { return nil }
                 throw error
             }
             guard message.kind == .binary else {

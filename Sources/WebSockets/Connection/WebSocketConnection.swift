@@ -43,7 +43,7 @@ public final class WebSocketConnection: Sendable {
     public var response: WebSocketError.Response? { wire.details.response }
     /// The path and query of the handshake's request, byte for byte: what the client asked a server for.
     /// Like the headers, it is taken out of the request at each call; keep what you need often.
-    public var requestTarget: String? { wire.details.requestHead?.target }
+    public var requestTarget: String? { wire.details.requestTarget }
     /// The headers of the handshake's request: on a server all that came, on a client all that were sent, those of the
     /// handshake itself and credentials included.
     public var requestHeaders: HTTPFields { wire.details.requestHead?.fields ?? [:] }
@@ -196,15 +196,10 @@ public final class WebSocketConnection: Sendable {
                 return try await slowNext()
             }
 
-            @usableFromInline
-            func slowNext() async throws(WebSocketError) -> WebSocketMessage? {
-                do throws(WebSocketError) {
-                    return try await wire.receive()
-                } catch {
-                    if error.code == .connectionClosed, error.closeInfo?.isNormal == true { return nil }
-                    throw error
-                }
-            }
+            // Without this step in between, the compiler crashes at some loops over messages (Swift 6.3.1 -O, "splitting
+            // coroutines").
+            @usableFromInline @inline(never)
+            func slowNext() async throws(WebSocketError) -> WebSocketMessage? { try await wire.receiveUntilEnd() }
         }
     }
 
@@ -252,4 +247,12 @@ public enum WebSocketBodyExecutor: Sendable {
     case loop
     /// On Swift's global executor, for code that computes for long or blocks. About half as fast.
     case global
+
+    /// The global one is said out loud, because the caller may prefer a loop.
+    func taskExecutor(on loop: EventLoop?) -> any TaskExecutor {
+        switch self {
+        case .loop: loop?.taskExecutor ?? globalConcurrentExecutor
+        case .global: globalConcurrentExecutor
+        }
+    }
 }

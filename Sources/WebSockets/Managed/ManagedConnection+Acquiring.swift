@@ -84,12 +84,8 @@ extension ManagedConnection {
     ) async throws -> Result {
         try await acquire()
         do {
-            let result: Result
-            switch executor {
-            case .loop:
-                result = try await withTaskExecutorPreference(loop.taskExecutor) { try await body(self) }
-            case .global:
-                result = try await withTaskExecutorPreference(globalConcurrentExecutor) { try await body(self) }
+            let result = try await withTaskExecutorPreference(executor.taskExecutor(on: loop)) {
+                try await body(self)
             }
             try await release()
             return result

@@ -152,15 +152,8 @@ public struct WebSocketLease: Sendable {
         _ body: @escaping @Sendable @concurrent (WebSocketConnection) async throws -> Result
     ) async throws -> Result {
         let socket = leased.socket
-        switch executor {
-        case .loop:
-            return try await withTaskExecutorPreference(socket.eventLoop.taskExecutor) {
-                try await finish { try await body(socket) }
-            }
-        case .global:
-            return try await withTaskExecutorPreference(globalConcurrentExecutor) {
-                try await finish { try await body(socket) }
-            }
+        return try await withTaskExecutorPreference(executor.taskExecutor(on: socket.eventLoop)) {
+            try await finish { try await body(socket) }
         }
     }
 

@@ -127,6 +127,7 @@ public final class WebSocketServer: Sendable {
         for listener in listeners { listener.loop.execute { listener.start() } }
         let state = state
         let serving = Serving(state, configuration, handler)
+        let executor = configuration.executor
         await withTaskCancellationHandler {
             await withDiscardingTaskGroup { group in
                 for queue in state.queues {
@@ -134,8 +135,16 @@ public final class WebSocketServer: Sendable {
                     group.addTask(executorPreference: queue.loop.taskExecutor) {
                         await withDiscardingTaskGroup { handlers in
                             while let connection = await queue.next() {
-                                handlers.addTask(executorPreference: queue.loop.taskExecutor) {
-                                    await serving.handle(WebSocketConnection(connection), in: queue)
+                                handlers.addTask(executorPreference: executor.taskExecutor(on: queue.loop)) {
+                                    // Everything else has a function of its own: what is alive here and in the handler
+                                    // is what an idle connection costs, a kilobyte at a time.
+                                    let socket = serving.begin(connection, in: queue)
+                                    do {
+                                        try await serving.handler(socket)
+                                        await serving.end(socket, in: queue, nil)
+                                    } catch {
+                                        await serving.end(socket, in: queue, error)
+                                    }
                                 }
                             }
                         }
@@ -237,7 +246,7 @@ public struct WebSocketServerStatistics: Sendable, Hashable {
 private final class Serving: Sendable {
     let configuration: WebSocketServerConfiguration
     private let state: ServerState
-    private let handler: @Sendable @concurrent (WebSocketConnection) async throws -> Void
+    let handler: @Sendable @concurrent (WebSocketConnection) async throws -> Void
 
     init(
         _ state: ServerState, _ configuration: WebSocketServerConfiguration,
@@ -251,23 +260,24 @@ private final class Serving: Sendable {
     /// A cancelled `run` cancels its handlers first and hears of it afterwards.
     private var isStopping: Bool { state.isStopping || Task.isCancelled }
 
-    @concurrent
-    func handle(_ socket: WebSocketConnection, in queue: ConnectionQueue) async {
+    @inline(never)
+    func begin(_ connection: Connection, in queue: ConnectionQueue) -> WebSocketConnection {
+        let socket = WebSocketConnection(connection)
         queue.served.withLock { $0[ObjectIdentifier(socket)] = socket }
-        defer { queue.served.withLock { $0[ObjectIdentifier(socket)] = nil } }
-        Observation(observers: configuration.observers).watch(socket.wire, openedAfter: .zero)
-        do {
-            try await socket.run(
-                on: configuration.executor,
-                closeCodes: { _ in self.isStopping ? (.goingAway, .goingAway) : (.normalClosure, .internalError) }
-            ) { socket in try await socket.wire.named { try await self.handler(socket) } }
-        } catch {
-            report(error)
-        }
+        Observation(observers: configuration.observers).watch(connection, openedAfter: .zero)
+        connection.nameCurrentTask()
+        return socket
     }
 
-    /// Apart from ``handle(_:in:)``, so that the frames of handlers have no room for it.
-    @inline(never)
+    @inline(never) @concurrent
+    func end(_ socket: WebSocketConnection, in queue: ConnectionQueue, _ error: (any Error)?) async {
+        socket.wire.forgetCurrentTask()
+        let code: WebSocketCloseCode = isStopping ? .goingAway : error == nil ? .normalClosure : .internalError
+        await socket.wire.closeRegardless(WebSocketCloseFrame(code: code))
+        if let error { report(error) }
+        queue.served.withLock { $0[ObjectIdentifier(socket)] = nil }
+    }
+
     private func report(_ error: any Error) {
         if let error = error as? WebSocketError, error.code == .connectionClosed || isStopping {
             configuration.logger.debug("a connection ended", metadata: ["reason": "\(error)"])

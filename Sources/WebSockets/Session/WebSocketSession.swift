@@ -100,14 +100,8 @@ public final class WebSocketSession: Sendable {
             group.addTask { try await self.run() }
             let result: Swift.Result<Result, any Error>
             do {
-                switch (configuration.executor, configuration.client.eventLoop) {
-                case (.loop, let loop?):
-                    result = .success(
-                        try await withTaskExecutorPreference(loop.taskExecutor) { try await body(self) })
-                default:
-                    result = .success(
-                        try await withTaskExecutorPreference(globalConcurrentExecutor) { try await body(self) })
-                }
+                let executor = configuration.executor.taskExecutor(on: configuration.client.eventLoop)
+                result = .success(try await withTaskExecutorPreference(executor) { try await body(self) })
             } catch {
                 result = .failure(error)
             }

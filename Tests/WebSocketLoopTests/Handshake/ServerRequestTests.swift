@@ -176,6 +176,7 @@ struct RequestCase: Sendable, CustomTestStringConvertible {
                 #expect(head["Sec-WebSocket-Protocol"] == nil)
                 let connection = try await server.next()
                 #expect(connection.details.requestHead?.target == "/a%20b?c=d&e=//..")
+                #expect(connection.details.requestTarget == "/a%20b?c=d&e=//..")
                 #expect(connection.details.requestHead?.method == "GET")
                 peer.close()
             }
