@@ -316,7 +316,6 @@ extension Connection {
     private func waitForMessage(
         id: UInt64, _ continuation: LoopContinuation<Result<WebSocketMessage, WebSocketError>>
     ) {
-        let waiter = loop.makeWaiter(id: id, continuation)
         // Checked under the lock: whoever cancels later finds the waiter in the queue.
         let immediate: Result<WebSocketMessage, WebSocketError>? = inbound.withLock { queue in
             if Task.isCancelled { return .failure(.cancelled("receive")) }
@@ -327,11 +326,11 @@ extension Connection {
                 return .success(message)
             case .ended(let end): return .failure(end.error)
             case .empty:
-                queue.wait(id: id, waiter)
+                queue.wait(id: id, loop.makeWaiter(id: id, continuation))
                 return nil
             }
         }
-        if let immediate { waiter.resume(immediate) }
+        if let immediate { continuation.resume(returning: immediate) }
     }
 
     private func stopWaitingForMessage(id: UInt64) {
@@ -390,9 +389,12 @@ extension Connection {
     /// Closes and waits for the end, also in a cancelled task. Bounded by `closeTimeout`.
     package func closeRegardless(_ frame: WebSocketCloseFrame) async {
         await suspend { (continuation: LoopContinuation<Result<WebSocketCloseInfo, WebSocketError>>) in
-            let waiter = loop.makeWaiter(id: nextWaiterID(), continuation)
-            if !loop.execute({ self.close(frame, waiter) }) {
-                waiter.resume(.failure(WebSocketError(.shutDown, "the event loop has been shut down")))
+            let accepted = loop.execute {
+                self.close(frame, self.loop.makeWaiter(id: nextWaiterID(), continuation))
+            }
+            if !accepted {
+                continuation.resume(
+                    returning: .failure(WebSocketError(.shutDown, "the event loop has been shut down")))
             }
         }.ignoreOutcome()
     }

@@ -33,7 +33,8 @@ package func suspend<Value>(
     #endif
 }
 
-/// A suspended call that the loop will resume, and the means to cancel it.
+/// A suspended call that the loop will resume, and the means to cancel it. It is made where it is registered, so that
+/// a call that counts as waiting has its place in the order of those that wait.
 package struct LoopWaiter<Value: Sendable>: Sendable {
     package let id: UInt64
     fileprivate let continuation: LoopContinuation<Result<Value, WebSocketError>>
@@ -77,16 +78,17 @@ extension EventLoop {
         let result: Result<Value, WebSocketError> = await withTaskCancellationHandler(
             operation: {
                 await suspend { continuation in
-                    let waiter = LoopWaiter<Value>(id: id, continuation: continuation, counter: counters.continuations)
                     let accepted = execute {
                         if isCancelled.flag.load(ordering: .acquiring) {
-                            waiter.resume(.failure(.cancelled(what)))
+                            continuation.resume(returning: .failure(.cancelled(what)))
                         } else {
-                            register(waiter)
+                            register(self.makeWaiter(id: id, continuation))
                         }
                     }
                     if !accepted {
-                        waiter.resume(.failure(WebSocketError(.shutDown, "the event loop \(name) has been shut down")))
+                        continuation.resume(
+                            returning: .failure(
+                                WebSocketError(.shutDown, "the event loop \(name) has been shut down")))
                     }
                 }
             },
@@ -97,7 +99,7 @@ extension EventLoop {
         return try result.get()
     }
 
-    /// For waiters that do not need the loop: the caller registers it under a lock of its own.
+    /// The caller registers it at once: on the loop, or under the lock of what it waits for.
     func makeWaiter<Value>(
         id: UInt64, _ continuation: LoopContinuation<Result<Value, WebSocketError>>
     ) -> LoopWaiter<Value> {

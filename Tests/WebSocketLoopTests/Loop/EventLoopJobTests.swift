@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import Dispatch
 import Synchronization
 import Testing
 import WebSocketCore
@@ -45,6 +46,27 @@ import WebSocketsTestKit
                 journal.write(3)
             }
             #expect(journal.all == [1, 2, 3])
+        }
+    }
+
+    /// Who counts as waiting has his place in the queue: tests and operators rely on the order of those who wait.
+    @Test func aCallWaitsOnceTheLoopKnowsOfIt() async throws {
+        try await withLoops(2) { group in
+            let (loop, caller) = (group.loops[0], group.loops[1])
+            let released = DispatchSemaphore(value: 0)
+            loop.execute { released.wait() }
+            let call = Task(executorPreference: caller.taskExecutor) {
+                try await loop.wait(
+                    for: "number", register: { $0.resume(.success(loop.diagnostics.pendingContinuations)) },
+                    cancel: { _ in nil })
+            }
+            // Behind the task's beginning, which ends with the call.
+            await caller.run {}
+            #expect(loop.diagnostics.pendingContinuations == 0)
+            released.signal()
+            let pending = try await call.value
+            #expect(pending == 1)
+            #expect(loop.diagnostics.pendingContinuations == 0)
         }
     }
 
