@@ -61,6 +61,7 @@ package func withLoopback<Result: Sendable>(
         configuration.options.compression = transport.compression
         // Only what a test is about may end a connection.
         configuration.options.keepAlive = nil
+        configuration.handshakeTimeout = .seconds(60)
         if transport.isSecure { configuration.tls = try TestEnvironment.identity("valid") }
         try change(&configuration)
         let server = try WebSocketServer(configuration: configuration)
