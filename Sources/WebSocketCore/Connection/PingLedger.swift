@@ -3,46 +3,46 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import DequeModule
+public import DequeModule
 
 /// Our pings and their pongs (RFC 6455 §5.5.2, §5.5.3): the keepalive's and the user's. Holds no clock:
 /// times come in with the events, in nanoseconds.
-package struct PingLedger<Waiter: Sendable>: Sendable {
-    private enum Owner {
+@usableFromInline package struct PingLedger<Waiter: Sendable>: Sendable {
+    @usableFromInline enum Owner: Sendable {
         case keepAlive
         case user(id: UInt64, Waiter)
     }
 
-    private struct Pending {
-        let number: UInt32
-        let sentAt: UInt64
-        let owner: Owner
+    @usableFromInline struct Pending: Sendable {
+        @usableFromInline let number: UInt32
+        @usableFromInline let sentAt: UInt64
+        @usableFromInline let owner: Owner
         /// What the user chose to send instead of a number.
-        var chosen: [UInt8]?
+        @usableFromInline var chosen: [UInt8]?
     }
 
-    private let interval: UInt64?
-    private let timeout: UInt64?
+    @usableFromInline let interval: UInt64?
+    @usableFromInline let timeout: UInt64?
     /// Part of every payload, so that a pong made up by somebody else is not taken for ours.
-    private let nonce: UInt32
-    private var counter: UInt32 = 0
-    private var pending: Deque<Pending> = []
+    @usableFromInline let nonce: UInt32
+    @usableFromInline var counter: UInt32 = 0
+    @usableFromInline var pending: Deque<Pending> = []
     /// When the last pong came.
-    private var answeredAt: UInt64 = 0
-    private var awaitsProbe = false
-    private var lastProbe: (number: UInt32, sentAt: UInt64)?
+    @usableFromInline var answeredAt: UInt64 = 0
+    @usableFromInline var awaitsProbe = false
+    @usableFromInline var lastProbe: (number: UInt32, sentAt: UInt64)?
     /// When the keepalive's ping went out, while its pong is awaited.
-    private var keepAliveSentAt: UInt64?
+    @usableFromInline var keepAliveSentAt: UInt64?
     /// The last measured round trip, in nanoseconds.
-    package private(set) var latency: UInt64?
+    @usableFromInline package private(set) var latency: UInt64?
 
-    package init(interval: UInt64?, timeout: UInt64?, nonce: UInt32) {
+    @inlinable package init(interval: UInt64?, timeout: UInt64?, nonce: UInt32) {
         self.interval = interval
         self.timeout = timeout
         self.nonce = nonce
     }
 
-    package var pendingCount: Int { pending.count }
+    @inlinable package var pendingCount: Int { pending.count }
 
     /// When the keepalive's timer is to fire first.
     package func firstDeadline(now: UInt64) -> UInt64? { interval.map { now &+ $0 } }

@@ -155,20 +155,31 @@ public struct WebSocketError: Error, Sendable, Hashable {
     /// An error is one word, because every result on a hot path has room for one.
     private indirect enum Box: Sendable, Hashable {
         case details(Details)
+        /// Every connection ends with this one, and few are asked for its sentence.
+        case closed(WebSocketCloseInfo)
+
+        var details: Details {
+            switch self {
+            case .details(let details): details
+            case .closed(let info):
+                Details(
+                    code: .connectionClosed, message: "the connection is closed: \(info); open a new one",
+                    closeInfo: info)
+            }
+        }
+
+        static func == (left: Self, right: Self) -> Bool { left.details == right.details }
+        func hash(into hasher: inout Hasher) { hasher.combine(details) }
     }
 
     private var box: Box
     private var details: Details {
-        get {
-            switch box {
-            case .details(let details): details
-            }
-        }
+        get { box.details }
         set { box = .details(newValue) }
     }
 
     /// What went wrong: what a program decides by.
-    public var code: Code { details.code }
+    public var code: Code { if case .closed = box { .connectionClosed } else { details.code } }
     /// A sentence that says what happened and what to do. Peer text in it is escaped.
     public var message: String { details.message }
     /// How far the opening had come, if it is the opening that failed.
@@ -188,7 +199,7 @@ public struct WebSocketError: Error, Sendable, Hashable {
     }
     /// How the connection ended, if it ended.
     public var closeInfo: WebSocketCloseInfo? {
-        get { details.closeInfo }
+        get { if case .closed(let info) = box { info } else { details.closeInfo } }
         set { details.closeInfo = newValue }
     }
     /// Whether it is the end of a connection whose both sides closed with 1000, 1001 or no code: no failure to those who
@@ -225,9 +236,9 @@ public struct WebSocketError: Error, Sendable, Hashable {
         package func hash(into hasher: inout Hasher) { hasher.combine(ObjectIdentifier(object)) }
     }
 
-    package static func closed(_ info: WebSocketCloseInfo) -> Self {
-        Self(.connectionClosed, "the connection is closed: \(info); open a new one", closeInfo: info)
-    }
+    private init(_ box: Box) { self.box = box }
+
+    package static func closed(_ info: WebSocketCloseInfo) -> Self { Self(.closed(info)) }
 
     package static func cancelled(_ what: String) -> Self {
         Self(.cancelled, "\(what) was cancelled with its task")

@@ -14,7 +14,7 @@ package struct ForwardingTrust: Sendable, Hashable {
     package init() {}
 
     package func trusts(_ address: String) -> Bool {
-        guard let bytes = AddressBytes(address) else { return false }
+        guard !ranges.isEmpty, let bytes = AddressBytes(address) else { return false }
         return ranges.contains { $0.contains(bytes) }
     }
 }

@@ -55,11 +55,10 @@ package struct HTTPRequestHeadParser: Sendable {
         guard !parts[1].isEmpty, parts[1].allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
             return .refused(.badRequest("the request target is malformed"))
         }
-        let version = String(decoding: parts[2], as: UTF8.self)
-        guard version.utf8.count == 8, version.hasPrefix("HTTP/") else {
+        guard parts[2].count == 8, parts[2].starts(with: "HTTP/".utf8) else {
             return .refused(.badRequest("the request line is malformed"))
         }
-        guard version == "HTTP/1.1" else { return .refused(.versionNotSupported) }
+        guard parts[2].elementsEqual("HTTP/1.1".utf8) else { return .refused(.versionNotSupported) }
 
         var fields = HTTPFields()
         var count = 0

@@ -24,9 +24,14 @@ package enum HandshakeText {
     /// it upgrade. Decisions were taken from the real one. (4.1.6 has a use-after-free in this parser,
     /// CVE-2025-11677, that such a head cannot reach.)
     package static func rebuiltHead(host: String, key: String, deflate: Bool) -> String {
-        "GET / HTTP/1.1\r\nHost: \(host)\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            + "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: \(key)\r\n"
-            + (deflate ? "Sec-WebSocket-Extensions: permessage-deflate\r\n" : "") + "\r\n"
+        var head = ""
+        head.reserveCapacity(192 + host.utf8.count + key.utf8.count)
+        head += "GET / HTTP/1.1\r\nHost: "
+        head += host
+        head += "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
+        head += key
+        head += deflate ? "\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n" : "\r\n\r\n"
+        return head
     }
 
     /// Header names that the handshake writes itself.

@@ -52,7 +52,9 @@ package struct ValidatedUpgrade: Sendable, Hashable {
     package init(_ head: HTTPRequestHead) throws(UpgradeRefusal) {
         self.head = head
         guard head.method == "GET" else { throw .methodNotAllowed }
-        guard head.target.hasPrefix("/") else { throw .badRequest("the request target must be a path") }
+        guard head.target.utf8.first == UInt8(ascii: "/") else {
+            throw .badRequest("the request target must be a path")
+        }
         func single(_ name: HTTPField.Name) throws(UpgradeRefusal) -> String? {
             let values = head.fields[values: name]
             guard values.count <= 1 else { throw .badRequest("\(name.rawName) stands more than once") }
@@ -67,11 +69,14 @@ package struct ValidatedUpgrade: Sendable, Hashable {
         }
         // Upgrade and Connection are lists (RFC 6455 §4.2.1, 3 and 4).
         func list(_ name: HTTPField.Name) throws(UpgradeRefusal) -> [String] {
-            guard let text = head.fields[name] else { return [] }
-            guard let tokens = HeaderScanner.tokenList(text.replacingSlash) else {
-                throw .badRequest("the \(name.rawName) header is malformed")
+            var tokens: [String] = []
+            for value in head.fields[values: name] {
+                guard let more = HeaderScanner.tokenList(value.replacingSlash) else {
+                    throw .badRequest("the \(name.rawName) header is malformed")
+                }
+                for token in more { tokens.append(token.lowercased()) }
             }
-            return tokens.map { $0.lowercased() }
+            return tokens
         }
         guard try list(.upgrade).contains("websocket"), try list(.connection).contains("upgrade") else {
             throw .upgradeRequired
@@ -115,7 +120,9 @@ package struct ValidatedUpgrade: Sendable, Hashable {
 
 extension String {
     /// `Upgrade` may name versions (`foo/1`); only the names matter here.
-    fileprivate var replacingSlash: String { contains("/") ? String(map { $0 == "/" ? "-" : $0 }) : self }
+    fileprivate var replacingSlash: String {
+        utf8.contains(UInt8(ascii: "/")) ? String(map { $0 == "/" ? "-" : $0 }) : self
+    }
 }
 
 extension HTTPField.Name {

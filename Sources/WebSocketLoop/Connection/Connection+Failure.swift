@@ -118,7 +118,8 @@ extension Connection {
 
     func noLongerSending() {
         isOpen.store(false, ordering: .releasing)
-        for timer in [keepAliveTimer, probeTimer] { loop.cancel(timer) }
+        loop.cancel(keepAliveTimer)
+        loop.cancel(probeTimer)
         (keepAliveTimer, probeTimer) = (nil, nil)
         let waiting = unsafe outbound.finish()
         let parts = waitingParts.removeAll()

@@ -149,11 +149,9 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
             maximumSize: options.maximumMessageSize, maximumFragments: options.maximumFragments)
         inbound = Mutex(InboundQueue(marks: options.inboundBuffer))
         unsafe outbound = OutboundQueue(marks: options.outboundBuffer)
-        var nonce: UInt32 = 0
-        unsafe wsx_random_bytes(&nonce, MemoryLayout<UInt32>.size)
         pings = PingLedger(
             interval: options.keepAlive?.interval.nanoseconds, timeout: options.keepAlive?.timeout?.nanoseconds,
-            nonce: nonce)
+            nonce: unsafe loop.maskKeys.next())
         if let agreed = details.deflate, case .deflate(let knobs) = options.compression {
             // Ours is the side we send on: each side's window and takeover are named after the sender.
             deflater = Deflater(

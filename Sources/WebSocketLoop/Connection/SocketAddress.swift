@@ -27,15 +27,24 @@ public enum SocketAddress: Sendable, Hashable, CustomStringConvertible {
 
     init?(storage: UnsafePointer<sockaddr>, length storageLength: Int = MemoryLayout<sockaddr_storage>.size) {
         switch unsafe Int32(storage.pointee.sa_family) {
-        case AF_INET, AF_INET6:
+        case AF_INET:
+            // What `getnameinfo` would say, without its price for every connection.
+            let socket = unsafe UnsafeRawPointer(storage).load(as: sockaddr_in.self)
+            var address = socket.sin_addr
+            let text = unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(INET_ADDRSTRLEN)) { text in
+                unsafe inet_ntop(AF_INET, &address, text.baseAddress, socklen_t(text.count)).map {
+                    unsafe String(cString: $0)
+                }
+            }
+            guard let text else { return nil }
+            self = .ip(address: text, port: Int(UInt16(bigEndian: socket.sin_port)))
+        case AF_INET6:
             var host = [CChar](repeating: 0, count: Int(NI_MAXHOST))
             var service = [CChar](repeating: 0, count: Int(NI_MAXSERV))
-            let length =
-                unsafe Int32(storage.pointee.sa_family) == AF_INET
-                ? MemoryLayout<sockaddr_in>.size : MemoryLayout<sockaddr_in6>.size
             guard
                 unsafe getnameinfo(
-                    storage, socklen_t(length), &host, socklen_t(host.count), &service, socklen_t(service.count),
+                    storage, socklen_t(MemoryLayout<sockaddr_in6>.size), &host, socklen_t(host.count), &service,
+                    socklen_t(service.count),
                     NI_NUMERICHOST | NI_NUMERICSERV) == 0
             else { return nil }
             var address = Self.string(host)

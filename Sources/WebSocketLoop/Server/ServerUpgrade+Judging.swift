@@ -37,18 +37,22 @@ extension ServerUpgrade {
         let told = hearProxy(parsed.fields)
         if let refusal { return respond(HTTPAnswer(refusal)) }
         let upgrade: Result<ValidatedUpgrade, UpgradeRefusal>
+        let host: String?
         do throws(UpgradeRefusal) {
-            upgrade = .success(try ValidatedUpgrade(parsed))
+            let validated = try ValidatedUpgrade(parsed)
+            upgrade = .success(validated)
+            host = validated.host
         } catch {
             // Who tries to shake hands and does it wrongly is told so; other requests may be for somebody here.
             guard parsed.isPlainRequest else { return respond(HTTPAnswer(error)) }
             upgrade = .failure(error)
+            host = parsed.fields[.hostField]
         }
         validated = upgrade
         let inquiry = UpgradeInquiry(
             head: parsed, upgrade: upgrade, localAddress: details.localAddress, remoteAddress: details.remoteAddress,
             isSecure: told.isSecure ?? preread?.isSecure ?? usesTLS,
-            host: told.host ?? parsed.fields[.hostField], tls: details.tls, clientCertificate: clientCertificate)
+            host: told.host ?? host, tls: details.tls, clientCertificate: clientCertificate)
         stage = .deciding
         let stop = policy.decide(inquiry, UpgradeReply(upgrade: self))
         guard stage == .deciding, !isReplied else { return }

@@ -48,6 +48,23 @@ import WebSocketCore
         #expect(!error.description.contains { $0.isNewline })
     }
 
+    /// Its sentence is made when somebody asks for it, which nobody else can tell.
+    @Test func closedIsAnErrorLikeOthers() {
+        let info = WebSocketCloseInfo(received: nil, sent: nil, receivedFirst: nil, cause: .connectionLost)
+        let closed = WebSocketError.closed(info)
+        let same = WebSocketError(.connectionClosed, closed.message, closeInfo: info)
+        #expect(closed == same && closed.hashValue == same.hashValue && closed.description == same.description)
+        #expect(
+            closed.message
+                == "the connection is closed: connection lost; no close frame received or sent; open a new one")
+        var changed = closed
+        changed.phase = .receive
+        #expect(changed != closed && changed.phase == .receive && changed.message == closed.message)
+        #expect(changed.code == .connectionClosed && changed.closeInfo == info && !changed.isNormalEnd)
+        changed.closeInfo = nil
+        #expect(changed.closeInfo == nil && closed.closeInfo == info)
+    }
+
     @Test func cancelledNamesTheCall() {
         #expect(WebSocketError.cancelled("receive").description == "cancelled: receive was cancelled with its task")
     }
