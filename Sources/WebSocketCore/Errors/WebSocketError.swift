@@ -152,14 +152,25 @@ public struct WebSocketError: Error, Sendable, Hashable {
         var attachment: Attachment?
     }
 
-    /// An error is one word, because every result on a hot path has room for one.
-    private indirect enum Box: Sendable, Hashable {
+    private enum Content: Sendable {
         case details(Details)
         /// Every connection ends with this one, and few are asked for its sentence.
         case closed(WebSocketCloseInfo)
+    }
+
+    /// An error is one word, because every result on a hot path has room for one. One case, because with two of them the
+    /// word would not be a plain pointer, and LeakSanitizer would take what it points to for lost.
+    private indirect enum Box: Sendable, Hashable {
+        case content(Content)
+
+        var content: Content {
+            switch self {
+            case .content(let content): content
+            }
+        }
 
         var details: Details {
-            switch self {
+            switch content {
             case .details(let details): details
             case .closed(let info):
                 Details(
@@ -175,11 +186,11 @@ public struct WebSocketError: Error, Sendable, Hashable {
     private var box: Box
     private var details: Details {
         get { box.details }
-        set { box = .details(newValue) }
+        set { box = .content(.details(newValue)) }
     }
 
     /// What went wrong: what a program decides by.
-    public var code: Code { if case .closed = box { .connectionClosed } else { details.code } }
+    public var code: Code { if case .closed = box.content { .connectionClosed } else { details.code } }
     /// A sentence that says what happened and what to do. Peer text in it is escaped.
     public var message: String { details.message }
     /// How far the opening had come, if it is the opening that failed.
@@ -199,7 +210,7 @@ public struct WebSocketError: Error, Sendable, Hashable {
     }
     /// How the connection ended, if it ended.
     public var closeInfo: WebSocketCloseInfo? {
-        get { if case .closed(let info) = box { info } else { details.closeInfo } }
+        get { if case .closed(let info) = box.content { info } else { details.closeInfo } }
         set { details.closeInfo = newValue }
     }
     /// Whether it is the end of a connection whose both sides closed with 1000, 1001 or no code: no failure to those who
@@ -221,10 +232,11 @@ public struct WebSocketError: Error, Sendable, Hashable {
         _ code: Code, _ message: String, phase: Phase? = nil, tlsFailure: TLSFailure? = nil,
         response: Response? = nil, closeInfo: WebSocketCloseInfo? = nil, systemError: Int32? = nil
     ) {
-        box = .details(
-            Details(
-                code: code, message: message, phase: phase, tlsFailure: tlsFailure, response: response,
-                closeInfo: closeInfo, systemError: systemError))
+        self.init(
+            .details(
+                Details(
+                    code: code, message: message, phase: phase, tlsFailure: tlsFailure, response: response,
+                    closeInfo: closeInfo, systemError: systemError)))
     }
 
     /// An object that this module knows nothing of. One word, because errors travel on hot paths; equal when identical.
@@ -236,7 +248,7 @@ public struct WebSocketError: Error, Sendable, Hashable {
         package func hash(into hasher: inout Hasher) { hasher.combine(ObjectIdentifier(object)) }
     }
 
-    private init(_ box: Box) { self.box = box }
+    private init(_ content: Content) { box = .content(content) }
 
     package static func closed(_ info: WebSocketCloseInfo) -> Self { Self(.closed(info)) }
 
