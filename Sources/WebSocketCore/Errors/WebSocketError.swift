@@ -152,45 +152,23 @@ public struct WebSocketError: Error, Sendable, Hashable {
         var attachment: Attachment?
     }
 
-    private enum Content: Sendable {
-        case details(Details)
-        /// Every connection ends with this one, and few are asked for its sentence.
-        case closed(WebSocketCloseInfo)
-    }
-
-    /// An error is one word, because every result on a hot path has room for one. One case, because with two of them the
-    /// word would not be a plain pointer, and LeakSanitizer would take what it points to for lost.
+    /// An error is one word, because every result on a hot path has room for one.
     private indirect enum Box: Sendable, Hashable {
-        case content(Content)
-
-        var content: Content {
-            switch self {
-            case .content(let content): content
-            }
-        }
-
-        var details: Details {
-            switch content {
-            case .details(let details): details
-            case .closed(let info):
-                Details(
-                    code: .connectionClosed, message: "the connection is closed: \(info); open a new one",
-                    closeInfo: info)
-            }
-        }
-
-        static func == (left: Self, right: Self) -> Bool { left.details == right.details }
-        func hash(into hasher: inout Hasher) { hasher.combine(details) }
+        case details(Details)
     }
 
     private var box: Box
     private var details: Details {
-        get { box.details }
-        set { box = .content(.details(newValue)) }
+        get {
+            switch box {
+            case .details(let details): details
+            }
+        }
+        set { box = .details(newValue) }
     }
 
     /// What went wrong: what a program decides by.
-    public var code: Code { if case .closed = box.content { .connectionClosed } else { details.code } }
+    public var code: Code { details.code }
     /// A sentence that says what happened and what to do. Peer text in it is escaped.
     public var message: String { details.message }
     /// How far the opening had come, if it is the opening that failed.
@@ -210,7 +188,7 @@ public struct WebSocketError: Error, Sendable, Hashable {
     }
     /// How the connection ended, if it ended.
     public var closeInfo: WebSocketCloseInfo? {
-        get { if case .closed(let info) = box.content { info } else { details.closeInfo } }
+        get { details.closeInfo }
         set { details.closeInfo = newValue }
     }
     /// Whether it is the end of a connection whose both sides closed with 1000, 1001 or no code: no failure to those who
@@ -232,11 +210,10 @@ public struct WebSocketError: Error, Sendable, Hashable {
         _ code: Code, _ message: String, phase: Phase? = nil, tlsFailure: TLSFailure? = nil,
         response: Response? = nil, closeInfo: WebSocketCloseInfo? = nil, systemError: Int32? = nil
     ) {
-        self.init(
-            .details(
-                Details(
-                    code: code, message: message, phase: phase, tlsFailure: tlsFailure, response: response,
-                    closeInfo: closeInfo, systemError: systemError)))
+        box = .details(
+            Details(
+                code: code, message: message, phase: phase, tlsFailure: tlsFailure, response: response,
+                closeInfo: closeInfo, systemError: systemError))
     }
 
     /// An object that this module knows nothing of. One word, because errors travel on hot paths; equal when identical.
@@ -248,9 +225,9 @@ public struct WebSocketError: Error, Sendable, Hashable {
         package func hash(into hasher: inout Hasher) { hasher.combine(ObjectIdentifier(object)) }
     }
 
-    private init(_ content: Content) { box = .content(content) }
-
-    package static func closed(_ info: WebSocketCloseInfo) -> Self { Self(.closed(info)) }
+    package static func closed(_ info: WebSocketCloseInfo) -> Self {
+        Self(.connectionClosed, "the connection is closed: \(info); open a new one", closeInfo: info)
+    }
 
     package static func cancelled(_ what: String) -> Self {
         Self(.cancelled, "\(what) was cancelled with its task")

@@ -48,7 +48,7 @@ import WebSocketCore
         #expect(!error.description.contains { $0.isNewline })
     }
 
-    /// Its sentence is made when somebody asks for it, which nobody else can tell.
+    /// Equal to one with the same details, whoever made it.
     @Test func closedIsAnErrorLikeOthers() {
         let info = WebSocketCloseInfo(received: nil, sent: nil, receivedFirst: nil, cause: .connectionLost)
         let closed = WebSocketError.closed(info)
