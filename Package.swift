@@ -126,7 +126,8 @@ let package = Package(
         // What tests need and users do not; the rest of it is WebSocketsTestKit.
         .target(name: "TestSupport", dependencies: ["WebSocketsTestKit"], path: "Tests/TestSupport"),
         .testTarget(
-            name: "WebSocketsTestKitTests", dependencies: ["LoopbackSupport", "WebSockets", "WebSocketsTestKit"]),
+            name: "WebSocketsTestKitTests",
+            dependencies: ["LoopbackSupport", "TestSupport", "WebSockets", "WebSocketsTestKit"]),
         .testTarget(
             name: "WebSocketLoopTests",
             dependencies: [
@@ -162,7 +163,7 @@ let package = Package(
         .testTarget(
             name: "InteropTests",
             dependencies: [
-                "LoopbackSupport", "SimulationSupport", "WebSockets", "WebSocketsTestKit",
+                "LoopbackSupport", "SimulationSupport", "TestSupport", "WebSockets", "WebSocketsTestKit",
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Subprocess", package: "swift-subprocess"),
                 .product(name: "SystemPackage", package: "swift-system"),

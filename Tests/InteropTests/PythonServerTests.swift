@@ -6,6 +6,7 @@
 import LoopbackSupport
 import SimulationSupport
 import Subprocess
+import TestSupport
 import Testing
 import WebSockets
 
@@ -84,14 +85,14 @@ struct PythonServerTests {
                 try await WebSocketClient.withConnection(
                     to: url + "/big/3000000", configuration: configuration
                 ) { socket in
-                    let expected = Payload.bytes(3_000_000) { UInt8($0 % 251) }
+                    let expected = [UInt8](count: 3_000_000) { UInt8($0 % 251) }
                     let received = try await socket.receive()
                     #expect(received == .binary(expected))
                 }
                 try await WebSocketClient.withConnection(
                     to: url + "/flood/1000/5000", configuration: configuration
                 ) { socket in
-                    let expected = WebSocketMessage.binary(Payload.bytes(5_000) { UInt8($0 % 251) })
+                    let expected = WebSocketMessage.binary([UInt8](count: 5_000) { UInt8($0 % 251) })
                     for number in 0..<1_000 {
                         let received = try await socket.receive()
                         #expect(received == expected, "message \(number)")

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import TestSupport
 package import Testing
 package import WebSockets
 
@@ -13,24 +14,10 @@ package enum Payload {
         0, 1, 125, 126, 127, 1_000, 4_095, 4_096, 16_384, 65_535, 65_536, 65_537, 200_000, 1 << 20,
     ]
 
-    /// Each byte made from its place. A `map` over a range, not optimised, asks the runtime at every step for the
-    /// metadata of a type, behind a lock: loops that did so side by side under the thread sanitizer took minutes.
-    package static func bytes(_ size: Int, _ byte: (Int) -> UInt8) -> [UInt8] {
-        var bytes = [UInt8](repeating: 0, count: size)
-        bytes.withUnsafeMutableBufferPointer { bytes in
-            var place = 0
-            while place < size {
-                bytes[place] = byte(place)
-                place += 1
-            }
-        }
-        return bytes
-    }
-
     /// Bytes that do not compress.
     package static func noise(_ size: Int, seed: UInt64 = 1) -> [UInt8] {
         var state = seed &* 0x9E37_79B9_7F4A_7C15 | 1
-        return bytes(size) { _ in
+        return [UInt8](count: size) { _ in
             state ^= state << 13
             state ^= state >> 7
             state ^= state << 17

@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 
 import Glibc
+import TestSupport
 import Testing
 import WebSocketsTestKit
 
@@ -54,7 +55,7 @@ private func measured(_ body: () async throws -> Void) async throws -> Duration 
 
     @Test func withoutToxicsEverythingPasses() async throws {
         try await withPath { path in
-            let large = (0..<3_000_000).map { UInt8(truncatingIfNeeded: $0 &* 7) }
+            let large = [UInt8](count: 3_000_000) { UInt8(truncatingIfNeeded: $0 &* 7) }
             async let sent: Void = path.client.write(large)
             #expect(try await path.server.read(large.count) == large)
             try await sent

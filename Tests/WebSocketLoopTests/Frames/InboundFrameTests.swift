@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import TestSupport
 import Testing
 import WebSocketCore
 import WebSocketLoop
@@ -15,7 +16,7 @@ import WebSocketsTestKit
         try await withPair(side, compression) { pair in
             let sizes = [0, 1, 125, 126, 127, 65_535, 65_536, 200_000]
             for size in sizes {
-                let payload = (0..<size).map { UInt8(truncatingIfNeeded: $0 &* 31) }
+                let payload = [UInt8](count: size) { UInt8(truncatingIfNeeded: $0 &* 31) }
                 try await pair.peer.send(WireFrame(WireFrame.binary, payload))
                 #expect(try await pair.ours.receive() == .binary(payload))
             }

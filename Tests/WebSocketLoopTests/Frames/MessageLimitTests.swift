@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import TestSupport
 import Testing
 import WebSocketCore
 import WebSocketLoop
@@ -25,7 +26,7 @@ import WebSocketsTestKit
     @Test(arguments: Side.allCases, Compression.allCases)
     func aMessageAtTheLimitArrives(side: Side, compression: Compression) async throws {
         try await withPair(side, compression, options: Self.limited) { pair in
-            let message = (0..<Self.limit).map { UInt8(truncatingIfNeeded: $0 &* 7) }
+            let message = [UInt8](count: Self.limit) { UInt8(truncatingIfNeeded: $0 &* 7) }
             try await pair.peer.send(WireFrame(WireFrame.binary, message))
             #expect(try await pair.ours.receive() == .binary(message))
             try await pair.peer.send(

@@ -7,6 +7,7 @@ import Glibc
 import HTTPTypes
 import Logging
 import Synchronization
+import TestSupport
 import Testing
 import WebSocketCore
 import WebSocketLoop
@@ -170,7 +171,7 @@ import WebSocketsTestKit
                     for isOnLoop in [false, true] {
                         try await Task(executorPreference: isOnLoop ? group.loops[1].taskExecutor : nil) {
                             for size in [0, 1, 100, 70_000, 1_000_000] {
-                                let bytes = (0..<size).map { UInt8(truncatingIfNeeded: $0 &* $0) }
+                                let bytes = [UInt8](count: size) { UInt8(truncatingIfNeeded: $0 &* $0) }
                                 try await client.send(.binary(bytes))
                                 #expect(try await client.receive() == .binary(bytes))
                                 let text = String(repeating: "äß", count: size / 4)

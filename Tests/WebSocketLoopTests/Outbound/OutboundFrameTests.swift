@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import TestSupport
 import Testing
 import WebSocketCore
 import WebSocketLoop
@@ -22,7 +23,7 @@ import WebSocketsTestKit
         }
         try await withPair(side, compression, options: options) { pair in
             for size in [0, 1, 2, 3, 4, 5, 125, 126, 127, 128, 65_534, 65_535, 65_536, 65_537, 1_000_000] {
-                let payload = (0..<size).map { UInt8(truncatingIfNeeded: $0 &* 13) }
+                let payload = [UInt8](count: size) { UInt8(truncatingIfNeeded: $0 &* 13) }
                 let ours = pair.ours
                 async let sending: Void = ours.send(.binary(payload))
                 let frame = try await pair.peer.readFrame(compression: true)
