@@ -145,11 +145,18 @@ package enum OriginCheck {
         case "https": port = ":443"
         default: return false
         }
-        func normalised(_ authority: String, _ defaultPort: String) -> String {
-            let lower = authority.lowercased()
-            return lower.hasSuffix(defaultPort) ? String(lower.dropLast(defaultPort.count)) : lower
+        let authority = origin[separator.upperBound...]
+        // Of `host:80:80` a default port would leave `host:80`, which may be the server's.
+        guard isHostAndPort(authority), isHostAndPort(host[...]) else { return false }
+        func normalised(_ authority: Substring, _ defaultPort: String) -> Substring {
+            let lower = authority.lowercased()[...]
+            return lower.hasSuffix(defaultPort) ? lower.dropLast(defaultPort.count) : lower
         }
-        return normalised(String(origin[separator.upperBound...]), port)
-            == normalised(host, isSecure ? ":443" : ":80")
+        return normalised(authority, port) == normalised(host[...], isSecure ? ":443" : ":80")
+    }
+
+    private static func isHostAndPort(_ text: Substring) -> Bool {
+        guard let authority = try? URLAuthority(text) else { return false }
+        return authority.userInfo == nil
     }
 }

@@ -231,6 +231,9 @@ import Testing
         ("http://example.com:8080", "example.com:8081", false, false),
         ("http://example.com:", "example.com", false, false),
         ("http://example.com:80:80", "example.com", false, false),
+        // What is left of a second port after the default one must not count for a host with the first.
+        ("http://example.com:80:80", "example.com:80", true, false),
+        ("https://example.com:80", "example.com:80:80", false, false),
         // Names that begin, end or contain ours.
         ("https://evil-example.com", "example.com", true, false),
         ("https://example.com.evil.com", "example.com", true, false),
