@@ -7,7 +7,7 @@ extension [UInt8] {
     /// `count` bytes, each made from its place.
     ///
     /// A `map` over a range, not optimised, asks the runtime at every step for the metadata of a type, behind a lock:
-    /// threads that did so side by side under the thread sanitizer took minutes for a megabyte.
+    /// threads that did so side by side under the thread sanitizer took minutes for a few megabytes.
     package init(count: Int, _ byte: (Int) -> UInt8) {
         self.init(repeating: 0, count: count)
         withUnsafeMutableBufferPointer { bytes in

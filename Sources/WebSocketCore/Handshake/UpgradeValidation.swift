@@ -155,6 +155,7 @@ package enum OriginCheck {
         return normalised(authority, port) == normalised(host[...], isSecure ? ":443" : ":80")
     }
 
+    /// Whether a text is one host and at most one port. What else it may be, the error would say, is nobody's origin.
     private static func isHostAndPort(_ text: Substring) -> Bool {
         guard let authority = try? URLAuthority(text) else { return false }
         return authority.userInfo == nil
