@@ -307,6 +307,55 @@ void wsx_x509_visit_names(const X509 *certificate, void *state,
     GENERAL_NAMES_free(names);
 }
 
+// Where an SSL keeps how many records without data came in a row.
+static int records_index;
+static pthread_once_t records_once = PTHREAD_ONCE_INIT;
+static void make_records_index(void) { records_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL); }
+
+// OpenSSL shows each record and each handshake message that it reads.
+static void count_records(int is_written, int version, int type, const void *bytes, size_t count, SSL *ssl, void *unused) {
+    (void)version;
+    (void)unused;
+    if (is_written || count == 0) return;
+    const unsigned char first = *(const unsigned char *)bytes;
+    switch (type) {
+    case SSL3_RT_HEADER:
+        // In TLS 1.3 every record claims to hold data; what it holds is told below.
+        if (SSL_version(ssl) == TLS1_3_VERSION || first != SSL3_RT_APPLICATION_DATA) return;
+        break;
+    case SSL3_RT_INNER_CONTENT_TYPE:
+        if (first != SSL3_RT_APPLICATION_DATA) return;
+        break;
+    case SSL3_RT_HANDSHAKE: {
+        // The others belong to a handshake, which is bounded by itself.
+        if (first != SSL3_MT_KEY_UPDATE && first != SSL3_MT_NEWSESSION_TICKET && first != SSL3_MT_HELLO_REQUEST) return;
+        const intptr_t records = (intptr_t)SSL_get_ex_data(ssl, records_index) + 1;
+        SSL_set_ex_data(ssl, records_index, (void *)records);
+        if (records <= WSX_TLS_MAXIMUM_RECORDS_WITHOUT_DATA) return;
+        // OpenSSL now says that the stream is over, and the socket that there is something to read.
+        SSL_set_shutdown(ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+        shutdown(SSL_get_fd(ssl), SHUT_RD);
+        return;
+    }
+    default: return;
+    }
+    if (SSL_get_ex_data(ssl, records_index)) SSL_set_ex_data(ssl, records_index, NULL);
+}
+
+int wsx_ssl_was_flooded(const SSL *ssl) {
+    pthread_once(&records_once, make_records_index);
+    return (intptr_t)SSL_get_ex_data(ssl, records_index) > WSX_TLS_MAXIMUM_RECORDS_WITHOUT_DATA;
+}
+
+void wsx_ssl_ctx_set_defaults(SSL_CTX *context) {
+    pthread_once(&records_once, make_records_index);
+    SSL_CTX_set_mode(context, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+    // On by default: OpenSSL would read on behind a record without data, for as long as the peer sends such.
+    SSL_CTX_clear_mode(context, SSL_MODE_AUTO_RETRY);
+    SSL_CTX_set_options(context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
+    SSL_CTX_set_msg_callback(context, count_records);
+}
+
 void wsx_ssl_ctx_watch_alerts(SSL_CTX *context) { SSL_CTX_set_info_callback(context, note_alert); }
 
 const char *wsx_tls_take_alert(int *was_received) {

@@ -80,10 +80,14 @@ static inline int wsx_lws_log_level(void) { return lwsl_visible(0xFFFF); }
 static inline int wsx_ssl_ctx_set_minimum_version(SSL_CTX *context, int version) {
     return (int)SSL_CTX_set_min_proto_version(context, version);
 }
-static inline void wsx_ssl_ctx_set_defaults(SSL_CTX *context) {
-    SSL_CTX_set_mode(context, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
-    SSL_CTX_set_options(context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
-}
+/// What every SSL_CTX of ours has, a client's and a server's. A peer that sends records without data gets one of them
+/// read in a turn, and after `WSX_TLS_MAXIMUM_RECORDS_WITHOUT_DATA` in a row its connection ends.
+void wsx_ssl_ctx_set_defaults(SSL_CTX *context);
+/// KeyUpdates, tickets and requests for renegotiation that a peer may send in a row, without data in between. TLS asks
+/// for one KeyUpdate in 2^24 records and more (RFC 8446 §5.5), and servers send two tickets.
+enum wsx_tls_limit { WSX_TLS_MAXIMUM_RECORDS_WITHOUT_DATA = 32 };
+/// Whether the connection was ended for such records.
+int wsx_ssl_was_flooded(const SSL *ssl);
 void wsx_ssl_ctx_clear_servername_callback(SSL_CTX *context);
 static inline int wsx_ssl_ctx_add_chain_certificate(SSL_CTX *context, X509 *certificate) {
     return (int)SSL_CTX_add0_chain_cert(context, certificate);

@@ -66,7 +66,13 @@ extension ServerUpgrade {
             // Looked at first, so that only the request is taken: what follows it is libwebsockets' to read.
             ERR_clear_error()
             let count = unsafe withScratch { unsafe Int(SSL_peek(ssl, $0.baseAddress, CInt($0.count))) }
-            guard count > 0 else { return unsafe wait(for: SSL_get_error(ssl, CInt(count)), during: "the request") }
+            guard count > 0 else {
+                if unsafe wsx_ssl_was_flooded(ssl) != 0 { return drop(Self.flooded) }
+                // `SSL_peek` leaves the reason of an earlier call standing when the stream is over.
+                let isOver = unsafe SSL_get_shutdown(ssl) & SSL_RECEIVED_SHUTDOWN != 0
+                return unsafe wait(
+                    for: isOver ? SSL_ERROR_ZERO_RETURN : SSL_get_error(ssl, CInt(count)), during: "the request")
+            }
             let before = head.count
             unsafe head.append(contentsOf: loop.scratch.memory[..<count])
             judge { total in
@@ -91,6 +97,11 @@ extension ServerUpgrade {
                     tlsFailure: .other))
         }
     }
+
+    private static let flooded = WebSocketError(
+        .tlsFailed,
+        "the client sent more than \(WSX_TLS_MAXIMUM_RECORDS_WITHOUT_DATA.rawValue) TLS records without data in a row",
+        phase: .tls, tlsFailure: .other)
 
     func withScratch<Result>(_ body: (UnsafeMutableRawBufferPointer) -> Result) -> Result {
         unsafe body(UnsafeMutableRawBufferPointer(rebasing: loop.scratch.memory[..<(16 << 10)]))

@@ -77,6 +77,28 @@ final class TLSPeer: @unchecked Sendable {
         try await peer.write(bytes)
     }
 
+    /// Records that hold no data: KeyUpdates that ask for none in return (RFC 8446 §4.6.3).
+    func keyUpdates(_ count: Int) throws -> [UInt8] {
+        var bytes: [UInt8] = []
+        for _ in 0..<count {
+            guard SSL_key_update(ssl, SSL_KEY_UPDATE_NOT_REQUESTED) == 1, SSL_do_handshake(ssl) == 1 else {
+                throw Failure(status: -1)
+            }
+            bytes += takeOutput()
+        }
+        return bytes
+    }
+
+    /// Records that a server of TLS 1.3 sends behind its handshake: tickets (RFC 8446 §4.6.1).
+    func tickets(_ count: Int) throws -> [UInt8] {
+        var bytes: [UInt8] = []
+        for _ in 0..<count {
+            guard SSL_new_session_ticket(ssl) == 1, SSL_do_handshake(ssl) == 1 else { throw Failure(status: -1) }
+            bytes += takeOutput()
+        }
+        return bytes
+    }
+
     /// Reads so many bytes.
     func read(_ count: Int) async throws -> [UInt8] {
         while unread.count < count {
@@ -103,6 +125,11 @@ final class TLSPeer: @unchecked Sendable {
         while try await more() {}
         defer { unread = [] }
         return unread
+    }
+
+    /// Reads, without a look at what it is, until the other end closes or resets.
+    func waitForTheEndOfTheSocket() async {
+        while let bytes = try? await peer.readSome(), !bytes.isEmpty {}
     }
 
     private func more() async throws -> Bool {

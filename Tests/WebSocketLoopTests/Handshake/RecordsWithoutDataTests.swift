@@ -1,0 +1,94 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import HTTPTypes
+import Testing
+import WebSocketCore
+import WebSocketLoop
+import WebSocketsTestKit
+
+/// TLS records without data (RFC 8446 §4.6) cost the peer next to nothing. OpenSSL would read them for as long as they
+/// come, and the loop with it, and no deadline would fire.
+@Suite(.timeLimit(.minutes(5))) struct RecordsWithoutDataTests {
+    /// More than are read in a row.
+    private static let flood = 33
+
+    @Test(arguments: Side.allCases)
+    func aFloodOfKeyUpdatesEndsTheConnection(_ ours: Side) async throws {
+        try await withSecurePair(ours) { connection, tls in
+            try await tls.peer.write(try tls.keyUpdates(Self.flood))
+            let end = try await error { _ = try await connection.receive() }
+            #expect(end.code == .connectionClosed)
+            #expect(try await connection.closed().cause == .connectionLost)
+        }
+    }
+
+    @Test func aFloodOfTicketsEndsTheConnection() async throws {
+        try await withSecurePair(.client) { connection, tls in
+            try await tls.peer.write(try tls.tickets(Self.flood))
+            #expect(try await connection.closed().cause == .connectionLost)
+        }
+    }
+
+    @Test func aFloodInFrontOfTheRequestEndsTheHandshake() async throws {
+        try await withLoops { group in
+            let loop = group.loops[0]
+            // The deadline for the handshake is a minute away, longer than the peer waits.
+            try await withServer(on: loop, tls: try TestCertificate.server()) { server in
+                let tls = TLSPeer(try await BytePeer.connect(port: server.port))
+                try await tls.handshake()
+                try await tls.peer.write(try tls.keyUpdates(Self.flood))
+                // Nothing but what TLS itself has to say comes before the end.
+                await tls.waitForTheEndOfTheSocket()
+                tls.peer.close()
+            }
+        }
+    }
+
+    @Test(arguments: Side.allCases)
+    func recordsWithoutDataBetweenMessagesAreNoFlood(_ ours: Side) async throws {
+        try await withSecurePair(ours) { connection, tls in
+            for number in 0..<4 {
+                try await tls.peer.write(try tls.keyUpdates(Self.flood - 1))
+                try await tls.write(tls.peer.bytes(of: .text("message \(number)")))
+                #expect(try await connection.receive() == .text("message \(number)"))
+            }
+        }
+    }
+
+    /// An open connection of ours over TLS, and the other end.
+    private func withSecurePair(
+        _ ours: Side, _ body: (Connection, TLSPeer) async throws -> Void
+    ) async throws {
+        try await withLoops { group in
+            let loop = group.loops[0]
+            switch ours {
+            case .client:
+                let listener = try BytePeerListener()
+                let request = try ClientRequest(
+                    url: WebSocketURL("wss://127.0.0.1:\(listener.port)/"), fields: [:], subprotocols: [],
+                    options: .quiet, openTimeout: .seconds(60), tls: TestCertificate.client)
+                async let connecting = loop.connect(request)
+                let tls = TLSPeer(try await listener.accept(), server: TestCertificate.shared)
+                try await tls.handshake()
+                try await tls.write(BytePeer.answer(to: try await tls.readHead()))
+                let client = try await connecting
+                try await body(client, tls)
+                tls.peer.close()
+                await client.end()
+            case .server:
+                try await withServer(on: loop, tls: try TestCertificate.server()) { server in
+                    let tls = TLSPeer(try await BytePeer.connect(port: server.port))
+                    try await tls.handshake()
+                    try await tls.write(BytePeer.request())
+                    _ = try await tls.readHead()
+                    let connection = try await server.next()
+                    try await body(connection, tls)
+                    tls.peer.close()
+                }
+            }
+        }
+    }
+}
