@@ -82,6 +82,7 @@ struct ServerPeersTests {
             server: {
                 $0.trustedProxies = .init(addresses: ["127.0.0.1"])
                 $0.trustedProxies.sendsProxyProtocol = true
+                $0.trustedProxies.tellsScheme = true
                 $0.onRequest = { request in
                     seen.send((request.remoteAddress, request.isSecure))
                     return .accept()

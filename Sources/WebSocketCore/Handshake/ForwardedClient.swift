@@ -5,11 +5,22 @@
 
 package import HTTPTypes
 
-/// Which proxies stand in front of a server and may say who the client is. The default trusts nobody.
+/// Which proxies stand in front of a server, and in which header they say who the client is. The default trusts none.
 package struct ForwardingTrust: Sendable, Hashable {
+    /// The one header that the proxies write. A client can send the other one, and most proxies pass that on.
+    package enum Header: Sendable, Hashable {
+        case xForwardedFor
+        case forwarded
+    }
+
     package var ranges: [AddressRange] = []
-    /// Whoever may open the server's unix socket may speak for others.
+    /// Whether a peer on one of the server's unix sockets is a trusted proxy.
     package var trustsUnixSockets = false
+    package var header = Header.xForwardedFor
+    /// Whether the proxies also say for which host the request was, or over which scheme it came. Where they do not, a
+    /// client's own words would be believed.
+    package var tellsHost = false
+    package var tellsScheme = false
 
     package init() {}
 
@@ -29,26 +40,50 @@ package struct ForwardedClient: Equatable, Sendable {
     /// The host that the client asked for; `nil` when not said.
     package var host: String?
 
+    /// The header is not what a proxy would write. Nothing of it may be believed.
+    package struct Malformed: Error, Equatable {}
+
     private struct Hop {
         var address: String?
         var port: Int?
         var proto: String?
         var host: String?
+        /// The address is none, and no word for one that is hidden either.
+        var isMalformed = false
     }
 
-    /// Reads the headers from the right, where the nearest proxy wrote, and goes left as long as the address there is a
-    /// trusted one: what stands further left could be the client's invention. `nil` when no header says anything.
-    ///
-    /// `Forwarded` counts alone where it is present. A malformed header ends the walk.
-    package init?(_ fields: HTTPFields, trust: ForwardingTrust) {
-        let hops = fields[Self.forwarded].map(Self.forwardedHops) ?? Self.legacyHops(fields)
+    /// Reads the header that `trust` names from the right, where the nearest proxy wrote, and goes left as long as the
+    /// address there is a trusted one: what stands further left could be the client's invention. `nil` when it says
+    /// nothing.
+    package init?(_ fields: HTTPFields, trust: ForwardingTrust) throws(Malformed) {
+        let hops =
+            switch trust.header {
+            case .forwarded: try fields[Self.forwarded].map(Self.forwardedHops) ?? []
+            case .xForwardedFor: Self.legacyHops(fields)
+            }
         guard !hops.isEmpty else { return nil }
         for hop in hops.reversed() {
+            guard !hop.isMalformed else { throw Malformed() }
             (address, port) = (hop.address, hop.port)
-            if let proto = hop.proto { isSecure = ["https", "wss"].contains(proto.lowercased()) }
-            if let host = hop.host { self.host = host }
+            if trust.tellsScheme, let proto = hop.proto { isSecure = try Self.isSecure(proto) }
+            if trust.tellsHost, let host = hop.host {
+                guard Self.isAuthority(host) else { throw Malformed() }
+                self.host = host
+            }
             guard let address, trust.trusts(address) else { break }
         }
+    }
+
+    private static func isSecure(_ scheme: String) throws(Malformed) -> Bool {
+        switch scheme.lowercased() {
+        case "https", "wss": true
+        case "http", "ws": false
+        default: throw Malformed()
+        }
+    }
+
+    private static func isAuthority(_ text: String) -> Bool {
+        !text.isEmpty && text.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F && !"/\\@,?#\"".utf8.contains($0) }
     }
 
     private static let forwarded = HTTPField.Name("Forwarded")!
@@ -66,36 +101,55 @@ package struct ForwardedClient: Equatable, Sendable {
         let proto = list(fields, forwardedProto).last
         let host = list(fields, forwardedHost).last
         guard !addresses.isEmpty || proto != nil || host != nil else { return [] }
-        var hops = addresses.map { text in
-            let node = node(text)
-            return Hop(address: node.address, port: node.port)
-        }
+        var hops = addresses.map(hop)
         if hops.isEmpty { hops = [Hop()] }
         hops[hops.count - 1].proto = proto
         hops[hops.count - 1].host = host
         return hops
     }
 
-    private static func forwardedHops(_ text: String) -> [Hop] {
+    /// RFC 7239 §4. A malformed header is refused whole, because an open quote may hide what a proxy has appended.
+    private static func forwardedHops(_ text: String) throws(Malformed) -> [Hop] {
         var hops: [Hop] = []
-        for element in split(text, at: UInt8(ascii: ",")) {
+        for element in try split(text, at: UInt8(ascii: ",")) {
             var hop = Hop()
-            for pair in split(element, at: UInt8(ascii: ";")) {
-                guard let equals = pair.firstIndex(of: "=") else { continue }
+            var seen: Set<String> = []
+            for pair in try split(element, at: UInt8(ascii: ";")) {
+                guard let equals = pair.firstIndex(of: "=") else { throw Malformed() }
+                let name = pair[..<equals].lowercased()
                 var value = String(pair[pair.index(after: equals)...])
-                if value.hasPrefix("\""), value.hasSuffix("\""), value.utf8.count >= 2 {
-                    value = String(value.dropFirst().dropLast()).unescaped
+                guard !name.isEmpty, name.utf8.allSatisfy(\.isTokenCharacter), seen.insert(name).inserted else {
+                    throw Malformed()
                 }
-                switch pair[..<equals].lowercased() {
-                case "for": (hop.address, hop.port) = node(value)
+                if value.hasPrefix("\"") {
+                    guard value.hasSuffix("\""), value.utf8.count >= 2 else { throw Malformed() }
+                    value = String(value.dropFirst().dropLast()).unescaped
+                } else {
+                    // An unquoted IPv6 address or port is no token, but some proxies write one.
+                    guard value.utf8.allSatisfy({ $0.isTokenCharacter || "[]:".utf8.contains($0) }) else {
+                        throw Malformed()
+                    }
+                }
+                switch name {
+                case "for":
+                    let node = self.hop(value)
+                    (hop.address, hop.port, hop.isMalformed) = (node.address, node.port, node.isMalformed)
                 case "proto": hop.proto = value
                 case "host": hop.host = value
+                // `by`, and what later documents add.
                 default: break
                 }
             }
             hops.append(hop)
         }
         return hops
+    }
+
+    /// An address, or one of the words for one that is hidden (RFC 7239 §6.2, §6.3).
+    private static func hop(_ text: String) -> Hop {
+        let node = node(text)
+        let isHidden = text.lowercased().hasPrefix("unknown") || text.hasPrefix("_")
+        return Hop(address: node.address, port: node.port, isMalformed: node.address == nil && !isHidden)
     }
 
     /// `192.0.2.1`, `192.0.2.1:80`, `[2001:db8::1]:80`, `2001:db8::1`; names and `unknown` are no address.
@@ -117,7 +171,7 @@ package struct ForwardedClient: Equatable, Sendable {
     }
 
     /// Cuts at a character that is not inside quotes.
-    private static func split(_ text: String, at separator: UInt8) -> [String] {
+    private static func split(_ text: String, at separator: UInt8) throws(Malformed) -> [String] {
         var parts: [String] = []
         var current: [UInt8] = []
         var isQuoted = false
@@ -140,6 +194,7 @@ package struct ForwardedClient: Equatable, Sendable {
             }
             current.append(byte)
         }
+        guard !isQuoted else { throw Malformed() }
         parts.append(String(decoding: current, as: UTF8.self).trimmed)
         return parts.filter { !$0.isEmpty }
     }

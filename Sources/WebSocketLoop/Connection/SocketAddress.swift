@@ -47,9 +47,7 @@ public enum SocketAddress: Sendable, Hashable, CustomStringConvertible {
                     socklen_t(service.count),
                     NI_NUMERICHOST | NI_NUMERICSERV) == 0
             else { return nil }
-            var address = Self.string(host)
-            if address.hasPrefix("::ffff:"), address.contains(".") { address.removeFirst(7) }
-            self = .ip(address: address, port: Int(Self.string(service)) ?? 0)
+            self = .ip(address: Self.unmapped(Self.string(host)), port: Int(Self.string(service)) ?? 0)
         case AF_UNIX:
             let bytes = unsafe UnsafeRawBufferPointer(start: storage, count: storageLength)
                 .dropFirst(MemoryLayout<sa_family_t>.size)
@@ -75,7 +73,12 @@ public enum SocketAddress: Sendable, Hashable, CustomStringConvertible {
         guard unsafe inet_pton(family, address, &bytes) == 1,
             unsafe inet_ntop(family, &bytes, &text, socklen_t(text.count)) != nil
         else { return address }
-        return string(text)
+        return unmapped(string(text))
+    }
+
+    /// An IPv4 address that is mapped into IPv6 (RFC 4291 §2.5.5.2) is an IPv4 address.
+    private static func unmapped(_ address: String) -> String {
+        address.hasPrefix("::ffff:") && address.contains(".") ? String(address.dropFirst(7)) : address
     }
 
     static func local(of descriptor: CInt) -> SocketAddress? { unsafe ask(getsockname, descriptor) }

@@ -34,7 +34,12 @@ extension ServerUpgrade {
 
     func decide(_ parsed: HTTPRequestHead) {
         self.parsed = parsed
-        let told = hearProxy(parsed.fields)
+        let told: (isSecure: Bool?, host: String?)
+        do throws(UpgradeRefusal) {
+            told = try hearProxy(parsed.fields)
+        } catch {
+            return respond(HTTPAnswer(error))
+        }
         if let refusal { return respond(HTTPAnswer(refusal)) }
         let upgrade: Result<ValidatedUpgrade, UpgradeRefusal>
         let host: String?

@@ -163,15 +163,20 @@ extension ServerUpgrade {
         }
     }
 
-    /// Takes a trusted proxy's word for who the client is.
-    func hearProxy(_ fields: HTTPFields) -> (isSecure: Bool?, host: String?) {
-        guard policy.trust != ForwardingTrust(), isFromTrustedProxy,
-            let client = ForwardedClient(fields, trust: policy.trust)
-        else { return (nil, nil) }
-        if let address = client.address {
-            details.remoteAddress = .ip(address: SocketAddress.normalized(address), port: client.port ?? 0)
-            if ticket?.move(to: details.remoteAddress) == false { refusal = .tooMany }
+    /// Takes a trusted proxy's word for who the client is. A client that the proxy does not name counts under the proxy's
+    /// address: otherwise it would pass by the limit for each address.
+    func hearProxy(_ fields: HTTPFields) throws(UpgradeRefusal) -> (isSecure: Bool?, host: String?) {
+        guard policy.trust != ForwardingTrust(), isFromTrustedProxy else { return (nil, nil) }
+        let client: ForwardedClient?
+        do throws(ForwardedClient.Malformed) {
+            client = try ForwardedClient(fields, trust: policy.trust)
+        } catch {
+            throw .badRequest("the header in which the proxy names its client is malformed")
         }
-        return (client.isSecure, client.host)
+        if let address = client?.address {
+            details.remoteAddress = .ip(address: SocketAddress.normalized(address), port: client?.port ?? 0)
+        }
+        if ticket?.move(to: details.remoteAddress) == false { refusal = .tooMany }
+        return (client?.isSecure, client?.host)
     }
 }

@@ -98,9 +98,17 @@ public struct WebSocketServerConfiguration: Sendable {
     }
 }
 
-/// Proxies in front of a server that may say who the client is. The default trusts nobody, because anybody can send
+/// Proxies in front of a server that may say who the client is. The default trusts none, because any client can send
 /// their headers.
 public struct WebSocketTrustedProxies: Sendable, Hashable {
+    /// A header in which proxies say who the client is.
+    public enum Header: Sendable, Hashable {
+        /// `X-Forwarded-For`, with `X-Forwarded-Host` and `X-Forwarded-Proto`: what haproxy, nginx and most others write.
+        case xForwardedFor
+        /// `Forwarded` (RFC 7239).
+        case forwarded
+    }
+
     /// Their addresses, such as `10.0.0.0/8` or `::1`. Default none.
     public var addresses: Set<String> = []
     /// Whether whoever can open one of the server's unix sockets is such a proxy. Default false.
@@ -108,16 +116,31 @@ public struct WebSocketTrustedProxies: Sendable, Hashable {
     /// Whether every connection begins with a PROXY header, version 1 or 2. One without, or from an address that is not
     /// trusted, is dropped. Default false.
     public var sendsProxyProtocol = false
+    /// The one header that they write. The other one counts for nothing: proxies pass on what a client sends in it.
+    /// Malformed, it is answered with 400. Default ``Header/xForwardedFor``.
+    public var header = Header.xForwardedFor
+    /// Whether they say for which host the request was (`X-Forwarded-Host`, or `host` of `Forwarded`), and set or remove
+    /// that in every request. Default false: the `Host` that arrives counts.
+    public var tellsHost = false
+    /// Whether they say over which scheme the request came (`X-Forwarded-Proto`, or `proto` of `Forwarded`), and set or
+    /// remove that in every request. Default false: only the server's own TLS counts.
+    public var tellsScheme = false
 
     /// No proxy is trusted.
     public init() {}
 
-    /// These addresses and networks are trusted to send `Forwarded` or `X-Forwarded-For`, `-Proto` and `-Host`.
+    /// These addresses and networks are trusted to say who the client is, in ``header``.
     public init(addresses: Set<String>) { self.addresses = addresses }
 
     func trust() throws(WebSocketError) -> ForwardingTrust {
         var trust = ForwardingTrust()
         trust.trustsUnixSockets = trustsUnixSockets
+        trust.header =
+            switch header {
+            case .xForwardedFor: .xForwardedFor
+            case .forwarded: .forwarded
+            }
+        (trust.tellsHost, trust.tellsScheme) = (tellsHost, tellsScheme)
         for text in addresses.sorted() {
             guard let range = AddressRange(text) else {
                 throw WebSocketError(

@@ -176,8 +176,16 @@ import WebSocketCore
     private static let trust: ForwardingTrust = {
         var trust = ForwardingTrust()
         trust.ranges = [AddressRange("10.0.0.0/8")!]
+        (trust.tellsHost, trust.tellsScheme) = (true, true)
         return trust
     }()
+
+    /// Reads the header that is there.
+    private static func client(_ fields: HTTPFields) throws(ForwardedClient.Malformed) -> ForwardedClient? {
+        var trust = trust
+        if fields[.init("Forwarded")!] != nil { trust.header = .forwarded }
+        return try ForwardedClient(fields, trust: trust)
+    }
 
     @Test(
         arguments: [
@@ -185,8 +193,8 @@ import WebSocketCore
             (["Forwarded": #"for="192.0.2.60:47011""#], "192.0.2.60", 47011, nil, nil),
             (["Forwarded": #"For="[2001:db8:cafe::17]:4711""#], "2001:db8:cafe::17", 4711, nil, nil),
             (
-                ["Forwarded": #"for=1.1.1.1, for=2.2.2.2;host="a,b\"c;d", for=10.0.0.1"#], "2.2.2.2", nil, nil,
-                "a,b\"c;d"
+                ["Forwarded": #"for=1.1.1.1, for=2.2.2.2;host="a;b\c;d", for=10.0.0.1"#], "2.2.2.2", nil, nil,
+                "a;bc;d"
             ),
             (["Forwarded": "for=_hidden, for=10.0.0.1"], nil, nil, nil, nil),
             (["X-Forwarded-For": "1.1.1.1,2.2.2.2 , 10.0.0.1,10.0.0.2"], "2.2.2.2", nil, nil, nil),
@@ -199,15 +207,29 @@ import WebSocketCore
     ) throws {
         var fields = HTTPFields()
         for (name, value) in headers { fields[HTTPField.Name(name)!] = value }
-        let client = try #require(ForwardedClient(fields, trust: Self.trust))
+        let client = try #require(try Self.client(fields))
         #expect(client.address == address)
         #expect(client.port == port)
         #expect(client.isSecure == isSecure)
         #expect(client.host == host)
     }
 
-    @Test func noHeaderSaysNothing() {
-        #expect(ForwardedClient([.server: "x"], trust: Self.trust) == nil)
+    @Test func noHeaderSaysNothing() throws {
+        #expect(try ForwardedClient([.server: "x"], trust: Self.trust) == nil)
+        // Neither does the header that the proxies do not write.
+        #expect(try ForwardedClient([.init("Forwarded")!: "for=1.1.1.1"], trust: Self.trust) == nil)
+    }
+
+    @Test(
+        arguments: [
+            ("Forwarded", #"for=""#), ("Forwarded", #"for="x"y"#), ("Forwarded", "for"), ("Forwarded", "=1.1.1.1"),
+            ("Forwarded", "for=1.1.1.1;for=2.2.2.2"), ("Forwarded", "for=nonsense"), ("Forwarded", "proto=gopher"),
+            ("Forwarded", #"host="a/b""#), ("Forwarded", #"for="_x, for=10.0.0.1"#),
+            ("X-Forwarded-For", "nonsense"), ("X-Forwarded-For", "nonsense, 10.0.0.1"),
+            ("X-Forwarded-Host", "a,b c"), ("X-Forwarded-Proto", "gopher"),
+        ])
+    func whatNoProxyWritesIsMalformed(name: String, value: String) {
+        #expect(throws: ForwardedClient.Malformed.self) { try Self.client([HTTPField.Name(name)!: value]) }
     }
 
     @Test func nothingTraps() {
@@ -216,7 +238,7 @@ import WebSocketCore
         for _ in 0..<20_000 {
             let text = String((0..<random.below(40)).map { _ in alphabet[random.below(alphabet.count)] })
             let name = HTTPField.Name(random.below(2) == 0 ? "Forwarded" : "X-Forwarded-For")!
-            _ = ForwardedClient([name: text], trust: Self.trust)
+            _ = try? Self.client([name: text])
         }
     }
 }

@@ -39,15 +39,45 @@ struct TrustedProxyTests {
         }
     }
 
+    private static let proxies = WebSocketTrustedProxies(addresses: ["127.0.0.0/8", "10.0.0.0/8"])
+
     @Test(
         arguments: [
             (["X-Forwarded-For: 192.0.2.1"], "192.0.2.1:0 false here"),
             // The client's own invention stands on the left.
             (["X-Forwarded-For: 203.0.113.9, 192.0.2.1"], "192.0.2.1:0 false here"),
+            (["X-Forwarded-For: nonsense, 192.0.2.1"], "192.0.2.1:0 false here"),
             (["X-Forwarded-For: 192.0.2.1, 10.1.2.3"], "192.0.2.1:0 false here"),
             (["X-Forwarded-For: 192.0.2.1", "X-Forwarded-For: 10.1.2.3"], "192.0.2.1:0 false here"),
+            (["X-Forwarded-For: ::ffff:192.0.2.1"], "192.0.2.1:0 false here"),
+            (["X-Forwarded-For: unknown"], "127.0.0.1:* false here"),
+            // Proxies pass on what a client sends in headers that they do not know.
+            (["X-Forwarded-For: 192.0.2.1", "Forwarded: for=6.6.6.6;host=evil;proto=https"], "192.0.2.1:0 false here"),
+            (["X-Forwarded-For: 192.0.2.1", #"Forwarded: for=""#], "192.0.2.1:0 false here"),
+            (["Forwarded: for=6.6.6.6"], "127.0.0.1:* false here"),
+            // So with host and scheme, unless they say that they write them.
+            (
+                ["X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: https", "X-Forwarded-Host: evil"],
+                "192.0.2.1:0 false here"
+            ),
+        ] as [([String], String)])
+    func aTrustedProxySaysWhoTheClientIs(headers: [String], expected: String) async throws {
+        try await expect(expected, of: headers, Self.proxies)
+    }
+
+    @Test(
+        arguments: [
             (["X-Forwarded-For: 2001:DB8:0::1", "X-Forwarded-Proto: https"], "[2001:db8::1]:0 true here"),
             (["X-Forwarded-Proto: http, https", "X-Forwarded-Host: there"], "127.0.0.1:* true there"),
+        ] as [([String], String)])
+    func aProxyThatWritesHostAndSchemeIsBelieved(headers: [String], expected: String) async throws {
+        var proxies = Self.proxies
+        (proxies.tellsHost, proxies.tellsScheme) = (true, true)
+        try await expect(expected, of: headers, proxies)
+    }
+
+    @Test(
+        arguments: [
             (
                 [#"Forwarded: for="[2001:db8::1]:4711";proto=https;host="there:8443""#],
                 "[2001:db8::1]:4711 true there:8443"
@@ -55,20 +85,64 @@ struct TrustedProxyTests {
             (["Forwarded: for=192.0.2.1;proto=http, for=10.0.0.1;proto=https"], "192.0.2.1:0 false here"),
             (["Forwarded: for=192.0.2.1", "X-Forwarded-For: 192.0.2.2"], "192.0.2.1:0 false here"),
             (["Forwarded: for=unknown"], "127.0.0.1:* false here"),
-            (["X-Forwarded-For: nonsense"], "127.0.0.1:* false here"),
+            (["Forwarded: for=_x"], "127.0.0.1:* false here"),
+            (["X-Forwarded-For: 192.0.2.2"], "127.0.0.1:* false here"),
         ] as [([String], String)])
-    func aTrustedProxySaysWhoTheClientIs(headers: [String], expected: String) async throws {
-        try await withServer(.init(addresses: ["127.0.0.0/8", "10.0.0.0/8"])) { loopback in
+    func forwardedCountsWhereItIsTheProxysHeader(headers: [String], expected: String) async throws {
+        var proxies = Self.proxies
+        proxies.header = .forwarded
+        (proxies.tellsHost, proxies.tellsScheme) = (true, true)
+        try await expect(expected, of: headers, proxies)
+    }
+
+    private func expect(_ expected: String, of headers: [String], _ proxies: WebSocketTrustedProxies) async throws {
+        try await withServer(proxies) { loopback in
             let body = try await loopback.answer(RawRequest.plain("/", host: "here", headers)).body
             let parts = expected.split(separator: "*", maxSplits: 1)
             #expect(body.hasPrefix(parts[0]) && body.hasSuffix(parts[parts.count - 1] + "\n"), "\(body)")
         }
     }
 
+    @Test func whatNoProxyWritesIsABadRequest() async throws {
+        try await withServer(Self.proxies) { loopback in
+            for value in ["nonsense", "192.0.2.1, nonsense", "1.2.3.4.5", "[::1"] {
+                let answer = try await loopback.answer(RawRequest.plain("/", ["X-Forwarded-For: \(value)"]))
+                #expect(answer.status == 400, "\(value)")
+            }
+        }
+        var proxies = Self.proxies
+        proxies.header = .forwarded
+        try await withServer(proxies) { loopback in
+            for value in [#"for=""#, #"for="_x, for=192.0.2.1"#, "for", "=x", "for=a b", "for=1.1.1.1;for=2.2.2.2"] {
+                let answer = try await loopback.answer(RawRequest.plain("/", ["Forwarded: \(value)"]))
+                #expect(answer.status == 400, "\(value)")
+            }
+        }
+    }
+
+    /// Otherwise each client that the proxy does not name would pass by the limit.
+    @Test(arguments: [["X-Forwarded-For: unknown"], ["Forwarded: for=_x"], []])
+    func aHiddenClientCountsUnderItsProxy(headers: [String]) async throws {
+        try await withServer(.init(addresses: ["127.0.0.1"])) {
+            $0.maximumConnectionsPerAddress = 1
+            $0.onRequest = nil
+        } _: { loopback in
+            let first = try RawClient(port: loopback.server.port)
+            #expect(try await first.headOfAnswer(to: RawRequest.upgrade("/", headers)).status == 101)
+            let second = try RawClient(port: loopback.server.port)
+            #expect(try await second.headOfAnswer(to: RawRequest.upgrade("/", headers)).status == 429)
+        }
+    }
+
     /// The origin is compared with the host that the browser asked for.
     @Test func theOriginRuleSeesTheForwardedHost() async throws {
         try await withLoopback(
-            server: { $0.trustedProxies = .init(addresses: ["127.0.0.1"]) }, handler: echo
+            server: {
+                $0.trustedProxies = .init(addresses: ["127.0.0.1"])
+                $0.trustedProxies.header = .forwarded
+                $0.trustedProxies.tellsHost = true
+                $0.trustedProxies.tellsScheme = true
+            }, handler: echo
         ) { loopback in
             func status(_ host: String) async throws -> Int {
                 try await loopback.status(
