@@ -21,6 +21,8 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
     case text
     /// Frames and pieces of them in any order that libwebsockets lets through.
     case assembler
+    /// A peer's bytes as frames, whole and in pieces.
+    case parser
     /// Everything a client may send to our server, from its first byte, over a socket.
     case server
     /// Frames of any kind, compressed ones too, to our server.
@@ -49,6 +51,7 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
         case .close: fuzzClose(bytes)
         case .text: fuzzText(bytes)
         case .assembler: fuzzAssembler(bytes)
+        case .parser: fuzzParser(bytes)
         case .server: SocketFuzzer.shared.server(bytes)
         case .frames: SocketFuzzer.shared.frames(bytes)
         case .client: SocketFuzzer.shared.client(bytes)
