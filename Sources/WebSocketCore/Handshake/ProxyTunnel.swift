@@ -9,6 +9,7 @@ import HTTPTypes
 /// SOCKS 4 and 4a, which have no RFC.
 ///
 /// The states are the replies that are awaited; each leads to the next, to `open`, or to a failure, by a reply.
+/// The proxy's answer to CONNECT is read by the same rules as a server's (`HTTPResponseHeadReader`).
 package struct ProxyTunnel: ~Copyable {
     package enum Action: Equatable {
         case wait
@@ -43,7 +44,8 @@ package struct ProxyTunnel: ~Copyable {
         case reply
         /// The answer to SOCKS 4's connect, with which it begins.
         case oldReply
-        case done
+        case open
+        case failed(WebSocketError)
     }
 
     private let proxy: ProxyEndpoint
@@ -51,12 +53,20 @@ package struct ProxyTunnel: ~Copyable {
     private let userAgent: String?
     private var state: State
     private var received: [UInt8] = []
-    private static let maximumHeadBytes = 32 << 10
+    private var reader: HTTPResponseHeadReader
+
+    private static let limits: HTTPResponseLimits = {
+        var limits = HTTPResponseLimits()
+        limits.headBytes = 32 << 10
+        limits.interimBytes = 32 << 10
+        return limits
+    }()
 
     package init(_ proxy: ProxyEndpoint, target: Target, userAgent: String?) {
         self.proxy = proxy
         self.target = target
         self.userAgent = userAgent
+        reader = HTTPResponseHeadReader(limits: Self.limits)
         state =
             switch proxy.kind {
             case .http: .head
@@ -84,20 +94,30 @@ package struct ProxyTunnel: ~Copyable {
 
     /// Bytes came from the proxy.
     ///
-    /// - Returns: How many of them are the proxy's own, and what to do.
+    /// - Returns: How many of them are the proxy's own, and what to do. After `open` and `fail` none is taken, and the
+    ///   action is said again.
     package mutating func receive(_ bytes: UnsafeRawBufferPointer) -> (taken: Int, action: Action) {
         switch state {
         case .head: return receiveHead(bytes)
-        case .method, .authentication, .reply, .oldReply:
-            // One byte after the other: how long a reply is stands in the reply, and what follows it is not ours.
-            for index in 0..<bytes.count {
-                received.append(bytes[index])
-                let action = socksAction()
-                if action != .wait { return (index + 1, action) }
-            }
-            return (bytes.count, .wait)
-        case .done: return (0, .open)
+        case .method: return receiveReply(bytes) { $0.methodAction() }
+        case .authentication: return receiveReply(bytes) { $0.authenticationAction() }
+        case .reply: return receiveReply(bytes) { $0.replyAction() }
+        case .oldReply: return receiveReply(bytes) { $0.oldAction() }
+        case .open: return (0, .open)
+        case .failed(let error): return (0, .fail(error))
         }
+    }
+
+    /// One byte after the other: how long a reply is stands in the reply, and what follows it is not ours.
+    private mutating func receiveReply(
+        _ bytes: UnsafeRawBufferPointer, _ judge: (inout ProxyTunnel) -> Action
+    ) -> (taken: Int, action: Action) {
+        for index in 0..<bytes.count {
+            received.append(bytes[index])
+            let action = judge(&self)
+            if action != .wait { return (index + 1, action) }
+        }
+        return (bytes.count, .wait)
     }
 
     /// The proxy has ended the connection.
@@ -107,44 +127,41 @@ package struct ProxyTunnel: ~Copyable {
         WebSocketError(.proxyFailed, "the proxy \(proxy) \(what)", phase: .proxy, response: response)
     }
 
+    private mutating func fail(_ what: String, response: WebSocketError.Response? = nil) -> Action {
+        let error = failure(what, response: response)
+        next(.failed(error))
+        return .fail(error)
+    }
+
+    private mutating func open() -> Action {
+        next(.open)
+        return .open
+    }
+
     // MARK: CONNECT
 
     private mutating func receiveHead(_ bytes: UnsafeRawBufferPointer) -> (taken: Int, action: Action) {
-        let before = received.count
-        received.append(contentsOf: bytes)
-        guard let parsed = received.withUnsafeBytes({ HTTPResponseHeadParser.parse($0) }) else {
-            guard received.count < Self.maximumHeadBytes, "HTTP/1.".utf8.starts(with: received.prefix(7)),
-                !received.containsBlankLine
-            else {
-                return (bytes.count, .fail(failure("does not answer in HTTP; check its host, port and kind")))
-            }
-            return (bytes.count, .wait)
+        let (taken, result) = reader.receive(bytes)
+        switch result {
+        case .wait: return (taken, .wait)
+        case .problem(.notHTTP): return (taken, fail("does not answer in HTTP; check its host, port and kind"))
+        case .problem(.malformed(let text)), .problem(.tooMuch(let text)):
+            return (taken, fail("does not answer CONNECT in HTTP as it should: \(text)"))
+        case .head(let head): return (taken, judge(head))
         }
-        let taken = parsed.byteCount - before
-        if parsed.status < 200 {
-            // An interim answer; the final one follows.
-            received = []
-            let rest = UnsafeRawBufferPointer(rebasing: bytes[taken...])
-            let next = receiveHead(rest)
-            return (taken + next.taken, next.action)
+    }
+
+    /// RFC 9110 §9.3.6: any 2xx opens the tunnel, which begins behind the head.
+    private mutating func judge(_ head: HTTPResponseHead) -> Action {
+        if (200...299).contains(head.status) { return open() }
+        let response = WebSocketError.Response(status: head.status, headers: head.fields)
+        guard head.status == 407 else {
+            return fail(
+                "answered CONNECT with status \(head.status); check that it may connect to \(target.authority)",
+                response: response)
         }
-        state = .done
-        if parsed.status < 300 { return (taken, .open) }
-        let response = WebSocketError.Response(status: parsed.status, headers: parsed.fields)
-        switch parsed.status {
-        case 407:
-            let advice =
-                proxy.userInfo == nil ? "put user:password@ into its URL" : "check user and password in its URL"
-            return (taken, .fail(failure("wants authentication (status 407); \(advice)", response: response)))
-        default:
-            return (
-                taken,
-                .fail(
-                    failure(
-                        "answered CONNECT with status \(parsed.status); check that it may connect to \(target.authority)",
-                        response: response))
-            )
-        }
+        let advice = proxy.userInfo == nil ? "put user:password@ into its URL" : "check user and password in its URL"
+        return fail("wants authentication (status 407); \(advice)", response: response)
     }
 
     // MARK: SOCKS 4
@@ -168,9 +185,7 @@ package struct ProxyTunnel: ~Copyable {
     private var targetPort: [UInt8] { [UInt8(target.port >> 8), UInt8(target.port & 0xFF)] }
 
     private mutating func oldAction() -> Action {
-        guard received[0] == 0 else {
-            return .fail(failure("does not speak SOCKS 4; check its host, port and kind"))
-        }
+        guard received[0] == 0 else { return fail("does not speak SOCKS 4; check its host, port and kind") }
         guard received.count == 8 else { return .wait }
         let code = received[1]
         guard code == 90 else {
@@ -181,59 +196,52 @@ package struct ProxyTunnel: ~Copyable {
                 case 93: "identd knows another user; check the user in its URL"
                 default: "unknown code"
                 }
-            return .fail(failure("did not connect to \(target.authority): \(text) (SOCKS reply \(code))"))
+            return fail("did not connect to \(target.authority): \(text) (SOCKS reply \(code))")
         }
-        next(.done)
-        return .open
+        return open()
     }
 
     // MARK: SOCKS 5
 
-    private mutating func socksAction() -> Action {
-        if state == .oldReply { return oldAction() }
-        guard received[0] == (state == .authentication ? 1 : 5) else {
-            return .fail(failure("does not speak SOCKS 5; check its host, port and kind"))
+    private mutating func otherProtocol() -> Action { fail("does not speak SOCKS 5; check its host, port and kind") }
+
+    private mutating func methodAction() -> Action {
+        guard received[0] == 5 else { return otherProtocol() }
+        guard received.count == 2 else { return .wait }
+        if received[1] == 0 { return connect() }
+        guard received[1] == 2, let userInfo = proxy.userInfo else {
+            let advice = proxy.userInfo == nil ? "put user:password@ into its URL" : "check its configuration"
+            return fail("accepts none of our ways of authentication; \(advice)")
         }
-        switch state {
-        case .method:
-            guard received.count == 2 else { return .wait }
-            switch received[1] {
-            case 0: return connect()
-            case 2 where proxy.userInfo != nil:
-                next(.authentication)
-                let parts = proxy.userInfo!.split(
-                    separator: UInt8(ascii: ":"), maxSplits: 1, omittingEmptySubsequences: false)
-                return .send([1, UInt8(parts[0].count)] + parts[0] + [UInt8(parts[1].count)] + parts[1])
-            default:
-                let advice = proxy.userInfo == nil ? "put user:password@ into its URL" : "check its configuration"
-                return .fail(failure("accepts none of our ways of authentication; \(advice)"))
-            }
-        case .authentication:
-            guard received.count == 2 else { return .wait }
-            guard received[1] == 0 else {
-                return .fail(failure("refuses user and password; check them in its URL"))
-            }
-            return connect()
-        case .reply:
-            guard received.count > 1 else { return .wait }
-            guard received[1] == 0 else {
-                let code = Int(received[1])
-                let text = Self.replies.indices.contains(code) ? Self.replies[code] : "unknown code"
-                return .fail(failure("did not connect to \(target.authority): \(text) (SOCKS reply \(code))"))
-            }
-            guard received.count > 4 else { return .wait }
-            let addressLength: Int
-            switch received[3] {
-            case 1: addressLength = 4
-            case 3: addressLength = 1 + Int(received[4])
-            case 4: addressLength = 16
-            default: return .fail(failure("does not speak SOCKS 5; check its host, port and kind"))
-            }
-            guard received.count == 4 + addressLength + 2 else { return .wait }
-            next(.done)
-            return .open
-        case .head, .oldReply, .done: return .open
+        next(.authentication)
+        let parts = userInfo.split(separator: UInt8(ascii: ":"), maxSplits: 1, omittingEmptySubsequences: false)
+        return .send([1, UInt8(parts[0].count)] + parts[0] + [UInt8(parts[1].count)] + parts[1])
+    }
+
+    private mutating func authenticationAction() -> Action {
+        guard received[0] == 1 else { return otherProtocol() }
+        guard received.count == 2 else { return .wait }
+        guard received[1] == 0 else { return fail("refuses user and password; check them in its URL") }
+        return connect()
+    }
+
+    private mutating func replyAction() -> Action {
+        guard received[0] == 5 else { return otherProtocol() }
+        guard received.count > 1 else { return .wait }
+        guard received[1] == 0 else {
+            let code = Int(received[1])
+            let text = Self.replies.indices.contains(code) ? Self.replies[code] : "unknown code"
+            return fail("did not connect to \(target.authority): \(text) (SOCKS reply \(code))")
         }
+        guard received.count > 4 else { return .wait }
+        let addressLength: Int
+        switch received[3] {
+        case 1: addressLength = 4
+        case 3: addressLength = 1 + Int(received[4])
+        case 4: addressLength = 16
+        default: return otherProtocol()
+        }
+        return received.count == 4 + addressLength + 2 ? open() : .wait
     }
 
     private mutating func next(_ state: State) {
@@ -257,17 +265,4 @@ package struct ProxyTunnel: ~Copyable {
         "succeeded", "general failure", "not allowed by its rules", "network unreachable", "host unreachable",
         "connection refused", "the time to live expired", "command not supported", "address type not supported",
     ]
-}
-
-extension [UInt8] {
-    fileprivate var containsBlankLine: Bool {
-        var index = 0
-        while index + 3 < count {
-            if self[index] == 0x0D && self[index + 1] == 0x0A && self[index + 2] == 0x0D && self[index + 3] == 0x0A {
-                return true
-            }
-            index += 1
-        }
-        return false
-    }
 }

@@ -47,6 +47,8 @@ import WebSocketCore
 
     @Test(arguments: [
         "HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.0 200 Connection established\r\nA: b\r\n\r\n", "HTTP/1.1 299 \r\n\r\n",
+        "HTTP/1.1 200\r\nContent-Length: 5\r\nX:\ta\r\n b\r\n\r\n", "HTTP/1.1 200 OK\n\n",
+        "HTTP/1.1 100\r\n\r\nHTTP/1.1 103 x\r\nLink: y\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
     ])
     func aTunnelOpensWhereverTheAnswerIsCut(_ answer: String) throws {
         let bytes = Self.text(answer)
@@ -96,7 +98,8 @@ import WebSocketCore
 
     @Test(arguments: [
         "SSH-2.0-OpenSSH\r\n", "\u{5}\0", "HTTP/2 200\r\n\r\n", "HTTP/1.1 2000 OK\r\n\r\n",
-        "HTTP/1.1 200 OK\n\n\r\n\r\n",
+        "HTTP/1.1 200 OK\r\r\n\r\n", "HTTP/1.1 200 OK\r\nbroken\r\n\r\n", "HTTP/1.1 200 OK\r\nA : b\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nA: \0\r\n\r\n",
     ])
     func whatIsNotHTTPIsRefused(_ answer: String) throws {
         var tunnel = try Self.tunnel("http://proxy")
@@ -113,6 +116,56 @@ import WebSocketCore
         }
         _ = try failure(action)
         #expect(rounds < 40)
+    }
+
+    /// They end in an error, however small they are, and however they are cut.
+    @Test(arguments: [
+        "HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 103 x\r\nX: \(String(repeating: "y", count: 9_000))\r\n\r\n",
+    ])
+    func endlessInterimAnswersAreRefused(_ interim: String) throws {
+        for piece in [1, 7, 100_000] {
+            var tunnel = try Self.tunnel("http://proxy")
+            let bytes = Self.text(String(repeating: interim, count: 50))
+            var result = (taken: 0, action: ProxyTunnel.Action.wait)
+            var start = 0
+            while result.action == .wait, start < bytes.count {
+                result = Self.receive(&tunnel, Array(bytes[start..<min(bytes.count, start + piece)]))
+                start += result.taken
+            }
+            let error = try failure(result.action)
+            #expect(error.message.contains("interim"), "\(error)")
+            #expect(start <= 34 << 10)
+        }
+    }
+
+    /// RFC 9110 §9.3.6: only 2xx opens a tunnel.
+    @Test(arguments: [101, 300, 404, 999]) func everyOtherStatusIsARefusal(_ status: Int) throws {
+        var tunnel = try Self.tunnel("http://proxy")
+        let result = Self.receive(&tunnel, Self.text("HTTP/1.1 \(status)\r\nX: y\r\n\r\nbody"))
+        let error = try failure(result.action)
+        #expect(error.response?.status == status)
+        // It is said again; nothing more is taken.
+        let again = Self.receive(&tunnel, Self.text("HTTP/1.1 200 OK\r\n\r\n"))
+        #expect(again.taken == 0 && again.action == .fail(error))
+    }
+
+    /// After the end of the conversation every kind says it again and takes nothing.
+    @Test func theEndIsTheEnd() throws {
+        let rows: [(proxy: String, replies: [[UInt8]])] = [
+            ("http://proxy", [Self.text("HTTP/1.1 200\r\n\r\n")]), ("http://proxy", [Self.text("SSH")]),
+            ("socks4a://proxy", [[0, 90, 0, 0, 0, 0, 0, 0]]), ("socks4a://proxy", [[5]]),
+            ("socks5h://proxy", [[5, 0], [5, 0, 0, 1, 1, 2, 3, 4, 0, 80]]), ("socks5h://proxy", [[4]]),
+            ("socks5h://u:p@proxy", [[5, 2], [2]]), ("socks5h://proxy", [[5, 0], [4]]),
+        ]
+        for row in rows {
+            var tunnel = try Self.tunnel(row.proxy)
+            var last = ProxyTunnel.Action.wait
+            for reply in row.replies { last = Self.receive(&tunnel, reply).action }
+            for bytes in [[], [0], [5, 0, 0], Self.text("HTTP/1.1 200 OK\r\n\r\n")] {
+                let result = Self.receive(&tunnel, bytes)
+                #expect(result.taken == 0 && result.action == last, "\(row.proxy)")
+            }
+        }
     }
 
     // MARK: SOCKS 5
