@@ -25,6 +25,17 @@ public enum WebSocketCompression: Sendable, Hashable {
         /// The client's window, 8 to 15 bits. Default 15. A compressor cannot use 8: with it our own
         /// messages go out uncompressed, which is always allowed.
         public var clientMaxWindowBits = 15
+        /// Whether a client's offer has `client_max_window_bits`. Default `true`. Only with it may the server choose a
+        /// smaller window for the client (RFC 7692 §7.1.2.2), but some servers know only a bare
+        /// `permessage-deflate` and refuse an offer that has it. Without it `clientMaxWindowBits` still binds this
+        /// client, and a server that answers with the parameter is refused. A server's own settings ignore it.
+        public var offersClientMaxWindowBits = true
+        /// Whether a client offers a second choice behind the first (RFC 7692 §5.1), which is the same without
+        /// `client_max_window_bits`: `permessage-deflate; client_max_window_bits, permessage-deflate`. Default
+        /// `false`. It helps with servers that pass over an offer that they do not know; one that refuses the whole
+        /// handshake for it needs `offersClientMaxWindowBits = false`, with which this has no effect. A server's own
+        /// settings ignore it.
+        public var offersFallback = false
         /// zlib's level, 1 (fastest) to 9. Default 1.
         public var level = 1
         /// zlib's memory level, 1 to 9. Default 5; a compressor takes about 2^(level+9) + 2^(bits+2) bytes.

@@ -7,23 +7,25 @@
 package enum DeflateNegotiation {
     package static let extensionName = "permessage-deflate"
 
-    /// What a client offers.
+    /// What a client offers: one extension, or a list of two of which the server takes one (RFC 7692 §5.1).
     package static func offer(_ deflate: WebSocketCompression.Deflate) -> String {
         var text = extensionName
         if deflate.serverNoContextTakeover { text += "; server_no_context_takeover" }
         if deflate.clientNoContextTakeover { text += "; client_no_context_takeover" }
         if deflate.serverMaxWindowBits != 15 { text += "; server_max_window_bits=\(deflate.serverMaxWindowBits)" }
-        text +=
+        guard deflate.offersClientMaxWindowBits else { return text }
+        let window =
             deflate.clientMaxWindowBits == 15
             ? "; client_max_window_bits" : "; client_max_window_bits=\(deflate.clientMaxWindowBits)"
-        return text
+        return deflate.offersFallback ? "\(text)\(window), \(text)" : text + window
     }
 
     package struct Refusal: Error, Equatable {
         package let reason: String
     }
 
-    /// Reads a server's answer to `offer` (RFC 7692 §7.1): `nil` when it declined.
+    /// Reads a server's answer to `offer` (RFC 7692 §7.1): `nil` when it declined. An answer to the fallback is one to
+    /// the first offer, too: they differ in what a server may add only.
     package static func accept(
         answer: String?, offered: WebSocketCompression
     ) throws(Refusal) -> NegotiatedDeflate? {
@@ -50,6 +52,9 @@ package enum DeflateNegotiation {
                 }
                 agreed.serverMaxWindowBits = bits
             case ("client_max_window_bits", let value?):
+                guard deflate.offersClientMaxWindowBits else {
+                    throw Refusal(reason: "the server chose client_max_window_bits, which was not offered")
+                }
                 guard let bits = windowBits(value), bits <= deflate.clientMaxWindowBits else {
                     throw Refusal(reason: "the server's client_max_window_bits does not fit the offer")
                 }

@@ -49,6 +49,27 @@ import Testing
         }
     }
 
+    /// The parameter is left out, or has a fallback without it (RFC 7692 §5.1, §7.1.2.2).
+    @Test func offersForServersThatKnowNoClientWindow() {
+        Self.forEachConfiguration { deflate in
+            let whole = DeflateNegotiation.offer(deflate)
+            var bare = deflate
+            bare.offersClientMaxWindowBits = false
+            let short = DeflateNegotiation.offer(bare)
+            let window = deflate.clientMaxWindowBits < 15 ? "=\(deflate.clientMaxWindowBits)" : ""
+            #expect(whole == "\(short); client_max_window_bits\(window)")
+            bare.offersFallback = true
+            #expect(DeflateNegotiation.offer(bare) == short)
+            var both = deflate
+            both.offersFallback = true
+            #expect(DeflateNegotiation.offer(both) == "\(whole), \(short)")
+        }
+        let fallback = deflate { $0.offersFallback = true }
+        guard case .deflate(let settings) = fallback else { return }
+        #expect(
+            DeflateNegotiation.offer(settings) == "permessage-deflate; client_max_window_bits, permessage-deflate")
+    }
+
     // MARK: Client
 
     static let accepted: [(WebSocketCompression, String?, NegotiatedDeflate?)] = [
@@ -92,6 +113,23 @@ import Testing
         // What we do ourselves needs no echo.
         (deflate { $0.clientMaxWindowBits = 10 }, "permessage-deflate", negotiated(client: 10)),
         (deflate { $0.clientNoContextTakeover = true }, "permessage-deflate", negotiated(false, true)),
+        // Without client_max_window_bits in the offer, and with either of two offers.
+        (deflate { $0.offersClientMaxWindowBits = false }, "permessage-deflate", negotiated()),
+        (
+            deflate { $0.offersClientMaxWindowBits = false }, "permessage-deflate; server_max_window_bits=9",
+            negotiated(server: 9)
+        ),
+        (
+            deflate {
+                $0.offersClientMaxWindowBits = false
+                $0.clientMaxWindowBits = 9
+            }, "permessage-deflate", negotiated(client: 9)
+        ),
+        (deflate { $0.offersFallback = true }, "permessage-deflate", negotiated()),
+        (
+            deflate { $0.offersFallback = true }, "permessage-deflate; client_max_window_bits=10",
+            negotiated(client: 10)
+        ),
     ]
 
     @Test(arguments: accepted)
@@ -123,6 +161,19 @@ import Testing
         // Ignored.
         (deflate { $0.serverNoContextTakeover = true }, "permessage-deflate", "ignored server_no_context_takeover"),
         (deflate { $0.serverMaxWindowBits = 14 }, "permessage-deflate", "ignored server_max_window_bits"),
+        // RFC 7692 §7.1.2.2: not without having been offered.
+        (
+            deflate { $0.offersClientMaxWindowBits = false }, "permessage-deflate; client_max_window_bits=15",
+            "which was not offered"
+        ),
+        (
+            deflate {
+                $0.offersClientMaxWindowBits = false
+                $0.offersFallback = true
+            }, "permessage-deflate; client_max_window_bits=9", "which was not offered"
+        ),
+        // One of the two, not both.
+        (deflate { $0.offersFallback = true }, "permessage-deflate, permessage-deflate", "not offered"),
     ]
 
     @Test(arguments: refused)
