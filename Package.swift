@@ -168,6 +168,13 @@ let package = Package(
                 .product(name: "Subprocess", package: "swift-subprocess"),
                 .product(name: "SystemPackage", package: "swift-system"),
             ]),
+        // What was reported of WebSocket libraries in the field, as tests.
+        .testTarget(
+            name: "FieldTests",
+            dependencies: [
+                "LoopbackSupport", "TestSupport", "WebSockets", "WebSocketsTestKit",
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+            ]),
         // What `scripts/fuzz` runs under libFuzzer, and `FuzzTests` with the committed corpus.
         .target(
             name: "FuzzTargets",

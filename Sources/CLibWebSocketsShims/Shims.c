@@ -10,6 +10,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/sha.h>
@@ -65,6 +66,64 @@ int wsx_lws_pretend_readable(struct lws_context *context, struct lws *wsi) {
     descriptor.events = LWS_POLLIN;
     descriptor.revents = LWS_POLLIN;
     return lws_service_fd(context, &descriptor);
+}
+
+struct lws *wsx_lws_adopt(struct lws_vhost *vhost, int descriptor, bool secure) {
+    lws_sock_file_fd_type socket;
+    memset(&socket, 0, sizeof socket);
+    socket.sockfd = descriptor;
+    return lws_adopt_descriptor_vhost(vhost, LWS_ADOPT_SOCKET | (secure ? LWS_ADOPT_ALLOW_SSL : 0), socket, "wsx", NULL);
+}
+
+void wsx_lws_let_go(struct lws_context *context, struct lws *wsi) {
+    lws_rx_flow_control(wsi, 1);
+    if (wsx_lws_pretend_readable(context, wsi) != 0) return;
+    // A server would have the context's time to say what it wants.
+    lws_set_timeout(wsi, NO_PENDING_TIMEOUT, 0);
+}
+
+static ssize_t send_plain(int descriptor, const char *bytes, size_t count) {
+    size_t done = 0;
+    while (done < count) {
+        const ssize_t sent = send(descriptor, bytes + done, count - done, MSG_NOSIGNAL);
+        if (sent >= 0) {
+            done += (size_t)sent;
+        } else if (errno == EAGAIN) {
+            break;
+        } else if (errno != EINTR) {
+            return -1;
+        }
+    }
+    return (ssize_t)done;
+}
+
+static ssize_t send_secure(SSL *ssl, const char *bytes, size_t count) {
+    size_t done = 0;
+    while (done < count) {
+        const size_t rest = count - done;
+        ERR_clear_error();
+        const int sent = SSL_write(ssl, bytes + done, rest > INT_MAX ? INT_MAX : (int)rest);
+        if (sent > 0) {
+            done += (size_t)sent;
+            continue;
+        }
+        const int error = SSL_get_error(ssl, sent);
+        if (error == SSL_ERROR_WANT_WRITE || error == SSL_ERROR_WANT_READ) break;
+        return -1;
+    }
+    return (ssize_t)done;
+}
+
+ssize_t wsx_lws_send(struct lws *wsi, const void *bytes, size_t count) {
+    SSL *ssl = lws_get_ssl(wsi);
+    return ssl ? send_secure(ssl, bytes, count) : send_plain(lws_get_socket_fd(wsi), bytes, count);
+}
+
+void wsx_lws_finish_sending(struct lws *wsi) {
+    SSL *ssl = lws_get_ssl(wsi);
+    ERR_clear_error();
+    if (ssl) SSL_shutdown(ssl);
+    shutdown(lws_get_socket_fd(wsi), SHUT_WR);
 }
 
 bool wsx_lws_wants_write(const uv_loop_t *loop, struct lws *wsi) {
@@ -127,7 +186,6 @@ void wsx_attachment_schedule(struct lws_context *context, struct wsx_attachment 
 
 static _Thread_local const char *last_alert;
 static _Thread_local int last_alert_received;
-static _Thread_local int last_reason;
 
 static void note_alert(const SSL *ssl, int where, int value) {
     (void)ssl;
@@ -143,9 +201,9 @@ static void note_alert(const SSL *ssl, int where, int value) {
 enum { KEPT_SESSIONS = 8 };
 
 struct wsx_tls_identity {
-    int is_address;
+    int is_address, resumes;
     char name[256];
-    // Loops share the SSL_CTX.
+    // Loops share the sessions.
     pthread_mutex_t lock;
     int session_count;
     SSL_SESSION *sessions[KEPT_SESSIONS];
@@ -193,68 +251,78 @@ static int note_certificate_request(SSL *ssl, void *identity) {
     return 1;
 }
 
-static int (*verifies)(int descriptor);
-static int (*verify_certificate)(int descriptor, X509_STORE_CTX *store, int is_valid);
+static int (*verify_certificate)(void *verifier, X509_STORE_CTX *store, int is_valid);
 
-void wsx_tls_set_verifier(int (*is_ours)(int), int (*verify)(int, X509_STORE_CTX *, int)) {
-    verify_certificate = verify;
-    __atomic_store_n(&verifies, is_ours, __ATOMIC_RELEASE);
-}
+void wsx_tls_set_verifier(int (*verify)(void *, X509_STORE_CTX *, int)) { verify_certificate = verify; }
 
-static int verify_ourselves(int is_valid, X509_STORE_CTX *store) {
+// Where an SSL keeps who decides about its peer's certificates.
+static int verifier_index;
+static pthread_once_t verifier_once = PTHREAD_ONCE_INIT;
+static void make_verifier_index(void) { verifier_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL); }
+
+static int verify_server(int is_valid, X509_STORE_CTX *store) {
     const SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
-    if (verify_certificate(SSL_get_fd(ssl), store, is_valid)) return 0;
-    return is_valid || X509_STORE_CTX_get_error(store) == X509_V_OK;
+    return verify_certificate(SSL_get_ex_data(ssl, verifier_index), store, is_valid);
 }
 
-static void client_info(const SSL *constant, int where, int value) {
-    SSL *ssl = (SSL *)constant;
-    // libwebsockets has just set SNI and the name to verify from its own idea of the host, which is cut at the
-    // first colon and at 127 bytes. This is the last moment to put them right.
-    if ((where & SSL_CB_HANDSHAKE_START) && SSL_get_state(ssl) == TLS_ST_BEFORE) {
-        struct wsx_tls_identity *identity = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
-        X509_VERIFY_PARAM *parameters = SSL_get0_param(ssl);
-        if (identity) {
-            char *server_name = identity->is_address ? NULL : identity->name;
-            SSL_set_tlsext_host_name(ssl, server_name);
-            X509_VERIFY_PARAM_set_hostflags(parameters, wsx_x509_host_flags());
-            if (identity->is_address) {
-                X509_VERIFY_PARAM_set1_host(parameters, NULL, 0);
-                X509_VERIFY_PARAM_set1_ip_asc(parameters, identity->name);
-            } else {
-                X509_VERIFY_PARAM_set1_ip(parameters, NULL, 0);
-                X509_VERIFY_PARAM_set1_host(parameters, identity->name, 0);
-            }
-            offer_session(ssl, identity);
-        }
-        int (*is_ours)(int) = __atomic_load_n(&verifies, __ATOMIC_ACQUIRE);
-        if (is_ours && is_ours(SSL_get_fd(ssl))) SSL_set_verify(ssl, SSL_VERIFY_PEER, verify_ourselves);
-    }
-    if (where == SSL_CB_CONNECT_EXIT && value <= 0) {
-        int reason = ERR_GET_REASON(ERR_peek_last_error());
-        // Below that are reasons which say only what part of OpenSSL it was.
-        if (reason < SSL_R_APP_DATA_IN_HANDSHAKE) reason = ERR_GET_REASON(ERR_peek_error());
-        if (reason) last_reason = reason;
-    }
-    note_alert(constant, where, value);
-}
-
-struct wsx_tls_identity *wsx_ssl_ctx_set_identity(SSL_CTX *context, const char *name, int is_address, int resumes) {
+struct wsx_tls_identity *wsx_tls_identity_create(const char *name, int is_address, int resumes) {
     struct wsx_tls_identity *identity = calloc(1, sizeof *identity);
     if (!identity) return NULL;
     identity->is_address = is_address;
+    identity->resumes = resumes;
     strncpy(identity->name, name, sizeof identity->name - 1);
     pthread_mutex_init(&identity->lock, NULL);
-    SSL_CTX_set_app_data(context, identity);
-    SSL_CTX_set_info_callback(context, client_info);
-    SSL_CTX_set_cert_cb(context, note_certificate_request, identity);
-    if (resumes) {
-        SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
-        SSL_CTX_sess_set_new_cb(context, keep_session);
-    } else {
-        SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
-    }
     return identity;
+}
+
+int wsx_ssl_ctx_set_client(SSL_CTX *context, SSL_CTX *from, struct wsx_tls_identity *identity) {
+    STACK_OF(X509) *chain = NULL;
+    X509 *certificate = SSL_CTX_get0_certificate(from);
+    pthread_once(&verifier_once, make_verifier_index);
+    wsx_ssl_ctx_set_defaults(context);
+    SSL_CTX_set_min_proto_version(context, (int)SSL_CTX_get_min_proto_version(from));
+    // libwebsockets' own would choose a vhost by the name that the server confirms.
+    wsx_ssl_ctx_clear_servername_callback(context);
+    SSL_CTX_set1_param(context, SSL_CTX_get0_param(from));
+    SSL_CTX_set1_cert_store(context, SSL_CTX_get_cert_store(from));
+    if (certificate) {
+        SSL_CTX_get0_chain_certs(from, &chain);
+        if (SSL_CTX_use_certificate(context, certificate) != 1 || SSL_CTX_set1_chain(context, chain) != 1 ||
+            SSL_CTX_use_PrivateKey(context, SSL_CTX_get0_privatekey(from)) != 1)
+            return 0;
+    }
+    SSL_CTX_set_app_data(context, identity);
+    SSL_CTX_set_info_callback(context, note_alert);
+    SSL_CTX_set_cert_cb(context, note_certificate_request, identity);
+    SSL_CTX_set_session_cache_mode(
+        context, identity->resumes ? SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL : SSL_SESS_CACHE_OFF);
+    if (identity->resumes) SSL_CTX_sess_set_new_cb(context, keep_session);
+    return 1;
+}
+
+void wsx_tls_client_begin(SSL *ssl, int verifies, void *verifier) {
+    static const unsigned char protocols[] = "\x08http/1.1";
+    struct wsx_tls_identity *identity = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+    // libwebsockets has begun to accept on it.
+    SSL_clear(ssl);
+    // Before the method, because it sets that to the context's.
+    if (identity->resumes) offer_session(ssl, identity);
+    SSL_set_ssl_method(ssl, TLS_client_method());
+    SSL_set_connect_state(ssl);
+    SSL_set_alpn_protos(ssl, protocols, sizeof protocols - 1);
+    SSL_set_ex_data(ssl, verifier_index, verifier);
+    SSL_set_verify(ssl, SSL_VERIFY_PEER, verify_server);
+    if (!identity->is_address) SSL_set_tlsext_host_name(ssl, identity->name);
+    if (!verifies) return;
+    X509_VERIFY_PARAM *parameters = SSL_get0_param(ssl);
+    X509_VERIFY_PARAM_set_hostflags(parameters, wsx_x509_host_flags());
+    if (identity->is_address) X509_VERIFY_PARAM_set1_ip_asc(parameters, identity->name);
+    else X509_VERIFY_PARAM_set1_host(parameters, identity->name, 0);
+}
+
+void wsx_tls_client_finish(SSL *ssl) {
+    SSL_set_verify(ssl, SSL_VERIFY_NONE, NULL);
+    SSL_set_ex_data(ssl, verifier_index, NULL);
 }
 
 void wsx_tls_identity_free(struct wsx_tls_identity *identity) {
@@ -365,9 +433,10 @@ const char *wsx_tls_take_alert(int *was_received) {
     return alert;
 }
 
-int wsx_tls_take_reason(void) {
-    const int reason = last_reason;
-    last_reason = 0;
+int wsx_tls_last_reason(void) {
+    int reason = ERR_GET_REASON(ERR_peek_last_error());
+    // Below that are reasons which say only what part of OpenSSL it was.
+    if (reason < SSL_R_APP_DATA_IN_HANDSHAKE) reason = ERR_GET_REASON(ERR_peek_error());
     return reason;
 }
 
@@ -455,28 +524,6 @@ int wsx_stream_has_ended(struct lws *wsi) {
     return count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR);
 }
 
-int wsx_listen_anywhere(char *address) {
-    struct sockaddr_un name;
-    socklen_t length = sizeof name;
-    const int descriptor = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (descriptor < 0) return -1;
-    memset(&name, 0, sizeof name);
-    name.sun_family = AF_UNIX;
-    if (bind(descriptor, (struct sockaddr *)&name, sizeof name.sun_family) == 0 && listen(descriptor, 4) == 0 &&
-        getsockname(descriptor, (struct sockaddr *)&name, &length) == 0) {
-        // A zero byte, then five hexadecimal digits.
-        const size_t count = length - offsetof(struct sockaddr_un, sun_path);
-        if (count > 1 && count < 12) {
-            memcpy(address, "+@", 2);
-            memcpy(address + 2, name.sun_path + 1, count - 1);
-            address[count + 1] = 0;
-            return descriptor;
-        }
-    }
-    close(descriptor);
-    return -1;
-}
-
 int wsx_connect_ip(int descriptor, const unsigned char *address, size_t count, int port) {
     if (count == 4) {
         struct sockaddr_in name;
@@ -518,8 +565,6 @@ int wsx_stream_socket(int family) {
     return descriptor;
 }
 
-int wsx_move_descriptor(int from, int to) { return dup3(from, to, O_CLOEXEC); }
-
 int wsx_socket_error(int descriptor) {
     int error = 0;
     socklen_t length = sizeof error;
@@ -531,15 +576,6 @@ int wsx_socket_shortage(void) {
     if (descriptor < 0) return errno;
     close(descriptor);
     return 0;
-}
-
-int wsx_route_problem(const unsigned char *address, size_t count, int port) {
-    int descriptor = socket(count == 4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (descriptor < 0) return 0;
-    // Looks for the route, and sends nothing.
-    int problem = wsx_connect_ip(descriptor, address, count, port) == 0 ? 0 : errno;
-    close(descriptor);
-    return problem;
 }
 
 int wsx_ssl_use_identity(SSL *ssl, X509 *const *chain, int count, EVP_PKEY *key) {

@@ -57,7 +57,7 @@ struct UsageTests {
         let outcome = try await Command.run(["connect", "ws://127.0.0.1:\(port)"], input: "hello\n")
         #expect(outcome.code == 69)
         #expect(outcome.output == "")
-        #expect(outcome.error.hasPrefix("wsx: no connection to 127.0.0.1 port \(port): Connection refused"))
+        #expect(outcome.error.hasPrefix("wsx: no connection to 127.0.0.1:\(port): Connection refused"))
         #expect(outcome.error.split(separator: "\n").count == 1)
     }
 

@@ -52,6 +52,19 @@ static inline void wsx_lws_end(struct lws *wsi) {
 /// OpenSSL already hold.
 int wsx_lws_pretend_readable(struct lws_context *context, struct lws *wsi);
 
+/// Gives a connected socket of a client's to libwebsockets in its raw role, with an SSL as a server would have it or
+/// without. Closes the socket when it fails.
+struct lws *wsx_lws_adopt(struct lws_vhost *vhost, int descriptor, bool secure);
+/// A client's TLS session is up: libwebsockets reads from now on. It notices the state of the session when it looks at
+/// the socket. The wsi may be gone afterwards.
+void wsx_lws_let_go(struct lws_context *context, struct lws *wsi);
+/// Writes to a socket in the raw role what it takes now; returns how much that was, or -1 when it is dead. Not with
+/// lws_write: in this role libwebsockets 4.1.6 to 5.0.0 read nothing while they hold bytes that the socket did not
+/// take, and two sides that both send more than the buffers between them hold would wait for each other for ever.
+ssize_t wsx_lws_send(struct lws *wsi, const void *bytes, size_t count);
+/// Ends the sending half of a socket in the raw role, with TLS's own end.
+void wsx_lws_finish_sending(struct lws *wsi);
+
 /// Whether libwebsockets waits for the socket to become writable: it has a pong to send, or bytes that the socket
 /// did not take. Known for the libuv engine only; `false` with the other.
 bool wsx_lws_wants_write(const uv_loop_t *loop, struct lws *wsi);
@@ -109,17 +122,24 @@ static inline unsigned int wsx_x509_host_flags(void) {
 }
 
 /// Whom a client's SSL_CTX is for: the name to verify and to send as SNI (IP addresses are never sent as SNI, RFC 6066
-/// §3, though libwebsockets would), and the sessions that servers of this name gave out.
+/// §3), and the sessions that servers of this name gave out.
 struct wsx_tls_identity;
 
-/// Makes an identity, installs it and the handshake callback on a client's SSL_CTX. With `resumes` sessions are kept
-/// and offered again. NULL when there is no memory.
-struct wsx_tls_identity *wsx_ssl_ctx_set_identity(SSL_CTX *context, const char *name, int is_address, int resumes);
+/// Makes an identity. With `resumes` sessions are kept and offered again. NULL when there is no memory.
+struct wsx_tls_identity *wsx_tls_identity_create(const char *name, int is_address, int resumes);
 
-/// Who decides about the certificates of handshakes on a context of somebody else's: libwebsockets 4.1.6 asks the first
-/// protocol of the context's first vhost, which is theirs. `is_ours` says whether the descriptor is such a handshake's,
-/// `verify` returns 0 when it has nothing against the certificate. To be set once, before the first such handshake.
-void wsx_tls_set_verifier(int (*is_ours)(int descriptor), int (*verify)(int descriptor, X509_STORE_CTX *, int is_valid));
+/// Makes the SSL_CTX that libwebsockets has made for a vhost into a client's: with the store of certificates, the
+/// certificate and the key of `from`, and with the identity.
+int wsx_ssl_ctx_set_client(SSL_CTX *context, SSL_CTX *from, struct wsx_tls_identity *identity);
+
+/// Turns an SSL that nothing has been read from or written to into a client's, for the identity of its context.
+/// `verifier` is handed to the function below.
+void wsx_tls_client_begin(SSL *ssl, int verifies, void *verifier);
+/// The verifier is not called any more.
+void wsx_tls_client_finish(SSL *ssl);
+
+/// What decides about a server's certificates. Returns 1 to go on. To be set once, before the first handshake.
+void wsx_tls_set_verifier(int (*verify)(void *verifier, X509_STORE_CTX *store, int is_valid));
 
 /// Only after the SSL_CTX and all its SSLs are gone.
 void wsx_tls_identity_free(struct wsx_tls_identity *identity);
@@ -150,9 +170,8 @@ static inline X509 *wsx_ssl_peer_certificate(const SSL *ssl) { return SSL_get1_p
 /// The last alert that OpenSSL sent or received on this thread, or NULL. Reading it forgets it.
 const char *wsx_tls_take_alert(int *was_received);
 
-/// Why a client's handshake on this thread failed last (SSL_R_...), or 0. Reading it forgets it. libwebsockets 4.1.6
-/// empties OpenSSL's error queue before it says that an attempt failed.
-int wsx_tls_take_reason(void);
+/// Why the last call of OpenSSL on this thread failed (SSL_R_...), or 0.
+int wsx_tls_last_reason(void);
 
 /// A reason (SSL_R_...) in a few English words, or NULL.
 const char *wsx_tls_reason_text(int reason);
@@ -187,10 +206,6 @@ int wsx_share_port(int descriptor);
 /// Fills in a unix address; a leading '@' means an abstract name. Returns its length, or 0 when it is too long.
 socklen_t wsx_unix_address(struct sockaddr_un *address, const char *path);
 
-/// A socket that listens under an abstract name which the kernel chooses (unix(7), autobind). `address` gets the name
-/// as libwebsockets takes it, with `+@` in front: at least 16 bytes.
-int wsx_listen_anywhere(char *address);
-
 /// Connects a socket to an IP address (4 or 16 bytes, port in host order) or to a Unix path, `@` in front for an abstract
 /// name. The result is that of connect(2).
 int wsx_connect_ip(int descriptor, const unsigned char *address, size_t count, int port);
@@ -199,17 +214,11 @@ int wsx_connect_unix(int descriptor, const char *path, size_t count);
 /// A non-blocking stream socket, close-on-exec; over TCP without Nagle's delay.
 int wsx_stream_socket(int family);
 
-/// Makes `to` another number of the socket `from`; what `to` was is closed.
-int wsx_move_descriptor(int from, int to);
-
 /// Takes the pending error of a socket (SO_ERROR); 0 when there is none.
 int wsx_socket_error(int descriptor);
 
 /// Why no socket can be opened now (EMFILE, ENFILE, ENOBUFS, ENOMEM); 0 when one can.
 int wsx_socket_shortage(void);
-
-/// Why nothing can be sent to an IP address (EHOSTUNREACH, ENETUNREACH, EACCES, EINVAL, ...); 0 when something can.
-int wsx_route_problem(const unsigned char *address, size_t count, int port);
 
 /// Whether the peer's stream is over: its FIN or RST has been read, or TLS's own end. Takes nothing from the socket.
 int wsx_stream_has_ended(struct lws *wsi);

@@ -174,8 +174,7 @@ static inline wsx_loop_config wsx_loop_config_init(void) {
     return config;
 }
 
-/* Moves in. To be called on the thread that services the context, or before any does. `config` may be NULL. The
- * context's pt_serv_buf_size has to be at least 16384, or connecting fails with WSX_INVALID_CONFIGURATION. */
+/* Moves in. To be called on the thread that services the context, or before any does. `config` may be NULL. */
 wsx_status wsx_loop_attach(
     struct lws_context *context, const wsx_loop_config *config, wsx_loop *loop, wsx_error *error);
 /* Moves out and frees the handle: what still lives on the loop is aborted, and what is begun there later fails with

@@ -10,7 +10,7 @@ public struct WebSocketCloseFrame: Sendable, Hashable {
     /// At most 123 bytes of UTF-8. A peer's reason is the peer's text: escape it before showing it.
     public let reason: String
     /// Whether the peer may have sent another code than 1002. libwebsockets 4.1.6 turns 1012, 1013 and 1014 into 1002.
-    /// What was really sent is read from the wire, but not when the frame arrived in two reads.
+    /// What was really sent is read from the wire, but not by a server when the frame arrived in two reads.
     public package(set) var isCodeUncertain = false
 
     /// A CLOSE frame's content.

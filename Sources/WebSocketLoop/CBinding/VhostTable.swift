@@ -105,27 +105,32 @@ struct VhostTable {
         switch kind {
         case .plain:
             unsafe info.port = CONTEXT_PORT_NO_LISTEN_SERVER
+            // The host's listeners and adopted sockets are for its own vhosts only.
+            if loop.attachment != nil { unsafe info.port = CONTEXT_PORT_NO_LISTEN }
         case .client(let tls):
-            unsafe info.port = CONTEXT_PORT_NO_LISTEN
-            unsafe info.options = UInt64(LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT)
-            unsafe info.provided_client_ssl_ctx = unsafe tls.context
+            // Without a client's context libwebsockets would load the system's CAs into one that is never used.
+            unsafe secure(&info, unusedClient: tls.context)
+            unsafe loop.fillTLSContext = { unsafe tls.fill($0) }
         case .server(let tls):
-            unsafe info.port = CONTEXT_PORT_NO_LISTEN_SERVER
-            unsafe info.options =
-                UInt64(LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT) | UInt64(LWS_SERVER_OPTION_CREATE_VHOST_SSL_CTX)
-            // Without one libwebsockets would load the system's CAs for a client that never is.
-            unsafe info.provided_client_ssl_ctx = unsafe tls.unusedClientContext
-            loop.serverTLSBeingCreated = tls
+            unsafe secure(&info, unusedClient: tls.unusedClientContext)
+            unsafe loop.fillTLSContext = { unsafe tls.fill($0) }
         }
-        defer { loop.serverTLSBeingCreated = nil }
+        defer { unsafe loop.fillTLSContext = nil }
         if let attachment = loop.attachment {
-            // Their listeners and adopted sockets are for vhosts of theirs only.
-            unsafe info.port = CONTEXT_PORT_NO_LISTEN
             unsafe info.protocols = unsafe LibWebSockets.attachedProtocols
             unsafe attachment.accompany(self, &info)
         }
         guard let handle = unsafe lws_create_vhost(loop.context, &info) else { return nil }
         unsafe self.handle = unsafe handle
+    }
+
+    /// Sockets adopted into the vhost get an SSL. libwebsockets has that for vhosts of servers only, and picks such a one
+    /// for a socket of a host's by its port, which is none, and its name, which nothing can guess.
+    private func secure(_ info: inout lws_context_creation_info, unusedClient: OpaquePointer) {
+        unsafe info.port = CONTEXT_PORT_NO_LISTEN_SERVER
+        unsafe info.options =
+            UInt64(LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT) | UInt64(LWS_SERVER_OPTION_CREATE_VHOST_SSL_CTX)
+        unsafe info.provided_client_ssl_ctx = unsafe unusedClient
     }
 
     /// The vhost of an attached loop is gone.

@@ -8,14 +8,6 @@ import Glibc
 import HTTPTypes
 package import WebSocketCore
 
-/// One try at one address, up to the open connection.
-protocol ConnectionAttempt: AnyObject {
-    var stage: ClientHandshake.Stage { get }
-    func start()
-    /// The connector no longer wants it.
-    func abandon()
-}
-
 /// One call of `connect`, up to a redirect: resolves the name, races its addresses (RFC 8305), and ends in exactly one
 /// outcome. Loop-confined.
 final class ClientConnector: @unchecked Sendable {
@@ -28,7 +20,7 @@ final class ClientConnector: @unchecked Sendable {
     private var waiter: LoopWaiter<Connection>?
     private var resolver: NameResolver?
     private var candidates: ArraySlice<Candidate> = []
-    private var attempts: [any ConnectionAttempt] = []
+    private var attempts: [ClientAttempt] = []
     private var deadline: EventLoop.TimerToken?
     private var nextAttempt: EventLoop.TimerToken?
     private var failures: [(candidate: String, error: WebSocketError)] = []
@@ -159,13 +151,13 @@ final class ClientConnector: @unchecked Sendable {
         loop.cancel(nextAttempt)
         nextAttempt = nil
         guard waiter != nil, let candidate = candidates.popFirst() else { return }
-        let attempt: any ConnectionAttempt =
+        let attempt =
             switch candidate {
             case .address(let address, let port):
-                ClientHandshake(connector: self, transport: .address(address, port: port))
-            case .unix(let path): DialedAttempt(connector: self, destination: .unix(path: path), tunnel: nil)
+                ClientAttempt(connector: self, destination: .ip(address, port: port), tunnel: nil)
+            case .unix(let path): ClientAttempt(connector: self, destination: .unix(path: path), tunnel: nil)
             case .proxy(let proxy, let address, let target):
-                DialedAttempt(
+                ClientAttempt(
                     connector: self, destination: .ip(address, port: proxy.port),
                     tunnel: .init(
                         ProxyTunnel(
@@ -186,7 +178,7 @@ final class ClientConnector: @unchecked Sendable {
     private var names: [ObjectIdentifier: String] = [:]
 
     /// An attempt's socket is connected: it has won, whatever becomes of its handshake.
-    func progressed(_ winner: any ConnectionAttempt) {
+    func progressed(_ winner: ClientAttempt) {
         loop.cancel(nextAttempt)
         nextAttempt = nil
         candidates = []
@@ -195,14 +187,7 @@ final class ClientConnector: @unchecked Sendable {
         for loser in losers { loser.abandon() }
     }
 
-    /// A connected socket goes on as a handshake.
-    func replace(_ attempt: any ConnectionAttempt, by next: ClientHandshake) {
-        guard let index = attempts.firstIndex(where: { $0 === attempt }) else { return next.abandon() }
-        attempts[index] = next
-        next.start()
-    }
-
-    func failed(_ attempt: any ConnectionAttempt, _ error: WebSocketError) {
+    func failed(_ attempt: ClientAttempt, _ error: WebSocketError) {
         guard let index = attempts.firstIndex(where: { $0 === attempt }) else { return }
         attempts.remove(at: index)
         failures.append((names[ObjectIdentifier(attempt)] ?? "", error))
@@ -229,7 +214,7 @@ final class ClientConnector: @unchecked Sendable {
         return error
     }
 
-    func succeeded(_ attempt: ClientHandshake, _ connection: Connection) {
+    func succeeded(_ attempt: ClientAttempt, _ connection: Connection) {
         attempts.removeAll { $0 === attempt }
         finish(.success(connection))
     }

@@ -93,15 +93,16 @@ package struct ClientRequest: Sendable {
         route = try Self.route(to: url, way)
         tlsConfiguration = tls
         self.tls = url.isSecure ? try ClientTLSContext.make(tls, host: url.host) : nil
-        // libwebsockets gives the request its service buffer.
         let size = requestText(key: String(repeating: "k", count: 24)).utf8.count
-        guard size < LibWebSockets.serviceBufferSize - 256 else {
+        guard size <= Self.maximumBytes else {
             throw WebSocketError(
                 .invalidConfiguration,
-                "the request with its target and headers has \(size) bytes; the limit is \(LibWebSockets.serviceBufferSize - 256)"
-            )
+                "the request with its target and headers has \(size) bytes; the limit is \(Self.maximumBytes)")
         }
     }
+
+    /// More than any server takes.
+    private static let maximumBytes = 65_279
 
     private static func route(to url: WebSocketURL, _ way: Way) throws(WebSocketError) -> Route {
         if let endpoint = way.connectTo {

@@ -43,17 +43,18 @@ extension Connection {
 
     func cancelClose(_ id: UInt64) -> LoopWaiter<WebSocketCloseInfo>? { closeWaiters.remove(id: id) }
 
+    /// The peer's close frame. Other than 0 ends a server's wsi; a client's ends when the server has.
     func takeClose(_ payload: UnsafeRawBufferPointer) -> CInt {
         let frame: WebSocketCloseFrame
         do throws(WebSocketCloseFrame.PayloadViolation) {
-            frame = try unsafe closeFrame(payload)
+            frame = try unsafe isClient ? WebSocketCloseFrame(payload: payload) : closeFrame(payload)
         } catch {
             switch error {
             case .invalidUTF8: violation(.invalidPayloadData, "the close reason is not UTF-8", .invalidUTF8)
             case .tooShort, .invalidCode: violation(.protocolError, "the close frame is malformed")
             }
             flush()
-            return -1
+            return endWire()
         }
         switch unsafe machine.peerClosed(frame) {
         case .answerSoon where unsafe !isChoked && loop.hasReadyWork:
@@ -69,7 +70,13 @@ extension Connection {
         // The close frame that says why may not be out yet: this is the last chance.
         case .ignore: flush()
         }
-        return -1
+        return endWire()
+    }
+
+    private func endWire() -> CInt {
+        guard let client else { return -1 }
+        finishSending(client)
+        return 0
     }
 
     /// While the stream goes on, only its parser's refusal makes libwebsockets end an open connection. A server's
@@ -116,6 +123,11 @@ extension Connection {
     /// The turn in which the peer's close frame came is over.
     func answerCloseLate() {
         unsafe mustAnswerClose = false
+        if let client {
+            answerClose()
+            startCloseTimer(after: options.closeTimeout)
+            return finishSending(client)
+        }
         if unsafe isChoked {
             // The data goes first. libwebsockets has its own answer, with the same code, ready to go behind it.
             _ = unsafe machine.answer()

@@ -9,7 +9,7 @@ import WebSocketCore
 
 extension Connection {
     func takePong(_ bytes: UnsafeRawBufferPointer) {
-        if inflater != nil, let wsi = unsafe wsi, unsafe lws_get_reserved_bits(wsi) != 0 {
+        if !isClient, inflater != nil, let wsi = unsafe wsi, unsafe lws_get_reserved_bits(wsi) != 0 {
             violation(.protocolError, "a frame has reserved bits that nothing was negotiated for")
             return
         }

@@ -8,8 +8,18 @@ import CLibWebSocketsShims
 import Synchronization
 import WebSocketCore
 
+/// A part of a data frame's payload, whichever side has parsed the frame.
+struct FramePiece {
+    let kind: WebSocketMessage.Kind
+    let startsMessage: Bool
+    let startsFrame: Bool
+    /// Bytes of the frame that come after this piece.
+    let remaining: UInt64
+    let endsMessage: Bool
+}
+
 extension Connection {
-    /// libwebsockets has read a part of a frame of data.
+    /// libwebsockets has read a part of a frame of data for a server.
     @inline(__always)
     func take(_ bytes: UnsafeRawBufferPointer) -> CInt {
         guard unsafe machine.canReceive, let wsi = unsafe wsi else { return 0 }
@@ -30,58 +40,69 @@ extension Connection {
             }
             if isFirst { unsafe isCompressedMessage = bits & 0x40 != 0 }
         }
-        let kind: WebSocketMessage.Kind = unsafe lws_frame_is_binary(wsi) != 0 ? .binary : .text
+        unsafe take(
+            FramePiece(
+                kind: lws_frame_is_binary(wsi) != 0 ? .binary : .text, startsMessage: isFirst,
+                startsFrame: startsFrame, remaining: UInt64(remaining), endsMessage: isFinal), bytes)
+        return 0
+    }
+
+    /// A piece of a message.
+    @inline(__always)
+    func take(_ piece: FramePiece, _ bytes: UnsafeRawBufferPointer) {
         do throws(MessageAssembler.Violation) {
-            if unsafe isFirst && isFinal && startsFrame && !isCompressedMessage {
+            if unsafe piece.startsMessage && piece.endsMessage && piece.startsFrame && !isCompressedMessage {
                 if let messageHandler = unsafe messageHandler {
-                    try unsafe deliverBorrowed(bytes, kind, to: messageHandler)
+                    try unsafe deliverBorrowed(bytes, piece.kind, to: messageHandler)
                 } else {
-                    unsafe deliver(try MessageAssembler.whole(kind, bytes, maximumSize: options.maximumMessageSize))
+                    unsafe deliver(
+                        try MessageAssembler.whole(piece.kind, bytes, maximumSize: options.maximumMessageSize))
                 }
-                return 0
+                return
             }
-            if isFirst {
-                if unsafe refusesMessages {
-                    refuseMessage()
-                    return 0
-                }
-                unsafe assembler.begin(kind)
-                isInboundPartial.store(true, ordering: .relaxed)
-                if unsafe pieces != nil { claimPieces() }
-            }
-            if startsFrame {
-                try unsafe assembler.beginFrame(
-                    announced: UInt64(bytes.count) + UInt64(remaining), compressed: isCompressedMessage)
-            }
-            if unsafe isCompressedMessage, let inflater {
-                do throws(Inflater.Failure) {
-                    try unsafe inflater.inflate(bytes, isLast: isFinal, scratch: loop.scratch, into: &assembler)
-                } catch {
-                    switch error {
-                    case .corrupt:
-                        violation(.invalidPayloadData, "a compressed message is corrupt")
-                        return 0
-                    case .violation(let violation): throw violation
-                    }
-                }
-            } else {
-                try unsafe assembler.append(bytes)
-            }
-            if isFinal {
-                unsafe isCompressedMessage = false
-                if let reader = unsafe pieces?.current {
-                    try finishPieces(reader)
-                } else {
-                    unsafe deliver(try assembler.finish())
-                    isInboundPartial.store(false, ordering: .releasing)
-                }
-            } else if let reader = unsafe pieces?.current {
-                passPieces(to: reader)
-            }
+            try unsafe assemble(piece, bytes)
         } catch {
             refuse(error)
         }
-        return 0
+    }
+
+    /// A piece of a message that does not come whole in one.
+    private func assemble(
+        _ piece: FramePiece, _ bytes: UnsafeRawBufferPointer
+    ) throws(MessageAssembler.Violation) {
+        if piece.startsMessage {
+            if unsafe refusesMessages { return refuseMessage() }
+            unsafe assembler.begin(piece.kind)
+            isInboundPartial.store(true, ordering: .relaxed)
+            if unsafe pieces != nil { claimPieces() }
+        }
+        if piece.startsFrame {
+            try unsafe assembler.beginFrame(
+                announced: UInt64(bytes.count) + piece.remaining, compressed: isCompressedMessage)
+        }
+        if unsafe isCompressedMessage, let inflater {
+            do throws(Inflater.Failure) {
+                try unsafe inflater.inflate(bytes, isLast: piece.endsMessage, scratch: loop.scratch, into: &assembler)
+            } catch {
+                switch error {
+                case .corrupt: return violation(.invalidPayloadData, "a compressed message is corrupt")
+                case .violation(let violation): throw violation
+                }
+            }
+        } else {
+            try unsafe assembler.append(bytes)
+        }
+        if piece.endsMessage {
+            unsafe isCompressedMessage = false
+            if let reader = unsafe pieces?.current {
+                try finishPieces(reader)
+            } else {
+                unsafe deliver(try assembler.finish())
+                isInboundPartial.store(false, ordering: .releasing)
+            }
+        } else if let reader = unsafe pieces?.current {
+            passPieces(to: reader)
+        }
     }
 
     func deliver(_ message: WebSocketMessage) {

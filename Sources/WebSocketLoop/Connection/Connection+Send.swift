@@ -106,6 +106,7 @@ extension Connection {
     /// own between two bursts.
     func flush() {
         guard unsafe !isChoked, unsafe frames.count > 0, let wsi = unsafe wsi else { return }
+        if let client { return unsafe flush(client, wsi) }
         let count = unsafe frames.count
         let written = unsafe wsx_lws_write_raw(wsi, frames.bytes, count)
         unsafe frames.removeAll(to: &loop.frameMemory)
@@ -130,7 +131,7 @@ extension Connection {
     /// A pong goes out before what answers the messages behind its ping. libwebsockets would send it in the next turn,
     /// when the socket is polled for writing, which is what tells that there is one.
     func sendPongFirst() {
-        guard unsafe !isChoked, unsafe frames.count > 0, unsafe machine.canSend, let wsi = unsafe wsi,
+        guard !isClient, unsafe !isChoked, unsafe frames.count > 0, unsafe machine.canSend, let wsi = unsafe wsi,
             unsafe wsx_lws_wants_write(loop.uv, wsi)
         else {
             return
@@ -141,7 +142,14 @@ extension Connection {
 
     func resumeWriting() -> CInt {
         guard unsafe isChoked, let wsi = unsafe wsi else { return 0 }
-        guard unsafe lws_partial_buffered(wsi) == 0 else {
+        let isOut: Bool
+        if let client {
+            guard let sent = unsafe sendHeld(client, wsi) else { return -1 }
+            isOut = sent
+        } else {
+            isOut = unsafe lws_partial_buffered(wsi) == 0
+        }
+        guard isOut else {
             unsafe lws_callback_on_writable(wsi)
             return 0
         }
@@ -151,11 +159,15 @@ extension Connection {
         noteWritten(unsafe messagesHanded)
         unsafe messagesHanded = 0
         drained(count)
+        if let client {
+            answerLatePing(client)
+            finishSendingIfDone(client)
+        }
         if unsafe frames.count > 0 { markDirty() }
         return 0
     }
 
-    private func drained(_ count: Int) {
+    func drained(_ count: Int) {
         unsafe outbound.drained(count)
         admit()
     }

@@ -104,6 +104,7 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
     /// Messages go to a handler. Written on the loop.
     let isInboundHandled = Atomic<Bool>(false)
     let isClient: Bool
+    let client: ClientWire?
 
     /// Receivers that read a message in pieces, once there was one.
     @exclusivity(unchecked) var pieces: PieceReceivers?
@@ -143,6 +144,7 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
     init(loop: EventLoop, isClient: Bool, options shared: Shared<WebSocketOptions>, details: ConnectionDetails) {
         let options = shared.value
         self.isClient = isClient
+        client = isClient ? ClientWire(allowsCompression: details.deflate != nil) : nil
         sharedOptions = shared
         self.details = details
         unsafe assembler = MessageAssembler(
@@ -172,14 +174,16 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
         (deflater?.plainBytes ?? 0, deflater?.compressedBytes ?? 0)
     }
 
-    /// The handshake is done; called inside libwebsockets' ESTABLISHED callback, after `handOver`.
+    /// The handshake is done and the wsi handed over. A server calls it inside libwebsockets' ESTABLISHED callback.
     func start() {
         if let deadline = pings.firstDeadline(now: loop.now) { scheduleKeepAlive(at: deadline) }
     }
 
     // MARK: Callbacks
 
-    override func received(_ bytes: UnsafeRawBufferPointer) -> CInt { unsafe take(bytes) }
+    override func received(_ bytes: UnsafeRawBufferPointer) -> CInt {
+        if let client { unsafe takeFrames(bytes, client) } else { unsafe take(bytes) }
+    }
     override func receivedPong(_ bytes: UnsafeRawBufferPointer) { unsafe takePong(bytes) }
     override func receivedClose(_ payload: UnsafeRawBufferPointer) -> CInt { unsafe takeClose(payload) }
     override func becameWritable() -> CInt { resumeWriting() }
@@ -200,6 +204,7 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
         if unsafe !mustAnswerClose { sendPongFirst() }
         flush()
         if unsafe mustAnswerClose { return answerCloseLate() }
+        if let client { failLate(client) }
         guard unsafe mustCheckInbound else { return }
         unsafe mustCheckInbound = false
         if unsafe machine.canSend, inbound.withLock({ $0.shouldPause() }) { pauseReading() }

@@ -26,7 +26,7 @@ import WebSocketCore
     private let isServiced = Mutex(true)
     private let parts: UnsafeMutablePointer<wsx_attachment>
     /// Until the end: nobody else may keep it.
-    private var loop: EventLoop?
+    private(set) var loop: EventLoop?
     /// libuv's descriptor.
     private var file: OpaquePointer?
     /// What has to go before the vhosts can.
@@ -56,7 +56,6 @@ import WebSocketCore
         unsafe parts.pointee.on_leaving = {
             unsafe Unmanaged<ContextAttachment>.fromOpaque($0!).takeUnretainedValue().contextLeaves()
         }
-        AttachedVerification.install()
         guard unsafe loop.vhosts.plain(of: loop) != nil, adoptFile(loop) else {
             loop.vhosts.destroyAll()
             loop.vhosts.removeAll()
@@ -128,10 +127,9 @@ import WebSocketCore
             return 0
         // For a wsi that there is not.
         case LWS_CALLBACK_PROTOCOL_INIT, LWS_CALLBACK_PROTOCOL_DESTROY, LWS_CALLBACK_GET_THREAD_ID: return 0
-        // A server's, but for the raw file; they look for the loop in the context, which is not ours.
-        case LWS_CALLBACK_SERVER_NEW_CLIENT_INSTANTIATED, LWS_CALLBACK_OPENSSL_LOAD_EXTRA_SERVER_VERIFY_CERTS: return 0
-        case LWS_CALLBACK_WSI_CREATE:
-            if unsafe lws_get_opaque_user_data(wsi) != nil { unsafe connections.insert(wsi) }
+        // While a vhost is made: the fake wsi is nothing to serve.
+        case LWS_CALLBACK_OPENSSL_LOAD_EXTRA_SERVER_VERIFY_CERTS: return unsafe body(wsi)
+        case LWS_CALLBACK_RAW_ADOPT: unsafe connections.insert(wsi)
         case LWS_CALLBACK_WSI_DESTROY:
             unsafe connections.remove(wsi)
             if unsafe wsi == file { unsafe file = nil }
@@ -224,6 +222,6 @@ let attachedCallback:
         else { return 0 }
         let attachment = unsafe Unmanaged<ContextAttachment>.fromOpaque(pointer).takeUnretainedValue()
         return unsafe attachment.callback(wsi, reason) { wsi in
-            unsafe lwsCallback(wsi, reason, user, input, length)
+            unsafe WireOwner.call(wsi, reason, user, input, length) { attachment.loop }
         }
     }

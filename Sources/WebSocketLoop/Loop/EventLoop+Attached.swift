@@ -28,10 +28,9 @@ extension EventLoop {
     /// `connectionClosed`, and everything that begins afterwards with `shutDown`. Destroy the context on the thread that
     /// services it, or after that has ended.
     ///
-    /// Of the context's own settings these count for our connections too: `pt_serv_buf_size`, the limit of a request's
-    /// head, has to be at least 16,384 (a handshake fails with `invalidConfiguration` otherwise; the default is 4,096);
-    /// `max_http_header_data2` limits the server's answer (default 4,096); `timeout_secs` limits each step of an attempt
-    /// (default 5 s), besides `openTimeout`; `fd_limit_per_thread` counts our sockets.
+    /// Of the context's own settings these count for our connections too: `pt_serv_buf_size`, as much as is read at once
+    /// (the default of 4,096 will do; more is faster with large messages), and `fd_limit_per_thread`, which counts our
+    /// sockets.
     ///
     /// TLS is initialised in libwebsockets here, unless it was by an earlier loop, whatever the context's own
     /// `LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT` says. In 4.1.6 that, and creating a context with this option, disturbs

@@ -84,8 +84,8 @@ import WebSocketCore
     var serviceBufferSize = LibWebSockets.serviceBufferSize
     /// A descriptor that libuv learns of only when it runs.
     var watchesMore = false
-    /// Whose SSL_CTX libwebsockets is about to hand out, in a callback that names no vhost of ours.
-    var serverTLSBeingCreated: ServerTLSContext?
+    /// What an SSL_CTX gets that libwebsockets is about to hand out, in a callback that names no vhost of ours.
+    var fillTLSContext: ((OpaquePointer) -> Bool)?
     private let blockedLoopThreshold: UInt64
 
     /// Everything but the context.

@@ -10,13 +10,16 @@ import Glibc
 import Synchronization
 package import WebSocketCore
 
-/// A client's SSL_CTX for one configuration and one name. Ours, not libwebsockets': only so can SNI, the verified name
-/// and the trusted certificates be set as they should be. Immutable once made; loops share it.
+/// What a client's SSL_CTXs have for one configuration and one name. libwebsockets makes one for each vhost, and `fill`
+/// makes it what `context` is: only so can SNI, the verified name and the trusted certificates be set as they should be.
+/// Immutable once made; loops share it.
 @safe package final class ClientTLSContext: @unchecked Sendable {
     // OpenSSL counts references to an SSL_CTX atomically, and nothing changes it after `init`.
     let context: OpaquePointer
     private let identity: OpaquePointer
     let isVerified: Bool
+    private let ciphers: String?
+    private let cipherSuites: String?
     /// One of these keys must be met; empty for any.
     let pins: Set<[UInt8]>
 
@@ -68,11 +71,13 @@ package import WebSocketCore
         isVerified = configuration.verification == .full
         let isAddress = IPAddress.isIPv4(name) || IPAddress.isIPv6(name)
         guard let context = unsafe SSL_CTX_new(TLS_client_method()),
-            let identity = unsafe wsx_ssl_ctx_set_identity(
-                context, name, isAddress ? 1 : 0, configuration.resumesSessions ? 1 : 0)
+            let identity = unsafe wsx_tls_identity_create(
+                name, isAddress ? 1 : 0, configuration.resumesSessions ? 1 : 0)
         else {
             throw WebSocketError(.resourceExhausted, "OpenSSL could not create a TLS context")
         }
+        ciphers = configuration.ciphers
+        cipherSuites = configuration.cipherSuites
         unsafe self.context = unsafe context
         unsafe self.identity = unsafe identity
         unsafe wsx_ssl_ctx_set_defaults(context)
@@ -141,6 +146,19 @@ package import WebSocketCore
             unsafe X509_up_ref($0)
             _ = unsafe wsx_ssl_ctx_add_chain_certificate(context, $0)
         }
+    }
+
+    /// Called by libwebsockets with the SSL_CTX of a new vhost.
+    func fill(_ other: OpaquePointer) -> Bool {
+        guard unsafe wsx_ssl_ctx_set_client(other, context, identity) == 1 else { return false }
+        if let ciphers, unsafe SSL_CTX_set_cipher_list(other, ciphers) != 1 { return false }
+        if let cipherSuites, unsafe SSL_CTX_set_ciphersuites(other, cipherSuites) != 1 { return false }
+        return true
+    }
+
+    /// Makes a client's session of an SSL that libwebsockets has made from a context which `fill` has filled.
+    func begin(on ssl: OpaquePointer, verifier: UnsafeMutableRawPointer) {
+        unsafe wsx_tls_client_begin(ssl, isVerified ? 1 : 0, verifier)
     }
 
     deinit {

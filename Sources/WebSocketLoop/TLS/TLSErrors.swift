@@ -37,19 +37,23 @@ enum TLSErrors {
         )
     }
 
-    static func handshake(
-        reason: CInt, library: String, wasAskedForCertificate: Bool, isIdentified: Bool
-    ) -> WebSocketError {
+    static let notTLS = WebSocketError(
+        .tlsFailed, "the server does not speak TLS on this port; use ws:// or the TLS port", phase: .tls,
+        tlsFailure: .notTLS)
+
+    static let pinMissed = WebSocketError(
+        .tlsFailed,
+        "none of the server's keys is among tls.publicKeyPins; if it has a new one that you trust, pin that",
+        phase: .tls, tlsFailure: .pinMismatch)
+
+    /// `reason`: OpenSSL's, 0 when the connection ended without one.
+    static func handshake(reason: CInt, wasAskedForCertificate: Bool, isIdentified: Bool) -> WebSocketError {
         var received: CInt = 0
         let alert = unsafe wsx_tls_take_alert(&received).map { unsafe String(cString: $0) }
         switch reason {
         case SSL_R_WRONG_VERSION_NUMBER, SSL_R_HTTP_REQUEST, SSL_R_HTTPS_PROXY_REQUEST, SSL_R_PACKET_LENGTH_TOO_LONG,
             SSL_R_BAD_RECORD_TYPE, SSL_R_UNEXPECTED_MESSAGE, SSL_R_RECORD_LENGTH_MISMATCH:
-            if received == 0 || alert == nil {
-                return WebSocketError(
-                    .tlsFailed, "the server does not speak TLS on this port; use ws:// or the TLS port", phase: .tls,
-                    tlsFailure: .notTLS)
-            }
+            if received == 0 || alert == nil { return notTLS }
         case SSL_R_UNSUPPORTED_PROTOCOL, SSL_R_VERSION_TOO_LOW, SSL_R_NO_PROTOCOLS_AVAILABLE:
             return WebSocketError(
                 .tlsFailed, "no TLS version in common with the server; it needs TLS 1.2 or later", phase: .tls,
@@ -57,15 +61,13 @@ enum TLSErrors {
         default: break
         }
         if let alert, received != 0 { return self.alert(alert, wasAskedForCertificate: wasAskedForCertificate) }
-        let isEnd = reason == 0 || reason == SSL_R_UNEXPECTED_EOF_WHILE_READING || library.contains("SYSCALL")
+        let isEnd = reason == 0 || reason == SSL_R_UNEXPECTED_EOF_WHILE_READING
         if wasAskedForCertificate, isEnd { return unacceptedIdentity(isShown: isIdentified) }
-        // libwebsockets' own text has no more than a number.
         let known = unsafe reason == 0 ? nil : wsx_tls_reason_text(reason).map { unsafe String(cString: $0) }
-        let text = known ?? library.escapedForLog
         return WebSocketError(
             .tlsFailed,
-            "the TLS handshake failed\(text.isEmpty ? "" : " (\(text))"); check that the server speaks TLS on this port",
-            phase: .tls, tlsFailure: library.contains("SYSCALL") ? .notTLS : .other)
+            "the TLS handshake failed (\(known ?? "the connection ended")); check that the server speaks TLS on this port",
+            phase: .tls, tlsFailure: reason == 0 ? .notTLS : .other)
     }
 
     static func unacceptedIdentity(isShown: Bool) -> WebSocketError {

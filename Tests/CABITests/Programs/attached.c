@@ -66,7 +66,6 @@ static void create(own *self) {
     lws_set_log_level(LLL_ERR, NULL);
     info.port = CONTEXT_PORT_NO_LISTEN;
     info.protocols = protocols;
-    info.pt_serv_buf_size = 16384;
     self->context = lws_create_context(&info);
     CHECK(self->context != NULL);
 }

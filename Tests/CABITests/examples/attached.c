@@ -68,7 +68,6 @@ int main(void) {
 
     memset(&info, 0, sizeof info);
     info.options = LWS_SERVER_OPTION_EXPLICIT_VHOSTS | LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
-    info.pt_serv_buf_size = 16384; /* what the library asks of a context; 4096 is libwebsockets' default */
     context = lws_create_context(&info);
     info.port = 0;
     info.iface = "127.0.0.1";

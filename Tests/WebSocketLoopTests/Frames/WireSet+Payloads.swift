@@ -97,14 +97,21 @@ extension WireCase {
                     + Array(repeating: WireFrame(WireFrame.continuation, final: false), count: 100))
         },
         // Numbers 57 to 59: libwebsockets keeps one pong to send, and answers pings that came in one read once.
-        .delivery("ten pings in one segment", exception: onePong, [], pongs: [[0]]) { _ in
+        .delivery(
+            "ten pings in one segment", exception: onePong, onClient: .delivers([], pongs: (0..<10).map { [$0] }), [],
+            pongs: [[0]]
+        ) { _ in
             (0..<10).map { WireFrame(WireFrame.ping, [$0]) }
         },
-        .delivery("pings around a message", exception: onePong, [.text("between")], pongs: [[1]]) { _ in
+        .delivery(
+            "pings around a message", exception: onePong,
+            onClient: .delivers([.text("between")], pongs: [[1], [2]]), [.text("between")], pongs: [[1]]
+        ) { _ in
             [WireFrame(WireFrame.ping, [1]), .text("between"), WireFrame(WireFrame.ping, [2])]
         },
         .delivery(
-            "pings around compressed fragments", on: [.deflate], exception: onePong, [.text(long)], pongs: [[1]]
+            "pings around compressed fragments", on: [.deflate], exception: onePong,
+            onClient: .delivers([.text(long)], pongs: [[1], [2]]), [.text(long)], pongs: [[1]]
         ) { pair in
             let parts = pair.fragments(of: long, 2)
             return [WireFrame(WireFrame.ping, [1]), parts[0], WireFrame(WireFrame.ping, [2]), parts[1]]

@@ -88,7 +88,7 @@ import WebSockets
             let connecting = Task {
                 try await WebSocketClient.connect(to: "ws://127.0.0.1:\(port)/", configuration: ready)
             }
-            try await loop.reaches("an attempt") { $0.connections == 1 }
+            try await loop.reaches("an attempt") { $0.descriptors == 1 }
             host.destroyContext()
             let error = await #expect(throws: WebSocketError.self) { try await connecting.value }
             #expect(error?.code == .shutDown)

@@ -13,7 +13,8 @@ import WebSockets
 struct Host: @unchecked Sendable {
     let pointer: OpaquePointer
 
-    init(serviceBuffer: UInt32 = 16_384) { pointer = host_create(serviceBuffer) }
+    /// With libwebsockets' default service buffer, 4 KiB.
+    init() { pointer = host_create(0) }
 
     var context: OpaquePointer { host_context(pointer)! }
     var url: String { "ws://127.0.0.1:\(host_port(pointer))/" }
@@ -59,9 +60,9 @@ func withAttachedLoop(
     }
 }
 
-func withHost(serviceBuffer: UInt32 = 16_384, _ body: (Host) async throws -> Void) async throws {
+func withHost(_ body: (Host) async throws -> Void) async throws {
     LeakGate.install()
-    let host = Host(serviceBuffer: serviceBuffer)
+    let host = Host()
     defer {
         host.destroyContext()
         host_free(host.pointer)

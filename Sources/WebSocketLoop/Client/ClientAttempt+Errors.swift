@@ -1,0 +1,62 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import CLibWebSocketsShims
+import Glibc
+import WebSocketCore
+
+/// How an attempt says that it failed.
+extension ClientAttempt {
+    func dialError(_ code: CInt) -> WebSocketError {
+        let why = unsafe String(cString: strerror(code))
+        let isExhausted = code == EMFILE || code == ENFILE || code == ENOBUFS || code == ENOMEM
+        let what = isProxied ? "no connection to the proxy at" : "no connection to"
+        return WebSocketError(
+            isExhausted ? .resourceExhausted : isProxied ? .proxyFailed : .connectFailed,
+            "\(what) \(destination.description.escapedForLog): \(why); check that the \(isProxied ? "proxy" : "server") runs and is reachable",
+            phase: isProxied ? .proxy : .connect, systemError: code)
+    }
+
+    /// libwebsockets did not take the socket, because it has no place for it, or because the server has just spoken and
+    /// not in TLS.
+    func untaken() -> WebSocketError {
+        let shortage = wsx_socket_shortage()
+        guard shortage == 0, request.tls != nil else {
+            return WebSocketError(
+                .resourceExhausted,
+                "libwebsockets did not take the socket; it has at most \(LibWebSockets.maximumDescriptors) descriptors",
+                phase: stage.phase, systemError: shortage == 0 ? nil : shortage)
+        }
+        return TLSErrors.notTLS
+    }
+
+    func tlsError(_ reason: CInt) -> WebSocketError {
+        if verification.isPinMissed { return TLSErrors.pinMissed }
+        if let code = verification.error { return TLSErrors.verification(code, host: request.url.host) }
+        return TLSErrors.handshake(
+            reason: reason, wasAskedForCertificate: stream?.wasAskedForCertificate == true,
+            isIdentified: request.isIdentified)
+    }
+
+    /// The connection ended before the answer was complete.
+    func brokenOff() -> WebSocketError {
+        switch stage {
+        case .tcp, .proxy: return dialError(ECONNRESET)
+        case .tls: return tlsError(0)
+        case .upgrade: break
+        }
+        guard var machine else { return tlsError(0) }
+        guard !machine.hasBegun else { return machine.ended() }
+        var receivedAlert: CInt = 0
+        let wasAsked = stream?.wasAskedForCertificate == true
+        if stream != nil, let alert = unsafe wsx_tls_take_alert(&receivedAlert), receivedAlert != 0 {
+            return unsafe TLSErrors.alert(String(cString: alert), wasAskedForCertificate: wasAsked)
+        }
+        // TLS 1.3 has a server judge the client's certificate when the client thinks that all is well, and some end the
+        // connection without the alert.
+        if wasAsked { return TLSErrors.unacceptedIdentity(isShown: request.isIdentified) }
+        return machine.ended()
+    }
+}

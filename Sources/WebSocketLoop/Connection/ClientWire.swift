@@ -1,0 +1,166 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import CLibWebSockets
+import CLibWebSocketsShims
+import WebSocketCore
+
+/// What a client's connection has of the wire, where libwebsockets only reads and decrypts. A server's has none of it.
+final class ClientWire {
+    @exclusivity(unchecked) var parser: FrameParser
+    /// Nothing that arrives is looked at any more: the peer's close frame has come, or what cannot be parsed.
+    @exclusivity(unchecked) var isDeaf = false
+    /// What could not be parsed, until the turn in which it came is over.
+    var violation: FrameParser.Violation?
+    /// The burst that the socket has taken a part of, and how much.
+    @exclusivity(unchecked) var held = FrameBuffer()
+    @exclusivity(unchecked) var taken = 0
+    /// The last ping that came while the socket took nothing: its pong answers those before it, too (RFC 6455 §5.5.3).
+    var unanswered: [UInt8]?
+    /// Nothing more is sent behind what is queued.
+    var isFinishing = false
+    var isFinished = false
+
+    init(allowsCompression: Bool) {
+        unsafe parser = FrameParser(role: .client, allowsCompression: allowsCompression)
+    }
+}
+
+// MARK: In
+
+extension Connection {
+    /// libwebsockets has read so much of the stream.
+    func takeFrames(_ bytes: UnsafeRawBufferPointer, _ client: ClientWire) -> CInt {
+        guard unsafe !client.isDeaf else { return 0 }
+        unsafe isInCallback = true
+        defer { unsafe isInCallback = false }
+        unsafe activity &+= 1
+        var offset = 0
+        while true {
+            switch unsafe client.parser.next(bytes, &offset) {
+            case .needsMore: return 0
+            case .data(let data):
+                guard unsafe machine.canReceive else { continue }
+                unsafe isCompressedMessage = data.isCompressed
+                unsafe take(
+                    FramePiece(
+                        kind: data.kind, startsMessage: data.startsMessage, startsFrame: data.startsFrame,
+                        remaining: data.remaining, endsMessage: data.endsMessage),
+                    UnsafeRawBufferPointer(rebasing: bytes[data.payload]))
+            case .control(let control):
+                unsafe client.parser.withControlPayload { payload in
+                    switch control {
+                    case .ping: unsafe answerPing(payload, client)
+                    case .pong: unsafe takePong(payload)
+                    case .close: _ = unsafe takeClose(payload)
+                    }
+                }
+                guard control == .close else { continue }
+                unsafe client.isDeaf = true
+                return 0
+            case .violation(let violation):
+                unsafe client.isDeaf = true
+                if unsafe !isChoked && loop.hasReadyWork {
+                    // What came before may be in the hands of a task that answers it within this turn.
+                    client.violation = violation
+                    markDirty()
+                } else {
+                    fail(violation)
+                }
+                return 0
+            }
+        }
+    }
+
+    /// The turn in which a frame came that no peer may send is over.
+    func failLate(_ client: ClientWire) {
+        if let violation = client.violation.take() { fail(violation) }
+    }
+
+    private func fail(_ violation: FrameParser.Violation) {
+        if unsafe machine.canReceive { self.violation(violation.closeCode, violation.text) }
+    }
+
+    /// What the server has sent behind its answer.
+    func receiveEarly(_ bytes: UnsafeRawBufferPointer) {
+        if unsafe received(bytes) != 0 { loop.killSoon(self) }
+    }
+
+    private func answerPing(_ payload: UnsafeRawBufferPointer, _ client: ClientWire) {
+        guard unsafe machine.canSend else { return }
+        // A peer that pings and does not read must not make a queue of pongs.
+        if unsafe isChoked {
+            client.unanswered = unsafe Array(payload)
+        } else {
+            unsafe appendControl(.pong, payload)
+        }
+    }
+}
+
+// MARK: Out
+
+extension Connection {
+    func flush(_ client: ClientWire, _ wsi: OpaquePointer) {
+        let count = unsafe frames.count
+        let written = unsafe wsx_lws_send(wsi, frames.bytes, count)
+        guard written >= 0 else {
+            unsafe frames.removeAll(to: &loop.frameMemory)
+            loop.killSoon(self)
+            return
+        }
+        guard written == count else {
+            unsafe isChoked = true
+            unsafe handedBytes = count
+            unsafe messagesHanded = unsafe messagesInFrames
+            unsafe messagesInFrames = 0
+            unsafe client.taken = written
+            unsafe swap(&frames, &client.held)
+            unsafe lws_callback_on_writable(wsi)
+            return
+        }
+        unsafe frames.removeAll(to: &loop.frameMemory)
+        noteWritten(unsafe messagesInFrames)
+        unsafe messagesInFrames = 0
+        drained(count)
+        finishSendingIfDone(client)
+    }
+
+    /// The socket takes bytes again. Returns whether the burst is out; `nil` when the socket is dead.
+    func sendHeld(_ client: ClientWire, _ wsi: OpaquePointer) -> Bool? {
+        let rest = unsafe client.held.count - client.taken
+        let written = unsafe wsx_lws_send(wsi, client.held.bytes + client.taken, rest)
+        guard written >= 0 else { return nil }
+        unsafe client.taken += written
+        guard written == rest else { return false }
+        unsafe client.held.removeAll(to: &loop.frameMemory)
+        unsafe client.taken = 0
+        return true
+    }
+
+    /// What came while the socket took nothing gets its answer.
+    func answerLatePing(_ client: ClientWire) {
+        guard let payload = client.unanswered.take(), unsafe machine.canSend else { return }
+        unsafe payload.withUnsafeBytes { unsafe appendControl(.pong, $0) }
+    }
+
+    /// Both close frames are exchanged, or the connection has failed: this side's half ends behind what is queued, and the
+    /// server ends the connection (RFC 6455 §7.1.1).
+    func finishSending(_ client: ClientWire) {
+        client.isFinishing = true
+        flush()
+        finishSendingIfDone(client)
+    }
+
+    func finishSendingIfDone(_ client: ClientWire) {
+        guard client.isFinishing, !client.isFinished, unsafe !isChoked, unsafe frames.count == 0, let wsi = unsafe wsi
+        else { return }
+        client.isFinished = true
+        unsafe wsx_lws_finish_sending(wsi)
+        startCloseTimer(after: min(options.closeTimeout, Self.lingerTime))
+    }
+
+    /// How long a server has to end a connection whose closing handshake is done.
+    private static let lingerTime = Duration.seconds(1)
+}
