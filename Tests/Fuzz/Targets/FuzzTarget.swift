@@ -11,6 +11,8 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
     case request
     /// A client's reading of a response head.
     case response
+    /// A server's whole answer to a client's handshake, and a proxy's to CONNECT, whole and in pieces.
+    case handshake
     /// `Sec-WebSocket-Extensions`, offers and answers, and token lists.
     case extensions
     /// `Origin` against `Host`.
@@ -46,6 +48,7 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
         case .url: fuzzURL(bytes)
         case .request: fuzzRequest(bytes)
         case .response: fuzzResponse(bytes)
+        case .handshake: fuzzHandshake(bytes)
         case .extensions: fuzzExtensions(bytes)
         case .origin: fuzzOrigin(bytes)
         case .close: fuzzClose(bytes)

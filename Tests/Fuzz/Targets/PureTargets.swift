@@ -62,6 +62,85 @@ func fuzzResponse(_ bytes: UnsafeRawBufferPointer) -> String? {
     return fields.contains { $0.value.utf8.contains(10) } ? "a value has a line break" : nil
 }
 
+/// Whole, in single bytes, and at cuts: the same comes of it, and no more is taken or kept than there is room for.
+func fuzzHandshake(_ bytes: UnsafeRawBufferPointer) -> String? {
+    var limits = ClientHandshakeMachine.Limits()
+    limits.headBytes = 1_024
+    limits.lineBytes = 512
+    limits.fields = 16
+    limits.interimAnswers = 4
+    limits.interimBytes = 512
+    limits.bodyBytes = 256
+    let offer = ClientHandshakeMachine.Offer(
+        key: "dGhlIHNhbXBsZSBub25jZQ==", acceptKey: "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", subprotocols: ["chat"],
+        compression: .deflate())
+    var problem: String?
+
+    func client(_ pieces: [Range<Int>]) -> (Int, ClientHandshakeMachine.Action, WebSocketError) {
+        var machine = ClientHandshakeMachine(offer, limits: limits)
+        var taken = 0
+        var action = ClientHandshakeMachine.Action.wait
+        loop: for piece in pieces {
+            let result = machine.receive(UnsafeRawBufferPointer(rebasing: bytes[piece]))
+            if !(0...piece.count).contains(result.taken) { problem = "\(result.taken) of \(piece.count) are taken" }
+            if machine.keptBytes > limits.headBytes + limits.bodyBytes { problem = "\(machine.keptBytes) are kept" }
+            taken += result.taken
+            action = result.action
+            switch action {
+            case .wait, .readBody: if result.taken != piece.count { problem = "\(action) leaves bytes" }
+            case .open, .fail: break loop
+            }
+        }
+        return (taken, action, machine.ended())
+    }
+    func proxy(_ pieces: [Range<Int>]) -> (Int, ProxyTunnel.Action)? {
+        guard let endpoint = try? ProxyEndpoint("http://proxy", source: "fuzz") else { return nil }
+        var tunnel = ProxyTunnel(endpoint, target: .init(host: "example.com", port: 443), userAgent: nil)
+        var taken = 0
+        var action = ProxyTunnel.Action.wait
+        for piece in pieces where action == .wait {
+            let result = tunnel.receive(UnsafeRawBufferPointer(rebasing: bytes[piece]))
+            if !(0...piece.count).contains(result.taken) { problem = "\(result.taken) of \(piece.count) are taken" }
+            taken += result.taken
+            action = result.action
+        }
+        return (taken, action)
+    }
+
+    let whole = client([0..<bytes.count])
+    guard let tunnel = proxy([0..<bytes.count]) else { return "there is no proxy" }
+    switch whole.1 {
+    case .wait, .readBody: break
+    case .open(let opened):
+        guard opened.response.status == 101, [nil, "chat"].contains(opened.subprotocol) else { return "\(opened)" }
+    case .fail(let error):
+        guard error.code == .handshakeInvalid || error.code == .handshakeRejected, error.phase == .upgrade else {
+            return "an undocumented error: \(error)"
+        }
+        if let response = error.response {
+            guard response.body.count <= limits.bodyBytes, response.headers.count <= limits.fields else {
+                return "\(response.body.count) bytes and \(response.headers.count) fields"
+            }
+            for field in response.headers where field.value.utf8.contains(where: { $0 == 13 || $0 == 10 || $0 == 0 }) {
+                return "a value has a line break"
+            }
+        }
+    }
+    let third = bytes.count / 3
+    for pieces in [
+        bytes.indices.map { $0..<($0 + 1) }, [0..<third, third..<(2 * third), (2 * third)..<bytes.count],
+        [0..<max(0, bytes.count - 1), max(0, bytes.count - 1)..<bytes.count],
+    ] {
+        guard client(pieces) == whole || bytes.isEmpty else {
+            return "the client: another end in \(pieces.count) pieces"
+        }
+        guard proxy(pieces).map({ $0 == tunnel }) == true || bytes.isEmpty else {
+            return "the proxy: another end in \(pieces.count) pieces"
+        }
+    }
+    return problem
+}
+
 func fuzzExtensions(_ bytes: UnsafeRawBufferPointer) -> String? {
     let text = string(bytes)
     for offer in ExtensionOffer.parse(text) ?? [] where !offer.name.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) {
