@@ -16,6 +16,8 @@ public import DequeModule
     @usableFromInline package internal(set) var outcome: Outcome?
     /// Whether the source was told to pause and not yet to resume.
     @usableFromInline package internal(set) var isPaused = false
+    /// What receivers may take without giving way.
+    @usableFromInline var slice = TakingSlice()
 
     @inlinable package init(marks: WebSocketOptions.InboundBuffer) { self.marks = marks }
 
@@ -53,6 +55,12 @@ public import DequeModule
         isPaused = true
         return true
     }
+
+    /// Whether a receiver that takes one message after the other may take one more now.
+    @inlinable package mutating func takesOneMore(now: () -> Int64) -> Bool { slice.takesOneMore(now: now) }
+
+    /// A receiver gives way, or has to wait.
+    @inlinable package mutating func startSlice() { slice.reset() }
 
     @usableFromInline package enum PopAction {
         /// A message; `resume` when the source may read again.

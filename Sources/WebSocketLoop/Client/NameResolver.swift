@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 
 import CLibUV
+import CLibWebSockets
 import CLibWebSocketsShims
 import Glibc
 package import WebSocketCore

@@ -296,6 +296,7 @@ extension Connection {
     /// The next message, waiting for it if need be. A cancelled call takes no message.
     @usableFromInline
     package func receive() async throws(WebSocketError) -> WebSocketMessage {
+        await giveWayIfDue()
         switch popMessage() {
         case .message(let message): return message
         case .ended(let error): throw error
@@ -305,12 +306,22 @@ extension Connection {
 
     /// The next message, waiting for it if need be; nil once the connection has ended well. A cancelled call takes none.
     package func receiveUntilEnd() async throws(WebSocketError) -> WebSocketMessage? {
+        await giveWayIfDue()
         switch await nextMessage() {
         case .success(let message): return message
         case .failure(let error):
             if error.isNormalEnd { return nil }
             throw error
         }
+    }
+
+    /// Lets the other connections of the loop have their turn, after many messages that were there without waiting.
+    private func giveWayIfDue() async {
+        guard mustGiveWay.load(ordering: .relaxed) else { return }
+        mustGiveWay.store(false, ordering: .relaxed)
+        inbound.withLock { $0.startSlice() }
+        // A task elsewhere holds nothing that they need.
+        if loop.isOnLoop { await Task.yield() }
     }
 
     /// An idle connection waits here: what its frames hold is a part of what it costs.
@@ -338,6 +349,7 @@ extension Connection {
                 return .success(message)
             case .ended(let end): return .failure(end.error)
             case .empty:
+                queue.startSlice()
                 queue.wait(id: id, loop.makeWaiter(id: id, continuation))
                 return nil
             }
@@ -359,10 +371,14 @@ extension Connection {
         case empty
     }
 
-    /// A message that has already arrived.
+    /// A message that has already arrived. None also when the caller has taken so many that it must give way.
     @usableFromInline
     package func popMessage() -> Popped {
-        let popped = inbound.withLock { queue in
+        let popped: InboundQueue<LoopWaiter<WebSocketMessage>, ConnectionEnd>.PopAction = inbound.withLock { queue in
+            guard queue.takesOneMore(now: EventLoop.coarseNanoseconds) else {
+                mustGiveWay.store(true, ordering: .relaxed)
+                return .empty
+            }
             defer { noteInbound(queue) }
             return queue.pop()
         }

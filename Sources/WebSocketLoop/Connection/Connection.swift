@@ -99,6 +99,8 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
     /// Messages that nobody has received and receivers that still wait. Follows `inbound`, under its lock.
     let inboundCount = Atomic<Int>(0)
     let isOpen = Atomic<Bool>(true)
+    /// A receiver has taken as many messages as it may without giving way.
+    let mustGiveWay = Atomic<Bool>(false)
     /// A message has begun to arrive and is not complete. Written on the loop.
     let isInboundPartial = Atomic<Bool>(false)
     /// Messages go to a handler. Written on the loop.

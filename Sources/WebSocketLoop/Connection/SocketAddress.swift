@@ -5,6 +5,7 @@
 
 // Whichever C module first includes the socket headers is the one that Swift attributes them to.
 import CLibUV
+import CLibWebSockets
 import CLibWebSocketsShims
 import Glibc
 

@@ -226,18 +226,22 @@ import WebSocketCore
     @inline(__always)
     var now: UInt64 { uv_hrtime() }
 
+    /// How long jobs may go on before the loop looks at its sockets again, in nanoseconds.
+    private static let turnTime: UInt64 = 2_000_000
+
     /// Jobs, then one flush per connection with something to send, until both are done; then the loop may block.
     func turn() {
         var began = now
         var rounds = 0
         repeat {
             takeInbox()
-            // A bounded number of rounds, so that a task that keeps itself busy does not keep sockets waiting.
+            // Bounded in number and time, so that tasks that keep themselves busy do not keep sockets waiting.
             while unsafe !mailbox.localJobs.isEmpty && rounds < 64 {
                 if rounds == 0 { activity.busySince.store(began, ordering: .releasing) }
                 runJobs()
                 takeInbox()
                 rounds += 1
+                if now &- began > Self.turnTime { rounds = 64 }
             }
             if rounds > 0 { checkBlocked(since: &began) }
             flushDirty()
