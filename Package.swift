@@ -7,7 +7,6 @@ let package = Package(
         .library(name: "WebSockets", targets: ["WebSockets"]),
         .library(name: "WebSocketsTestKit", targets: ["WebSocketsTestKit"]),
         .library(name: "WebSocketsJSON", targets: ["WebSocketsJSON"]),
-        .executable(name: "wsx", targets: ["wsx"]),
         // For C and C++ programs; `scripts/install-c` builds and installs it with its header.
         .library(name: "wsxc", type: .dynamic, targets: ["WebSocketsC"]),
     ],
