@@ -142,7 +142,7 @@ package enum LibWebSockets {
         }
         // 4.1.6 closes its wake eventfd twice under libuv: once in the first `lws_context_destroy` and once in a
         // later close callback, when the number may belong to somebody else. A duplicate of a spare descriptor takes
-        // the number in between, so that the second close hits it (libwebsockets.md §12).
+        // the number in between, so that the second close hits it and no descriptor of the process.
         let spare = unsafe open("/dev/null", O_RDONLY | O_CLOEXEC)
         let victim = loop.wakeDescriptor
         creation.withLock { _ in unsafe lws_context_destroy(loop.context) }
