@@ -100,16 +100,6 @@ let package = Package(
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Logging", package: "swift-log"),
             ]),
-        // `scripts/check` links this one and asserts that Foundation is not among its libraries.
-        .executableTarget(name: "linkage-check", dependencies: ["WebSockets"], path: "Tests/Linkage"),
-        // `scripts/browser` runs it: a real browser against our server.
-        .executableTarget(
-            name: "browser-check",
-            dependencies: [
-                "WebSockets", "WebSocketCore", "WebSocketLoop",
-                .product(name: "HTTPTypes", package: "swift-http-types"),
-                .product(name: "Logging", package: "swift-log"),
-            ], path: "Tests/Browser"),
         .testTarget(
             name: "WebSocketCoreTests",
             dependencies: [
@@ -192,9 +182,6 @@ let package = Package(
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Logging", package: "swift-log"),
             ]),
-        // What `scripts/system-faults` runs.
-        .executableTarget(
-            name: "system-faults", dependencies: ["WebSockets", "WebSocketsTestKit"], path: "Tests/SystemFaults"),
         .testTarget(name: "FuzzTests", dependencies: ["FuzzTargets", "TestSupport"]),
         .testTarget(
             name: "WebSocketsJSONTests", dependencies: ["LoopbackSupport", "WebSockets", "WebSocketsJSON"]),

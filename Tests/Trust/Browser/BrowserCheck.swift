@@ -4,7 +4,7 @@
 //===----------------------------------------------------------------------===//
 
 // What `scripts/browser` runs: a real browser against our server.
-//   browser-check CHROMIUM WSX
+//   browser-check CHROMIUM WSX CERTIFICATE KEY
 import Foundation
 import WebSockets
 
@@ -12,8 +12,8 @@ import WebSockets
 struct BrowserCheck {
     static func main() async {
         let arguments = CommandLine.arguments
-        guard arguments.count == 3 else {
-            print("usage: browser-check CHROMIUM WSX")
+        guard arguments.count == 5 else {
+            print("usage: browser-check CHROMIUM WSX CERTIFICATE KEY")
             exit(64)
         }
         do {
@@ -26,8 +26,8 @@ struct BrowserCheck {
                 exit(1)
             }
             do {
-                try await checkServer(browser, isSecure: false)
-                try await checkServer(browser, isSecure: true)
+                try await checkServer(browser, tls: nil)
+                try await checkServer(browser, tls: .files(certificate: arguments[3], key: arguments[4]))
                 try await checkDemo(browser, wsx: arguments[2])
             } catch {
                 await browser.end()
@@ -40,9 +40,9 @@ struct BrowserCheck {
         }
     }
 
-    private static func checkServer(_ browser: Browser, isSecure: Bool) async throws {
-        let server = try CheckServer(isSecure: isSecure)
-        let scheme = isSecure ? "wss" : "ws"
+    private static func checkServer(_ browser: Browser, tls: TLSServerConfiguration?) async throws {
+        let server = try CheckServer(tls: tls)
+        let scheme = tls != nil ? "wss" : "ws"
         try await browser.open(server.url, until: "run")
         let lines = try await browser.evaluate("run()") as? [String] ?? []
         for line in lines { print("\(scheme) \(line)") }

@@ -6,7 +6,6 @@
 import HTTPTypes
 import Logging
 import Synchronization
-import WebSocketLoop
 import WebSockets
 
 /// The server that the page talks to.
@@ -23,19 +22,15 @@ final class CheckServer: Sendable {
         func note(_ line: String) { lines.withLock { $0.append(line) } }
     }
 
-    init(isSecure: Bool) throws {
+    init(tls: TLSServerConfiguration?) throws {
         var configuration = WebSocketServerConfiguration()
-        if isSecure {
-            let certificate = try ThrowawayCertificate()
-            configuration.tls = TLSServerConfiguration(
-                certificateChain: .bytes(certificate.certificate), privateKey: .bytes(certificate.privateKey))
-        }
+        configuration.tls = tls
         configuration.subprotocols = ["chat"]
         // One of the checks is a handler that fails.
         configuration.logger.logLevel = .critical
         let server = try WebSocketServer(configuration: configuration)
         self.server = server
-        url = "\(isSecure ? "https" : "http")://127.0.0.1:\(server.port)/"
+        url = "\(tls != nil ? "https" : "http")://127.0.0.1:\(server.port)/"
         let record = Record()
         self.record = record
         let routes = try Self.routes(record)
