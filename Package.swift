@@ -111,9 +111,9 @@ let package = Package(
                 "SimulationSupport", "WebSocketPool", .product(name: "DequeModule", package: "swift-collections"),
             ]),
         // Simulated time for the tests of pools and sessions, and how deep a test goes. Links no C, as the pool does not.
-        .target(name: "SimulationSupport", dependencies: ["WebSocketCore"], path: "Tests/SimulationSupport"),
+        .target(name: "SimulationSupport", dependencies: ["WebSocketCore"], path: "Tests/Support/SimulationSupport"),
         // What tests need and users do not; the rest of it is WebSocketsTestKit.
-        .target(name: "TestSupport", dependencies: ["WebSocketsTestKit"], path: "Tests/TestSupport"),
+        .target(name: "TestSupport", dependencies: ["WebSocketsTestKit"], path: "Tests/Support/TestSupport"),
         .testTarget(
             name: "WebSocketsTestKitTests",
             dependencies: ["LoopbackSupport", "TestSupport", "WebSockets", "WebSocketsTestKit"]),
@@ -127,9 +127,10 @@ let package = Package(
         // What the tests of WebSockets and of its interoperability share.
         .target(
             name: "LoopbackSupport",
-            dependencies: ["COpenSSL", "TestSupport", "WebSocketCore", "WebSockets"], path: "Tests/LoopbackSupport"),
+            dependencies: ["COpenSSL", "TestSupport", "WebSocketCore", "WebSockets"],
+            path: "Tests/Support/LoopbackSupport"),
         // A program of somebody else's with libwebsockets, for loops that are attached to it.
-        .target(name: "HostContext", dependencies: ["CLibWebSockets"], path: "Tests/HostContext"),
+        .target(name: "HostContext", dependencies: ["CLibWebSockets"], path: "Tests/Support/HostContext"),
         .testTarget(
             name: "WebSocketsTests",
             dependencies: [
