@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# What the scripts beside this file share. Sourced, never run.
+# What the scripts beside this file and in scripts/trust share. Sourced, never run.
 # It sets `repository` (absolute path, computed) and `peers` (where test peers are installed).
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)

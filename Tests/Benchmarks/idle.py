@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# Usage: idle.py WSX COUNT: see scripts/idle.
+# Usage: idle.py WSX COUNT: see scripts/trust/idle.
 import json, select, signal, socket, statistics, subprocess, sys, time
 
 binary, count = sys.argv[1], int(sys.argv[2])

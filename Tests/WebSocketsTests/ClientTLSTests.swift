@@ -7,7 +7,7 @@ import LoopbackSupport
 import Testing
 import WebSockets
 
-/// What a client's TLS can be told besides whom to trust. Certificates come from `scripts/certificates`.
+/// What a client's TLS can be told besides whom to trust. Certificates come from `scripts/trust/certificates`.
 @Suite(.timeLimit(.minutes(5)))
 struct ClientTLSTests {
     private static func pin(_ name: String) throws -> String {

@@ -7,7 +7,7 @@ import LoopbackSupport
 import Testing
 import WebSockets
 
-/// Certificates come from `scripts/certificates`; its README.md in their directory describes each.
+/// Certificates come from `scripts/trust/certificates`; its README.md in their directory describes each.
 @Suite(.timeLimit(.minutes(5)))
 struct TLSTests {
     struct Row: Sendable, CustomStringConvertible {

@@ -9,7 +9,7 @@ import Testing
 import WebSocketsC
 
 /// The programs in C, each in a process of its own, with the library as it was built for the tests: its Swift is under
-/// the sanitizers here. `scripts/c-abi` runs them as real programs with the installed library.
+/// the sanitizers here. `scripts/trust/c-abi` runs them as real programs with the installed library.
 @Suite struct CABITests {
     @Test func misuseIsAnErrorCode() async {
         let report = Report()

@@ -3,7 +3,7 @@
 """Counts what of catalogue.json holds, by the results of a run of the tests in xunit's format.
 
 An entry holds when it names tests, all of them ran and passed, and nothing of it is said to be missing. What
-scripts/system-faults could not run on this machine is named and not counted. The exit code is 1 when a named test does not exist or when fewer entries of a section hold
+scripts/trust/system-faults could not run on this machine is named and not counted. The exit code is 1 when a named test does not exist or when fewer entries of a section hold
 than its floor.
 """
 
@@ -14,7 +14,7 @@ import sys
 import xml.etree.ElementTree
 
 MOMENTS = ("before", "during", "after", "twice")
-# Not a suite: the cases of scripts/system-faults.
+# Not a suite: the cases of scripts/trust/system-faults.
 SYSTEM = "SystemFaults"
 TITLES = {
     "faults": "faults survived",

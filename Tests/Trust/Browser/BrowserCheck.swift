@@ -3,7 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-// What `scripts/browser` runs: a real browser against our server.
+// What `scripts/trust/browser` runs: a real browser against our server.
 //   browser-check CHROMIUM WSX CERTIFICATE KEY
 import Foundation
 import WebSockets

@@ -7,8 +7,8 @@ import Glibc
 import Synchronization
 import WebSockets
 
-/// What `scripts/system-faults` runs: faults that need a network, a load or a process of their own. Each prints what it
-/// saw and exits with 1 when that is not what is promised.
+/// What `scripts/trust/system-faults` runs: faults that need a network, a load or a process of their own. Each prints
+/// what it saw and exits with 1 when that is not what is promised.
 @main enum SystemFaults {
     static func main() async {
         let arguments = Array(CommandLine.arguments.dropFirst())
@@ -22,7 +22,7 @@ import WebSockets
             case ("echo", 2): try await Network.echo(host: arguments[1])
             case ("interface", 3): try await Network.interface(arguments[1], url: arguments[2])
             default:
-                print("see scripts/system-faults")
+                print("see scripts/trust/system-faults")
                 exit(64)
             }
         } catch {

@@ -11,7 +11,7 @@ import Testing
 import WebSockets
 import WebSocketsTestKit
 
-/// A session on a bad network. `scripts/soak` makes it last.
+/// A session on a bad network. `scripts/trust/soak` makes it last.
 @Suite(.timeLimit(.minutes(600)))
 struct SessionSoakTests {
     /// What the server got, by connection.
