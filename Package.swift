@@ -166,6 +166,7 @@ let package = Package(
                 .product(name: "HTTPTypes", package: "swift-http-types"),
             ]),
         // What `scripts/fuzz` runs under libFuzzer, and `FuzzTests` with the committed corpus.
+        // Not in a nested package: the targets call package declarations, and a product for them would be everyone's.
         .target(
             name: "FuzzTargets",
             dependencies: [
