@@ -130,7 +130,7 @@ public struct WebSocketError: Error, Sendable, Hashable {
         public let status: Int
         /// The header fields, in the order in which they came.
         public let headers: HTTPFields
-        /// Of a refusal: the first KiB of its body, as far as it came together with the head and not in chunks.
+        /// Of a refusal: up to 64 KiB of its body, as far as it came within half a second.
         public let body: [UInt8]
 
         /// A response with a status code, header fields and the beginning of its body.

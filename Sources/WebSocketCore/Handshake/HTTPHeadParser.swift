@@ -84,26 +84,6 @@ package struct HTTPRequestHeadParser: Sendable {
     }
 }
 
-/// Reads a response head: `nil` unless it is complete and well-formed.
-package enum HTTPResponseHeadParser {
-    package static func parse(_ bytes: UnsafeRawBufferPointer) -> (status: Int, fields: HTTPFields, byteCount: Int)? {
-        var reader = LineReader(bytes: bytes)
-        guard let statusLine = reader.line() else { return nil }
-        let parts = statusLine.split(separator: UInt8(ascii: " "), maxSplits: 2, omittingEmptySubsequences: false)
-        guard parts.count >= 2, String(decoding: parts[0], as: UTF8.self).hasPrefix("HTTP/1."),
-            parts[1].count == 3, parts[1].allSatisfy({ $0 >= 0x30 && $0 <= 0x39 }),
-            let status = Int(String(decoding: parts[1], as: UTF8.self))
-        else { return nil }
-        var fields = HTTPFields()
-        while let line = reader.line() {
-            if line.isEmpty { return (status, fields, reader.position) }
-            guard let field = HTTPFieldLine.parse(line) else { continue }
-            fields.append(field)
-        }
-        return nil
-    }
-}
-
 package enum HTTPFieldLine {
     /// `name: value` (RFC 9112 §5). The value's bytes are read as ISO Latin 1 and may hold no controls but tab.
     package static func parse(_ line: Slice<UnsafeRawBufferPointer>) -> HTTPField? {

@@ -9,8 +9,6 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
     case url
     /// A server's reading of a request head, whole and in two parts.
     case request
-    /// A client's reading of a response head.
-    case response
     /// A server's whole answer to a client's handshake, and a proxy's to CONNECT, whole and in pieces.
     case handshake
     /// `Sec-WebSocket-Extensions`, offers and answers, and token lists.
@@ -47,7 +45,6 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
         switch self {
         case .url: fuzzURL(bytes)
         case .request: fuzzRequest(bytes)
-        case .response: fuzzResponse(bytes)
         case .handshake: fuzzHandshake(bytes)
         case .extensions: fuzzExtensions(bytes)
         case .origin: fuzzOrigin(bytes)

@@ -56,12 +56,6 @@ func fuzzRequest(_ bytes: UnsafeRawBufferPointer) -> String? {
     }
 }
 
-func fuzzResponse(_ bytes: UnsafeRawBufferPointer) -> String? {
-    guard let (status, fields, byteCount) = HTTPResponseHeadParser.parse(bytes) else { return nil }
-    guard (0...999).contains(status), byteCount <= bytes.count else { return "status \(status)" }
-    return fields.contains { $0.value.utf8.contains(10) } ? "a value has a line break" : nil
-}
-
 /// Whole, in single bytes, and at cuts: the same comes of it, and no more is taken or kept than there is room for.
 func fuzzHandshake(_ bytes: UnsafeRawBufferPointer) -> String? {
     var limits = ClientHandshakeMachine.Limits()

@@ -308,39 +308,3 @@ import Testing
         }
     }
 }
-
-@Suite struct HTTPResponseHeadParserTests {
-    private func parse(_ text: String) -> (status: Int, fields: HTTPFields, byteCount: Int)? {
-        withExactBytes(Array(text.utf8)) { HTTPResponseHeadParser.parse($0) }
-    }
-
-    @Test func readsAHead() throws {
-        let text = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n\r\n"
-        let head = try #require(parse(text + "more"))
-        #expect(head.status == 101 && head.byteCount == text.utf8.count)
-        #expect(head.fields[.upgrade] == "websocket" && head.fields[values: .setCookie] == ["a", "b"])
-        for count in 0..<text.utf8.count {
-            #expect(parse(String(decoding: Array(text.utf8)[..<count], as: UTF8.self)) == nil)
-        }
-    }
-
-    @Test(arguments: [
-        ("HTTP/1.1 200\r\n\r\n", 200), ("HTTP/1.1 200 \r\n\r\n", 200), ("HTTP/1.0 404 Not Found\r\n\r\n", 404),
-        ("HTTP/1.1 599 a  b\r\n\r\n", 599),
-    ])
-    func statusLines(_ text: String, _ status: Int) { #expect(parse(text)?.status == status) }
-
-    @Test(arguments: [
-        "", "\r\n\r\n", "HTTP/1.1\r\n\r\n", "HTTP/1.1 \r\n\r\n", "HTTP/1.1 20\r\n\r\n", "HTTP/1.1 2000\r\n\r\n",
-        "HTTP/1.1 +20\r\n\r\n", "HTTP/1.1 -20\r\n\r\n", "HTTP/1.1 2x0\r\n\r\n", "HTTP/1.1  200\r\n\r\n",
-        "HTTP/2 200\r\n\r\n",
-        "ICY 200 OK\r\n\r\n", "HTTP/1.1 200 OK\n\n", "HTTP/1.1 200 OK\r\nA: b\n\r\n",
-    ])
-    func refuses(_ text: String) { #expect(parse(text) == nil) }
-
-    /// A header line that is not one is left out: the rest still explains the failure.
-    @Test func malformedLinesAreLeftOut() throws {
-        let head = try #require(parse("HTTP/1.1 500 x\r\nbroken\r\nA : b\r\nC: d\r\n\r\n"))
-        #expect(head.fields.count == 1 && head.fields[HTTPField.Name("C")!] == "d")
-    }
-}
