@@ -5,6 +5,7 @@
 
 import CLibWebSockets
 import CLibWebSocketsShims
+import Synchronization
 import WebSocketCore
 
 /// What a client's connection has of the wire, where libwebsockets only reads and decrypts. A server's has none of it.
@@ -12,8 +13,10 @@ final class ClientWire {
     @exclusivity(unchecked) var parser: FrameParser
     /// Nothing that arrives is looked at any more: the peer's close frame has come, or what cannot be parsed.
     @exclusivity(unchecked) var isDeaf = false
-    /// What could not be parsed, until the turn in which it came is over.
+    /// What could not be parsed, until what came before it has been dealt with.
     var violation: FrameParser.Violation?
+    /// How long that may take.
+    var patience: EventLoop.TimerToken?
     /// The burst that the socket has taken a part of, and how much.
     @exclusivity(unchecked) var held = FrameBuffer()
     @exclusivity(unchecked) var taken = 0
@@ -62,25 +65,30 @@ extension Connection {
                 return 0
             case .violation(let violation):
                 unsafe client.isDeaf = true
-                if unsafe !isChoked && loop.hasReadyWork {
-                    // What came before may be in the hands of a task that answers it within this turn.
-                    client.violation = violation
-                    markDirty()
-                } else {
-                    fail(violation)
-                }
+                client.violation = violation
+                markDirty()
                 return 0
             }
         }
     }
 
-    /// The turn in which a frame came that no peer may send is over.
+    /// A turn is over, in which a frame may have come that no peer may send. The messages in front of it are received
+    /// and answered first, as if it had come in another read, as far as that takes no longer than a moment.
     func failLate(_ client: ClientWire) {
-        if let violation = client.violation.take() { fail(violation) }
+        guard client.violation != nil else { return }
+        guard inbound.withLock({ $0.messageCount }) > 0 else { return fail(client) }
+        if client.patience == nil {
+            client.patience = schedule(at: loop.now &+ Self.momentToAnswer) { $0.fail(client) }
+        }
     }
 
-    private func fail(_ violation: FrameParser.Violation) {
-        if unsafe machine.canReceive { self.violation(violation.closeCode, violation.text) }
+    private static let momentToAnswer: UInt64 = 250_000_000
+
+    private func fail(_ client: ClientWire) {
+        loop.cancel(client.patience)
+        client.patience = nil
+        guard let violation = client.violation.take(), unsafe machine.canReceive else { return }
+        self.violation(violation.closeCode, violation.text)
     }
 
     /// What the server has sent behind its answer.

@@ -146,6 +146,7 @@ extension Connection {
         messagesInDoubt = unsafe messagesHanded
         finalInfo.withLock { $0.wrappedValue = info }
         loop.cancel(closeTimer)
+        loop.cancel(client?.patience)
         closeTimer = nil
         // Before anybody is told: who has waited for the end finds it in the registry too.
         loop.counters.connections.subtract(1)
