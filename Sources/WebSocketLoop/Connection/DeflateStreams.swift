@@ -104,6 +104,16 @@ import WebSocketCore
 }
 
 /// Decompresses messages (RFC 7692 §7.2.2), a bounded piece at a time.
+///
+/// A peer may finish its DEFLATE stream with a message or inside one (BFINAL, §7.2.1). §7.2.3.4 demands an octet of 0
+/// behind it, the beginning of an empty block whose other four octets are taken off like those of every message.
+/// Senders forget it: those four octets then belong to nothing, and would be read as the head of a block that swallows
+/// the next messages. So they are added only when the message has left a stream open.
+///
+/// What comes behind a finished stream, in the same message or the next, is a new stream, with an empty window even
+/// when context is taken over: by RFC 1951 §3.2.3 no distance reaches back beyond the beginning of its stream, and
+/// zlib, which nearly every sender is built on, forgets its window before it begins another. Other receivers (WebKit,
+/// Node's ws) do the same. A sender that does reach back is refused, and not read wrongly.
 @safe final class Inflater {
     enum Failure: Error {
         case corrupt
@@ -114,6 +124,8 @@ import WebSocketCore
     private let resets: Bool
     private let windowBits: Int
     private var isReady = false
+    /// The message under way has begun a stream, or gone on with one, that has not been finished.
+    private var isOpen = false
 
     init(windowBits: Int, resets: Bool) {
         self.windowBits = windowBits
@@ -133,7 +145,15 @@ import WebSocketCore
         }
         try unsafe feed(piece, scratch: scratch, into: &assembler)
         guard isLast else { return }
-        // The tail of an empty stored block that the sender removed.
+        if isOpen { try feedTail(scratch: scratch, into: &assembler) }
+        isOpen = false
+        if resets { unsafe inflateReset(stream) }
+    }
+
+    /// The last four octets of an empty stored block, which the sender took off (§7.2.1).
+    private func feedTail(
+        scratch: borrowing ScratchBuffer, into assembler: inout MessageAssembler
+    ) throws(Failure) {
         let tail: (UInt8, UInt8, UInt8, UInt8) = (0x00, 0x00, 0xFF, 0xFF)
         var failure: Failure?
         unsafe withUnsafeBytes(of: tail) { bytes in
@@ -144,7 +164,9 @@ import WebSocketCore
             }
         }
         if let failure { throw failure }
-        if resets { unsafe inflateReset(stream) }
+        // A message that did not end with such a block would go on in the next one. zlib says 128 between two blocks,
+        // plus the bits of the last octet that it has not used. Without context nothing goes on.
+        guard unsafe resets || !isOpen || stream.pointee.data_type == 128 else { throw .corrupt }
     }
 
     private func feed(
@@ -154,6 +176,7 @@ import WebSocketCore
         unsafe stream.pointee.next_in = unsafe UnsafeMutablePointer(mutating: base.assumingMemoryBound(to: UInt8.self))
         unsafe stream.pointee.avail_in = UInt32(piece.count)
         let memory = unsafe scratch.memory
+        isOpen = true
         repeat {
             unsafe stream.pointee.next_out = unsafe memory.baseAddress!.assumingMemoryBound(to: UInt8.self)
             unsafe stream.pointee.avail_out = UInt32(memory.count)
@@ -170,8 +193,9 @@ import WebSocketCore
             switch status {
             case Z_OK: break
             case Z_BUF_ERROR: return
-            // A block with BFINAL set ends the stream; the message may go on with a new one (RFC 7692 §7.2.3.4).
-            case Z_STREAM_END: unsafe inflateReset(stream)
+            case Z_STREAM_END:
+                unsafe inflateReset(stream)
+                isOpen = unsafe stream.pointee.avail_in > 0
             default: throw .corrupt
             }
         } while unsafe stream.pointee.avail_in > 0 || stream.pointee.avail_out == 0

@@ -52,6 +52,16 @@ public final class RawDeflate: @unchecked Sendable {
         return output.dropLast(4)
     }
 
+    /// Compresses one message and finishes the stream with it: its last block has BFINAL set, and the next message
+    /// begins a new stream. RFC 7692 §7.2.3.4 demands an octet of 0 behind it, which senders forget.
+    public func finish(_ message: [UInt8]) -> [UInt8] {
+        precondition(isCompressor)
+        var output: [UInt8] = []
+        try? run(message, into: &output) { deflate($0, Z_FINISH) }
+        deflateReset(stream)
+        return output
+    }
+
     /// Decompresses one message.
     public func decompress(_ payload: [UInt8]) throws(Corrupt) -> [UInt8] {
         precondition(!isCompressor)
@@ -75,7 +85,8 @@ public final class RawDeflate: @unchecked Sendable {
                     stream.pointee.next_out = chunk.baseAddress
                     stream.pointee.avail_out = UInt32(chunk.count)
                     let status = step(stream)
-                    guard status == Z_OK || status == Z_BUF_ERROR else { return status }
+                    let isFinished = isCompressor && status == Z_STREAM_END
+                    guard status == Z_OK || status == Z_BUF_ERROR || isFinished else { return status }
                     output += chunk[..<(chunk.count - Int(stream.pointee.avail_out))]
                 } while stream.pointee.avail_out == 0
                 return stream.pointee.avail_in == 0 ? nil : Z_DATA_ERROR
