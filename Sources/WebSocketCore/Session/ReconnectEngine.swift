@@ -70,8 +70,10 @@ package struct ReconnectEngine: Sendable {
     }
 
     /// Both halves, for an owner that holds no lock.
-    package mutating func next(after cause: WebSocketReconnectPolicy.Cause, at now: Duration) -> Verdict {
-        decide(policy.answer(cause, attempt: ended(at: now)))
+    package mutating func next(
+        after cause: WebSocketReconnectPolicy.Cause, at now: Duration, clock: Int64? = nil
+    ) -> Verdict {
+        decide(policy.answer(cause, attempt: ended(at: now), clock: clock))
     }
 
     /// Attempts are counted from the beginning: somebody asked for a connection.

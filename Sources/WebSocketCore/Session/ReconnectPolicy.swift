@@ -78,22 +78,24 @@ public struct WebSocketReconnectPolicy: Sendable {
     }
 
     /// Asks the application's closures, so the caller must not hold a lock.
-    package func answer(_ cause: Cause, attempt: Int) -> Answer {
+    ///
+    /// - Parameter clock: Seconds since 1970, for a server that says until when and not what time it has.
+    package func answer(_ cause: Cause, attempt: Int, clock: Int64? = nil) -> Answer {
         let least: Duration
         switch decision(cause) {
         case .fatal: return .giveUp
         case .retryAfter(let delay): least = max(delay, .zero)
-        case .retry: least = serverWish(cause)
+        case .retry: least = serverWish(cause, clock)
         }
         if let maximumAttempts, attempt > maximumAttempts { return .giveUp }
         guard case .custom(let delay) = strategy else { return .retry(least: least, custom: nil) }
         return delay(attempt).map { .retry(least: least, custom: max($0, .zero)) } ?? .giveUp
     }
 
-    private func serverWish(_ cause: Cause) -> Duration {
+    private func serverWish(_ cause: Cause, _ clock: Int64?) -> Duration {
         switch cause {
         case .connectFailed(let error):
-            guard let delay = error.response.flatMap({ RetryAfter.delay($0.headers) }) else { return .zero }
+            guard let delay = error.response.flatMap({ RetryAfter.delay($0.headers, now: clock) }) else { return .zero }
             return min(delay, maximumRetryAfter)
         case .disconnected(let end):
             return end.closeInfo?.received?.code == .tryAgainLater ? serverUnavailableDelay : .zero

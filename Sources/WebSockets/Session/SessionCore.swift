@@ -230,7 +230,7 @@ final class SessionCore: Sendable {
         case .decide(let cause, let attempt, let decision):
             // The policy's closures are the application's: not under the lock.
             after.finally { [self] in
-                let answer = configuration.reconnect.answer(cause, attempt: attempt)
+                let answer = configuration.reconnect.answer(cause, attempt: attempt, clock: WallClock.seconds)
                 perform { parts, now, _ in ((), parts.machine.decided(answer, decision, at: now)) }
             }
         case .disconnected(let end):

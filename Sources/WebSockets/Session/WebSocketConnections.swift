@@ -108,7 +108,9 @@ public struct WebSocketConnections: AsyncSequence, Sendable {
             _ cause: WebSocketReconnectPolicy.Cause, otherwise error: WebSocketError
         ) async throws(WebSocketError) {
             let now = sequence.clock.now()
-            guard case .retry(let delay) = engine.next(after: cause, at: now) else { throw error }
+            guard case .retry(let delay) = engine.next(after: cause, at: now, clock: WallClock.seconds) else {
+                throw error
+            }
             guard delay > .zero else { return }
             do { try await sequence.clock.sleep(until: now + delay) } catch { throw .cancelled("reconnecting") }
         }

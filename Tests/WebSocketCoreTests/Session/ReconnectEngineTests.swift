@@ -237,16 +237,37 @@ import Testing
         ("Thu, 01 Jan 1970 00:00:00 GMT", 0), ("Sun, 06 Nov 1994 08:49:37 GMT", 784_111_777),
         ("Tue, 29 Feb 2000 12:00:00 GMT", 951_825_600), ("Sat, 21 Nov 2026 08:05:57 GMT", 1_795_248_357),
         ("Fri, 31 Dec 1999 23:59:60 GMT", 946_684_800),
-    ]) func datesAreRead(text: String, seconds: Int64) {
-        #expect(RetryAfter.seconds(text) == seconds)
+        // RFC 850, whose year has two digits, and asctime, whose day may have a space in front.
+        ("Sunday, 06-Nov-94 08:49:37 GMT", 784_111_777), ("Tuesday, 29-Feb-00 12:00:00 GMT", 951_825_600),
+        ("Saturday, 21-Nov-26 08:05:57 GMT", 1_795_248_357),
+        ("Sun Nov  6 08:49:37 1994", 784_111_777), ("Sun Nov 06 08:49:37 1994", 784_111_777),
+        ("Tue Feb 29 12:00:00 2000", 951_825_600), ("Fri Dec 31 23:59:60 1999", 946_684_800),
+    ]) func everyDateFormOfRFC9110Section5_6_7IsRead(text: String, seconds: Int64) {
+        #expect(RetryAfter.seconds(text, now: 1_795_248_357) == seconds)
+    }
+
+    /// RFC 9110 §5.6.7: a year that would be more than 50 years ahead is one of the past.
+    @Test(arguments: [
+        ("Sunday, 06-Nov-94 08:49:37 GMT", 1_795_248_357, 784_111_777),
+        // Seen from 1999, 04 is 2004; seen from 2099, 01 is 2101.
+        ("Thursday, 01-Jan-04 00:00:00 GMT", 946_684_800, 1_072_915_200),
+        ("Saturday, 01-Jan-01 00:00:00 GMT", 4_070_908_800, 4_133_980_800),
+        // Fifty years ahead, and a year more.
+        ("Wednesday, 01-Jan-76 00:00:00 GMT", 1_767_225_600, 3_345_062_400),
+        ("Saturday, 01-Jan-77 00:00:00 GMT", 1_767_225_600, 220_924_800),
+    ]) func aYearOfTwoDigitsIsTheNearest(text: String, now: Int64, seconds: Int64) {
+        #expect(RetryAfter.seconds(text, now: now) == seconds)
     }
 
     @Test(arguments: [
         "", "tomorrow", "Sun, 06 Nov 1994 08:49:37", "Sun, 32 Nov 1994 08:49:37 GMT", "Sun, 06 Foo 1994 08:49:37 GMT",
         "Sun, 06 Nov 94 08:49:37 GMT", "Sun, 06 Nov 1994 24:49:37 GMT", "Sun, 06 Nov 1994 08:49 GMT",
-        "Sunday, 06-Nov-94 08:49:37 GMT",
+        "Sun, +6 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:37:00 GMT", "Sun, 06 Nov 1994 08:-9:37 GMT",
+        "Sunday, 06-Nov-1994 08:49:37 GMT", "Sunday, 06-Nov 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37",
+        "Sunday, 06-Nov-94 08:49:37 CET", "Sun Nov  6 08:49:37 94", "Sun Nov  6 08:49:37 1994 GMT",
+        "Nov  6 08:49:37 1994", "Sun Nov 32 08:49:37 1994", "1994-11-06T08:49:37Z",
     ]) func otherTextIsNoDate(text: String) {
-        #expect(RetryAfter.seconds(text) == nil)
+        #expect(RetryAfter.seconds(text, now: 1_795_248_357) == nil)
     }
 
     @Test func aDateIsComparedWithTheServersOwnClock() {
@@ -254,8 +275,35 @@ import Testing
         #expect(
             RetryAfter.delay([.retryAfter: until, .date: "Sun, 06 Nov 1994 08:49:07 GMT"]) == .seconds(30))
         #expect(RetryAfter.delay([.retryAfter: until, .date: "Sun, 06 Nov 1994 09:00:00 GMT"]) == .zero)
-        #expect(RetryAfter.delay([.retryAfter: until]) == nil)
         #expect(RetryAfter.delay([.retryAfter: "99999999999999999999"]) == .seconds(Int64(Int32.max)))
+        #expect(RetryAfter.delay([.retryAfter: " 7\t"]) == .seconds(7))
         #expect(RetryAfter.delay([:]) == nil)
+        for form in ["Sunday, 06-Nov-94 08:49:07 GMT", "Sun Nov  6 08:49:07 1994"] {
+            #expect(RetryAfter.delay([.retryAfter: until, .date: form], now: 784_000_000) == .seconds(30))
+            #expect(RetryAfter.delay([.retryAfter: form, .date: "Sun, 06 Nov 1994 08:49:00 GMT"]) == .seconds(7))
+        }
+    }
+
+    /// RFC 9110 §6.6.1: a server without a clock sends no `Date`; then the time at which its answer came counts.
+    @Test func withoutADateOurClockCounts() {
+        let until = "Sun, 06 Nov 1994 08:49:37 GMT"
+        #expect(RetryAfter.delay([.retryAfter: until], now: 784_111_777 - 12) == .seconds(12))
+        #expect(RetryAfter.delay([.retryAfter: until], now: 784_111_777 + 12) == .zero)
+        #expect(RetryAfter.delay([.retryAfter: until, .date: "noon"], now: 784_111_777 - 12) == .seconds(12))
+        #expect(RetryAfter.delay([.retryAfter: "soon"], now: 0) == nil)
+        #expect(RetryAfter.delay([.retryAfter: until]) == nil)
+    }
+
+    @Test func aRefusalWithADateIsObeyed() {
+        let until = "Sun Nov  6 08:49:37 1994"
+        var policy = WebSocketReconnectPolicy()
+        policy.strategy = .fixed(.seconds(1))
+        var engine = ReconnectEngine(policy: policy, seed: 1)
+        #expect(
+            engine.next(after: refusal(503, [.retryAfter: until]), at: .zero, clock: 784_111_777 - 5)
+                == .retry(after: .seconds(6)))
+        #expect(
+            engine.next(after: refusal(503, [.retryAfter: until]), at: .zero, clock: 0)
+                == .retry(after: .seconds(3_601)))
     }
 }
