@@ -21,6 +21,11 @@ public struct WebSocketProxy: Sendable, Hashable {
     /// `all_proxy` that is set; in lower case, or in upper case, but never `HTTP_PROXY`, which a web server's client
     /// can set (CVE-2016-5385). None for the hosts in `no_proxy`: names with their subdomains, addresses, address
     /// ranges such as `10.0.0.0/8`, each with or without a port, or `*` for all.
+    ///
+    /// Values are those of ``init(_:headers:)``, and what desktops write: without a scheme `http` is meant, in `socks_proxy`
+    /// `http` means `socks5h`, and a user needs no password. A variable that cannot be used is passed over with a warning
+    /// in the log, once for each value, and the next one counts; if none is left, the connection is direct. Where that must
+    /// not happen, give the proxy itself.
     public static let environment = Self(choice: .environment)
 
     package init(choice: Choice) { self.choice = choice }
@@ -31,7 +36,8 @@ public struct WebSocketProxy: Sendable, Hashable {
     ///   - url: `http://host:port` speaks CONNECT (RFC 9110 §9.3.6), `socks5h://host:port` SOCKS 5 (RFC 1928). Both take
     ///     credentials, `user:password@host:port`, percent-encoded. With `socks5h` the proxy looks the name up, with
     ///     `socks5` this side does, and the first address is taken. `socks4a` and `socks4` are the same for SOCKS 4,
-    ///     which carries no IPv6 address, and a user without a password: `user:@host`. Default ports: 80 and 1080.
+    ///     which carries no IPv6 address, and a user without a password: `user:@host`. `socks` is `socks5h`, as browsers and
+    ///     desktops mean it. Default ports: 80 and 1080.
     ///   - headers: Additional headers of CONNECT, in place of `User-Agent` and `Proxy-Authorization` if they are among
     ///     them. Default: none.
     /// - Throws: `invalidConfiguration`, also for `https` proxies, which are not supported.
@@ -42,15 +48,22 @@ public struct WebSocketProxy: Sendable, Hashable {
     /// The proxy for a URL; `nil` for none.
     ///
     /// - Parameter variable: Reads the environment.
-    /// - Throws: `invalidConfiguration`, if it is the environment's and cannot be used.
     package func endpoint(
         for url: WebSocketURL, variable: (String) -> String?
     ) throws(WebSocketError) -> ProxyEndpoint? {
         switch choice {
         case .none: nil
         case .fixed(let endpoint): endpoint
-        case .environment: try ProxyEnvironment.endpoint(for: url, variable: variable)
+        case .environment: ProxyEnvironment.endpoint(for: url, variable: variable) { _ in }
         }
+    }
+
+    /// What is wrong with the variables of the environment that are passed over for a URL.
+    package func unusableVariables(for url: WebSocketURL, variable: (String) -> String?) -> [WebSocketError] {
+        guard choice == .environment else { return [] }
+        var errors: [WebSocketError] = []
+        _ = ProxyEnvironment.endpoint(for: url, variable: variable) { errors.append($0) }
+        return errors
     }
 }
 
@@ -103,7 +116,7 @@ package struct ProxyEndpoint: Sendable, Hashable {
         case "socks4": kind = .socks4
         case "socks4a": kind = .socks4a
         case "socks5": kind = .socks5
-        case "socks5h": kind = .socks5h
+        case "socks5h", "socks": kind = .socks5h
         case "https":
             throw invalid("is an https one; proxies are spoken to without TLS only, use http:// or socks5h://")
         default: throw invalid("has an unknown scheme; use http://, socks5h://, socks5://, socks4a:// or socks4://")
@@ -161,13 +174,14 @@ extension ProxyEndpoint: CustomStringConvertible, CustomReflectable {
 
 /// How the variables `http_proxy`, `no_proxy` and their like are read.
 enum ProxyEnvironment {
+    /// - Parameter skipped: Is told what is wrong with a variable that is passed over.
     static func endpoint(
-        for url: WebSocketURL, variable: (String) -> String?
-    ) throws(WebSocketError) -> ProxyEndpoint? {
+        for url: WebSocketURL, variable: (String) -> String?, skipped: (WebSocketError) -> Void
+    ) -> ProxyEndpoint? {
         func value(_ name: String) -> String? {
             // An empty lower-case variable switches the upper-case one off.
-            if let value = variable(name) { return value }
-            return name == "http_proxy" ? nil : variable(name.uppercased())
+            if let value = variable(name) { return trimmed(value) }
+            return name == "http_proxy" ? nil : variable(name.uppercased()).map(trimmed)
         }
         if let exceptions = value("no_proxy"), isExempt(url, exceptions) { return nil }
         let names =
@@ -178,44 +192,64 @@ enum ProxyEnvironment {
             guard var text = value(name), !text.isEmpty else { continue }
             if text.firstRange(of: "://") == nil { text = "http://" + text }
             // That is how some systems write it.
-            if name == "socks_proxy", text.hasPrefix("http://") { text = "socks5h://" + text.dropFirst(7) }
-            return try ProxyEndpoint(text, source: "the environment's \(name)")
+            if name == "socks_proxy", text.lowercased().hasPrefix("http://") { text = "socks5h://" + text.dropFirst(7) }
+            do throws(WebSocketError) {
+                return try ProxyEndpoint(withPassword(text), source: "the environment's \(name)")
+            } catch {
+                skipped(error)
+            }
         }
         return nil
     }
 
+    private static func isSpace(_ byte: UInt8) -> Bool { byte == 0x20 || (0x09...0x0D).contains(byte) }
+
+    private static func trimmed(_ text: String) -> String {
+        var bytes = Array(text.utf8)[...]
+        while let first = bytes.first, isSpace(first) { bytes.removeFirst() }
+        while let last = bytes.last, isSpace(last) { bytes.removeLast() }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+
+    /// With an empty password where there is a user alone, as curl takes it.
+    private static func withPassword(_ text: String) -> String {
+        guard let separator = text.firstRange(of: "://"), let at = text.utf8.firstIndex(of: UInt8(ascii: "@")),
+            separator.upperBound < at, !text[separator.upperBound..<at].utf8.contains(UInt8(ascii: ":"))
+        else { return text }
+        return "\(text[..<at]):\(text[at...])"
+    }
+
     static func isExempt(_ url: WebSocketURL, _ exceptions: String) -> Bool {
-        exceptions.split { $0 == "," || $0 == " " || $0 == "\t" }.contains { matches(url, $0.lowercased()[...]) }
+        // As bytes: CR and LF together are one Character.
+        exceptions.lowercased().utf8.split { $0 == UInt8(ascii: ",") || isSpace($0) }
+            .contains { matches(url, Substring($0)) }
     }
 
     private static func matches(_ url: WebSocketURL, _ entry: Substring) -> Bool {
-        if entry == "*" { return true }
-        if let range = entry.firstIndex(of: "/") {
-            return isInRange(url.host, entry[..<range], bits: Int(entry[entry.index(after: range)...]))
-        }
         var name = entry
-        if entry.first == "[" || entry.count(where: { $0 == ":" }) == 1, let colon = entry.lastIndex(of: ":"),
-            entry[colon...].allSatisfy({ $0 != "]" })
-        {
+        if let colon = portColon(of: entry) {
             guard Int(entry[entry.index(after: colon)...]) == url.port else { return false }
             name = entry[..<colon]
         }
-        if name.first == "[", name.last == "]" { name = name.dropFirst().dropLast() }
-        if let address = IPAddress.bytes(name) { return IPAddress.bytes(url.host) == address }
+        if name == "*" { return true }
+        let host = bare(url.host[...])
+        // IPv6 addresses stand in brackets or without.
+        let address = String(name.filter { $0 != "[" && $0 != "]" })
+        if let range = AddressRange(address) { return AddressBytes(host).map(range.contains) ?? false }
         if name.first == "*" { name = name.dropFirst() }
         if name.first == "." { name = name.dropFirst() }
-        return !name.isEmpty && (url.host == name || url.host.hasSuffix("." + name))
+        name = bare(name)
+        return !name.isEmpty && (host == name || host.hasSuffix("." + name))
     }
 
-    private static func isInRange(_ host: String, _ network: Substring, bits: Int?) -> Bool {
-        guard let bits, let address = IPAddress.bytes(host), let network = IPAddress.bytes(network),
-            address.count == network.count, (0...(address.count * 8)).contains(bits)
-        else { return false }
-        return (0..<bits).allSatisfy { bit in
-            // In one expression the compiler needs fourteen seconds for the types.
-            let difference = address[bit / 8] ^ network[bit / 8]
-            let mask: UInt8 = 0x80 >> (bit % 8)
-            return difference & mask == 0
-        }
+    /// Where the port of an entry begins: behind a range, behind brackets, or behind a name or an IPv4 address.
+    private static func portColon(of entry: Substring) -> Substring.Index? {
+        guard let colon = entry.lastIndex(of: ":") else { return nil }
+        if let slash = entry.lastIndex(of: "/") { return slash < colon ? colon : nil }
+        if let bracket = entry.lastIndex(of: "]") { return bracket < colon ? colon : nil }
+        return entry.firstIndex(of: ":") == colon ? colon : nil
     }
+
+    /// Without the dot at the end that says that a name is whole.
+    private static func bare(_ host: Substring) -> Substring { host.last == "." ? host.dropLast() : host }
 }

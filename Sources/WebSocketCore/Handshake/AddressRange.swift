@@ -36,6 +36,18 @@ package struct AddressBytes: Sendable, Hashable {
         if all[..<10].allSatisfy({ $0 == 0 }), all[10] == 0xFF, all[11] == 0xFF { all.removeFirst(12) }
         bytes = all
     }
+
+    /// The first bits of an IPv6 address, which a site has to itself; all of an IPv4 one.
+    package func prefix(ofIPv6 bits: Int) -> [UInt8] {
+        guard bytes.count == 16 else { return bytes }
+        return bytes.indices.map { index in
+            let left = bits - index * 8
+            return left >= 8 ? bytes[index] : left <= 0 ? 0 : bytes[index] & ~(0xFF >> UInt8(left))
+        }
+    }
+
+    /// Whether this is an address of one link, which every machine chooses for itself (RFC 4291 §2.5.6).
+    package var isLinkLocalIPv6: Bool { bytes.count == 16 && bytes[0] == 0xFE && bytes[1] & 0xC0 == 0x80 }
 }
 
 /// Addresses that share their first bits, such as `10.0.0.0/8`, `2001:db8::/32` or a single one.
@@ -48,10 +60,12 @@ package struct AddressRange: Sendable, Hashable {
         guard parts.count <= 2, let address = AddressBytes(parts[0]) else { return nil }
         let all = address.bytes.count * 8
         if parts.count == 2 {
-            guard let bits = Int(parts[1]), (0...all).contains(bits), parts[1].utf8.allSatisfy({ $0 >= 0x30 }) else {
-                return nil
-            }
-            self.bits = bits
+            // Of an IPv4 address that is mapped into IPv6 the first 96 bits say that it is one.
+            let prefix = all == 32 && parts[0].utf8.contains(UInt8(ascii: ":")) ? 96 : 0
+            guard let bits = Int(parts[1]), (prefix...(prefix + all)).contains(bits),
+                parts[1].utf8.allSatisfy({ $0 >= 0x30 })
+            else { return nil }
+            self.bits = bits - prefix
         } else {
             bits = all
         }

@@ -67,8 +67,10 @@ public struct WebSocketClientConfiguration: Sendable {
         way.connectTo = connectTo
         way.proxy = proxy
         way.maximumRedirects = maximumRedirects
+        let url = try WebSocketURL(international: url)
+        if connectTo == nil { ProxyWarnings.warn(proxy, url) }
         var request = try ClientRequest(
-            url: try WebSocketURL(international: url), fields: fields, subprotocols: subprotocols, options: options,
+            url: url, fields: fields, subprotocols: subprotocols, options: options,
             openTimeout: openTimeout ?? self.openTimeout, tls: tls, way: way)
         request.trace = trace
         return request

@@ -15,6 +15,8 @@ import WebSocketCore
         ("http://u:p@proxy:9", "http://proxy:9", "u:p"),
         ("socks4://proxy", "socks4://proxy:1080", nil), ("socks4a://me:@proxy:9", "socks4a://proxy:9", "me:"),
         ("socks5h://us%20er:p%3Aw@proxy", "socks5h://proxy:1080", "us er:p:w"),
+        // As Chrome and GNOME mean it: SOCKS 5, and the proxy looks the name up.
+        ("socks://proxy:9/", "socks5h://proxy:9", nil), ("SOCKS://u:p@proxy", "socks5h://proxy:1080", "u:p"),
     ])
     func aURLIsTakenApart(_ text: String, _ description: String, _ userInfo: String?) throws {
         let proxy = try WebSocketProxy(text)
@@ -94,8 +96,62 @@ import WebSocketCore
 
     @Test func aProxyWithoutASchemeSpeaksHTTP() throws {
         #expect(try environment(["http_proxy": "proxy:3128"], "ws://host") == "http://proxy:3128")
-        let error = #expect(throws: WebSocketError.self) { try environment(["http_proxy": "ftp://x"], "ws://host") }
-        #expect(error?.message.hasPrefix("the environment's http_proxy: ") == true)
+    }
+
+    /// One bad variable must not make every connection fail.
+    @Test(arguments: [
+        "ftp://x", "quic://x", "https://x", "http://", "http://x:0", "http://x/path", "http://a b", "socks5h://:p@x",
+        "http://pr\u{F6}xy", "://", "socks4://u:p@x",
+    ])
+    func aVariableThatCannotBeUsedIsPassedOver(_ bad: String) throws {
+        #expect(
+            try environment(["http_proxy": bad, "all_proxy": "socks://next"], "ws://host") == "socks5h://next:1080")
+        #expect(try environment(["wss_proxy": bad, "https_proxy": "http://next"], "wss://host") == "http://next:80")
+        #expect(try environment(["http_proxy": bad, "HTTPS_PROXY": bad, "all_proxy": bad], "ws://host") == nil)
+        let variables = ["https_proxy": bad, "all_proxy": bad]
+        let errors = WebSocketProxy.environment.unusableVariables(for: try WebSocketURL("ws://host")) { variables[$0] }
+        #expect(errors.map(\.code) == [.invalidConfiguration, .invalidConfiguration])
+        #expect(errors.first?.message.hasPrefix("the environment's https_proxy: the URL ") == true)
+        // What is not looked at is not complained about.
+        let good = ["http_proxy": "http://good", "all_proxy": bad]
+        #expect(WebSocketProxy.environment.unusableVariables(for: try WebSocketURL("ws://host")) { good[$0] }.isEmpty)
+        let exempt = ["http_proxy": bad, "no_proxy": "host"]
+        #expect(WebSocketProxy.environment.unusableVariables(for: try WebSocketURL("ws://host")) { exempt[$0] }.isEmpty)
+        #expect(WebSocketProxy.none.unusableVariables(for: try WebSocketURL("ws://host")) { _ in bad }.isEmpty)
+    }
+
+    /// What GNOME, KDE, Chrome, curl and Python write or read.
+    @Test(
+        arguments: [
+            (["all_proxy": "socks://127.0.0.1:1080/"], "wss://host", "socks5h://127.0.0.1:1080"),
+            (["ALL_PROXY": "SOCKS://127.0.0.1:1080/"], "ws://host", "socks5h://127.0.0.1:1080"),
+            (["all_proxy": "socks5h://h"], "ws://host", "socks5h://h:1080"),
+            (["all_proxy": "Socks4a://h"], "ws://host", "socks4a://h:1080"),
+            (["socks_proxy": "HTTP://h:9"], "ws://host", "socks5h://h:9"),
+            (["socks_proxy": "Http://h:9"], "wss://host", "socks5h://h:9"),
+            (["socks_proxy": "h:9"], "wss://host", "socks5h://h:9"),
+            (["SOCKS_PROXY": "socks://h:9"], "wss://host", "socks5h://h:9"),
+            (["WSS_PROXY": "http://h"], "wss://host", "http://h:80"),
+            (["WS_PROXY": "http://h"], "ws://host", "http://h:80"),
+            (["https_proxy": " http://h:9/\n"], "wss://host", "http://h:9"),
+            (
+                ["https_proxy": "  ", "HTTPS_PROXY": "http://h", "all_proxy": "http://next"], "wss://host",
+                "http://next:80"
+            ),
+            (["https_proxy": "http://user@h:9"], "wss://host", "http://h:9"),
+            (["all_proxy": "socks4://user@h"], "wss://host", "socks4://h:1080"),
+        ] as [([String: String], String, String?)])
+    func whatDesktopsWriteIsRead(_ variables: [String: String], _ url: String, _ proxy: String?) throws {
+        #expect(try environment(variables, url) == proxy)
+        let errors = WebSocketProxy.environment.unusableVariables(for: try WebSocketURL(url)) { variables[$0] }
+        #expect(errors.isEmpty)
+    }
+
+    @Test func aUserOfTheEnvironmentNeedsNoPassword() throws {
+        let endpoint = try WebSocketProxy.environment.endpoint(for: WebSocketURL("ws://host")) { name in
+            ["http_proxy": "http://us%20er@proxy"][name]
+        }
+        #expect(endpoint?.userInfo == Array("us er:".utf8))
     }
 
     @Test func othersDoNotAskTheEnvironment() throws {
@@ -120,6 +176,21 @@ import WebSocketCore
         ("1.2.3.4/x", "ws://1.2.3.4", false), ("::1", "ws://[::1]", true), ("[::1]", "ws://[0:0::1]", true),
         ("[::1]:80", "ws://[::1]", true), ("[::1]:81", "ws://[::1]", false), ("fe80::/10", "ws://[fe80::1]", true),
         ("fe80::/10", "ws://[fec0::1]", false), ("fe80::/10", "ws://1.2.3.4", false),
+        // Ranges with a port, and in brackets.
+        ("127.0.0.0/8:9", "ws://127.0.0.1:9", true), ("127.0.0.0/8:8", "ws://127.0.0.1:9", false),
+        ("[fe80::]/10", "ws://[fe80::1]", true), ("[fe80::]/10:9", "ws://[fe80::1]:9", true),
+        ("[fe80::]/10:9", "ws://[fe80::1]:8", false), ("fe80::/10:9", "ws://[fe80::1]:9", true),
+        ("[::]/0", "ws://[2001:db8::1]", true), ("[::]/0", "ws://1.2.3.4", false),
+        ("10.0.0.0/8:", "ws://10.0.0.1", false),
+        // Line ends, as in a list over lines.
+        ("127.0.0.1\n", "ws://127.0.0.1:9", true), ("a\r\nhost\r\nb", "ws://host", true),
+        ("a,\nhost", "ws://host", true),
+        ("*:80", "ws://host", true), ("*:81", "ws://host", false), (" * ", "ws://host", true),
+        // A dot at the end says that a name is whole, and changes nothing.
+        ("host.", "ws://host", true), ("host", "ws://host.", true), (".host.", "ws://a.host", true),
+        (".", "ws://host", false),
+        ("::ffff:127.0.0.1", "ws://127.0.0.1", true), ("127.0.0.0/8", "ws://[::ffff:127.0.0.1]", true),
+        ("host:x", "ws://host", false), ("host:", "ws://host", false), ("[host]", "ws://host", false),
     ])
     func exceptionsAreMatched(_ list: String, _ url: String, _ isExempt: Bool) throws {
         let variables = ["ws_proxy": "http://proxy", "wss_proxy": "http://proxy", "no_proxy": list]

@@ -1,0 +1,24 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import Glibc
+import Logging
+import Synchronization
+import WebSocketCore
+
+/// Tells of the environment's proxies that are passed over. Once for each value: the environment rarely changes, and every
+/// connection looks at it.
+enum ProxyWarnings {
+    private static let told = Mutex<Set<String>>([])
+
+    static func warn(
+        _ proxy: WebSocketProxy, _ url: WebSocketURL, logger: Logger = Logger(label: "swift-libwebsockets")
+    ) {
+        let errors = proxy.unusableVariables(for: url) { name in getenv(name).map { String(cString: $0) } }
+        for error in errors where told.withLock({ $0.insert(error.message).inserted }) {
+            logger.warning("a proxy of the environment is passed over", metadata: ["reason": "\(error.message)"])
+        }
+    }
+}
