@@ -76,6 +76,12 @@ struct URLAuthority {
         }
     }
 
+    /// Whether a text is one host and at most one port, without user information.
+    static func isHostAndPort(_ text: Substring) -> Bool {
+        guard let authority = try? URLAuthority(text) else { return false }
+        return authority.userInfo == nil
+    }
+
     /// Credentials for Basic authorization (RFC 7617 §2).
     private static func userInfo(_ credentials: Substring) throws(URLProblem) -> [UInt8] {
         guard let colon = credentials.utf8.firstIndex(of: UInt8(ascii: ":")) else {

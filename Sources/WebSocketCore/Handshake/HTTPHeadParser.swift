@@ -11,11 +11,14 @@ package struct HTTPRequestHead: Sendable, Hashable {
     /// The target of the request line, byte for byte.
     package var target: String
     package var fields: HTTPFields
+    /// Whether the client speaks HTTP/1.0. What is above 1.1 counts as 1.1 (RFC 9110 §2.5).
+    package var isHTTP10: Bool
 
-    package init(method: String, target: String, fields: HTTPFields) {
+    package init(method: String, target: String, fields: HTTPFields, isHTTP10: Bool = false) {
         self.method = method
         self.target = target
         self.fields = fields
+        self.isHTTP10 = isHTTP10
     }
 }
 
@@ -26,11 +29,16 @@ package struct HTTPRequestHeadParser: Sendable {
         package var requestLineBytes = 8_192
         package var fieldBytes = 8_192
         package var fields = 128
+        /// Of the whole head, with its empty line.
+        package var totalBytes = 64 << 10
 
         package init() {}
         /// No head within the limits is longer.
-        package var headBytes: Int { min(requestLineBytes + 4 + fields * (fieldBytes + 2), 64 << 10) }
+        package var headBytes: Int { min(requestLineBytes + 4 + fields * (fieldBytes + 2), totalBytes) }
     }
+
+    /// Empty lines in front of a request that are ignored: RFC 9112 §2.2 asks for at least one.
+    package static let maximumEmptyLines = 4
 
     package enum Verdict: Equatable {
         case incomplete
@@ -41,13 +49,20 @@ package struct HTTPRequestHeadParser: Sendable {
 
     package static func parse(_ bytes: UnsafeRawBufferPointer, limits: Limits = Limits()) -> Verdict {
         var reader = LineReader(bytes: bytes)
-        guard let requestLine = reader.line() else {
+        var next = reader.line()
+        var start = 0
+        for _ in 0..<maximumEmptyLines {
+            guard let line = next, line.isEmpty else { break }
+            start = reader.position
+            next = reader.line()
+        }
+        guard let requestLine = next else {
             if reader.isMalformed { return .refused(.badRequest("a line does not end in CRLF")) }
-            if reader.pendingCount > limits.requestLineBytes { return .refused(.uriTooLong) }
-            return bytes.count > 0 && !bytes[0].isTokenCharacter
+            if reader.pendingCount > limits.requestLineBytes { return .refused(.uriTooLong(limits)) }
+            return start < bytes.count && !bytes[start].isTokenCharacter && bytes[start] != 0x0D
                 ? .refused(.badRequest("this is not an HTTP request")) : .incomplete
         }
-        guard requestLine.count <= limits.requestLineBytes else { return .refused(.uriTooLong) }
+        guard requestLine.count <= limits.requestLineBytes else { return .refused(.uriTooLong(limits)) }
         let parts = requestLine.split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false)
         guard parts.count == 3, !parts[0].isEmpty, parts[0].allSatisfy(\.isTokenCharacter) else {
             return .refused(.badRequest("the request line is malformed"))
@@ -55,32 +70,41 @@ package struct HTTPRequestHeadParser: Sendable {
         guard !parts[1].isEmpty, parts[1].allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
             return .refused(.badRequest("the request target is malformed"))
         }
-        guard parts[2].count == 8, parts[2].starts(with: "HTTP/".utf8) else {
-            return .refused(.badRequest("the request line is malformed"))
-        }
-        guard parts[2].elementsEqual("HTTP/1.1".utf8) else { return .refused(.versionNotSupported) }
+        guard let version = version(parts[2]) else { return .refused(.badRequest("the request line is malformed")) }
+        // Only the major number says whether this side understands (RFC 9110 §2.5, §15.6.6).
+        guard version.major == 1 else { return .refused(.versionNotSupported) }
 
         var fields = HTTPFields()
         var count = 0
         while let line = reader.line() {
             if line.isEmpty {
-                guard reader.position <= limits.headBytes else { return .refused(.headersTooLarge) }
+                guard reader.position - start <= limits.headBytes else { return .refused(.headTooLarge(limits)) }
                 let head = HTTPRequestHead(
                     method: String(decoding: parts[0], as: UTF8.self),
                     target: String(decoding: parts[1], as: UTF8.self),
-                    fields: fields)
+                    fields: fields, isHTTP10: version.minor == 0)
                 return .head(head, byteCount: reader.position)
             }
             count += 1
-            guard count <= limits.fields, line.count <= limits.fieldBytes else { return .refused(.headersTooLarge) }
+            guard count <= limits.fields else { return .refused(.tooManyFields(limits)) }
+            guard line.count <= limits.fieldBytes else { return .refused(.fieldTooLarge(limits)) }
             guard let field = HTTPFieldLine.parse(line) else {
                 return .refused(.badRequest("a header line is malformed"))
             }
             fields.append(field)
         }
         if reader.isMalformed { return .refused(.badRequest("a line does not end in CRLF")) }
-        return bytes.count >= limits.headBytes || reader.pendingCount > limits.fieldBytes
-            ? .refused(.headersTooLarge) : .incomplete
+        if reader.pendingCount > limits.fieldBytes { return .refused(.fieldTooLarge(limits)) }
+        return bytes.count - start >= limits.headBytes ? .refused(.headTooLarge(limits)) : .incomplete
+    }
+
+    /// `HTTP/1.1`: one digit each (RFC 9112 §2.3).
+    private static func version(_ text: Slice<UnsafeRawBufferPointer>) -> (major: UInt8, minor: UInt8)? {
+        let bytes = Array(text)
+        guard bytes.count == 8, bytes.starts(with: "HTTP/".utf8), bytes[6] == UInt8(ascii: "."),
+            (0x30...0x39).contains(bytes[5]), (0x30...0x39).contains(bytes[7])
+        else { return nil }
+        return (bytes[5] - 0x30, bytes[7] - 0x30)
     }
 }
 

@@ -5,7 +5,7 @@
 
 package import HTTPTypes
 
-/// Why a server does not upgrade a request: a status, headers and one constant sentence.
+/// Why a server does not upgrade a request: a status, headers and one sentence that says nothing of the request itself.
 package struct UpgradeRefusal: Error, Sendable, Equatable {
     package let status: Int
     package let phrase: String
@@ -22,12 +22,31 @@ package struct UpgradeRefusal: Error, Sendable, Equatable {
     package static func badRequest(_ explanation: String) -> Self { Self(400, "Bad Request", explanation) }
     package static let methodNotAllowed = Self(
         405, "Method Not Allowed", "a WebSocket handshake is a GET request", [.allow: "GET"])
-    package static let uriTooLong = Self(414, "URI Too Long", "the request line is too long")
-    package static let headersTooLarge = Self(431, "Request Header Fields Too Large", "the headers are too large")
+    package static func uriTooLong(_ limits: HTTPRequestHeadParser.Limits) -> Self {
+        Self(414, "URI Too Long", "the request line has more than \(limits.requestLineBytes) bytes, the server's limit")
+    }
+    package static func fieldTooLarge(_ limits: HTTPRequestHeadParser.Limits) -> Self {
+        tooLarge("a header line has more than \(limits.fieldBytes) bytes, the server's limit")
+    }
+    package static func tooManyFields(_ limits: HTTPRequestHeadParser.Limits) -> Self {
+        tooLarge("there are more than \(limits.fields) header lines, the server's limit")
+    }
+    package static func headTooLarge(_ limits: HTTPRequestHeadParser.Limits) -> Self {
+        tooLarge("the request's head has more than \(limits.headBytes) bytes, the server's limit")
+    }
+    private static func tooLarge(_ explanation: String) -> Self {
+        Self(431, "Request Header Fields Too Large", explanation)
+    }
     package static let versionNotSupported = Self(505, "HTTP Version Not Supported", "use HTTP/1.1")
     package static let upgradeRequired = Self(
         426, "Upgrade Required", "this is a WebSocket server; send Upgrade: websocket and Sec-WebSocket-Version: 13",
         [.upgrade: "websocket", .connection: "Upgrade", .secWebSocketVersion: "13"])
+    /// A handshake in HTTP/1.0, whose `Upgrade` means nothing (RFC 9110 §7.8). Proxies speak it unless told otherwise.
+    package static let upgradeNeedsHTTP11 = Self(
+        426, "Upgrade Required",
+        "a WebSocket handshake needs HTTP/1.1; a proxy in front may have to be told so (nginx: proxy_http_version 1.1)",
+        upgradeRequired.fields)
+    package static let misdirected = Self(421, "Misdirected Request", "this server does not answer for this host")
     package static let forbiddenOrigin = Self(403, "Forbidden", "the origin is not allowed")
     package static let unavailable = Self(503, "Service Unavailable", "the server is shutting down or full")
     package static let tooMany = Self(429, "Too Many Requests", "this address has too many connections")
@@ -50,20 +69,20 @@ package struct ValidatedUpgrade: Sendable, Hashable {
     package let extensions: String?
 
     package init(_ head: HTTPRequestHead) throws(UpgradeRefusal) {
+        guard head.method == "GET" else { throw .methodNotAllowed }
+        try self.init(resolved: try head.resolved())
+    }
+
+    /// - Parameter head: With a path as its target, and the host that is asked for in `Host`.
+    package init(resolved head: HTTPRequestHead) throws(UpgradeRefusal) {
         self.head = head
         guard head.method == "GET" else { throw .methodNotAllowed }
-        guard head.target.utf8.first == UInt8(ascii: "/") else {
-            throw .badRequest("the request target must be a path")
-        }
         func single(_ name: HTTPField.Name) throws(UpgradeRefusal) -> String? {
             let values = head.fields[values: name]
             guard values.count <= 1 else { throw .badRequest("\(name.rawName) stands more than once") }
             return values.first
         }
-        guard let host = try single(.hostField), !host.isEmpty, host.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
-            throw .badRequest("the Host header is missing")
-        }
-        self.host = host
+        host = head.fields[.hostField] ?? ""
         guard head.fields[.transferEncoding] == nil, (try single(.contentLength) ?? "0") == "0" else {
             throw .badRequest("a WebSocket handshake has no body")
         }
@@ -81,6 +100,7 @@ package struct ValidatedUpgrade: Sendable, Hashable {
         guard try list(.upgrade).contains("websocket"), try list(.connection).contains("upgrade") else {
             throw .upgradeRequired
         }
+        guard !head.isHTTP10 else { throw .upgradeNeedsHTTP11 }
         guard try single(.secWebSocketVersion) == "13" else { throw .upgradeRequired }
         guard let key = try single(.secWebSocketKey), Self.isValidKey(key) else {
             throw .badRequest("Sec-WebSocket-Key must be 16 bytes in base64")
@@ -101,11 +121,12 @@ package struct ValidatedUpgrade: Sendable, Hashable {
         }
     }
 
-    /// 22 base64 characters and `==`; the last one may only carry two bits.
+    /// 22 base64 characters and `==`: what decodes to 16 bytes (RFC 6455 §4.2.1). Of the last character four bits carry
+    /// nothing, and RFC 4648 §3.5 lets a decoder ignore them.
     static func isValidKey(_ key: String) -> Bool {
         let bytes = Array(key.utf8)
         guard bytes.count == 24, bytes[22] == UInt8(ascii: "="), bytes[23] == UInt8(ascii: "=") else { return false }
-        let valid = bytes[..<22].allSatisfy { byte in
+        return bytes[..<22].allSatisfy { byte in
             switch byte {
             case UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "a")...UInt8(ascii: "z"),
                 UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "+"), UInt8(ascii: "/"):
@@ -113,8 +134,6 @@ package struct ValidatedUpgrade: Sendable, Hashable {
             default: false
             }
         }
-        return valid
-            && [UInt8(ascii: "A"), UInt8(ascii: "Q"), UInt8(ascii: "g"), UInt8(ascii: "w")].contains(bytes[21])
     }
 }
 

@@ -41,23 +41,24 @@ extension ServerUpgrade {
             return respond(HTTPAnswer(error))
         }
         if let refusal { return respond(HTTPAnswer(refusal)) }
+        let head: HTTPRequestHead
+        do throws(UpgradeRefusal) { head = try parsed.resolved() } catch { return respond(HTTPAnswer(error)) }
+        isTargetRewritten = head.target != parsed.target
+        self.parsed = head
+        askedHost = told.host ?? head.fields[.hostField]
         let upgrade: Result<ValidatedUpgrade, UpgradeRefusal>
-        let host: String?
         do throws(UpgradeRefusal) {
-            let validated = try ValidatedUpgrade(parsed)
-            upgrade = .success(validated)
-            host = validated.host
+            upgrade = .success(try ValidatedUpgrade(resolved: head))
         } catch {
             // Who tries to shake hands and does it wrongly is told so; other requests may be for somebody here.
-            guard parsed.isPlainRequest else { return respond(HTTPAnswer(error)) }
+            guard head.isPlainRequest else { return respond(HTTPAnswer(error)) }
             upgrade = .failure(error)
-            host = parsed.fields[.hostField]
         }
         validated = upgrade
         let inquiry = UpgradeInquiry(
-            head: parsed, upgrade: upgrade, localAddress: details.localAddress, remoteAddress: details.remoteAddress,
+            head: head, upgrade: upgrade, localAddress: details.localAddress, remoteAddress: details.remoteAddress,
             isSecure: told.isSecure ?? preread?.isSecure ?? usesTLS,
-            host: told.host ?? host, tls: details.tls, clientCertificate: clientCertificate)
+            host: askedHost, tls: details.tls, clientCertificate: clientCertificate)
         stage = .deciding
         let stop = policy.decide(inquiry, UpgradeReply(upgrade: self))
         guard stage == .deciding, !isReplied else { return }
@@ -109,12 +110,13 @@ extension ServerUpgrade {
         self.request = request
         let options = acceptance.options ?? policy.options
         deflate = DeflateNegotiation.answer(offers: request.extensions, configured: options.compression)
-        if preread == nil {
+        // The bytes are kept where they say what the request says, and are taken apart within the usual limit.
+        if preread == nil, !isTargetRewritten, head.count <= HTTPRequestHeadParser.Limits().totalBytes {
             details.requestBytes = head
-            head = []
         } else {
             details.prereadRequest = parsed
         }
+        head = []
         details.subprotocol = acceptance.subprotocol
         details.deflate = deflate?.agreed
         details.upgrade = acceptance.context
@@ -126,8 +128,6 @@ extension ServerUpgrade {
 extension HTTPRequestHead {
     /// Whether this asks for no WebSocket, and is whole without a body.
     fileprivate var isPlainRequest: Bool {
-        target.hasPrefix("/") && fields[values: .hostField].count == 1 && fields[.transferEncoding] == nil
-            && (fields[.contentLength] ?? "0") == "0"
-            && fields[.upgrade]?.lowercased().contains("websocket") != true
+        fields[.transferEncoding] == nil && (fields[.contentLength] ?? "0") == "0" && !attemptsWebSocket
     }
 }

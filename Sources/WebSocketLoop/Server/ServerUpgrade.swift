@@ -72,6 +72,10 @@ package final class ServerUpgrade: WireOwner, @unchecked Sendable {
     var isReplied = false
     var parsed: HTTPRequestHead?
     var validated: Result<ValidatedUpgrade, UpgradeRefusal>?
+    /// The host that the request is for, as it says or a trusted proxy.
+    var askedHost: String?
+    /// Whether the target came in absolute form.
+    var isTargetRewritten = false
     var behind: [UInt8] = []
     var request: ValidatedUpgrade?
     var acceptance = UpgradeAcceptance()

@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 
 package import HTTPTypes
+package import Logging
 package import WebSocketCore
 
 /// What a server wants of the connections it accepts.
@@ -18,6 +19,8 @@ package struct UpgradePolicy: Sendable {
     /// Whether each connection begins with a PROXY header.
     package var expectsProxyHeader = false
     package var limiter: ConnectionLimiter?
+    /// Where refusals are told. Default: where the loop logs.
+    package var logger: Logger?
     /// Decides about a request, now or later, through the reply. On the loop. What it returns stops it when nobody waits
     /// for the decision any more.
     package var decide: @Sendable (UpgradeInquiry, UpgradeReply) -> (@Sendable () -> Void)?

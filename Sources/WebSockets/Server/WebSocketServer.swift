@@ -52,6 +52,8 @@ public final class WebSocketServer: Sendable {
         policy.trust = try configuration.trustedProxies.trust()
         policy.expectsProxyHeader = configuration.trustedProxies.sendsProxyProtocol
         policy.limiter = limiter
+        policy.limits = configuration.requestLimits.parser
+        policy.logger = configuration.logger
         self.policy = policy
         listeners = try Self.listen(configuration, group, state, policy)
         var addresses: [SocketAddress] = []

@@ -35,6 +35,8 @@ public struct WebSocketServerConfiguration: Sendable {
     /// Of these, how many from one IP address. Clients beyond get 429. Default `nil`, no limit: behind a proxy that is not
     /// in ``trustedProxies`` all clients share one address.
     public var maximumConnectionsPerAddress: Int?
+    /// How large a request's head may be.
+    public var requestLimits = WebSocketRequestLimits()
     /// Proxies in front that may say for whom they speak. Default: none.
     public var trustedProxies = WebSocketTrustedProxies()
 
@@ -95,6 +97,44 @@ public struct WebSocketServerConfiguration: Sendable {
         var options = WebSocketOptions()
         options.compression = .deflate()
         self.options = options
+    }
+}
+
+/// How large the head of a request may be: its request line and its header lines. What is larger is refused with 414 or
+/// 431, in an answer that names the limit. An open connection keeps its head.
+public struct WebSocketRequestLimits: Sendable, Hashable {
+    /// Bytes of the request line, and so of the target. Default 8,192; 64...1,048,576.
+    public var requestLineBytes = 8_192
+    /// Bytes of each header line, its name included. Default 8,192; 64...1,048,576.
+    public var headerLineBytes = 8_192
+    /// Header lines. Default 128; 8...10,000.
+    public var headerLines = 128
+    /// Bytes of the whole head. Default 65,536; 512...1,048,576.
+    public var headBytes = 65_536
+
+    /// The defaults.
+    public init() {}
+
+    func validate() throws(WebSocketError) {
+        func check(_ value: Int, _ range: ClosedRange<Int>, _ name: String) throws(WebSocketError) {
+            guard !range.contains(value) else { return }
+            throw WebSocketError(
+                .invalidConfiguration,
+                "requestLimits.\(name) is \(value); it must be in \(range.lowerBound)...\(range.upperBound)")
+        }
+        try check(requestLineBytes, 64...1_048_576, "requestLineBytes")
+        try check(headerLineBytes, 64...1_048_576, "headerLineBytes")
+        try check(headerLines, 8...10_000, "headerLines")
+        try check(headBytes, 512...1_048_576, "headBytes")
+    }
+
+    var parser: HTTPRequestHeadParser.Limits {
+        var limits = HTTPRequestHeadParser.Limits()
+        limits.requestLineBytes = requestLineBytes
+        limits.fieldBytes = headerLineBytes
+        limits.fields = headerLines
+        limits.totalBytes = headBytes
+        return limits
     }
 }
 
@@ -159,6 +199,7 @@ extension WebSocketServerConfiguration {
 
     func validate() throws(WebSocketError) {
         try options.validate()
+        try requestLimits.validate()
         try HandshakeText.validate(subprotocols: subprotocols)
         func check(_ isGood: Bool, _ text: @autoclosure () -> String) throws(WebSocketError) {
             if !isGood { throw WebSocketError(.invalidConfiguration, text()) }

@@ -19,7 +19,8 @@ public struct WebSocketUpgradeRequest: Sendable {
 
     /// Such as `GET`.
     public var method: String { inquiry.head.method }
-    /// The target of the request line, byte for byte: path and query.
+    /// The target of the request line, byte for byte: path and query. Of a whole URL, as clients send it to a proxy, only
+    /// those; its host is ``host`` then, and the `Host` of ``headers``.
     public var target: String { inquiry.head.target }
     /// The target up to its question mark, byte for byte.
     public var path: Substring { target.prefix { $0 != "?" } }
@@ -30,7 +31,8 @@ public struct WebSocketUpgradeRequest: Sendable {
     }
     /// All header fields, in the order in which they came.
     public var headers: HTTPFields { inquiry.head.fields }
-    /// The host that the client asked for, with the port where it gave one; as a trusted proxy says, if there is one.
+    /// The host that the client asked for, with the port where it gave one; as a trusted proxy says, if there is one. Empty
+    /// in HTTP/1.0 without a `Host`.
     public var host: String { inquiry.host ?? "" }
     /// The page that a browser's script belongs to (RFC 6454); other clients rarely send one.
     public var origin: String? { headers[.origin] }

@@ -64,28 +64,62 @@ import Testing
         ("G-1 * HTTP/1.1\r\n\r\n", "G-1", "*"),
         ("GET http://h/ HTTP/1.1\r\n\r\n", "GET", "http://h/"),
         ("GET /%00\"<>\\^`{|} HTTP/1.1\r\n\r\n", "GET", "/%00\"<>\\^`{|}"),
+        ("GET / HTTP/1.2\r\n\r\n", "GET", "/"), ("GET / HTTP/1.9\r\n\r\n", "GET", "/"),
     ])
     func requestLines(_ text: String, _ method: String, _ target: String) {
         let expected = HTTPRequestHead(method: method, target: target, fields: [:])
         #expect(Self.parse(Array(text.utf8)) == .head(expected, byteCount: text.utf8.count))
     }
 
+    /// RFC 9110 §2.5: the minor version says what the sender can, not what it needs; only the major one refuses (§15.6.6).
+    @Test(arguments: [("1.0", true), ("1.1", false), ("1.2", false), ("1.9", false)])
+    func everyMinorVersionIsReadRFC9110Section2_5(_ version: String, _ isHTTP10: Bool) {
+        let text = "GET / HTTP/\(version)\r\nHost: h\r\n\r\n"
+        let fields: HTTPFields = [.hostField: "h"]
+        let expected = HTTPRequestHead(method: "GET", target: "/", fields: fields, isHTTP10: isHTTP10)
+        #expect(Self.parse(Array(text.utf8)) == .head(expected, byteCount: text.utf8.count))
+    }
+
+    /// RFC 9112 §2.2: at least one empty line in front of a request is ignored. More than a few are no request.
+    @Test func emptyLinesInFrontAreIgnoredRFC9112Section2_2() throws {
+        for count in 0...Parser.maximumEmptyLines {
+            let bytes = Array((String(repeating: "\r\n", count: count) + Self.head).utf8)
+            for cut in 0..<bytes.count { try check(Self.parse(bytes[..<cut]) == .incomplete, "\(count), \(cut)") }
+            guard case .head(let head, bytes.count) = Self.parse(bytes) else {
+                Issue.record("\(count) empty lines")
+                continue
+            }
+            #expect(head.method == "GET" && head.fields.count == 6)
+        }
+        let many = String(repeating: "\r\n", count: Parser.maximumEmptyLines + 1)
+        expectRefused(many, 400)
+        expectRefused(many + Self.head, 400)
+        for wrong in ["\n", "\r", "\r\r\n", " \r\n"] { expectRefused(wrong + Self.head, 400) }
+        // The limits count from the request line on.
+        let line = "GET /\(String(repeating: "x", count: 18)) HTTP/1.1\r\n"
+        let text = "\r\n\r\n" + line + String(repeating: "Name: 0123456789\r\n", count: 3) + "\r\n"
+        guard case .head = Self.parse(Array(text.utf8), limits()) else {
+            Issue.record("not read")
+            return
+        }
+    }
+
     /// Each of these is refused as soon as its line is complete, and as a whole.
     @Test(arguments: [
         // Nothing of HTTP: TLS, HTTP/2's preface is HTTP enough to get an answer.
-        ("\u{16}\u{3}\u{1}", 400), ("\0", 400), (" GET / HTTP/1.1\r\n\r\n", 400), ("\r\nGET / HTTP/1.1\r\n\r\n", 400),
+        ("\u{16}\u{3}\u{1}", 400), ("\0", 400), (" GET / HTTP/1.1\r\n\r\n", 400), ("\r\n GET / HTTP/1.1\r\n\r\n", 400),
         ("\nGET / HTTP/1.1\r\n\r\n", 400), ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
         // The request line.
-        ("\r\n", 400), ("GET\r\n", 400), ("GET /\r\n", 400), ("GET / HTTP/1.1 \r\n", 400), ("GET  / HTTP/1.1\r\n", 400),
+        ("GET\r\n", 400), ("GET /\r\n", 400), ("GET / HTTP/1.1 \r\n", 400), ("GET  / HTTP/1.1\r\n", 400),
         ("GET /  HTTP/1.1\r\n", 400), ("GET / x HTTP/1.1\r\n", 400), ("GET\t/ HTTP/1.1\r\n", 400),
         ("GE(T / HTTP/1.1\r\n", 400),
         ("GET /\t HTTP/1.1\r\n", 400), ("GET /\0 HTTP/1.1\r\n", 400), ("GET /\u{7F} HTTP/1.1\r\n", 400),
         ("GET /ü HTTP/1.1\r\n", 400), ("GET / HTTP/1.\r\n", 400), ("GET / HTTP/1.10\r\n", 400),
         ("GET / http/1.1\r\n", 400),
         ("GET / HTTX/1.1\r\n", 400), ("GET / \r\n", 400),
-        ("GET / HTTP/1.0\r\n", 505), ("GET / HTTP/0.9\r\n", 505), ("GET / HTTP/2.0\r\n", 505),
-        ("GET / HTTP/1.2\r\n", 505),
-        ("GET / HTTP/1,1\r\n", 505),
+        ("GET / HTTP/0.9\r\n", 505), ("GET / HTTP/2.0\r\n", 505), ("GET / HTTP/3.0\r\n", 505),
+        ("GET / HTTP/1,1\r\n", 400), ("GET / HTTP/a.1\r\n", 400), ("GET / HTTP/1.a\r\n", 400),
+        ("GET / HTTP/-1.\r\n", 400),
         // Bare LF and CR.
         ("GET / HTTP/1.1\n", 400), ("GET / HTTP/1.1\n\n", 400), ("GET /\rx HTTP/1.1\r\n", 400),
         ("GET / HTTP/1.1\r\r\n", 400),
@@ -188,6 +222,29 @@ import Testing
         let limits = Parser.Limits()
         #expect(limits.requestLineBytes == 8_192 && limits.fieldBytes == 8_192 && limits.fields == 128)
         #expect(limits.headBytes == 64 << 10)
+    }
+
+    /// A client's operator has to know how much is too much.
+    @Test func refusalsNameTheLimit() {
+        func explanation(_ text: String, _ limits: Parser.Limits) -> String? {
+            guard case .refused(let refusal) = Self.parse(Array(text.utf8), limits) else { return nil }
+            return refusal.explanation
+        }
+        let start = "GET / HTTP/1.1\r\n"
+        #expect(
+            explanation("GET /\(String(repeating: "x", count: 40))", limits())
+                == "the request line has more than 32 bytes, the server's limit")
+        #expect(
+            explanation(start + "A: \(String(repeating: "x", count: 20))", limits())
+                == "a header line has more than 16 bytes, the server's limit")
+        #expect(
+            explanation(start + String(repeating: "A: b\r\n", count: 4), limits())
+                == "there are more than 3 header lines, the server's limit")
+        var small = limits(fields: 100)
+        small.totalBytes = 64
+        #expect(
+            explanation(start + String(repeating: "A: b\r\n", count: 20) + "\r\n", small)
+                == "the request's head has more than 64 bytes, the server's limit")
     }
 
     /// At a limit a head is read, and no prefix of it is refused; one byte over, it never is.

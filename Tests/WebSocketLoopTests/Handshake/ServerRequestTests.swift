@@ -43,7 +43,8 @@ struct RequestCase: Sendable, CustomTestStringConvertible {
         // The request line.
         RequestCase("POST", "GET", "POST / HTTP/1.1", 405), RequestCase("HEAD", "GET", "HEAD / HTTP/1.1", 405),
         RequestCase("a method in lower case", "GET", "get / HTTP/1.1", 405),
-        RequestCase("HTTP/1.0", "GET", "GET / HTTP/1.0", 505), RequestCase("HTTP/2.0", "GET", "GET / HTTP/2.0", 505),
+        RequestCase("a handshake in HTTP/1.0 (RFC 9110 §7.8)", "GET", "GET / HTTP/1.0", 426),
+        RequestCase("HTTP/2.0", "GET", "GET / HTTP/2.0", 505), RequestCase("HTTP/0.9", "GET", "GET / HTTP/0.9", 505),
         RequestCase("no version", "GET", "GET /", 400),
         RequestCase("a lower-case version", "GET", "GET / http/1.1", 400),
         RequestCase("two spaces", "GET", "GET  / HTTP/1.1", 400),
@@ -51,14 +52,20 @@ struct RequestCase: Sendable, CustomTestStringConvertible {
         RequestCase("a space in the target", "GET", "GET /a b HTTP/1.1", 400),
         RequestCase("a control character in the target", "GET", "GET /\u{1} HTTP/1.1", 400),
         RequestCase("a target outside ASCII", "GET", "GET /ä HTTP/1.1", 400),
-        RequestCase("an absolute target", "GET", "GET http://127.0.0.1/ HTTP/1.1", 400),
+        RequestCase("an absolute target of another scheme", "GET", "GET ftp://127.0.0.1/ HTTP/1.1", 400),
+        RequestCase("an absolute target with a user", "GET", "GET http://u@127.0.0.1/ HTTP/1.1", 400),
+        RequestCase("an authority", "GET", "GET 127.0.0.1:80 HTTP/1.1", 400),
+        RequestCase("a fragment", "GET", "GET /#a HTTP/1.1", 400),
         RequestCase("an asterisk", "GET", "GET * HTTP/1.1", 400),
         RequestCase("a target of 9,000 bytes", "GET", "GET /\(String(repeating: "a", count: 9_000)) HTTP/1.1", 414),
-        RequestCase("an empty line first", raw: "\r\n" + right, 400),
+        RequestCase("a flood of empty lines first", raw: String(repeating: "\r\n", count: 100) + right, 400),
         // Host.
         RequestCase("no Host", "Host", nil, 400), RequestCase("an empty Host", "Host", "Host:", 400),
         RequestCase("two Hosts", adding: ["Host: 127.0.0.1"], 400),
         RequestCase("a Host with a space", "Host", "Host: a b", 400),
+        RequestCase("a Host with a path", "Host", "Host: a/b", 400),
+        RequestCase("a Host with a user", "Host", "Host: a@b", 400),
+        RequestCase("a Host of two", "Host", "Host: a,b", 400),
         // Upgrade and Connection.
         RequestCase("no Upgrade", "Upgrade", nil, 426), RequestCase("another Upgrade", "Upgrade", "Upgrade: h2c", 426),
         RequestCase("no Connection", "Connection", nil, 426),
@@ -179,6 +186,46 @@ struct RequestCase: Sendable, CustomTestStringConvertible {
                 #expect(connection.details.requestTarget == "/a%20b?c=d&e=//..")
                 #expect(connection.details.requestHead?.method == "GET")
                 peer.close()
+            }
+        }
+    }
+
+    /// What is unusual about the start of a request, and what the server makes of it.
+    @Test(arguments: [
+        ("a higher minor version (RFC 9110 §2.5)", "GET /a HTTP/1.2\r\nHost: h", "/a", "h"),
+        ("empty lines first (RFC 9112 §2.2)", "\r\n\r\nGET /a HTTP/1.1\r\nHost: h", "/a", "h"),
+        ("an absolute target (RFC 9112 §3.2.2)", "GET http://h:81/a?b HTTP/1.1\r\nHost: other", "/a?b", "h:81"),
+        ("one without a path", "GET WSS://H HTTP/1.1\r\nHost: other", "/", "H"),
+    ])
+    func unusualStartsAreAccepted(_ what: String, _ start: String, _ target: String, _ host: String) async throws {
+        for isSecure in [false, true] {
+            try await withLoops { group in
+                try await withServer(on: group.loops[0], tls: isSecure ? TestCertificate.server() : nil) { server in
+                    let bytes =
+                        Array(
+                            "\(start)\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                                .utf8)
+                        // The last character carries bits that mean nothing (RFC 6455 §4.2.1: 16 bytes when decoded).
+                        + Array("Sec-WebSocket-Key: AQIDBAUGBwgJCgsMDQ4PEC==\r\n\r\n".utf8)
+                    let peer = try await BytePeer.connect(port: server.port)
+                    let head: WireHead
+                    if isSecure {
+                        let tls = TLSPeer(peer)
+                        try await tls.handshake()
+                        try await tls.write(bytes)
+                        head = try await tls.readHead()
+                    } else {
+                        try await peer.write(bytes)
+                        head = try WireHead(try await peer.read(through: Array("\r\n\r\n".utf8)))
+                    }
+                    #expect(head.status == 101, "\(what)")
+                    #expect(head["Sec-WebSocket-Accept"] == "OfS0wDaT5NoxF2gqm7Zj2YtetzM=")
+                    let connection = try await server.next()
+                    #expect(connection.details.requestTarget == target)
+                    #expect(connection.details.requestHead?.target == target)
+                    #expect(connection.details.requestHead?.fields[values: .hostField] == [host])
+                    peer.close()
+                }
             }
         }
     }
