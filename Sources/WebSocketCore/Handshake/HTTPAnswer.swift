@@ -10,6 +10,8 @@ package struct HTTPAnswer: Sendable, Equatable {
     package var status: Int
     package var fields: HTTPFields
     package var body: [UInt8]
+    /// Why the server refuses by itself; `nil` for what a hook answers.
+    package var reason: String?
 
     package init(status: Int, fields: HTTPFields = [:], body: [UInt8] = []) {
         self.status = status
@@ -53,5 +55,6 @@ extension HTTPAnswer {
         var fields = refusal.fields
         fields[.contentType] = "text/plain; charset=utf-8"
         self.init(status: refusal.status, fields: fields, body: Array("\(refusal.explanation)\n".utf8))
+        reason = refusal.explanation
     }
 }

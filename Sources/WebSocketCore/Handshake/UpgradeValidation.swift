@@ -151,8 +151,9 @@ extension HTTPField.Name {
 /// Who may open a connection from a browser (RFC 6455 §10.2).
 package enum OriginCheck {
     /// Whether an `Origin` names the host that the request was sent to. A request without `Origin` is no
-    /// browser's and passes.
-    package static func isSameHost(origin: String?, host: String, isSecure: Bool) -> Bool {
+    /// browser's and passes. A port that is missing is the default one of the origin's scheme (RFC 6454 §4): the
+    /// connection's own scheme says nothing behind a proxy that ends TLS.
+    package static func isSameHost(origin: String?, host: String) -> Bool {
         guard let origin else { return true }
         // Strings are equal by canonical equivalence, which takes U+212A for a K.
         guard origin.utf8.allSatisfy({ $0 < 0x80 }), host.utf8.allSatisfy({ $0 < 0x80 }) else { return false }
@@ -166,17 +167,11 @@ package enum OriginCheck {
         }
         let authority = origin[separator.upperBound...]
         // Of `host:80:80` a default port would leave `host:80`, which may be the server's.
-        guard isHostAndPort(authority), isHostAndPort(host[...]) else { return false }
-        func normalised(_ authority: Substring, _ defaultPort: String) -> Substring {
+        guard URLAuthority.isHostAndPort(authority), URLAuthority.isHostAndPort(host[...]) else { return false }
+        func normalised(_ authority: Substring) -> Substring {
             let lower = authority.lowercased()[...]
-            return lower.hasSuffix(defaultPort) ? lower.dropLast(defaultPort.count) : lower
+            return lower.hasSuffix(port) ? lower.dropLast(port.count) : lower
         }
-        return normalised(authority, port) == normalised(host[...], isSecure ? ":443" : ":80")
-    }
-
-    /// Whether a text is one host and at most one port. What else it may be, the error would say, is nobody's origin.
-    private static func isHostAndPort(_ text: Substring) -> Bool {
-        guard let authority = try? URLAuthority(text) else { return false }
-        return authority.userInfo == nil
+        return normalised(authority) == normalised(host[...])
     }
 }

@@ -21,9 +21,7 @@ extension ServerUpgrade {
     /// it.
     func respond(_ answer: HTTPAnswer) {
         guard stage != .over, stage != .answering else { return }
-        loop.logger.debug(
-            "a request was answered without a WebSocket",
-            metadata: peerMetadata.merging(["status": "\(answer.status)"]) { $1 })
+        report(answer)
         stage = .answering
         self.answer = answer.bytes(isHead: isHeadRequest)[...]
         let watched = duplicate >= 0 ? duplicate : descriptor
@@ -32,11 +30,44 @@ extension ServerUpgrade {
             if self.answer.isEmpty { awaitEnd(watched) } else { writeAnswer() }
         }
         setDeadline(Self.answerTime)
+        let reason = answer.reason.map { ": \($0)\(comparison(answer))" } ?? ""
         tell(
             WebSocketError(
-                .handshakeRejected, "the request was answered with \(answer.status) instead of a WebSocket",
-                phase: .upgrade, response: .init(status: answer.status, headers: answer.fields)))
+                .handshakeRejected, "the request was answered with \(answer.status) instead of a WebSocket\(reason)",
+                phase: .upgrade,
+                response: .init(
+                    status: answer.status, headers: answer.fields, body: Array(answer.body.prefix(Self.keptBody)))))
         writeAnswer()
+    }
+
+    /// Of an answer's body, for the error of the socket's giver: as much as a client keeps of a refusal.
+    private static let keptBody = 1_024
+
+    /// A refusal is the server's own, so its operator hears why. What a hook answers is its own affair.
+    private func report(_ answer: HTTPAnswer) {
+        var metadata = peerMetadata.merging(["status": "\(answer.status)"]) { $1 }
+        let logger = policy.logger ?? loop.logger
+        guard let reason = answer.reason else {
+            return logger.debug("a request was answered without a WebSocket", metadata: metadata)
+        }
+        metadata["reason"] = "\(reason)"
+        if let parsed {
+            metadata["target"] = "\(Self.shown(parsed.target))"
+            metadata["host"] = "\(Self.shown(askedHost ?? parsed.fields[.hostField] ?? ""))"
+            metadata["origin"] = "\(Self.shown(parsed.fields[.origin] ?? ""))"
+        }
+        logger.info("a request was refused", metadata: metadata)
+    }
+
+    /// What a refused origin or host was compared with: a proxy that changes one of the two is found by that.
+    private func comparison(_ answer: HTTPAnswer) -> String {
+        guard let parsed, [403, 421].contains(answer.status) else { return "" }
+        let origin = parsed.fields[.origin].map { "“\(Self.shown($0))”" } ?? "none"
+        return " (origin \(origin), host “\(Self.shown(askedHost ?? ""))”)"
+    }
+
+    private static func shown(_ text: String) -> String {
+        text.utf8.count > 256 ? "\(String(text.prefix(256)).escapedForLog)…" : text.escapedForLog
     }
 
     private func writeAnswer() {

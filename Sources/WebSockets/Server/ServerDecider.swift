@@ -11,6 +11,7 @@ import WebSocketLoop
 /// A server's decisions: the fixed rules in their order, then the user's.
 struct ServerDecider: Sendable {
     private let state: ServerState
+    private let hosts: [HostPattern]?
     private let origins: Origins
     private let allowsMissingOrigin: Bool
     private let subprotocols: [String]
@@ -44,6 +45,7 @@ struct ServerDecider: Sendable {
             }
             origins = .only(patterns)
         }
+        hosts = try configuration.hostPatterns()
         allowsMissingOrigin = configuration.allowsMissingOrigin
         subprotocols = configuration.subprotocols
         authentication = configuration.authentication
@@ -59,6 +61,10 @@ struct ServerDecider: Sendable {
             return nil
         }
         var request = WebSocketUpgradeRequest(inquiry)
+        guard answers(for: request) else {
+            reply(.respond(HTTPAnswer(.misdirected)))
+            return nil
+        }
         var hook = hook
         var route: Int?
         switch state.routes?.match(request) {
@@ -119,11 +125,17 @@ struct ServerDecider: Sendable {
         return { task.cancel() }
     }
 
+    /// A request without `Host`, which HTTP/1.0 allows, is no browser's.
+    private func answers(for request: WebSocketUpgradeRequest) -> Bool {
+        guard let hosts, !request.host.isEmpty else { return true }
+        return hosts.contains { $0.matches(request.host, defaultPort: request.isSecure ? 443 : 80) }
+    }
+
     private func allows(_ request: WebSocketUpgradeRequest) -> Bool {
         guard let origin = request.origin else { return allowsMissingOrigin }
         switch origins {
         case .any: return true
-        case .sameHost: return OriginCheck.isSameHost(origin: origin, host: request.host, isSecure: request.isSecure)
+        case .sameHost: return OriginCheck.isSameHost(origin: origin, host: request.host)
         case .only(let patterns):
             guard let origin = OriginPattern(origin: origin) else { return false }
             return patterns.contains { $0.matches(origin) }

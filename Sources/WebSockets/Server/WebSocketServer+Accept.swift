@@ -32,7 +32,8 @@ extension WebSocketServer {
     ///   - request: The request as it was read. `authority` counts as `Host` where there is no such header.
     ///   - bytesBehind: What was read behind it.
     /// - Returns: The open connection. It is the caller's: close it when you are done.
-    /// - Throws: `handshakeRejected` when the request was answered with another status than 101, which the error has;
+    /// - Throws: `handshakeRejected` when the request was answered with another status than 101, which the error has, with
+    ///   the beginning of the answer's body and, where the server refused by itself, the reason;
     ///   `invalidConfiguration` for a request that cannot be written in HTTP/1.1; `connectionClosed` when the client left;
     ///   `timedOut`; `shutDown`; `cancelled`: the client gets 503 if it was waiting for a decision, and is cut off before.
     public func accept(

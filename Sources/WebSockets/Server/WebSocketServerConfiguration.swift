@@ -42,6 +42,14 @@ public struct WebSocketServerConfiguration: Sendable {
 
     // MARK: Deciding
 
+    /// Hosts that the server answers for, as `Host` or a trusted proxy has them: `example.com`, `*.example.com` for every
+    /// subdomain but not `example.com` itself, addresses and networks such as `127.0.0.1` or `10.0.0.0/8`; with a port or
+    /// for any. Others get 421. Default `nil`: all.
+    ///
+    /// Set it, for example to ``addressesAndLocalhost``, where only the network protects a server, as on a loopback address:
+    /// a page whose name its owner points to that address (DNS rebinding) has that name as its host *and* its origin, so
+    /// that ``origins`` lets it in. A request without `Host`, which HTTP/1.0 allows and no browser sends, is answered.
+    public var hosts: Set<String>?
     /// Which browsers may connect. Default ``OriginPolicy/sameHost``.
     public var origins = OriginPolicy.sameHost
     /// Whether clients that send no `Origin`, which browsers always do, may connect. Default true.
@@ -54,6 +62,9 @@ public struct WebSocketServerConfiguration: Sendable {
     /// Decides about every request that is not refused for one of the reasons above, plain HTTP requests included.
     /// Default `nil`: WebSocket handshakes are accepted, other requests get 426 or 405.
     public var onRequest: WebSocketUpgradeHook?
+
+    /// For ``hosts``: `localhost`, its subdomains, and every IP address. None of them can be pointed somewhere else.
+    public static let addressesAndLocalhost: Set<String> = ["localhost", "*.localhost", "0.0.0.0/0", "::/0"]
 
     // MARK: Serving
 
@@ -196,6 +207,21 @@ public struct WebSocketTrustedProxies: Sendable, Hashable {
 extension WebSocketServerConfiguration {
     /// Where the server listens.
     var listenAddresses: [WebSocketListenAddress] { addresses ?? [.tcp(host: host, port: port)] }
+
+    /// What ``hosts`` names; `nil` for all hosts.
+    func hostPatterns() throws(WebSocketError) -> [HostPattern]? {
+        guard let hosts else { return nil }
+        var patterns: [HostPattern] = []
+        for text in hosts.sorted() {
+            guard let pattern = HostPattern(text) else {
+                throw WebSocketError(
+                    .invalidConfiguration,
+                    "hosts has “\(text.escapedForLog)”, which is no host; write it as example.com or *.example.com")
+            }
+            patterns.append(pattern)
+        }
+        return patterns
+    }
 
     func validate() throws(WebSocketError) {
         try options.validate()

@@ -177,12 +177,24 @@ struct AdoptingTests {
             var wrong = upgrade
             wrong.headerFields[.secWebSocketVersion] = "8"
             let plain = HTTPRequest(method: .get, scheme: nil, authority: "a", path: "/")
-            for (request, status) in [(upgrade, 402), (foreign, 403), (wrong, 426), (plain, 402)] {
+            var keyless = upgrade
+            keyless.headerFields[.secWebSocketKey] = "example-key"
+            let rows = [
+                (upgrade, 402, "402 instead of a WebSocket"),
+                (foreign, 403, "the origin is not allowed (origin “http://evil.net”, host “example.com”)"),
+                (wrong, 426, "Sec-WebSocket-Version: 13"), (plain, 402, "402 instead of a WebSocket"),
+                (keyless, 400, "Sec-WebSocket-Key must be 16 bytes in base64"),
+            ]
+            for (request, status, reason) in rows {
                 let (client, descriptor) = try await connectedPair()
                 let socket = try ConnectedSocket(adopting: descriptor)
                 let error = await rejection(of: socket, request, by: server)
                 #expect(error?.code == .handshakeRejected)
                 #expect(error?.response?.status == status)
+                // The server's developer learns what the client is told.
+                #expect(error?.message.hasSuffix(reason) == true, "\(error?.message ?? "")")
+                #expect(error?.isSentence == true)
+                #expect((error?.response?.body.isEmpty == false) == (status != 402))
                 #expect(try await RawAnswer(client.readToEnd()).status == status)
             }
             let (client, descriptor) = try await connectedPair()

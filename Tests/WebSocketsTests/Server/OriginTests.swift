@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import Logging
 import LoopbackSupport
 import Testing
 import WebSockets
@@ -29,6 +30,14 @@ struct OriginCase: Sendable, CustomTestStringConvertible {
         OriginCase(policy: .sameHost, origin: "http://EXAMPLE.com", isAllowed: true),
         OriginCase(policy: .sameHost, origin: "http://example.com:8080", host: "example.com:8080", isAllowed: true),
         OriginCase(policy: .sameHost, origin: "http://example.com:8080", isAllowed: false),
+        // The default port is that of the origin's scheme (RFC 6454 §4): a proxy may have ended TLS.
+        OriginCase(policy: .sameHost, origin: "https://example.com", host: "example.com:443", isAllowed: true),
+        OriginCase(policy: .sameHost, origin: "https://example.com:443", host: "example.com:443", isAllowed: true),
+        OriginCase(policy: .sameHost, origin: "https://example.com", host: "EXAMPLE.com:443", isAllowed: true),
+        OriginCase(policy: .sameHost, origin: "https://[::1]", host: "[::1]:443", isAllowed: true),
+        OriginCase(policy: .sameHost, origin: "http://example.com", host: "example.com:443", isAllowed: false),
+        OriginCase(policy: .sameHost, origin: "https://example.com", host: "example.com:80", isAllowed: false),
+        OriginCase(policy: .sameHost, origin: "https://example.com:8443", isAllowed: false),
         OriginCase(policy: .sameHost, origin: "http://evil-example.com", isAllowed: false),
         OriginCase(policy: .sameHost, origin: "http://example.com.evil.net", isAllowed: false),
         OriginCase(policy: .sameHost, origin: "http://www.example.com", isAllowed: false),
@@ -76,6 +85,94 @@ struct OriginTests {
     @Test func theDefaultIsTheSameHost() {
         #expect(WebSocketServerConfiguration().origins == .sameHost)
         #expect(WebSocketServerConfiguration().allowsMissingOrigin)
+    }
+
+    /// The two values that were compared are what tells a wrong proxy from a foreign page.
+    @Test func everyRefusalIsLoggedWithItsReason() async throws {
+        let entries = Events<LogEntry>()
+        try await withLoopback(
+            server: {
+                $0.logger = LogEntry.logger(entries)
+                $0.hosts = ["example.com", "*.example.org"]
+            }, handler: echo
+        ) { loopback in
+            let rows: [(String, Int, String, String, String)] = [
+                (
+                    RawRequest.upgrade("/a", host: "example.com", ["Origin: https://evil.example"]), 403,
+                    "the origin is not allowed", "https://evil.example", "example.com"
+                ),
+                (
+                    RawRequest.upgrade("/a", host: "other.example", ["Origin: http://other.example"]), 421,
+                    "this server does not answer for this host", "http://other.example", "other.example"
+                ),
+                (
+                    RawRequest.upgrade("/a", host: "example.com").replacing("Version: 13", with: "Version: 8"), 426,
+                    "this is a WebSocket server; send Upgrade: websocket and Sec-WebSocket-Version: 13", "",
+                    "example.com"
+                ),
+                (
+                    RawRequest.upgrade("/a", host: "example.com").replacing("Key: dGh", with: "Key: d"), 400,
+                    "Sec-WebSocket-Key must be 16 bytes in base64", "", "example.com"
+                ),
+                (
+                    "GET /a HTTP/1.1\r\nHost: a,b\r\nOrigin: x\r\n\r\n", 400,
+                    "the Host header is not a host with or without a port", "x", "a,b"
+                ),
+            ]
+            for (request, status, reason, origin, host) in rows {
+                let answer = try await loopback.answer(request)
+                #expect(answer.status == status)
+                let entry = try await entries.next()
+                #expect(entry.level == .info && entry.message == "a request was refused")
+                #expect(entry.metadata["status"] == "\(status)" && entry.metadata["reason"] == reason)
+                #expect(entry.metadata["origin"] == origin && entry.metadata["host"] == host)
+                #expect(entry.metadata["target"] == "/a")
+                #expect(entry.metadata["peer"]?.hasPrefix("127.0.0.1:") == true)
+            }
+            // What was not even a request has only its reason.
+            let nonsense = try await loopback.answer("nonsense\r\n\r\n")
+            #expect(nonsense.status == 400)
+            let entry = try await entries.next()
+            #expect(entry.metadata["reason"] == "the request line is malformed" && entry.metadata["host"] == nil)
+            // Whatever a client writes, it writes one line.
+            _ = try await loopback.answer(
+                RawRequest.upgrade(host: "example.com", ["Origin: \u{9B}2J\t\(String(repeating: "x", count: 5_000))"]))
+            let escaped = try #require(try await entries.next().metadata["origin"])
+            #expect(escaped.utf8.count < 400 && !escaped.utf8.contains { $0 < 0x20 })
+        }
+    }
+
+    /// A page whose name points to this machine has that name as its host and as its origin (DNS rebinding).
+    @Test func onlyKnownHostsAreAnswered() async throws {
+        try await withLoopback(
+            server: {
+                $0.hosts = WebSocketServerConfiguration.addressesAndLocalhost.union(["app.test:8080"])
+                $0.onRequest = { $0.isWebSocket ? .accept() : .respond(status: 200) }
+            }, handler: echo
+        ) { loopback in
+            for host in [
+                "localhost", "LOCALHOST:9", "a.localhost", "127.0.0.1:9", "[::1]:9", "192.0.2.1", "app.test:8080",
+            ] {
+                let found = try await loopback.status(RawRequest.upgrade(host: host, ["Origin: http://\(host)"]))
+                #expect(found == 101, "\(host)")
+                let plain = try await loopback.answer(RawRequest.plain("/status", host: host))
+                #expect(plain.status == 200, "\(host)")
+            }
+            for host in [
+                "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "app.test", "app.test:8081",
+            ] {
+                let found = try await loopback.status(RawRequest.upgrade(host: host, ["Origin: http://\(host)"]))
+                #expect(found == 421, "\(host)")
+                let plain = try await loopback.answer(RawRequest.plain("/status", host: host))
+                #expect(plain.status == 421, "\(host)")
+                let absolute = try await loopback.answer(RawRequest.plain("http://\(host)/", host: "localhost"))
+                #expect(absolute.status == 421, "\(host)")
+            }
+            // No browser sends a request without a host.
+            let old = try await loopback.answer("GET /status HTTP/1.0\r\n\r\n")
+            #expect(old.status == 200)
+        }
+        #expect(WebSocketServerConfiguration().hosts == nil)
     }
 
     @Test func whatIsNoOriginCannotBeListed() async throws {

@@ -3,9 +3,38 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import Logging
 import LoopbackSupport
 import Testing
 import WebSockets
+
+/// What was logged, in order.
+struct LogEntry: Sendable {
+    let level: Logger.Level
+    let message: String
+    let metadata: [String: String]
+
+    /// A logger that keeps what is `info` or more serious.
+    static func logger(_ entries: Events<LogEntry>) -> Logger {
+        Logger(label: "test") { _ in Recorder(entries: entries) }
+    }
+
+    private struct Recorder: LogHandler {
+        let entries: Events<LogEntry>
+        var metadata: Logger.Metadata = [:]
+        var logLevel = Logger.Level.info
+
+        subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+            get { metadata[key] }
+            set { metadata[key] = newValue }
+        }
+
+        func log(event: LogEvent) {
+            let metadata = (event.metadata ?? [:]).mapValues { "\($0)" }
+            entries.send(LogEntry(level: event.level, message: "\(event.message)", metadata: metadata))
+        }
+    }
+}
 
 /// A server's whole answer to a request, read to its end.
 struct RawAnswer {
