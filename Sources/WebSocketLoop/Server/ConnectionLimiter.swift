@@ -6,23 +6,27 @@
 import Synchronization
 package import WebSocketCore
 
-/// Counts the sockets of one server, over all its loops.
+/// Counts the sockets of one server, over all its loops: all together, and those of each client. A client is an IPv4
+/// address, or the part of an IPv6 one that a site has to itself: within it a machine can have as many addresses as it
+/// likes.
 package final class ConnectionLimiter: Sendable {
     private struct Counts {
         var total = 0
-        var perAddress: [String: Int] = [:]
+        var perAddress: [ClientKey: Int] = [:]
         var refused = 0
     }
 
     private let counts = Mutex(Counts())
     private let maximum: Int?
     private let maximumPerAddress: Int?
+    private let ipv6PrefixLength: Int
     /// Sockets beyond the maximum that may be there to be told 503; more are closed at once.
     private static let refusalSlots = 64
 
-    package init(maximum: Int?, maximumPerAddress: Int?) {
+    package init(maximum: Int?, maximumPerAddress: Int?, ipv6PrefixLength: Int = 64) {
         self.maximum = maximum
         self.maximumPerAddress = maximumPerAddress
+        self.ipv6PrefixLength = ipv6PrefixLength
     }
 
     package enum Admission {
@@ -80,19 +84,19 @@ package final class ConnectionLimiter: Sendable {
     /// Sockets that were refused or closed because of a limit.
     package var refusedCount: Int { counts.withLock(\.refused) }
 
-    private func key(_ address: SocketAddress?) -> String? {
+    private func key(_ address: SocketAddress?) -> ClientKey? {
         guard maximumPerAddress != nil, case .ip(let address, _) = address else { return nil }
-        return address
+        return ClientKey(address, ipv6PrefixLength: ipv6PrefixLength)
     }
 
-    fileprivate func leave(_ key: String?) {
+    fileprivate func leave(_ key: ClientKey?) {
         counts.withLock { counts in
             counts.total -= 1
             if let key { Self.leave(key, &counts) }
         }
     }
 
-    private static func leave(_ key: String, _ counts: inout Counts) {
+    private static func leave(_ key: ClientKey, _ counts: inout Counts) {
         counts.perAddress[key, default: 1] -= 1
         if counts.perAddress[key] == 0 { counts.perAddress[key] = nil }
     }
@@ -102,9 +106,9 @@ package final class ConnectionLimiter: Sendable {
 package final class ConnectionTicket: @unchecked Sendable {
     // `key` is touched only under the limiter's lock, and by the last reference.
     private let limiter: ConnectionLimiter
-    fileprivate var key: String?
+    fileprivate var key: ClientKey?
 
-    fileprivate init(_ limiter: ConnectionLimiter, key: String?) {
+    fileprivate init(_ limiter: ConnectionLimiter, key: ClientKey?) {
         self.limiter = limiter
         self.key = key
     }
@@ -112,4 +116,20 @@ package final class ConnectionTicket: @unchecked Sendable {
     func move(to address: SocketAddress?) -> Bool { limiter.move(self, to: address) }
 
     deinit { limiter.leave(key) }
+}
+
+/// Whom a connection is counted for.
+package struct ClientKey: Hashable, Sendable {
+    private let prefix: [UInt8]
+    /// Addresses of one link are the same on each link.
+    private let zone: Substring?
+
+    /// - Parameter address: As the system writes it, perhaps with a zone.
+    package init?(_ address: String, ipv6PrefixLength: Int) {
+        let parts = address.split(separator: "%", maxSplits: 1)
+        guard let first = parts.first, let bytes = AddressBytes(first) else { return nil }
+        // All machines of a link share their first 64 bits.
+        prefix = bytes.prefix(ofIPv6: bytes.isLinkLocalIPv6 ? 128 : ipv6PrefixLength)
+        zone = parts.count > 1 ? parts[1] : nil
+    }
 }

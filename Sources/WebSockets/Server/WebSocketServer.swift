@@ -43,7 +43,8 @@ public final class WebSocketServer: Sendable {
         self.state = state
         let decider = try ServerDecider(configuration, state: state)
         let limiter = ConnectionLimiter(
-            maximum: configuration.maximumConnections, maximumPerAddress: configuration.maximumConnectionsPerAddress)
+            maximum: configuration.maximumConnections, maximumPerAddress: configuration.maximumConnectionsPerAddress,
+            ipv6PrefixLength: configuration.ipv6ClientPrefixLength)
         self.limiter = limiter
         var policy = UpgradePolicy(
             options: configuration.options, handshakeTimeout: configuration.handshakeTimeout,

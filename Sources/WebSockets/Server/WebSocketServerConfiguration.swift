@@ -35,6 +35,10 @@ public struct WebSocketServerConfiguration: Sendable {
     /// Of these, how many from one IP address. Clients beyond get 429. Default `nil`, no limit: behind a proxy that is not
     /// in ``trustedProxies`` all clients share one address.
     public var maximumConnectionsPerAddress: Int?
+    /// How many bits of an IPv6 address say who the client is, for ``maximumConnectionsPerAddress``: a site has 64 bits of
+    /// addresses to itself and more, a single machine as many of them as it likes. Default 64, in 1...128. Link-local
+    /// addresses count whole, IPv4 addresses always; one that is mapped into IPv6 counts as IPv4.
+    public var ipv6ClientPrefixLength = 64
     /// How large a request's head may be.
     public var requestLimits = WebSocketRequestLimits()
     /// Proxies in front that may say for whom they speak. Default: none.
@@ -236,6 +240,9 @@ extension WebSocketServerConfiguration {
         try check(
             (maximumConnectionsPerAddress ?? 1) > 0,
             "maximumConnectionsPerAddress must be positive, or nil for no limit")
+        try check(
+            (1...128).contains(ipv6ClientPrefixLength),
+            "ipv6ClientPrefixLength is \(ipv6ClientPrefixLength); it must be in 1...128")
         try check((idleTimeout ?? .seconds(1)) > .zero, "idleTimeout must be positive, or nil for no limit")
         try check((maximumLifetime ?? .seconds(1)) > .zero, "maximumLifetime must be positive, or nil for no limit")
         try check(

@@ -262,3 +262,62 @@ import WebSocketCore
         #expect(String(decoding: HTTPAnswer(status: 599).bytes(), as: UTF8.self).hasPrefix("HTTP/1.1 599 \r\n"))
     }
 }
+
+@Suite struct HostPatternTests {
+    @Test(arguments: [
+        ("example.com", "example.com", true), ("example.com", "EXAMPLE.com:8080", true),
+        ("Example.com", "example.com.", true), ("example.com.", "example.com", true),
+        ("example.com", "www.example.com", false), ("example.com", "evil-example.com", false),
+        ("example.com", "example.com.evil.net", false), ("example.com", "", false),
+        ("*.example.com", "a.example.com", true), ("*.example.com", "a.b.example.com:1", true),
+        ("*.example.com", "example.com", false), ("*.example.com", ".example.com", false),
+        ("*.example.com", "evil-example.com", false),
+        ("example.com:8080", "example.com:8080", true), ("example.com:8080", "example.com", false),
+        ("example.com:80", "example.com", true), ("example.com:443", "example.com", false),
+        ("127.0.0.1", "127.0.0.1:9000", true), ("127.0.0.1", "127.0.0.2", false), ("127.0.0.1:9", "127.0.0.1:9", true),
+        ("127.0.0.0/8", "127.1.2.3:9", true), ("127.0.0.0/8", "128.0.0.1", false), ("127.0.0.0/8", "localhost", false),
+        ("::1", "[::1]:9", true), ("::1", "[0:0::1]", true), ("[::1]:9", "[::1]:9", true), ("[::1]:9", "[::1]", false),
+        ("::/0", "[2001:db8::1]", true), ("::/0", "127.0.0.1", false), ("0.0.0.0/0", "[::ffff:10.0.0.1]", true),
+        ("0.0.0.0/0", "evil.example", false), ("0.0.0.0/0", "1.2.3.4.evil.example", false),
+    ])
+    func hostsAreCompared(_ pattern: String, _ host: String, _ isMatch: Bool) throws {
+        let pattern = try #require(HostPattern(pattern))
+        #expect(pattern.matches(host, defaultPort: 80) == isMatch)
+    }
+
+    @Test(arguments: [
+        "", "*", "*.", ".", "a b", "http://a", "a/b", "u@a", "u:p@a", "a:x", "a:1:2", "*.127.0.0.1", "a,b", "ü.example",
+        "a.*", ".example.com", "10.0.0.0/33",
+    ])
+    func whatIsNoHostIsRefused(_ text: String) { #expect(HostPattern(text) == nil) }
+}
+
+@Suite struct ClientAddressTests {
+    /// An IPv4 address that is mapped into IPv6 is that IPv4 address (RFC 4291 §2.5.5.2), and so is a network of them.
+    @Test(arguments: [
+        ("10.0.0.0/8", "::ffff:10.1.2.3", true), ("::ffff:10.0.0.0/104", "10.1.2.3", true),
+        ("::ffff:10.0.0.0/104", "11.1.2.3", false), ("::ffff:10.1.2.3", "10.1.2.3", true),
+        ("::ffff:0:0/96", "192.0.2.1", true), ("::ffff:0:0/96", "2001:db8::1", false),
+    ])
+    func mappedAddressesAreIPv4(_ range: String, _ address: String, _ isInside: Bool) throws {
+        let range = try #require(AddressRange(range))
+        #expect(range.contains(try #require(AddressBytes(address))) == isInside)
+    }
+
+    @Test func aMappedNetworkIsNoWiderThanIPv4() {
+        #expect(AddressRange("::ffff:10.0.0.0/95") == nil)
+        #expect(AddressRange("::ffff:10.0.0.0/129") == nil)
+        #expect(AddressRange("10.0.0.0/33") == nil)
+    }
+
+    @Test(arguments: [
+        ("192.0.2.1", 64, "192.0.2.1"), ("192.0.2.1", 1, "192.0.2.1"), ("::ffff:192.0.2.1", 64, "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", 64, "2001:db8:1:2::"), ("2001:db8:1:2:3:4:5:6", 56, "2001:db8:1::"),
+        ("2001:db8:1:2:3:4:5:6", 128, "2001:db8:1:2:3:4:5:6"), ("2001:db8:1:ff:3:4:5:6", 59, "2001:db8:1:e0::"),
+        ("::1", 64, "::"),
+    ])
+    func clientsAreCountedByPrefix(_ address: String, _ bits: Int, _ prefix: String) throws {
+        let address = try #require(AddressBytes(address))
+        #expect(address.prefix(ofIPv6: bits) == AddressBytes(prefix)?.bytes)
+    }
+}

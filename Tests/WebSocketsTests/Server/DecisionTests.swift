@@ -300,7 +300,9 @@ struct DecisionTests {
             { $0.requestLimits.headerLineBytes = 63 }, { $0.requestLimits.headerLineBytes = 1_048_577 },
             { $0.requestLimits.headerLines = 7 }, { $0.requestLimits.headerLines = 10_001 },
             { $0.requestLimits.headBytes = 511 }, { $0.requestLimits.headBytes = 1_048_577 },
-                ] as [@Sendable (inout WebSocketServerConfiguration) -> Void])
+            { $0.ipv6ClientPrefixLength = 0 }, { $0.ipv6ClientPrefixLength = 129 },
+            { $0.hosts = ["http://a"] }, { $0.hosts = ["*"] },
+        ] as [@Sendable (inout WebSocketServerConfiguration) -> Void])
     func limitsOutOfRangeAreNamed(_ change: @Sendable (inout WebSocketServerConfiguration) -> Void) async throws {
         var configuration = WebSocketServerConfiguration()
         change(&configuration)

@@ -150,6 +150,51 @@ struct ListeningTests {
         }
     }
 
+    /// A site has a whole /64 to itself; IPv4 addresses are the same however they are written.
+    @Test(arguments: [
+        (64, ["2001:db8:1:2::1", "2001:db8:1:2:3:4:5:6"], "2001:db8:1:2:ffff::1", "2001:db8:1:3::1"),
+        (48, ["2001:db8:1:2::1", "2001:db8:1:3::1"], "2001:db8:1:ffff::1", "2001:db8:2::1"),
+        (128, ["2001:db8::1", "2001:db8:0::1"], "2001:db8:0:0:0:0:0:1", "2001:db8::2"),
+        (64, ["192.0.2.1", "::ffff:192.0.2.1"], "::ffff:c000:201", "192.0.2.2"),
+        (64, ["fe80::1", "fe80::1"], "fe80:0::1", "fe80::2"),
+    ])
+    func sitesHaveALimitOfTheirOwn(_ bits: Int, _ first: [String], _ refused: String, _ other: String) async throws {
+        try await withLoopback(
+            server: {
+                $0.maximumConnectionsPerAddress = 2
+                $0.ipv6ClientPrefixLength = bits
+                $0.trustedProxies = .init(addresses: ["::ffff:127.0.0.1"])
+            }, handler: echo
+        ) { loopback in
+            func open(_ address: String) async throws -> WebSocketConnection {
+                try await loopback.connect { $0.headers[.init("X-Forwarded-For")!] = address }
+            }
+            var sockets: [WebSocketConnection] = []
+            for address in first { sockets.append(try await open(address)) }
+            let error = try await failure { try await open(refused) }
+            #expect(error.response?.status == 429, "\(error)")
+            sockets.append(try await open(other))
+            for socket in sockets { try await socket.close() }
+        }
+    }
+
+    /// A proxy's header has IPv4 addresses in IPv6 too.
+    @Test func mappedAddressesAreIPv4Everywhere() async throws {
+        try await withLoopback(
+            server: {
+                $0.trustedProxies = .init(addresses: ["127.0.0.1"])
+                $0.trustedProxies.sendsProxyProtocol = true
+                $0.onRequest = { .respond(status: 200, text: $0.remoteAddress?.description ?? "") }
+            }, handler: echo
+        ) { loopback in
+            for address in ["192.0.2.1", "::ffff:192.0.2.1", "::ffff:c000:201", "0:0:0:0:0:FFFF:192.0.2.1"] {
+                let header = address.contains(":") ? "TCP6 \(address) ::1" : "TCP4 \(address) 127.0.0.1"
+                let answer = try await loopback.answer("PROXY \(header) 4711 80\r\n" + RawRequest.plain())
+                #expect(answer.body == "192.0.2.1:4711\n", "\(address)")
+            }
+        }
+    }
+
     /// More than the refusals that are told why: the rest is cut off, and nothing of them is left.
     @Test func aFloodBeyondTheLimitIsCutOff() async throws {
         try await withLoopback(server: { $0.maximumConnections = 1 }, handler: echo) { loopback in
