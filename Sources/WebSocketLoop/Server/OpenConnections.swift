@@ -24,6 +24,15 @@ package final class OpenConnections: @unchecked Sendable {
     private var upgrades: [ObjectIdentifier: ServerUpgrade] = [:]
     private var closing: WebSocketCloseFrame?
     private var deadline: EventLoop.TimerToken?
+    /// Those that are still to be closed, in their order, and when.
+    private var leaving: [ObjectIdentifier] = []
+    private var nextToLeave: EventLoop.TimerToken?
+    private var waiters: [CheckedContinuation<Void, Never>] = []
+
+    /// Between two looks at who is to leave, so that a timer is not needed for each of thousands.
+    private static let leaveInterval: UInt64 = 5_000_000
+    /// The longest time over which close frames are spread.
+    private static let maximumSpread: UInt64 = 86_400_000_000_000
 
     package init(loop: EventLoop, lifetimes: Lifetimes = Lifetimes()) {
         self.loop = loop
@@ -49,6 +58,10 @@ package final class OpenConnections: @unchecked Sendable {
             guard connections.isEmpty else { return }
             loop.cancel(deadline)
             deadline = nil
+            loop.cancel(nextToLeave)
+            nextToLeave = nil
+            for waiter in waiters { waiter.resume() }
+            waiters = []
         }
         if let maximum = lifetimes.maximumLifetime { connection.side.limitLifetime(of: connection, to: maximum) }
         if let timeout = lifetimes.idleTimeout { connection.side.limitIdleness(of: connection, to: timeout) }
@@ -69,18 +82,50 @@ package final class OpenConnections: @unchecked Sendable {
 
     /// Drops handshakes that are under way and closes all connections with this frame; aborts those that are left after
     /// the timeout. From any thread.
+    ///
+    /// - Parameter spread: The time over which the frames go out. The timeout begins at its end.
     package func closeAll(
-        _ frame: WebSocketCloseFrame = WebSocketCloseFrame(code: .goingAway), timeout: Duration
+        _ frame: WebSocketCloseFrame = WebSocketCloseFrame(code: .goingAway), timeout: Duration,
+        spread: Duration = .zero
     ) {
         loop.execute { [self] in
             closing = frame
             for upgrade in upgrades.values { upgrade.stop() }
-            for connection in connections.values { connection.close(frame, nil) }
             guard !connections.isEmpty, deadline == nil else { return }
-            deadline = loop.schedule(after: timeout.nanoseconds) { [self] in
+            let span = min(spread.nanoseconds, Self.maximumSpread)
+            let (end, overflow) = span.addingReportingOverflow(timeout.nanoseconds)
+            deadline = loop.schedule(after: overflow ? .max : end) { [self] in
                 deadline = nil
                 for connection in connections.values { connection.abort() }
             }
+            leaving = Array(connections.keys)
+            letLeave(CloseSchedule(count: leaving.count, span: span), frame, since: loop.now)
+        }
+    }
+
+    private func letLeave(_ schedule: CloseSchedule, _ frame: WebSocketCloseFrame, since start: UInt64) {
+        var schedule = schedule
+        let due = schedule.due(at: loop.now - start)
+        let ids = leaving.prefix(due)
+        leaving.removeFirst(due)
+        for id in ids { connections[id]?.close(frame, nil) }
+        guard !connections.isEmpty, let next = schedule.next else { return }
+        let elapsed = loop.now - start
+        let delay = max(next > elapsed ? next - elapsed : 0, Self.leaveInterval)
+        nextToLeave = loop.schedule(after: delay) { [self, schedule] in
+            nextToLeave = nil
+            letLeave(schedule, frame, since: start)
+        }
+    }
+
+    /// Returns when no connection is open, which ``closeAll(_:timeout:spread:)`` brings about. From any thread.
+    package func waitUntilEmpty() async {
+        await withCheckedContinuation { continuation in
+            let begun = loop.execute { [self] in
+                if connections.isEmpty { continuation.resume() } else { waiters.append(continuation) }
+            }
+            // A loop that has ended has no connections.
+            if !begun { continuation.resume() }
         }
     }
 }

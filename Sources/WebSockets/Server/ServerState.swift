@@ -70,15 +70,15 @@ final class ServerState: Sendable {
         }
     }
 
-    /// Closes what is open, and aborts what is still open after the timeout.
-    func stop(_ frame: WebSocketCloseFrame, timeout: Duration) {
+    /// Closes what is open over this time, and aborts what is still open when the timeout after it has passed.
+    func stop(_ frame: WebSocketCloseFrame, timeout: Duration, spread: Duration) {
         let first = shared.withLock { shared in
             defer { if shared.phase == .running { shared.phase = .stopping } }
             if shared.phase == .idle { shared.phase = .stopped }
             return shared.phase == .running
         }
         guard !stopping.exchange(true, ordering: .acquiringAndReleasing) || first else { return }
-        for queue in queues { queue.stop(frame, timeout: timeout) }
+        for queue in queues { queue.stop(frame, timeout: timeout, spread: spread) }
     }
 
     func finished() {
@@ -102,6 +102,8 @@ final class ServerState: Sendable {
             }
             if isFinished { continuation.resume() }
         }
+        // Connections that were taken over have no handlers to be waited for.
+        for queue in queues { await queue.open.waitUntilEmpty() }
     }
 }
 
@@ -118,6 +120,8 @@ final class ConnectionQueue: Sendable {
     let open: OpenConnections
     /// Connections whose handlers run.
     let served = Mutex<[ObjectIdentifier: WebSocketConnection]>([:])
+    /// Connections that were taken over. They are their owners', whose last reference ends them.
+    private let adopted = Mutex<[UInt64: WeakConnection]>([:])
 
     init(loop: EventLoop, lifetimes: OpenConnections.Lifetimes) {
         self.loop = loop
@@ -148,14 +152,36 @@ final class ConnectionQueue: Sendable {
         }
     }
 
-    func stop(_ frame: WebSocketCloseFrame, timeout: Duration) {
+    /// Lists a connection that was taken over until it ends.
+    func list(_ socket: WebSocketConnection) {
+        let id = socket.id
+        adopted.withLock { $0[id] = WeakConnection(socket) }
+        let wire = socket.wire
+        let begun = loop.execute { [self] in
+            wire.alsoOnEnd { [self] in adopted.withLock { $0[id] = nil } }
+        }
+        if !begun { adopted.withLock { $0[id] = nil } }
+    }
+
+    /// Connections whose handlers run, and those that were taken over.
+    var connections: [WebSocketConnection] {
+        served.withLock { Array($0.values) } + adopted.withLock { $0.values.compactMap(\.socket) }
+    }
+
+    func stop(_ frame: WebSocketCloseFrame, timeout: Duration, spread: Duration) {
         let consumer = shared.withLock { shared in
             shared.isStopped = true
             return shared.consumer.take()
         }
         consumer?.resume(returning: nil)
-        open.closeAll(frame, timeout: timeout)
+        open.closeAll(frame, timeout: timeout, spread: spread)
     }
+}
+
+private struct WeakConnection {
+    weak var socket: WebSocketConnection?
+
+    init(_ socket: WebSocketConnection) { self.socket = socket }
 }
 
 /// What has become of a server's or a topic's broadcasts.

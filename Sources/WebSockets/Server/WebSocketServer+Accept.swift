@@ -24,7 +24,7 @@ public protocol WebSocketUpgradeSource {
 
 extension WebSocketServer {
     /// Takes over a socket whose request another server has read, and makes it a connection of this server: hooks,
-    /// origins, limits, ``broadcast(_:except:)`` and ``shutDown(code:reason:timeout:)`` apply as to any other. The server
+    /// origins, limits, ``connections``, ``broadcast(_:except:)`` and ``shutDown(code:reason:timeout:spread:)`` apply as to any other. The server
     /// need not listen, nor run.
     ///
     /// - Parameters:
@@ -40,7 +40,7 @@ extension WebSocketServer {
         _ socket: consuming ConnectedSocket, request: HTTPRequest, bytesBehind: [UInt8] = []
     ) async throws(WebSocketError) -> WebSocketConnection {
         let preread = try Self.preread(request, bytesBehind)
-        return WebSocketConnection(try await take(socket.handOver(), preread))
+        return try await take(socket.handOver(), preread)
     }
 
     /// Takes over a socket that nobody has read from: the handshake is done here, with TLS if the configuration has it.
@@ -48,7 +48,7 @@ extension WebSocketServer {
     ///
     /// - Throws: As ``accept(_:request:bytesBehind:)``; also `tlsFailed`.
     public func accept(_ socket: consuming ConnectedSocket) async throws(WebSocketError) -> WebSocketConnection {
-        WebSocketConnection(try await take(socket.handOver(), nil))
+        try await take(socket.handOver(), nil)
     }
 
     /// Takes over what a framework's adapter hands over. See ``accept(_:request:bytesBehind:)``.
@@ -57,7 +57,7 @@ extension WebSocketServer {
         // Its number and not its owner goes on: Swift 6.3.1's optimiser crashes when a noncopyable value reaches an await
         // in a generic function.
         let descriptor = try source.takeSocket().handOver()
-        return WebSocketConnection(try await take(descriptor, preread))
+        return try await take(descriptor, preread)
     }
 
     private static func preread(
@@ -77,7 +77,7 @@ extension WebSocketServer {
     /// - Parameter descriptor: Handed over: it is closed in any case.
     private func take(
         _ descriptor: CInt, _ preread: ServerUpgrade.Preread?
-    ) async throws(WebSocketError) -> Connection {
+    ) async throws(WebSocketError) -> WebSocketConnection {
         let queue = state.nextQueue()
         var policy = policy
         let state = state
@@ -102,6 +102,8 @@ extension WebSocketServer {
         } onCancel: {
             cancellation.cancel()
         }
-        return try result.get()
+        let connection = WebSocketConnection(try result.get())
+        queue.list(connection)
+        return connection
     }
 }

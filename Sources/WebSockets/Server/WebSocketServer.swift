@@ -99,7 +99,7 @@ public final class WebSocketServer: Sendable {
     /// The port that the server listens on.
     public var port: Int { address.port ?? 0 }
 
-    /// Accepts connections and runs `handler` for each, until ``shutDown(code:reason:timeout:)`` or cancellation.
+    /// Accepts connections and runs `handler` for each, until ``shutDown(code:reason:timeout:spread:)`` or cancellation.
     ///
     /// When a handler returns its connection is closed with 1000, when it throws with 1011 (and the error is logged);
     /// other connections are not touched. On shutdown connections are closed with 1001.
@@ -155,7 +155,9 @@ public final class WebSocketServer: Sendable {
                 }
             }
         } onCancel: {
-            state.stop(Self.goingAway, timeout: serving.configuration.shutdownTimeout)
+            let configuration = serving.configuration
+            state.stop(
+                Self.goingAway, timeout: configuration.shutdownTimeout, spread: configuration.shutdownSpread)
             stopListening()
         }
         stopListening()
@@ -168,28 +170,31 @@ public final class WebSocketServer: Sendable {
         for listener in listeners { listener.loop.execute { listener.stop() } }
     }
 
-    /// Stops accepting, closes every connection and waits for the handlers; when the time is over their connections are
-    /// aborted. Requests that wait for a decision get 503. ``run(_:)`` returns then.
+    /// Stops accepting, closes every connection and waits for the handlers, and for connections that were taken over; when
+    /// the time is over what is open is aborted. Requests that wait for a decision get 503. ``run(_:)`` returns then.
     ///
     /// - Parameters:
     ///   - code: For the close frames. Default 1001 (RFC 6455 §7.4.1).
     ///   - reason: For the close frames, at most 123 bytes. One that is too long, or a code that may not be sent, is
     ///     replaced by a plain 1001.
-    ///   - timeout: Default: the configuration's `shutdownTimeout`.
+    ///   - timeout: Counted from the last close frame on. Default: the configuration's `shutdownTimeout`.
+    ///   - spread: The time over which the close frames go out, evenly, so that not all clients come back at once; at most
+    ///     a day. Default: the configuration's `shutdownSpread`. A restart closes with ``WebSocketCloseCode/serviceRestart``.
     public func shutDown(
-        code: WebSocketCloseCode = .goingAway, reason: String = "", timeout: Duration? = nil
+        code: WebSocketCloseCode = .goingAway, reason: String = "", timeout: Duration? = nil, spread: Duration? = nil
     ) async {
         let frame = WebSocketCloseFrame(code: code, reason: reason)
         stopListening()
         state.stop(
-            (try? frame.validate()) == nil ? Self.goingAway : frame, timeout: timeout ?? configuration.shutdownTimeout)
+            (try? frame.validate()) == nil ? Self.goingAway : frame, timeout: timeout ?? configuration.shutdownTimeout,
+            spread: spread ?? configuration.shutdownSpread)
         await state.waitUntilFinished()
     }
 
     // MARK: While it runs
 
-    /// The connections whose handlers run, in no order.
-    public var connections: [WebSocketConnection] { state.queues.flatMap { $0.served.withLock { Array($0.values) } } }
+    /// The connections whose handlers run, and those that were taken over and are open, in no order.
+    public var connections: [WebSocketConnection] { state.queues.flatMap(\.connections) }
 
     /// Exchanges certificates, keys and authorities. Handshakes that begin from now on get the new ones; connections that
     /// stand are not touched.

@@ -82,9 +82,12 @@ public struct WebSocketServerConfiguration: Sendable {
     public var maximumLifetime: Duration?
     /// What ``WebSocketServer/broadcast(_:except:)`` may leave waiting for a peer that reads slowly.
     public var broadcastLimits = WebSocketBroadcastLimits()
-    /// How long ``WebSocketServer/shutDown(code:reason:timeout:)`` waits for handlers before their connections are
+    /// How long ``WebSocketServer/shutDown(code:reason:timeout:spread:)`` waits for handlers before their connections are
     /// aborted. Default 10 s.
     public var shutdownTimeout: Duration = .seconds(10)
+    /// The time over which a shutdown sends its close frames, before that timeout begins: so that many clients do not come
+    /// back all at once. Default zero: at once; at most a day.
+    public var shutdownSpread: Duration = .zero
     /// The loops that connections are spread over. Default ``EventLoopGroup/shared``.
     public var eventLoopGroup: EventLoopGroup?
     /// Where handlers and hooks run. Default ``WebSocketBodyExecutor/loop``.

@@ -271,14 +271,92 @@ struct AdoptingTests {
             let (client, descriptor) = try await connectedPair()
             let socket = try await server.accept(try ConnectedSocket(adopting: descriptor), request: upgrade)
             server.broadcast("all")
-            await server.shutDown()
+            let stopping = Task { await server.shutDown() }
             _ = await client.read { $0.suffix(4) == [0x88, 0x02, 0x03, 0xE9] }
             #expect(await sendError(of: socket)?.code == .connectionClosed)
+            // The client's answer: 1001.
+            client.write([0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE9])
+            await stopping.value
+            #expect(socket.state == .closed)
             let (late, second) = try await connectedPair()
             let error = await rejection(of: try ConnectedSocket(adopting: second), upgrade, by: server)
             #expect(error?.response?.status == 503)
             #expect(try await RawAnswer(late.readToEnd()).status == 503)
             socket.abort()
+        }
+    }
+
+    /// A program may end when a shutdown has returned: what was sent before it has to be on its way.
+    @Test(arguments: [false, true])
+    func aShutDownWaitsForWhatWasAccepted(_ isRunning: Bool) async throws {
+        let count = 2_000
+        try await withAcceptingServer(loops: 2) { server, _ in
+            let running = isRunning ? Task { try await server.run(echo) } : nil
+            let peer = try RawPeer()
+            try await withLoops { loops in
+                let client = try clientConfiguration(on: loops)
+                let url = "ws://127.0.0.1:\(peer.port)/"
+                var others: [WebSocketConnection] = []
+                var sockets: [WebSocketConnection] = []
+                for _ in 0..<3 {
+                    let connecting = Task { try await WebSocketClient.connect(to: url, configuration: client) }
+                    sockets.append(try await server.accept(try ConnectedSocket(adopting: await peer.accept())))
+                    others.append(try await connecting.value)
+                }
+                #expect(Set(server.connections.map(\.id)) == Set(sockets.map(\.id)))
+                let reading = others.map { other in
+                    Task {
+                        var received = 0
+                        while (try? await other.receive()) != nil { received += 1 }
+                        return (received, try await other.closed().received?.code)
+                    }
+                }
+                for index in 0..<count {
+                    for socket in sockets { try await socket.send("message \(index)") }
+                }
+                await server.shutDown(timeout: .seconds(60))
+                #expect(sockets.allSatisfy { $0.state == .closed })
+                #expect(server.connections.isEmpty)
+                for task in reading {
+                    let (received, code) = try await task.value
+                    #expect(received == count && code == .goingAway)
+                }
+            }
+            try await running?.value
+        }
+    }
+
+    /// A peer that never answers is not waited for any longer than said.
+    @Test func aShutDownAbortsWhatWasAcceptedInTheEnd() async throws {
+        try await withAcceptingServer {
+            $0.options.closeTimeout = .seconds(600)
+        } _: { server, _ in
+            let (client, descriptor) = try await connectedPair()
+            let socket = try await server.accept(try ConnectedSocket(adopting: descriptor), request: upgrade)
+            await server.shutDown(timeout: .milliseconds(50))
+            #expect(socket.state == .closed)
+            await client.readToEnd()
+        }
+    }
+
+    /// The list holds nothing: the owner's last reference ends a connection that was taken over, and so does its close.
+    @Test func theServerListsWhatWasAcceptedUntilItEnds() async throws {
+        try await withAcceptingServer { server, loops in
+            let (client, descriptor) = try await connectedPair()
+            var socket: WebSocketConnection? = try await server.accept(
+                try ConnectedSocket(adopting: descriptor), request: upgrade)
+            #expect(server.connections.map(\.id) == [socket?.id])
+            #expect(server.connections.first === socket)
+            socket = nil
+            #expect(await client.readToEnd().suffix(4) != [0x88, 0x02, 0x03, 0xE9])
+            try await until("it is no longer listed", on: loops.loops[0]) { server.connections.isEmpty }
+
+            let (other, second) = try await connectedPair()
+            let closed = try await server.accept(try ConnectedSocket(adopting: second), request: upgrade)
+            closed.abort()
+            await other.readToEnd()
+            _ = try? await closed.closed()
+            try await until("it is no longer listed", on: loops.loops[0]) { server.connections.isEmpty }
         }
     }
 

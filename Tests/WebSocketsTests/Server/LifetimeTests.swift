@@ -82,6 +82,45 @@ struct LifetimeTests {
         }
     }
 
+    /// All clients of a server that restarts would come back at once.
+    @Test(arguments: [false, true])
+    func aShutDownSpreadsItsCloseFrames(_ isConfigured: Bool) async throws {
+        let count = 5
+        let step = Duration.milliseconds(40)
+        let ready = Events<Void>()
+        try await withLoopback(
+            server: { if isConfigured { $0.shutdownSpread = step * count } },
+            handler: { socket in
+                ready.send()
+                await drain(socket)
+            }
+        ) { loopback in
+            var sockets: [WebSocketConnection] = []
+            for _ in 0..<count {
+                sockets.append(try await loopback.connect())
+                try await ready.next()
+            }
+            let start = ContinuousClock.now
+            let closes = sockets.map { socket in
+                Task {
+                    let code = try await socket.closed().received?.code
+                    return (code, ContinuousClock.now - start)
+                }
+            }
+            let spread = isConfigured ? nil : step * count
+            // The timeout begins behind the last one, however short it is.
+            await loopback.server.shutDown(code: .serviceRestart, timeout: .seconds(60), spread: spread)
+            var times: [Duration] = []
+            for close in closes {
+                let (code, time) = try await close.value
+                #expect(code == .serviceRestart)
+                times.append(time)
+            }
+            // None comes before its turn; a busy machine may be late.
+            for (index, time) in times.sorted().enumerated() { #expect(time >= step * index, "\(index)") }
+        }
+    }
+
     @Test func aShutDownSaysWhy() async throws {
         let ready = Events<Void>()
         try await withLoopback(
