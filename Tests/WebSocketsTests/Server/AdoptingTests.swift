@@ -360,6 +360,79 @@ struct AdoptingTests {
         }
     }
 
+    // MARK: Bytes as a request
+
+    private static let bytes = Array(
+        ("GET /chat?room=1 HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            + "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nX-A: 1\r\nX-A: 2\r\n\r\n")
+            .utf8)
+
+    @Test func aSocketThatTheProgramReadsFromIsGivenAway() async throws {
+        try await withAcceptingServer { server, _ in
+            let (client, descriptor) = try await connectedPair()
+            client.write(Self.bytes + textFrame("early"))
+            var bytes: [UInt8] = []
+            func readAndAccept() async throws -> WebSocketConnection {
+                let adopted = try ConnectedSocket(adopting: descriptor)
+                while true {
+                    var byte: UInt8 = 0
+                    try #require(recv(descriptor, &byte, 1, 0) == 1)
+                    bytes.append(byte)
+                    guard let (request, count) = try WebSocketServer.parseRequest(bytes) else { continue }
+                    return try await server.accept(adopted, request: request, bytesBehind: Array(bytes[count...]))
+                }
+            }
+            let socket = try await readAndAccept()
+            #expect(bytes == Self.bytes)
+            #expect(socket.requestTarget == "/chat?room=1")
+            #expect(try await socket.receive() == "early")
+            socket.abort()
+            await client.readToEnd()
+        }
+    }
+
+    @Test func bytesBecomeARequest() throws {
+        for count in 0..<Self.bytes.count {
+            #expect(try WebSocketServer.parseRequest(Array(Self.bytes[..<count])) == nil)
+        }
+        let (request, count) = try #require(try WebSocketServer.parseRequest(Self.bytes + [1, 2, 3]))
+        #expect(count == Self.bytes.count)
+        #expect(request.method == .get && request.path == "/chat?room=1" && request.authority == "example.com")
+        #expect(request.scheme == nil && request.headerFields[values: .init("X-A")!] == ["1", "2"])
+        #expect(request.headerFields[.upgrade] == "websocket" && request.headerFields[.init("Host")!] == "example.com")
+
+        // The authority of an absolute target replaces the header's (RFC 9112 §3.2.2).
+        let absolute = Array("\r\nPOST http://there:81/a HTTP/1.1\r\nHost: here\r\n\r\n".utf8)
+        let (other, all) = try #require(try WebSocketServer.parseRequest(absolute))
+        #expect(all == absolute.count && other.method == .post && other.path == "/a" && other.authority == "there:81")
+
+        // An `Upgrade` of HTTP/1.0 means nothing (RFC 9110 §7.8).
+        let old = Array("GET / HTTP/1.0\r\nUpgrade: websocket\r\n\r\n".utf8)
+        let (oldest, _) = try #require(try WebSocketServer.parseRequest(old))
+        #expect(oldest.authority == nil && oldest.headerFields[.upgrade] == nil)
+    }
+
+    @Test(arguments: [
+        ("nonsense\r\n\r\n", 400, "the request line is malformed"), ("GET / HTTP/2.0\r\n\r\n", 505, "use HTTP/1.1"),
+        ("GET / HTTP/1.1\r\n\r\n", 400, "the Host header is missing"),
+        ("GET / HTTP/1.1\r\nHost: a,b\r\n\r\n", 400, "the Host header is not a host with or without a port"),
+        (
+            "GET /\(String(repeating: "a", count: 200))", 414,
+            "the request line has more than 128 bytes, the server's limit"
+        ),
+    ])
+    func bytesThatAreNoRequestSayWhy(_ text: String, _ status: Int, _ reason: String) async throws {
+        var limits = WebSocketRequestLimits()
+        limits.requestLineBytes = 128
+        let chosen = limits
+        let error = try await failure { _ = try WebSocketServer.parseRequest(Array(text.utf8), limits: chosen) }
+        #expect(error.code == .handshakeRejected)
+        #expect(error.response?.status == status)
+        #expect(error.message == "the request cannot be read: \(reason)")
+        #expect(error.isSentence)
+        #expect(error.response?.body == Array("\(reason)\n".utf8))
+    }
+
     private func sendError(of socket: WebSocketConnection) async -> WebSocketError? {
         do throws(WebSocketError) {
             try await socket.send("too late")
