@@ -180,7 +180,7 @@ public func wsx_receive(
         guard !box.callbacks.takesMessages else {
             throw .argument("the connection's messages go to on_message")
         }
-        switch wire.popMessage() {
+        switch wire.popMessageNow() {
         case .message(let message): result.pointee = wsx_message(message)
         case .ended(let error): throw Failure(error)
         case .empty:

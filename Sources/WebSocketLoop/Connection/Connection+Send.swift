@@ -374,15 +374,29 @@ extension Connection {
     /// A message that has already arrived. None also when the caller has taken so many that it must give way.
     @usableFromInline
     package func popMessage() -> Popped {
-        let popped: InboundQueue<LoopWaiter<WebSocketMessage>, ConnectionEnd>.PopAction = inbound.withLock { queue in
-            guard queue.takesOneMore(now: EventLoop.coarseNanoseconds) else {
-                mustGiveWay.store(true, ordering: .relaxed)
-                return .empty
-            }
-            defer { noteInbound(queue) }
-            return queue.pop()
-        }
-        switch popped {
+        popped(
+            inbound.withLock { queue in
+                guard queue.takesOneMore(now: EventLoop.coarseNanoseconds) else {
+                    mustGiveWay.store(true, ordering: .relaxed)
+                    return .empty
+                }
+                defer { noteInbound(queue) }
+                return queue.pop()
+            })
+    }
+
+    /// A message that has already arrived, for a caller that does not go on when there is none.
+    package func popMessageNow() -> Popped {
+        popped(
+            inbound.withLock { queue in
+                defer { noteInbound(queue) }
+                return queue.pop()
+            })
+    }
+
+    @inline(__always)
+    private func popped(_ action: InboundQueue<LoopWaiter<WebSocketMessage>, ConnectionEnd>.PopAction) -> Popped {
+        switch action {
         case .message(let message, let resume):
             if resume { loop.execute { self.resumeReading() } }
             return .message(message)

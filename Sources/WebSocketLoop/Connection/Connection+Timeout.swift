@@ -34,7 +34,7 @@ package final class LoopTimer: @unchecked Sendable {
 extension Connection {
     /// The next message; fails with `timedOut` when there is none in time, and has taken none then.
     package func receive(timeout: Duration) async throws(WebSocketError) -> WebSocketMessage {
-        switch popMessage() {
+        switch popMessageNow() {
         case .message(let message): return message
         case .ended(let error): throw error
         case .empty: break

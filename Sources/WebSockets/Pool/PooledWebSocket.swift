@@ -60,7 +60,7 @@ final class PooledWebSocket: PooledConnection {
 
     func drain(_ options: DrainOptions) async -> DrainOutcome {
         while true {
-            switch wire.popMessage() {
+            switch wire.popMessageNow() {
             case .message(let message):
                 guard isDisposable(message) else { return .unexpectedInput }
                 continue

@@ -6,8 +6,9 @@
 import Synchronization
 import Testing
 import WebSocketCore
-import WebSocketLoop
 import WebSocketsTestKit
+
+@testable import WebSocketLoop
 
 /// One connection's messages must not hold the loop that others live on, too.
 @Suite(.timeLimit(.minutes(5))) struct FairnessTests {
@@ -46,6 +47,20 @@ import WebSocketsTestKit
             try await reader.value
             let most = await neighbour.value
             #expect(most <= 4 * Int(TakingSlice.maximumMessages), "\(most) messages in a row")
+        }
+    }
+
+    /// A caller that does not go on when nothing is there gets what is there, however much was taken before.
+    @Test(arguments: Side.allCases)
+    func aMessageThatIsThereIsTakenAtOnce(side: Side) async throws {
+        let count = 2 * Int(TakingSlice.maximumMessages)
+        try await withPair(side) { pair in
+            let message = pair.peer.bytes(of: .text("x"))
+            try await pair.peer.write((0...count).flatMap { _ in message })
+            for _ in 0..<count / 2 { _ = try await pair.ours.receive() }
+            await pair.loop.turn { pair.ours.inboundCount.load(ordering: .relaxed) > count / 2 }
+            // One short of what makes `receive` give way, and then as often as it takes.
+            for _ in 0...count / 2 { #expect(try await pair.ours.receive(timeout: .zero) == .text("x")) }
         }
     }
 }
