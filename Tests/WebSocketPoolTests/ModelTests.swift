@@ -89,20 +89,4 @@ struct ModelTests {
             }
         }
     }
-
-    #if DEBUG
-    @Test("Every planted bug is caught", arguments: Mutation.allCases)
-    func planted(_ mutation: Mutation) {
-        let limit: UInt64 = 4_000
-        for seed in 0..<limit {
-            guard let failure = Scenario(seed: seed, length: 80).run(mutation: mutation) else { continue }
-            let shrunk = Scenario(seed: seed, length: 80).shrunk(mutation: mutation)
-            print(
-                "\(mutation): caught by seed \(seed), \(shrunk.steps.count) steps: \(failure.violation.prefix(100))"
-            )
-            return
-        }
-        Issue.record("\(mutation) survived \(limit) sequences")
-    }
-    #endif
 }

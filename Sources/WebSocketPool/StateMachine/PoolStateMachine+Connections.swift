@@ -11,11 +11,6 @@ extension PoolStateMachine {
     package mutating func connected(_ key: ConnectionKey, _ handle: Handle, at now: Ticks) -> (isTaken: Bool, Action) {
         var action = Action()
         guard let index = self.index(of: key), self.slots[index].state == .connecting else {
-            if self.isPlanted(.lateConnectionIsKept), key.slot < self.slots.count,
-                self.slots[key.slot].state == .connecting
-            {
-                return self.connected(self.key(key.slot), handle, at: now)
-            }
             return (false, action)
         }
         let duration = now - self.slots[index].since
@@ -60,7 +55,7 @@ extension PoolStateMachine {
     ) {
         let endpoint = self.slots[index].endpoint
         let ejections = self.slots[index].ejections
-        if !self.isPlanted(.failedConnectLeaksItsSlot) { self.free(index, reason: nil, at: now, &action) }
+        self.free(index, reason: nil, at: now, &action)
         self.totals.connectsFailed += 1
         self.emit(.connectFailed(endpoint: endpoint, error: error), &action)
         // At a shutdown attempts fail because they are cancelled, which says nothing about the endpoint.
@@ -93,10 +88,6 @@ extension PoolStateMachine {
             self.close(index, reason: .validationFailed, at: now, &action)
             return
         }
-        if self.isPlanted(.validatedConnectionIsLost) {
-            self.setState(index, .idle, at: now)
-            return
-        }
         self.slots[index].provenAt = now
         if self.slots[index].state == .validating(forBorrow: true) { self.slots[index].returnedAt = now }
         self.makeAvailable(index, isNew: false, at: now, &action)
@@ -112,7 +103,7 @@ extension PoolStateMachine {
 
     mutating func finishDrain(_ index: Int, _ outcome: DrainOutcome, at now: Ticks, _ action: inout Action) {
         self.emit(.drainFinished(endpoint: self.slots[index].endpoint, outcome: outcome), &action)
-        if outcome == .clean, !self.isPlanted(.drainedConnectionIsNeverReused) {
+        if outcome == .clean {
             self.slots[index].provenAt = now
             self.slots[index].returnedAt = now
             self.makeAvailable(index, isNew: false, at: now, &action)
@@ -132,18 +123,10 @@ extension PoolStateMachine {
             return action
         case .closing:
             self.free(index, reason: self.slots[index].endReason, at: now, &action)
-            if self.isPlanted(.freedSlotDoesNotWakeWaiters) { return action }
         case .idle:
-            if self.isPlanted(.deathWhileIdleIsIgnored) { return action }
-            if self.isPlanted(.deadIdleLeaksItsSlot) {
-                self.removeFromIdle(index)
-                self.setState(index, .closing, at: now)
-                return action
-            }
             self.free(index, reason: .closedByPeer, at: now, &action)
         case .leased:
             self.breakLease(index, at: now, &action)
-            if self.isPlanted(.deathWhileLeasedKeepsTheSlot) { return action }
             self.free(index, reason: .closedByPeer, at: now, &action)
         case .validating, .draining:
             self.free(index, reason: .closedByPeer, at: now, &action)

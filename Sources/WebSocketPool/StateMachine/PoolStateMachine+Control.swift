@@ -29,7 +29,7 @@ extension PoolStateMachine {
             self.lifecycle = .shuttingDown(deadline: min(earlier, deadline))
         case .initial, .running:
             self.lifecycle = .shuttingDown(deadline: deadline)
-            while !self.isPlanted(.shutdownForgetsWaiters), let entry = self.waiters.popFirst(isNew: true) {
+            while let entry = self.waiters.popFirst(isNew: true) {
                 self.fail(entry, .poolClosed, &action)
             }
             self.closeUnused(at: now, &action)
@@ -43,7 +43,6 @@ extension PoolStateMachine {
         for index in self.slots.indices {
             switch self.slots[index].state {
             case .free, .leased, .closing: break
-            case .idle where self.isPlanted(.shutdownForgetsIdle): break
             case .idle, .validating, .draining: self.close(index, reason: .shutdown, at: now, &action)
             case .connecting:
                 // Cancelled attempts get as long as a closing connection, in case they do not care.
@@ -145,7 +144,7 @@ extension PoolStateMachine {
         for index in self.slots.indices { self.tick(index, at: now, &action) }
 
         for entry in self.waiters.entries where entry.deadline <= now {
-            if !self.isPlanted(.expiredWaiterStaysQueued) { _ = self.waiters.remove(ticket: entry.ticket) }
+            _ = self.waiters.remove(ticket: entry.ticket)
             self.fail(entry, .acquireTimedOut, cause: self.lastFailure, &action)
         }
         if self.growAt <= now {
@@ -190,7 +189,7 @@ extension PoolStateMachine {
             return
         }
         if self.slots[index].idleAt <= now {
-            if self.counts.idle > self.settings.minimumIdle || self.isPlanted(.idleTimeoutIgnoresMinimumIdle) {
+            if self.counts.idle > self.settings.minimumIdle {
                 self.close(index, reason: .idle, at: now, &action)
                 return
             }

@@ -98,9 +98,7 @@ extension PoolStateMachine {
     /// The task of an acquire was cancelled. Without effect when the acquire has ended.
     package mutating func cancelAcquire(ticket: UInt64, at now: Ticks) -> Action {
         var action = Action()
-        if self.isPlanted(.cancelIsIgnored) { return action }
         guard let entry = self.waiters.remove(ticket: ticket) else { return action }
-        if self.isPlanted(.cancelledWaiterStaysQueued) { self.waiters.insert(entry) }
         self.fail(entry, .cancelled, &action)
         self.pump(at: now, &action)
         return action
@@ -147,7 +145,7 @@ extension PoolStateMachine {
     /// Whether the lease still holds its connection.
     package func isValid(_ token: LeaseToken) -> Bool {
         token.slot < self.slots.count && self.slots[token.slot].state == .leased
-            && (self.slots[token.slot].leaseID == token.id || self.isPlanted(.leaseIdIsNotChecked))
+            && self.slots[token.slot].leaseID == token.id
     }
 
     package mutating func release(_ token: LeaseToken, _ verdict: Verdict, at now: Ticks) -> Action {
@@ -155,15 +153,14 @@ extension PoolStateMachine {
         guard self.endLease(token, at: now, &action) else { return action }
         let index = token.slot
         switch verdict {
-        case .discard(let reason) where !self.isPlanted(.discardIsIgnored):
+        case .discard(let reason):
             self.close(index, reason: reason, at: now, &action)
-            if self.isPlanted(.discardLeaksItsSlot) { self.slots[index].serial += 1_000_000 }
         case .drain:
             self.drain(index, at: now, &action)
-        case .reuse, .discard:
+        case .reuse:
             self.makeAvailable(index, isNew: false, at: now, &action)
         }
-        if !self.isPlanted(.releaseDoesNotWakeWaiters) { self.pump(at: now, &action) }
+        self.pump(at: now, &action)
         return action
     }
 
@@ -249,7 +246,7 @@ extension PoolStateMachine {
 
     /// Lends a connection that is in no list.
     mutating func lease(_ index: Int, site: SourceSite, at now: Ticks) -> LeaseToken {
-        if !self.isPlanted(.leaseIdsRepeat) || self.lastLeaseID < 2 { self.lastLeaseID += 1 }
+        self.lastLeaseID += 1
         self.setState(index, .leased, at: now)
         self.slots[index].lend(id: self.lastLeaseID, site: site, leakThreshold: self.settings.leakThreshold)
         self.totals.acquired += 1
@@ -258,10 +255,7 @@ extension PoolStateMachine {
 
     /// Lends a connection to the first waiter that accepts it.
     mutating func grantToWaiter(_ index: Int, isNew: Bool, at now: Ticks, _ action: inout Action) -> Bool {
-        guard let handle = self.handles[index],
-            let entry = self.isPlanted(.waitersAreServedLastFirst)
-                ? self.waiters.popLast(isNew: isNew) : self.waiters.popFirst(isNew: isNew)
-        else { return false }
+        guard let handle = self.handles[index], let entry = self.waiters.popFirst(isNew: isNew) else { return false }
         let waited = max(0, now - entry.queuedAt)
         let grant = Grant(token: self.lease(index, site: entry.site, at: now), handle: handle)
         self.totals.acquiredAfterWaiting += 1
@@ -287,8 +281,8 @@ extension PoolStateMachine {
             self.close(index, reason: .lifetime, at: now, &action)
         } else if kept > self.settings.hardMaximum {
             self.close(index, reason: .overflow, at: now, &action)
-        } else if !isSuspended, !self.isPlanted(.releaseDoesNotWakeWaiters) || isNew, !self.waiters.isEmpty,
-            self.isFresh(index, at: now), self.grantToWaiter(index, isNew: isNew, at: now, &action)
+        } else if !isSuspended, !self.waiters.isEmpty, self.isFresh(index, at: now),
+            self.grantToWaiter(index, isNew: isNew, at: now, &action)
         {
             return
         } else if kept > self.settings.softMaximum {
@@ -329,7 +323,7 @@ extension PoolStateMachine {
 
     /// The idle connection to lend next: of the endpoint with the fewest leases, ejected ones last.
     func nextIdle() -> Int? {
-        let isLastFirst = (self.settings.reuseOrder == .lastUsedFirst) != self.isPlanted(.reuseOrderIsReversed)
+        let isLastFirst = self.settings.reuseOrder == .lastUsedFirst
         var best: Int?
         if self.endpoints.count == 1 {
             return isLastFirst ? self.endpoints[0].idle.last : self.endpoints[0].idle.first
@@ -350,7 +344,6 @@ extension PoolStateMachine {
 
     /// Takes the connection that `nextIdle` chose off its list.
     mutating func takeIdle(_ index: Int) {
-        if self.isPlanted(.lentConnectionStaysIdle) { return }
         let endpoint = self.slots[index].endpoint
         if self.endpoints[endpoint].idle.last == index {
             self.endpoints[endpoint].idle.removeLast()

@@ -14,7 +14,7 @@ extension PoolStateMachine {
             self.growAt = .never
             if self.counts.idle + self.counts.validating >= self.settings.minimumIdle { return }
         }
-        if isSuspended && !self.isPlanted(.suspensionIsIgnored) { return }
+        if isSuspended { return }
 
         self.lendIdle(at: now, &action)
         for index in self.endpoints.indices { self.endpoints[index].advance(to: now) }
@@ -84,19 +84,17 @@ extension PoolStateMachine {
     }
 
     private mutating func startConnects(at now: Ticks, _ action: inout Action) {
-        let isUnlimited = self.isPlanted(.hardMaximumIsIgnored)
         while true {
             // Whoever waits gets the next connection, so idle ones are missing only once nobody does: the attempts for
             // the one and for the other are not added up, or a burst of waiters would grow the pool past its limit.
-            let isBounded = !self.isPlanted(.connectLimitIsIgnored)
-            let demand = min(max(0, self.connectDemand), isBounded ? self.connectLimit : .max)
+            let demand = min(max(0, self.connectDemand), self.connectLimit)
             let isForWaiter = self.counts.connecting < demand
             let resting = self.counts.idle + self.counts.validating
-            let refill = self.isPlanted(.minimumIdleIsNotRefilled) ? 0 : max(0, self.settings.minimumIdle - resting)
-            let wanted = min(max(demand, refill), isBounded ? self.settings.connectLimit : .max)
+            let refill = max(0, self.settings.minimumIdle - resting)
+            let wanted = min(max(demand, refill), self.settings.connectLimit)
             guard self.counts.connecting < wanted else { return }
             let capacity = isForWaiter ? self.settings.hardMaximum : self.settings.softMaximum
-            guard self.counts.total < capacity || isUnlimited && self.counts.total < 2 * capacity else { return }
+            guard self.counts.total < capacity else { return }
             guard let endpoint = self.nextEndpoint(at: now) else {
                 self.armEndpoints(at: now, &action)
                 return
@@ -109,9 +107,7 @@ extension PoolStateMachine {
     private func nextEndpoint(at now: Ticks) -> Int? {
         var best: Int?
         for candidate in self.endpoints.indices {
-            guard self.endpoints[candidate].allowsAttempt(at: now) || self.isPlanted(.backoffIsIgnored) else {
-                continue
-            }
+            guard self.endpoints[candidate].allowsAttempt(at: now) else { continue }
             guard let current = best else {
                 best = candidate
                 continue

@@ -66,13 +66,6 @@ package struct PoolStateMachine<Handle, Waiter> {
     /// Whether those are wanted that every lease brings.
     let observesLeases: Bool
 
-    #if DEBUG
-    package var mutation: Mutation?
-    func isPlanted(_ mutation: Mutation) -> Bool { self.mutation == mutation }
-    #else
-    @inline(__always) func isPlanted(_ mutation: Mutation) -> Bool { false }
-    #endif
-
     package init(
         settings: PoolSettings, endpointCount: Int, randomSeed: UInt64, isObserved: Bool, observesLeases: Bool? = nil
     ) {
@@ -186,7 +179,7 @@ package struct PoolStateMachine<Handle, Waiter> {
         _ entry: WaiterQueue<Waiter>.Entry, _ code: PoolError.Code, cause: (any Error)? = nil, _ action: inout Action
     ) {
         switch code {
-        case .acquireTimedOut: if !self.isPlanted(.countersMissTimeouts) { self.totals.acquireTimeouts += 1 }
+        case .acquireTimedOut: self.totals.acquireTimeouts += 1
         case .cancelled: self.totals.acquireCancellations += 1
         default: self.totals.acquireFailures += 1
         }

@@ -54,11 +54,6 @@ package struct WaiterQueue<Waiter> {
         return self.remove(at: index)
     }
 
-    mutating func popLast(isNew: Bool) -> Entry? {
-        guard let index = self.entries.lastIndex(where: { isNew || $0.kind == .any }) else { return nil }
-        return self.remove(at: index)
-    }
-
     func contains(ticket: UInt64) -> Bool { self.index(of: ticket) != nil }
 
     mutating func remove(ticket: UInt64) -> Entry? { self.index(of: ticket).map { self.remove(at: $0) } }

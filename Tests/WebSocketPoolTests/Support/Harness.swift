@@ -64,15 +64,12 @@ struct Harness {
     var shutDownAt: Ticks?
     var isTerminated = false
 
-    init(_ configuration: PoolConfiguration, endpoints: Int = 1, mutation: Planted = .none) {
+    init(_ configuration: PoolConfiguration, endpoints: Int = 1) {
         self.configuration = configuration
         self.machine = Machine(
             settings: PoolSettings(configuration), endpointCount: endpoints, randomSeed: 42, isObserved: false)
         self.soft = configuration.softMaximum
         self.hard = configuration.hardMaximum
-        #if DEBUG
-        self.machine.mutation = mutation
-        #endif
     }
 
     mutating func check(_ condition: Bool, _ message: @autoclosure () -> String) {

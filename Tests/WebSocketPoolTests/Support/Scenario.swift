@@ -84,9 +84,8 @@ struct Scenario: CustomStringConvertible {
     }
 
     /// - Returns: What went wrong, and after how many steps.
-    func run(mutation: Planted = .none) -> (violation: String, step: Int)? {
-        var harness = Harness(
-            Self.configuration(self.variant), endpoints: self.variant == 5 ? 2 : 1, mutation: mutation)
+    func run() -> (violation: String, step: Int)? {
+        var harness = Harness(Self.configuration(self.variant), endpoints: self.variant == 5 ? 2 : 1)
         harness.start()
         for (index, step) in self.steps.enumerated() {
             harness.apply(step)
@@ -97,16 +96,16 @@ struct Scenario: CustomStringConvertible {
     }
 
     /// Leaves out steps as long as the scenario still fails.
-    func shrunk(mutation: Planted = .none) -> Scenario {
+    func shrunk() -> Scenario {
         var best = self
-        if let failure = self.run(mutation: mutation) { best.steps = Array(best.steps.prefix(failure.step + 1)) }
+        if let failure = self.run() { best.steps = Array(best.steps.prefix(failure.step + 1)) }
         var chunk = max(1, best.steps.count / 2)
         while true {
             var start = 0
             while start < best.steps.count {
                 var candidate = best
                 candidate.steps.removeSubrange(start..<min(start + chunk, best.steps.count))
-                if candidate.run(mutation: mutation) != nil { best = candidate } else { start += chunk }
+                if candidate.run() != nil { best = candidate } else { start += chunk }
             }
             if chunk == 1 { return best }
             chunk /= 2
@@ -172,10 +171,3 @@ struct Scenario: CustomStringConvertible {
         return configuration
     }
 }
-
-#if DEBUG
-typealias Planted = Mutation?
-#else
-/// Release builds have no planted bugs.
-enum Planted { case none }
-#endif
