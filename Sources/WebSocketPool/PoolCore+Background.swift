@@ -89,6 +89,9 @@ extension PoolCore {
         case .close(let key, let connection):
             _ = await self.bounded(self.configuration.closeTimeout.ticks) { await connection.close() }
             self.send { $0.closed(key, at: $1) }
+        case .abort(_, let connection):
+            connection.abort()
+            _ = await self.bounded(self.configuration.closeTimeout.ticks) { await connection.close() }
         }
     }
 

@@ -74,10 +74,9 @@ package final class PoolCore: Sendable {
     func act(_ action: Machine.Action) {
         for resumption in action.resumptions { resumption.waiter.resume(returning: resumption.result) }
         for operation in action.operations {
-            if case .close = operation {
-                self.closings.post(.work(operation))
-            } else {
-                self.operations.post(.work(operation))
+            switch operation {
+            case .close, .abort: self.closings.post(.work(operation))
+            case .connect, .validate, .drain: self.operations.post(.work(operation))
             }
         }
         if action.cancelsOperations { self.operations.post(.cancelAll) }

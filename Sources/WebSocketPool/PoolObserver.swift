@@ -95,6 +95,8 @@ public enum ConnectionEndReason: String, Sendable, Hashable {
     case overflow
     /// It made room for a connection that had to be new.
     case evicted
+    /// It made room for a connection to an endpoint that has come back.
+    case rebalanced
     /// `reset` retired it.
     case reset
     /// The pool shut down.

@@ -23,11 +23,14 @@ public protocol PooledConnection: AnyObject, Sendable, Identifiable where ID: Se
     /// the caller runs. The default is `nil`.
     var preferredExecutor: (any TaskExecutor)? { get }
 
-    /// Closes the connection and returns when it is closed. Called at most once by the pool.
+    /// Closes the connection and returns when it is closed, or has been aborted. Called at most once by the pool.
     ///
     /// The pool waits ``PoolConfiguration/closeTimeout`` at most, then cancels the task and gives the slot away.
     /// In a cancelled task the connection should be aborted rather than closed politely.
     func close() async
+
+    /// Ends the connection at once, without a goodbye. ``close()`` is called afterwards, to wait for the end.
+    func abort()
 
     /// Proves that the peer is alive, for example by a ping that waits for its pong.
     ///

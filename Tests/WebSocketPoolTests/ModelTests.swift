@@ -44,15 +44,15 @@ struct ModelTests {
         print("\(count) random sequences of \(length) steps passed, seeds from \(first)")
     }
 
-    @Test("Small scopes, exhaustively", arguments: [0, 1, 2, 5])
+    @Test("Small scopes, exhaustively", arguments: [0, 1, 2, 5, 8])
     func exhaustive(variant: Int) {
         let depth = Self.setting("POOL_DEPTH", default: TestDepth.choose(5, reduced: 4))
         let steps: [Step] = [
             Step(.acquire, 5), Step(.acquireNew, 5), Step(.cancel, 0), Step(.release, 0), Step(.discard, 0),
             Step(.releaseStale, 1), Step(.connectOK, 0), Step(.connectFail, 0), Step(.peerClose, 0),
-            Step(.validatedOK, 0), Step(.closeDone, 0), Step(.passLong, 0), Step(.shutDown, 10),
+            Step(.validatedOK, 0), Step(.validatedBad, 0), Step(.closeDone, 0), Step(.passLong, 0), Step(.shutDown, 10),
         ]
-        var harness = Harness(Scenario.configuration(variant), endpoints: variant == 5 ? 2 : 1)
+        var harness = Harness(Scenario.configuration(variant), endpoints: Scenario.endpoints(variant))
         harness.start()
         var explorer = Explorer(steps: steps)
         explorer.explore(harness, depth: depth)

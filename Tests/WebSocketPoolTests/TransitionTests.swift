@@ -161,9 +161,9 @@ struct TransitionTests {
         _ = machine.validated(key, isAlive: true, at: 60)
         #expect(machine.slots[0].state == .idle)
         (machine, key) = try validating(forBorrow: true)
-        #expect(machine.validated(key, isAlive: false, at: 60).closes == [key])
+        #expect(machine.validated(key, isAlive: false, at: 60).aborts == [key])
         (machine, key) = try validating(forBorrow: true)
-        #expect(machine.tick(at: 150).closes == [key])
+        #expect(machine.tick(at: 150).aborts == [key])
         (machine, key) = try validating(forBorrow: true)
         #expect(machine.shutDown(deadline: 1_000, at: 60).closes == [key])
         (machine, key) = try validating(forBorrow: true)
@@ -325,6 +325,8 @@ extension PoolAction {
     var validations: [ConnectionKey] { self.keys { if case .validate(let key, _) = $0 { key } else { nil } } }
     var drains: [ConnectionKey] { self.keys { if case .drain(let key, _) = $0 { key } else { nil } } }
     var closes: [ConnectionKey] { self.keys { if case .close(let key, _) = $0 { key } else { nil } } }
+
+    var aborts: [ConnectionKey] { self.keys { if case .abort(let key, _) = $0 { key } else { nil } } }
 
     private func keys(_ select: (Operation) -> ConnectionKey?) -> [ConnectionKey] {
         self.operations.compactMap(select)

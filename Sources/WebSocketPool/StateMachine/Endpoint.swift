@@ -21,12 +21,21 @@ package struct Endpoint: Sendable {
     }
 
     package private(set) var health = Health.healthy(failures: 0, retryAt: 0)
+    /// It has not answered lately: a validation failed, or waiters lost patience with a validation or an attempt. Other
+    /// endpoints go first until it answers.
+    package private(set) var isSuspect = false
+    /// It has failed since it last had its share of the connections; see ``PoolStateMachine/restoreShares(at:_:)``.
+    package private(set) var isAwaited = false
     /// Tells failures of attempts that began before an ejection from those that count.
     private(set) var ejections = 0
 
     /// Whether it gets new connections at all; see ``PoolStateMachine/listEndpoints(_:at:)``.
     package var isListed = true {
-        didSet { if self.isListed && !oldValue { self.health = .healthy(failures: 0, retryAt: 0) } }
+        didSet {
+            guard self.isListed && !oldValue else { return }
+            self.health = .healthy(failures: 0, retryAt: 0)
+            self.isSuspect = false
+        }
     }
 
     /// Slots that are idle here, least recently returned first. An array, because its end is where the traffic is.
@@ -40,6 +49,9 @@ package struct Endpoint: Sendable {
     package var isEjected: Bool {
         if case .ejected = self.health { true } else { false }
     }
+
+    /// How much speaks against lending its idle connections.
+    var doubt: Int { self.isEjected ? 2 : self.isSuspect ? 1 : 0 }
 
     /// Whether no attempt will be allowed soon.
     package var isHopeless: Bool { self.isEjected || !self.isListed }
@@ -69,9 +81,22 @@ package struct Endpoint: Sendable {
         }
     }
 
+    /// It did not answer in time, or not at all.
+    package mutating func suspect() {
+        self.isSuspect = true
+        self.isAwaited = true
+    }
+
+    /// A connection proved alive.
+    package mutating func answered() { self.isSuspect = false }
+
+    /// It has as many connections as the others again.
+    package mutating func reachedShare() { self.isAwaited = false }
+
     /// An attempt succeeded.
     /// - Returns: Whether the circuit closed by it.
     package mutating func attemptSucceeded(limit: Int) -> Bool {
+        self.answered()
         switch self.health {
         case .healthy:
             self.health = .healthy(failures: 0, retryAt: 0)
@@ -92,6 +117,7 @@ package struct Endpoint: Sendable {
     package mutating func attemptFailed(
         at now: Ticks, sinceEjection: Int, isFatal: Bool, settings: PoolSettings, random: inout PoolRandom
     ) -> Ticks? {
+        self.isAwaited = true
         switch self.health {
         case .healthy(let failures, _):
             if isFatal || failures + 1 >= settings.failureThreshold {

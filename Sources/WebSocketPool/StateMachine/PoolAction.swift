@@ -11,6 +11,8 @@ package struct PoolAction<Handle, Waiter> {
         case validate(ConnectionKey, Handle)
         case drain(ConnectionKey, Handle)
         case close(ConnectionKey, Handle)
+        /// Its slot has been given away: ends the connection without a goodbye. Nothing comes back.
+        case abort(ConnectionKey, Handle)
     }
 
     package struct Resumption {

@@ -78,19 +78,35 @@ extension PoolStateMachine {
         guard let index = self.index(of: key), case .validating = self.slots[index].state else { return action }
         self.finishValidation(index, isAlive: isAlive, at: now, &action)
         self.pump(at: now, &action)
+        self.checkTermination(&action)
         return action
     }
 
     mutating func finishValidation(_ index: Int, isAlive: Bool, at now: Ticks, _ action: inout Action) {
+        let endpoint = self.slots[index].endpoint
         guard isAlive else {
+            let began = self.slots[index].since
             self.totals.validationsFailed += 1
-            self.emit(.validationFailed(endpoint: self.slots[index].endpoint), &action)
-            self.close(index, reason: .validationFailed, at: now, &action)
+            self.emit(.validationFailed(endpoint: endpoint), &action)
+            self.abort(index, reason: .validationFailed, at: now, &action)
+            self.suspect(endpoint, since: began, at: now, &action)
             return
         }
+        self.endpoints[endpoint].answered()
         self.slots[index].provenAt = now
         if self.slots[index].state == .validating(forBorrow: true) { self.slots[index].returnedAt = now }
         self.makeAvailable(index, isNew: false, at: now, &action)
+    }
+
+    /// A connection of the endpoint did not answer, so the others may be dead as well. The idle ones that have not proved
+    /// alive since prove it now, all of them, instead of each costing a waiter the time of a validation.
+    private mutating func suspect(_ endpoint: Int, since began: Ticks, at now: Ticks, _ action: inout Action) {
+        self.endpoints[endpoint].suspect()
+        guard case .running = self.lifecycle else { return }
+        for index in self.endpoints[endpoint].idle where self.slots[index].provenAt < began {
+            self.removeFromIdle(index)
+            self.validate(index, forBorrow: false, at: now, &action)
+        }
     }
 
     package mutating func drained(_ key: ConnectionKey, _ outcome: DrainOutcome, at now: Ticks) -> Action {

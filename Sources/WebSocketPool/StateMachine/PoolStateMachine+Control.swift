@@ -151,12 +151,24 @@ extension PoolStateMachine {
             self.growAt = .never
             self.isImpatient = true
             self.connectWindow = min(self.connectWindow * 2, self.settings.connectLimit)
+            self.suspectSlow(at: now)
         }
         if case .shuttingDown(let deadline) = self.lifecycle, deadline <= now { self.takeBackLeases(at: now, &action) }
         self.pump(at: now, &action)
         self.checkTermination(&action)
         self.rearm(at: now, &action)
         return action
+    }
+
+    /// Endpoints that keep waiters waiting are asked last, where there are others.
+    private mutating func suspectSlow(at now: Ticks) {
+        guard self.endpoints.count > 1 else { return }
+        for slot in self.slots where now - slot.since >= self.settings.patience {
+            switch slot.state {
+            case .connecting, .validating(forBorrow: true): self.endpoints[slot.endpoint].suspect()
+            case .free, .idle, .validating(forBorrow: false), .leased, .draining, .closing: break
+            }
+        }
     }
 
     private mutating func tick(_ index: Int, at now: Ticks, _ action: inout Action) {

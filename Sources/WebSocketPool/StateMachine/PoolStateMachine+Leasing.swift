@@ -169,7 +169,7 @@ extension PoolStateMachine {
     package mutating func releaseIdle(_ token: LeaseToken, at now: Ticks) -> Ticks? {
         guard self.waiters.isEmpty, case .running = self.lifecycle, self.isValid(token),
             self.slots[token.slot].epoch == self.epoch, self.slots[token.slot].expiresAt > now,
-            !self.slots[token.slot].isSuspectedLeak,
+            !self.slots[token.slot].isSuspectedLeak, !self.hasAwaited,
             self.counts.total - self.counts.closing <= self.settings.softMaximum
         else { return nil }
         self.totals.leasesEnded += 1
@@ -321,7 +321,7 @@ extension PoolStateMachine {
             && now - self.slots[index].provenAt <= self.settings.validationBypass
     }
 
-    /// The idle connection to lend next: of the endpoint with the fewest leases, ejected ones last.
+    /// The idle connection to lend next: of the endpoint with the fewest leases, suspect and ejected ones last.
     func nextIdle() -> Int? {
         let isLastFirst = self.settings.reuseOrder == .lastUsedFirst
         var best: Int?
@@ -334,8 +334,8 @@ extension PoolStateMachine {
                 continue
             }
             let isBetter =
-                (self.endpoints[candidate].isEjected ? 1 : 0, self.endpoints[candidate].leased)
-                < (self.endpoints[current].isEjected ? 1 : 0, self.endpoints[current].leased)
+                (self.endpoints[candidate].doubt, self.endpoints[candidate].leased)
+                < (self.endpoints[current].doubt, self.endpoints[current].leased)
             if isBetter { best = candidate }
         }
         guard let best else { return nil }

@@ -12,6 +12,7 @@ extension PoolStateMachine {
             self.connectWindow = 1
             self.isImpatient = false
             self.growAt = .never
+            if !isSuspended { self.restoreShares(at: now, &action) }
             if self.counts.idle + self.counts.validating >= self.settings.minimumIdle { return }
         }
         if isSuspended { return }
@@ -30,7 +31,10 @@ extension PoolStateMachine {
 
     /// Lends idle connections to waiters; those that have to prove themselves first are validated, one per waiter.
     private mutating func lendIdle(at now: Ticks, _ action: inout Action) {
-        while self.waiters.anyCount > self.borrowValidations, let index = self.nextIdle() {
+        while self.waiters.anyCount > self.promisingValidations, let index = self.nextIdle() {
+            if self.endpoints[self.slots[index].endpoint].isSuspect, self.waiters.anyCount <= self.borrowValidations {
+                return
+            }
             if self.slots[index].expiresAt <= now {
                 self.close(index, reason: .lifetime, at: now, &action)
             } else if self.isFresh(index, at: now) {
@@ -68,10 +72,25 @@ extension PoolStateMachine {
         action.operations.append(.drain(self.key(index), handle))
     }
 
+    /// Validations for waiters, but for those at endpoints that have not answered lately.
+    private var promisingValidations: Int {
+        guard self.borrowValidations > 0, self.endpoints.contains(where: \.isSuspect) else {
+            return self.borrowValidations
+        }
+        return self.slots.count {
+            $0.state == .validating(forBorrow: true) && !self.endpoints[$0.endpoint].isSuspect
+        }
+    }
+
+    /// Attempts under way, but for those at endpoints that have not answered lately.
+    package var promisingAttempts: Int {
+        self.endpoints.reduce(0) { $0 + ($1.isSuspect ? 0 : $1.connecting) }
+    }
+
     /// Waiters for whom a connection has to be opened.
     package var connectDemand: Int {
         max(
-            self.waiters.count - (self.isImpatient ? 0 : self.borrowValidations),
+            self.waiters.count - (self.isImpatient ? 0 : self.promisingValidations),
             self.waiters.newCount)
     }
 
@@ -88,22 +107,55 @@ extension PoolStateMachine {
             // Whoever waits gets the next connection, so idle ones are missing only once nobody does: the attempts for
             // the one and for the other are not added up, or a burst of waiters would grow the pool past its limit.
             let demand = min(max(0, self.connectDemand), self.connectLimit)
-            let isForWaiter = self.counts.connecting < demand
+            let underWay = self.promisingAttempts
+            let isForWaiter = underWay < demand
             let resting = self.counts.idle + self.counts.validating
             let refill = max(0, self.settings.minimumIdle - resting)
             let wanted = min(max(demand, refill), self.settings.connectLimit)
-            guard self.counts.connecting < wanted else { return }
+            guard underWay < wanted, self.counts.connecting < self.settings.connectLimit else { return }
             let capacity = isForWaiter ? self.settings.hardMaximum : self.settings.softMaximum
             guard self.counts.total < capacity else { return }
             guard let endpoint = self.nextEndpoint(at: now) else {
                 self.armEndpoints(at: now, &action)
                 return
             }
+            // Nothing better than what is under way already.
+            if self.endpoints[endpoint].isSuspect, self.counts.connecting >= wanted { return }
             self.connect(to: endpoint, at: now, &action)
         }
     }
 
-    /// The endpoint to connect to next: the one with the fewest leases, then with the fewest connections.
+    /// Whether an endpoint waits for its share.
+    package var hasAwaited: Bool { self.endpoints.count > 1 && self.endpoints.contains(where: \.isAwaited) }
+
+    /// Gives endpoints that failed their share again, while nobody waits: one connection at a time, in a full pool in
+    /// place of an idle one of the endpoint that has most. Without it one that has come back would get nothing until the
+    /// connections to the others end.
+    private mutating func restoreShares(at now: Ticks, _ action: inout Action) {
+        guard self.hasAwaited else { return }
+        for poor in self.endpoints.indices where self.endpoints[poor].isAwaited {
+            self.endpoints[poor].advance(to: now)
+            let others = self.endpoints.indices.filter { $0 != poor && !self.endpoints[$0].isHopeless }
+            guard self.endpoints[poor].isListed,
+                let rich = others.max(by: { self.endpoints[$0].total < self.endpoints[$1].total }),
+                self.endpoints[rich].total > self.endpoints[poor].total + 1
+            else {
+                if !self.endpoints[poor].isSuspect, self.endpoints[poor].total > 0 { self.endpoints[poor].reachedShare() }
+                continue
+            }
+            guard self.endpoints[poor].connecting == 0, self.endpoints[poor].allowsAttempt(at: now) else {
+                if self.endpoints[poor].nextChange > now { self.arm(self.endpoints[poor].nextChange, &action) }
+                continue
+            }
+            if self.counts.total < self.settings.softMaximum {
+                if self.counts.connecting < self.settings.connectLimit { self.connect(to: poor, at: now, &action) }
+            } else if self.counts.closing == 0, let index = self.endpoints[rich].idle.first {
+                self.close(index, reason: .rebalanced, at: now, &action)
+            }
+        }
+    }
+
+    /// The endpoint to connect to next: one that answers, with the fewest leases, then with the fewest connections.
     private func nextEndpoint(at now: Ticks) -> Int? {
         var best: Int?
         for candidate in self.endpoints.indices {
@@ -114,9 +166,10 @@ extension PoolStateMachine {
             }
             let left = self.endpoints[candidate]
             let right = self.endpoints[current]
-            if (left.leased + left.connecting, left.total) < (right.leased + right.connecting, right.total) {
-                best = candidate
-            }
+            let isBetter =
+                (left.isSuspect ? 1 : 0, left.leased + left.connecting, left.total)
+                < (right.isSuspect ? 1 : 0, right.leased + right.connecting, right.total)
+            if isBetter { best = candidate }
         }
         return best
     }

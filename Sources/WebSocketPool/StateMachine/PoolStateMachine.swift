@@ -162,6 +162,12 @@ package struct PoolStateMachine<Handle, Waiter> {
         if let handle = self.handles[index] { action.operations.append(.close(self.key(index), handle)) }
     }
 
+    /// Ends an open connection that does not answer: there is no goodbye to wait for, so its slot is free at once.
+    mutating func abort(_ index: Int, reason: ConnectionEndReason, at now: Ticks, _ action: inout Action) {
+        if let handle = self.handles[index] { action.operations.append(.abort(self.key(index), handle)) }
+        self.free(index, reason: reason, at: now, &action)
+    }
+
     mutating func removeFromIdle(_ index: Int) {
         let endpoint = self.slots[index].endpoint
         if let position = self.endpoints[endpoint].idle.firstIndex(of: index) {

@@ -3,7 +3,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import Synchronization
 import WebSocketCore
 import WebSocketLoop
 import WebSocketPool
@@ -15,8 +14,6 @@ final class PooledWebSocket: PooledConnection {
     let core: PoolCore
     private let clock: any Clock<Duration>
     private let isDisposable: @Sendable (WebSocketMessage) -> Bool
-    /// It did not answer a ping, so there is nobody to say goodbye to.
-    private let isSuspect = Atomic(false)
 
     init(
         _ wire: Connection, core: PoolCore, clock: any Clock<Duration>,
@@ -39,7 +36,6 @@ final class PooledWebSocket: PooledConnection {
     var preferredExecutor: (any TaskExecutor)? { socket.eventLoop.taskExecutor }
 
     func close() async {
-        if isSuspect.load(ordering: .relaxed) { socket.abort() }
         let wire = wire
         await withTaskCancellationHandler {
             await wire.closeRegardless(WebSocketCloseFrame(code: .normalClosure))
@@ -48,12 +44,13 @@ final class PooledWebSocket: PooledConnection {
         }
     }
 
+    func abort() { socket.abort() }
+
     func validate(timeout: Duration) async -> Bool {
         do throws(WebSocketError) {
             _ = try await wire.ping()
             return isOpen
         } catch {
-            isSuspect.store(true, ordering: .relaxed)
             return false
         }
     }

@@ -120,6 +120,13 @@ extension Harness {
         let any = self.waiting.count { $0.kind == .any }
         let validating = self.tenants.count { $0.state == .validating }
         self.check(any <= validating || self.idleOrder.isEmpty, "5: somebody waits beside an idle connection")
+        let promising = self.machine.slots.count {
+            $0.state == .validating(forBorrow: true) && !self.machine.endpoints[$0.endpoint].isSuspect
+        }
+        let isBetter = self.tenants.contains {
+            $0.state == .idle && !self.machine.endpoints[$0.endpoint].isSuspect
+        }
+        self.check(any <= promising || !isBetter, "13: somebody waits for a suspect endpoint beside a better one")
         let connecting = self.tenants.count { $0.state == .connecting }
         let mayConnect =
             self.machine.endpoints.indices.contains {

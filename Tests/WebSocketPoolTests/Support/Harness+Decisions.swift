@@ -34,6 +34,13 @@ extension Harness {
                     key, from: [.connecting, .idle, .validating, .leased, .draining], to: .closing,
                     for: self.configuration.closeTimeout)
                 available.removeAll { $0 == key }
+            case .abort(let key, _):
+                guard let index = self.tenants.firstIndex(where: { $0.key == key }) else {
+                    self.check(false, "1: a connection that is gone was aborted")
+                    continue
+                }
+                self.check(self.tenants[index].state == .validating, "7: a connection was aborted without need")
+                self.end(index)
             }
         }
         for resumption in action.resumptions {
@@ -73,7 +80,9 @@ extension Harness {
         let counts = self.machine.counts
         if connecting == counts.connecting, counts.idle + counts.leased + counts.validating + counts.draining > 0 {
             let missing = max(0, self.machine.settings.minimumIdle - counts.idle - counts.validating)
-            let isCareful = connecting <= max(self.machine.connectLimit, missing)
+            // An endpoint that failed gets attempts of its own, one at a time.
+            let isReturning = self.machine.hasAwaited && self.machine.endpoints[endpoint].isAwaited
+            let isCareful = isReturning || self.machine.promisingAttempts <= max(self.machine.connectLimit, missing)
             self.check(isCareful, "10: a pool with connections in circulation grew by \(connecting) at once")
         }
         let here = self.tenants.count { $0.state == .connecting && $0.endpoint == endpoint }

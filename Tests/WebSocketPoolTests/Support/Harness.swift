@@ -296,14 +296,20 @@ struct Harness {
 
     private mutating func validated(_ argument: Int, isAlive: Bool) {
         guard let index = self.pick(.validating, argument) else { return }
-        let key = self.tenants[index].key
+        let former = self.tenants[index]
+        let key = former.key
         if isAlive {
             let isKeepalive = self.machine.slots[key.slot].state == .validating(forBorrow: false)
             self.prove(index, isUse: !isKeepalive)
         }
         self.absorb(
             self.machine.validated(key, isAlive: isAlive, at: self.now), available: isAlive ? [key] : [])
-        if !isAlive { self.check(self.tenant(key)?.state == .closing, "a dead connection was kept") }
+        guard !isAlive else { return }
+        self.check(self.tenant(key) == nil, "1: a dead connection kept its slot")
+        let isTrusted = self.tenants.contains {
+            $0.state == .idle && $0.endpoint == former.endpoint && $0.provenAt < former.since
+        }
+        self.check(!isTrusted, "13: a dead connection's neighbour was trusted")
     }
 
     private mutating func drained(_ argument: Int, isClean: Bool) {

@@ -18,6 +18,8 @@ final class MockServer: Sendable {
         var drainDelay = Duration.zero
         /// Endpoints that refuse.
         var refusing: Set<Int> = []
+        /// Endpoints that have gone without a word: nothing answers there, and goodbyes wait for ever.
+        var silent: Set<Int> = []
         var answersPings = true
         var drainOutcome = DrainOutcome.clean
         var hangsOnClose = false
@@ -67,6 +69,7 @@ final class MockServer: Sendable {
         defer { self.record.withLock { $0.connecting -= 1 } }
         let delay = self.now.connectDelay
         if delay > .zero { try await self.sleep(delay) }
+        while self.now.silent.contains(endpoint) { try await self.sleep(.seconds(3600)) }
         if self.now.refusing.contains(endpoint) { throw Refused() }
         return self.record.withLock { record in
             let connection = MockConnection(id: record.connections.count, endpoint: endpoint, server: self)
@@ -131,11 +134,15 @@ final class MockConnection: PooledConnection {
 
     func leave() { self.state.withLock { $0.holders -= 1 } }
 
+    private var isSilent: Bool { self.server.now.silent.contains(self.endpoint) }
+
+    func abort() { self.die() }
+
     func close() async {
         self.server.record.withLock { $0.closeCalls += 1 }
         self.state.withLock { $0.closings += 1 }
-        if self.server.now.hangsOnClose {
-            while !Task.isCancelled { try? await self.server.sleep(.seconds(3600)) }
+        if self.server.now.hangsOnClose || self.isSilent {
+            while !Task.isCancelled, self.isOpen { try? await self.server.sleep(.seconds(3600)) }
         }
         let delay = self.server.now.closeDelay
         if delay > .zero { try? await self.server.sleep(delay) }
@@ -144,7 +151,7 @@ final class MockConnection: PooledConnection {
 
     func validate(timeout: Duration) async -> Bool {
         self.server.record.withLock { $0.validations += 1 }
-        if !self.server.now.answersPings {
+        if !self.server.now.answersPings || self.isSilent {
             try? await self.server.sleep(.seconds(3600))
             return false
         }

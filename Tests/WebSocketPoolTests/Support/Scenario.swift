@@ -85,7 +85,7 @@ struct Scenario: CustomStringConvertible {
 
     /// - Returns: What went wrong, and after how many steps.
     func run() -> (violation: String, step: Int)? {
-        var harness = Harness(Self.configuration(self.variant), endpoints: self.variant == 5 ? 2 : 1)
+        var harness = Harness(Self.configuration(self.variant), endpoints: Self.endpoints(self.variant))
         harness.start()
         for (index, step) in self.steps.enumerated() {
             harness.apply(step)
@@ -112,7 +112,7 @@ struct Scenario: CustomStringConvertible {
         }
     }
 
-    static let variantCount = 8
+    static let variantCount = 9
 
     /// Small pools with short times, each with another feature at its limit.
     static func configuration(_ variant: Int) -> PoolConfiguration {
@@ -166,8 +166,18 @@ struct Scenario: CustomStringConvertible {
             configuration.idleTimeout = .nanoseconds(120)
             configuration.maximumLifetime = .nanoseconds(400)
             configuration.connectStagger = .nanoseconds(30)
+        case 8:
+            configuration.softMaximum = 4
+            configuration.hardMaximum = 4
+            configuration.validationBypass = .nanoseconds(10)
+            configuration.keepaliveInterval = .nanoseconds(60)
+            configuration.idleTimeout = .nanoseconds(300)
+            configuration.connectStagger = .nanoseconds(15)
+            configuration.circuitBreaker.failureThreshold = 2
         default: break
         }
         return configuration
     }
+
+    static func endpoints(_ variant: Int) -> Int { variant == 5 || variant == 8 ? 2 : 1 }
 }
