@@ -5,23 +5,25 @@
 
 /// How a ``ConnectionPool`` behaves. Every default is finite and safe.
 ///
-/// Durations have no unit of their own (`.seconds(30)`); `nil` switches a feature off. Values that contradict each
-/// other are corrected by the pool rather than trapped: `softMaximum` is at most `hardMaximum`, and `minimumIdle` at
-/// most `softMaximum`.
+/// Durations have no unit of their own (`.seconds(30)`). `nil` switches a feature off, and so does `.zero` where it
+/// would otherwise mean "at once, all the time": idle timeout, lifetime, keepalive and leak threshold, as in HikariCP.
+/// Values out of range, and values that contradict each other, are refused by name when the pool is made.
 public struct PoolConfiguration: Sendable {
     // MARK: Size
 
-    /// Connections the pool keeps. Above it they are overflow: closed as soon as nobody wants them. Default 16.
+    /// Connections the pool keeps, `0...hardMaximum`. Above it they are overflow: closed as soon as nobody wants them.
+    /// Default 16.
     public var softMaximum = 16
 
-    /// Connections the pool ever has at a time, whatever they are doing. Default 16 (HikariCP: `maximumPoolSize`).
+    /// Connections the pool ever has at a time, whatever they are doing, at least 1. Default 16
+    /// (HikariCP: `maximumPoolSize`).
     public var hardMaximum = 16
 
-    /// Idle connections that the pool keeps ready, refilled in the background, never beyond `softMaximum`.
+    /// Idle connections that the pool keeps ready, refilled in the background, `0...softMaximum`.
     /// Default 0 (HikariCP: `minimumIdle`). `idleTimeout` spares them, `maximumLifetime` does not.
     public var minimumIdle = 0
 
-    /// Connections opened when the pool starts. Default 0. They then obey `idleTimeout`.
+    /// Connections opened when the pool starts, `0...softMaximum`. Default 0. They then obey `idleTimeout`.
     public var warmUpCount = 0
 
     /// Whether a failed warm-up ends the pool. Default `.bestEffort` (HikariCP: `initializationFailTimeout`).
@@ -32,19 +34,20 @@ public struct PoolConfiguration: Sendable {
 
     // MARK: Waiting
 
-    /// How long an acquire waits in all, connecting included, unless it says otherwise.
-    /// Default 30 s (HikariCP: `connectionTimeout`).
+    /// How long an acquire waits in all, connecting included, unless it says otherwise. Default 30 s. `.zero` fails at
+    /// once when nothing is idle (HikariCP's `connectionTimeout` of zero waits for ever; say `.seconds(.max)` for that).
     public var acquireTimeout = Duration.seconds(30)
 
-    /// How many acquires may wait at a time; the next one fails with `waiterLimitReached`. Default 10,000.
+    /// How many acquires may wait at a time; the next one fails with `poolExhausted`. At least 0.
+    /// Default 10,000.
     public var maximumWaiters = 10_000
 
     // MARK: Connecting
 
-    /// How long one attempt may take. Default 10 s.
+    /// How long one attempt may take, more than zero. Default 10 s.
     public var connectTimeout = Duration.seconds(10)
 
-    /// How many attempts may be under way at a time. Default 20.
+    /// How many attempts may be under way at a time, at least 1. Default 20.
     public var maximumConcurrentConnects = 20
 
     /// How patiently the pool grows while it has connections in circulation: it opens one, doubles with each success,
@@ -66,28 +69,30 @@ public struct PoolConfiguration: Sendable {
 
     // MARK: Health
 
-    /// Idle time after which a connection is closed, unless `minimumIdle` needs it.
+    /// Idle time after which a connection is closed, unless `minimumIdle` needs it. `nil` and `.zero`: never.
     /// Default 60 s (HikariCP: `idleTimeout`).
     public var idleTimeout: Duration? = .seconds(60)
 
     /// Age after which a connection is replaced. A lease is never interrupted: the connection is closed when it comes
-    /// back. Default 30 min (HikariCP: `maxLifetime`).
+    /// back. `nil` and `.zero`: it may live for ever. Default 30 min (HikariCP: `maxLifetime`).
     public var maximumLifetime: Duration? = .seconds(1800)
 
-    /// By how much of `maximumLifetime` a connection may end earlier, drawn for each, so that connections opened
+    /// By how much of `maximumLifetime` a connection may end earlier, `0...1`, drawn for each, so that connections opened
     /// together do not end together. Default 0.1: with 30 min the pool is renewed over 3 minutes.
     public var lifetimeJitter = 0.1
 
-    /// How often an idle connection is validated. Default 30 s, up to a tenth earlier (HikariCP: `keepaliveTime`).
+    /// How often an idle connection is validated. `nil` and `.zero`: never. Default 30 s, up to a tenth earlier
+    /// (HikariCP: `keepaliveTime`).
     public var keepaliveInterval: Duration? = .seconds(30)
 
     /// A connection that proved itself more recently than this is lent without validation; `nil` lends every open
-    /// connection unvalidated. Default 500 ms (HikariCP: `aliveBypassWindowMs`).
+    /// connection unvalidated, `.zero` validates each. Default 500 ms (HikariCP: `aliveBypassWindowMs`).
     ///
     /// Past the window an acquire suspends for one round trip, so set it to `nil` where `keepaliveInterval` is enough.
     public var validationBypass: Duration? = .milliseconds(500)
 
-    /// How long a validation may take. Default 5 s (HikariCP: `validationTimeout`).
+    /// How long a validation may take, more than zero. After it the connection is aborted and its slot is free.
+    /// Default 5 s (HikariCP: `validationTimeout`).
     public var validationTimeout = Duration.seconds(5)
 
     // MARK: Returning and closing
@@ -109,7 +114,7 @@ public struct PoolConfiguration: Sendable {
     // MARK: Watching
 
     /// How long a lease may last before it is reported as a suspected leak, with the place where it was taken.
-    /// Default `nil`, off (HikariCP: `leakDetectionThreshold`). The lease goes on.
+    /// `nil` and `.zero`: off. Default `nil` (HikariCP: `leakDetectionThreshold`). The lease goes on.
     public var leakThreshold: Duration?
 
     /// The defaults.
@@ -118,7 +123,7 @@ public struct PoolConfiguration: Sendable {
     /// Whether some milliseconds matter.
     var needsExactTime: Bool {
         [self.validationBypass, self.idleTimeout, self.maximumLifetime, self.keepaliveInterval, self.leakThreshold]
-            .contains { $0.map { $0 < .milliseconds(100) } ?? false }
+            .contains { $0.map { $0 > .zero && $0 < .milliseconds(100) } ?? false }
     }
 }
 
@@ -142,7 +147,7 @@ public struct Backoff: Sendable, Hashable {
 ///
 /// An ejected endpoint gets no attempt until its time is over, then a single probe. After the probe the number of
 /// concurrent attempts doubles with each success until `maximumConcurrentConnects` is reached. When every endpoint is
-/// ejected and no connection is left, acquires fail at once with `circuitOpen`.
+/// ejected and no connection is left, acquires fail at once with `poolUnavailable`.
 public struct CircuitBreaker: Sendable, Hashable {
     /// Consecutive failures that eject an endpoint. Default 5.
     public var failureThreshold: Int

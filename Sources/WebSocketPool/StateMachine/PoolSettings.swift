@@ -3,7 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-/// The configuration as the machine uses it: corrected, and in ticks.
+/// The configuration as the machine uses it: in ticks, and with `never` for what is off.
 package struct PoolSettings: Sendable {
     package var softMaximum: Int
     package var hardMaximum: Int
@@ -48,14 +48,14 @@ package struct PoolSettings: Sendable {
         self.openDuration = configuration.circuitBreaker.openDuration.ticks
         self.maximumOpenDuration = max(
             self.openDuration, configuration.circuitBreaker.maximumOpenDuration.ticks)
-        self.idleTimeout = configuration.idleTimeout?.ticks ?? .never
-        self.maximumLifetime = configuration.maximumLifetime?.ticks ?? .never
+        self.idleTimeout = configuration.idleTimeout.ticksUnlessOff
+        self.maximumLifetime = configuration.maximumLifetime.ticksUnlessOff
         self.lifetimeJitter = min(max(0, configuration.lifetimeJitter), 1)
-        self.keepaliveInterval = configuration.keepaliveInterval?.ticks ?? .never
+        self.keepaliveInterval = configuration.keepaliveInterval.ticksUnlessOff
         self.validationBypass = configuration.validationBypass?.ticks ?? .never
         self.validationTimeout = configuration.validationTimeout.ticks
         self.closeTimeout = configuration.closeTimeout.ticks
-        self.leakThreshold = configuration.leakThreshold?.ticks ?? .never
+        self.leakThreshold = configuration.leakThreshold.ticksUnlessOff
         if case .drain(let options) = configuration.hygiene {
             self.drainTimeout = options.timeout.ticks
         } else {
@@ -63,9 +63,19 @@ package struct PoolSettings: Sendable {
         }
     }
 
+    // What is out of range has been refused by then, see `PoolConfiguration.problem`; here it does no harm.
+
     mutating func resize(soft: Int, hard: Int, minimumIdle: Int) {
         self.hardMaximum = max(1, hard)
         self.softMaximum = min(max(0, soft), self.hardMaximum)
         self.minimumIdle = min(max(0, minimumIdle), self.softMaximum)
+    }
+}
+
+extension Duration? {
+    /// `never` for `nil` and for zero, which both say that there is no such limit.
+    fileprivate var ticksUnlessOff: Ticks {
+        guard let self, self > .zero else { return .never }
+        return self.ticks
     }
 }

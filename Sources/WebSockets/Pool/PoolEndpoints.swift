@@ -47,6 +47,7 @@ final class PoolEndpoints: Sendable {
         guard !urls.isEmpty else {
             throw WebSocketError(.invalidConfiguration, "the list of URLs is empty; a pool needs at least one")
         }
+        if let problem = configuration.problem { throw WebSocketError(.invalidConfiguration, problem) }
         let client = configuration.client
         var requests: [ClientRequest] = []
         for url in urls {

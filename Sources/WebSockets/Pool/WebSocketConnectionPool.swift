@@ -154,13 +154,17 @@ public final class WebSocketConnectionPool: Sendable {
     // MARK: Control
 
     /// Changes the pool's size. Connections that are too many are closed when they are idle.
-    public func resize(softMaximum: Int, hardMaximum: Int, minimumIdle: Int) {
+    ///
+    /// - Throws: `invalidConfiguration` for a size that a pool could not be made with; nothing has changed then.
+    public func resize(softMaximum: Int, hardMaximum: Int, minimumIdle: Int) throws(WebSocketError) {
+        let problem = PoolConfiguration.sizeProblem(soft: softMaximum, hard: hardMaximum, minimumIdle: minimumIdle)
+        if let problem { throw WebSocketError(.invalidConfiguration, problem) }
         pool.resize(softMaximum: softMaximum, hardMaximum: hardMaximum, minimumIdle: minimumIdle)
     }
 
-    /// Changes the pool's size, without overflow connections.
-    public func resize(maximumConnections: Int, minimumIdle: Int = 0) {
-        resize(softMaximum: maximumConnections, hardMaximum: maximumConnections, minimumIdle: minimumIdle)
+    /// Changes the pool's size, without overflow connections. Throws as ``resize(softMaximum:hardMaximum:minimumIdle:)``.
+    public func resize(maximumConnections: Int, minimumIdle: Int = 0) throws(WebSocketError) {
+        try resize(softMaximum: maximumConnections, hardMaximum: maximumConnections, minimumIdle: minimumIdle)
     }
 
     /// Lets acquires wait, up to their timeouts, and opens no connection until ``resume()``. Leases go on

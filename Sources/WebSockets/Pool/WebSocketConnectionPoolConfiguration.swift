@@ -67,7 +67,7 @@ public struct WebSocketConnectionPoolConfiguration: Sendable {
         self.maximumConnections = maximumConnections
     }
 
-    /// Connections there are at most, whatever they are doing. Default 16 (HikariCP: `maximumPoolSize`).
+    /// Connections there are at most, whatever they are doing, at least 1. Default 16 (HikariCP: `maximumPoolSize`).
     ///
     /// Sets the soft and the hard maximum together; set `softMaximum` and `hardMaximum` for connections that come with
     /// a burst and go with it.
@@ -77,6 +77,14 @@ public struct WebSocketConnectionPoolConfiguration: Sendable {
             pool.softMaximum = newValue
             pool.hardMaximum = newValue
         }
+    }
+
+    /// The first setting that cannot be used, apart from those of the client, which says so itself.
+    var problem: String? {
+        guard resolutionLifetime >= .zero else {
+            return "resolutionLifetime is \(resolutionLifetime); it must be zero or more"
+        }
+        return pool.problem
     }
 
     /// Every setting of the pool itself: sizes, times, health, retry.

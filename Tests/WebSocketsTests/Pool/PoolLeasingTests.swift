@@ -174,7 +174,7 @@ struct PoolLeasingTests {
             configuration.maximumWaiters = 0
             try await fixture.withPool(configuration) { pool in
                 // An acquire may wait only for the attempt it causes, so there is one connection to begin with.
-                pool.resize(maximumConnections: 1, minimumIdle: 1)
+                try pool.resize(maximumConnections: 1, minimumIdle: 1)
                 await eventually { pool.statistics.counts.idle == 1 }
                 let lease = try await pool.acquire()
                 let error = await webSocketError { try await pool.acquire() }
@@ -253,7 +253,7 @@ struct PoolLeasingTests {
                 #expect(pool.statistics.counts.total == 0)
                 pool.resume()
                 #expect(try await waiting.value == .text("late"))
-                pool.resize(maximumConnections: 2, minimumIdle: 2)
+                try pool.resize(maximumConnections: 2, minimumIdle: 2)
                 await eventually { pool.statistics.counts.idle == 2 }
             }
         }
