@@ -54,7 +54,7 @@ extension ConnectionPool {
     /// - Parameters:
     ///   - timeout: How long to wait; `nil` for the pool's `acquireTimeout`. `.zero` takes only what is idle.
     ///   - file: With `line`, the place that leak detection reports.
-    /// - Throws: `acquireTimedOut`, `cancelled`, `circuitOpen`, `waiterLimitReached` or `poolClosed`.
+    /// - Throws: `acquireTimedOut`, `cancelled`, `poolUnavailable`, `poolExhausted` or `poolClosed`.
     public func acquire(
         timeout: Duration? = nil, file: StaticString = #fileID, line: UInt = #line
     ) async throws(PoolError) -> PoolLease<Connection> {

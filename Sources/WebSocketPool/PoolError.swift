@@ -10,7 +10,7 @@ public struct PoolError: Error, Sendable {
     /// What went wrong.
     public struct Code: Sendable, Hashable, CustomStringConvertible {
         private enum Kind: String {
-            case acquireTimedOut, cancelled, circuitOpen, connectFailed, leaseEnded, poolClosed, waiterLimitReached
+            case acquireTimedOut, cancelled, poolUnavailable, connectFailed, leaseEnded, poolClosed, poolExhausted
         }
 
         private let kind: Kind
@@ -21,7 +21,7 @@ public struct PoolError: Error, Sendable {
         /// The task was cancelled before it got a connection. Nothing is lent.
         public static let cancelled = Self(.cancelled)
         /// Every endpoint is ejected and no connection is left: waiting would not help.
-        public static let circuitOpen = Self(.circuitOpen)
+        public static let poolUnavailable = Self(.poolUnavailable)
         /// An attempt to connect failed or exceeded `connectTimeout`.
         public static let connectFailed = Self(.connectFailed)
         /// The lease was released or detached, or the pool took its connection back.
@@ -29,7 +29,7 @@ public struct PoolError: Error, Sendable {
         /// The pool is shutting down or closed.
         public static let poolClosed = Self(.poolClosed)
         /// `maximumWaiters` acquires are waiting already.
-        public static let waiterLimitReached = Self(.waiterLimitReached)
+        public static let poolExhausted = Self(.poolExhausted)
 
         /// The name of the code, as in the source.
         public var description: String { self.kind.rawValue }
@@ -71,10 +71,10 @@ extension PoolError: CustomStringConvertible {
             switch self.code {
             case .acquireTimedOut: "no connection became available in time"
             case .cancelled: "the task was cancelled while it waited for a connection"
-            case .circuitOpen: "every endpoint is ejected after repeated connect failures"
+            case .poolUnavailable: "every endpoint is ejected after repeated connect failures"
             case .connectFailed: "a connection could not be opened"
             case .leaseEnded: "the lease has ended; acquire a new one"
-            case .waiterLimitReached: "too many acquires are waiting"
+            case .poolExhausted: "too many acquires are waiting"
             default: "the pool is closed"
             }
         let cause = self.underlyingError.map { "; cause: \($0)" } ?? ""

@@ -165,12 +165,12 @@ struct RegressionTests {
     func deadServer() throws {
         try withSimulatedPool(server: .init(refusing: [0])) { pool, _, simulation in
             let error = await #expect(throws: PoolError.self) { _ = try await pool.acquire() }
-            #expect(error?.code == .circuitOpen)
+            #expect(error?.code == .poolUnavailable)
             #expect(error?.underlyingError is MockServer.Refused)
             #expect(simulation.elapsed < .seconds(3))
             let start = simulation.elapsed
             let second = await #expect(throws: PoolError.self) { _ = try await pool.acquire() }
-            #expect(second?.code == .circuitOpen && simulation.elapsed == start, "an open circuit fails at once")
+            #expect(second?.code == .poolUnavailable && simulation.elapsed == start, "an open circuit fails at once")
         }
     }
 

@@ -122,7 +122,7 @@ struct ReliabilityTests {
         configuration.isFatalConnectError = { $0 is MockServer.Refused }
         try withSimulatedPool(configuration, server: .init(refusing: [0])) { pool, server, _ in
             let error = await #expect(throws: PoolError.self) { _ = try await pool.acquire() }
-            #expect(error?.code == .circuitOpen)
+            #expect(error?.code == .poolUnavailable)
             #expect(server.seen.attempts.count == 1)
         }
     }

@@ -60,7 +60,7 @@ extension PoolStateMachine {
         case .initial, .running: break
         }
         guard self.waiters.count < self.settings.maximumWaiters else {
-            self.fail(entry, .waiterLimitReached, &action)
+            self.fail(entry, .poolExhausted, &action)
             return action
         }
         self.waiters.insert(entry)

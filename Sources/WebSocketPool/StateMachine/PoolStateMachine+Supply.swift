@@ -214,7 +214,7 @@ extension PoolStateMachine {
         }
         let isEmpty = self.counts.live == 0
         while let entry = self.waiters.removeFirst(where: { isEmpty || $0.kind != .any }) {
-            self.fail(entry, .circuitOpen, cause: self.lastFailure, &action)
+            self.fail(entry, .poolUnavailable, cause: self.lastFailure, &action)
         }
     }
 }

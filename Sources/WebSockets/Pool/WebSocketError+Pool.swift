@@ -37,7 +37,7 @@ extension WebSocketError {
                 "no connection became available in time (\(counts)); release leases sooner, raise maximumConnections or wait longer\(because)"
             )
         case .cancelled: self = .cancelled("acquire")
-        case .circuitOpen:
+        case .poolUnavailable:
             self.init(
                 .poolUnavailable,
                 "every endpoint is ejected after failures to connect, and no connection is left (\(counts)); try again later\(because)"
@@ -45,7 +45,7 @@ extension WebSocketError {
         case .connectFailed where cause != nil: self = cause!
         case .leaseEnded:
             self.init(.leaseEnded, "the lease has ended or its connection was taken back; acquire a new one")
-        case .waiterLimitReached:
+        case .poolExhausted:
             self.init(
                 .poolExhausted,
                 "as many acquires as maximumWaiters allows are waiting (\(counts)); shed load or raise maximumConnections"

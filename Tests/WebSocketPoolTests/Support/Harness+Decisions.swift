@@ -157,7 +157,7 @@ extension Harness {
         case .cancelled:
             self.check(cancelled == id, "3: an acquire was cancelled that nobody cancelled")
             self.totals.acquireCancellations += 1
-        case .circuitOpen:
+        case .poolUnavailable:
             self.check(
                 self.machine.endpoints.indices.allSatisfy { self.isHopeless($0) },
                 "an acquire failed although there was hope")
