@@ -7,8 +7,8 @@ import Synchronization
 
 /// Lends connections and keeps them fit to be lent.
 ///
-/// The pool does nothing until ``run()`` runs in some task; acquires made before that wait for it. All methods may be
-/// called from any thread.
+/// The pool does nothing until ``run()`` runs in some task; acquires made before that wait for it, for a second at most.
+/// All methods may be called from any thread.
 ///
 /// ```swift
 /// let reply = try await pool.withConnection { connection in
@@ -45,7 +45,8 @@ public final class ConnectionPool<Connection: PooledConnection, Time: Clock<Dura
     ///
     /// May be called once. Returns when all connections and all background work have ended.
     ///
-    /// - Throws: ``PoolError`` when the warm-up failed and its policy is `failFast`; the pool is closed then.
+    /// - Throws: ``PoolError`` when the warm-up failed and its policy is `failFast`; the pool is closed then. `poolClosed`
+    ///   when it was called before, which changes nothing for the first call.
     public func run() async throws(PoolError) { try await self.core.run() }
 
     /// Runs a pool for as long as `body` runs, then waits `shutdownGrace` for leases that outlive it.
@@ -126,6 +127,23 @@ public final class ConnectionPool<Connection: PooledConnection, Time: Clock<Dura
 
     /// Begins what ``shutDown(grace:)`` waits for.
     package func beginShutdown(grace: Duration) { self.core.beginShutdown(grace: grace.ticks) }
+
+    /// Whether ``run()`` has begun and no shutdown has. Acquires wait or are served then.
+    public var isRunning: Bool { self.core.machine.withLock { if case .running = $0.lifecycle { true } else { false } } }
+
+    /// Whether a shutdown has begun, by ``shutDown(grace:)``, by cancellation, or because the warm-up failed. Acquires are
+    /// refused from then on.
+    public var isClosed: Bool {
+        self.core.machine.withLock {
+            switch $0.lifecycle {
+            case .initial, .running: false
+            case .shuttingDown, .closed: true
+            }
+        }
+    }
+
+    /// Whether ``suspend()`` is in force.
+    public var isSuspended: Bool { self.core.machine.withLock { $0.isSuspended } }
 
     /// A consistent snapshot.
     public var statistics: PoolStatistics { self.core.machine.withLock { $0.statistics } }

@@ -8,9 +8,11 @@ import Synchronization
 // Everything that takes time: runs in the task of `run()` and its children, and nowhere else.
 extension PoolCore {
     func run() async throws(PoolError) {
-        precondition(
-            !self.hasRun.exchange(true, ordering: .acquiringAndReleasing),
-            "ConnectionPool.run() may be called only once")
+        guard !self.hasRun.exchange(true, ordering: .acquiringAndReleasing) else {
+            throw PoolError(
+                .poolClosed, statistics: self.machine.withLock { $0.statistics },
+                reason: "the pool runs already, or has run; a pool is run once, and withPool does it by itself")
+        }
         await withTaskCancellationHandler {
             await withDiscardingTaskGroup { group in
                 group.addTask { await self.operations.drive { await self.perform($0) } }

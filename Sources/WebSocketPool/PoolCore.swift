@@ -133,9 +133,10 @@ package final class PoolCore: Sendable {
             // A timeout of zero asks for what is there now, in the machine's time.
             deadline: timeout > 0 ? self.time.deadline(after: timeout, from: now) : now)
         guard self.hasRun.load(ordering: .acquiring) else {
-            // Nobody drives the pool's timers yet, so this acquire brings its own.
+            // Nobody drives the pool's timers yet, so this acquire brings its own. Once the pool runs it has others.
+            let deadline = min(request.deadline, request.queuedAt.after(Machine.startAllowance))
             let result: Result<Grant<any PooledConnection>, PoolError> = await withTaskGroup(of: Void.self) { group in
-                group.addTask { await self.tick(at: request.deadline) }
+                group.addTask { await self.tick(at: deadline) }
                 defer { group.cancelAll() }
                 do throws(PoolError) { return .success(try await self.wait(request)) } catch { return .failure(error) }
             }

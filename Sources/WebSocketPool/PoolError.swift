@@ -20,13 +20,13 @@ public struct PoolError: Error, Sendable {
         public static let acquireTimedOut = Self(.acquireTimedOut)
         /// The task was cancelled before it got a connection. Nothing is lent.
         public static let cancelled = Self(.cancelled)
-        /// Every endpoint is ejected and no connection is left: waiting would not help.
+        /// Every endpoint is ejected and no connection is left, or the pool does not run: waiting would not help.
         public static let poolUnavailable = Self(.poolUnavailable)
         /// An attempt to connect failed or exceeded `connectTimeout`.
         public static let connectFailed = Self(.connectFailed)
         /// The lease was released or detached, or the pool took its connection back.
         public static let leaseEnded = Self(.leaseEnded)
-        /// The pool is shutting down or closed.
+        /// The pool is shutting down or closed, or is to be run a second time.
         public static let poolClosed = Self(.poolClosed)
         /// `maximumWaiters` acquires are waiting already.
         public static let poolExhausted = Self(.poolExhausted)
@@ -40,18 +40,23 @@ public struct PoolError: Error, Sendable {
         let code: Code
         let statistics: PoolStatistics
         let underlyingError: (any Error)?
+        let reason: String?
 
-        init(code: Code, statistics: PoolStatistics, underlyingError: (any Error)?) {
+        init(code: Code, statistics: PoolStatistics, underlyingError: (any Error)?, reason: String?) {
             self.code = code
             self.statistics = statistics
             self.underlyingError = underlyingError
+            self.reason = reason
         }
     }
 
     private let storage: Storage
 
-    package init(_ code: Code, statistics: PoolStatistics, underlyingError: (any Error)? = nil) {
-        self.storage = Storage(code: code, statistics: statistics, underlyingError: underlyingError)
+    package init(
+        _ code: Code, statistics: PoolStatistics, underlyingError: (any Error)? = nil, reason: String? = nil
+    ) {
+        self.storage = Storage(
+            code: code, statistics: statistics, underlyingError: underlyingError, reason: reason)
     }
 
     /// What went wrong: what a program decides by.
@@ -60,6 +65,9 @@ public struct PoolError: Error, Sendable {
     /// The pool as it was when the error was made.
     public var statistics: PoolStatistics { self.storage.statistics }
 
+    /// What to do about it, where the code alone would lead astray: for a pool that is suspended or does not run.
+    package var reason: String? { self.storage.reason }
+
     /// What caused it, for example the factory's error.
     public var underlyingError: (any Error)? { self.storage.underlyingError }
 }
@@ -67,18 +75,21 @@ public struct PoolError: Error, Sendable {
 extension PoolError: CustomStringConvertible {
     /// The code, the message and the pool's statistics at that moment.
     public var description: String {
-        let advice =
-            switch self.code {
-            case .acquireTimedOut: "no connection became available in time"
-            case .cancelled: "the task was cancelled while it waited for a connection"
-            case .poolUnavailable: "every endpoint is ejected after repeated connect failures"
-            case .connectFailed: "a connection could not be opened"
-            case .leaseEnded: "the lease has ended; acquire a new one"
-            case .poolExhausted: "too many acquires are waiting"
-            default: "the pool is closed"
-            }
+        let advice = self.reason ?? self.advice
         let cause = self.underlyingError.map { "; cause: \($0)" } ?? ""
         return "\(self.code): \(advice) (\(self.statistics.counts))\(cause)"
+    }
+
+    private var advice: String {
+        switch self.code {
+        case .acquireTimedOut: "no connection became available in time"
+        case .cancelled: "the task was cancelled while it waited for a connection"
+        case .poolUnavailable: "every endpoint is ejected after repeated connect failures"
+        case .connectFailed: "a connection could not be opened"
+        case .leaseEnded: "the lease has ended; acquire a new one"
+        case .poolExhausted: "too many acquires are waiting"
+        default: "the pool is closed"
+        }
     }
 }
 

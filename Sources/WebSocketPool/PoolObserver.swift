@@ -22,6 +22,8 @@ public protocol PoolObserver: Sendable {
     func validationFailed(endpoint: Int)
     /// A connection was drained.
     func drainFinished(endpoint: Int, outcome: DrainOutcome)
+    /// An acquire waits for a pool that nothing has run yet. It fails soon, unless `run()` is called.
+    func acquiredBeforeRun()
     /// An acquire starts to wait; `depth` counts it.
     func acquireQueued(depth: Int)
     /// An acquire got a connection.
@@ -55,6 +57,8 @@ extension PoolObserver {
     public func validationFailed(endpoint: Int) {}
     /// Does nothing: the default.
     public func drainFinished(endpoint: Int, outcome: DrainOutcome) {}
+    /// Does nothing: the default.
+    public func acquiredBeforeRun() {}
     /// Does nothing: the default.
     public func acquireQueued(depth: Int) {}
     /// Does nothing: the default.
@@ -129,6 +133,7 @@ package enum PoolEvent: Sendable {
     case connectionClosed(endpoint: Int, reason: ConnectionEndReason)
     case validationFailed(endpoint: Int)
     case drainFinished(endpoint: Int, outcome: DrainOutcome)
+    case acquiredBeforeRun
     case acquireQueued(depth: Int)
     case leaseGranted(waited: Ticks)
     case leaseEnded(after: Ticks)
@@ -143,7 +148,9 @@ package enum PoolEvent: Sendable {
     var isOfLease: Bool {
         switch self {
         case .acquireQueued, .leaseGranted, .leaseEnded: true
-        default: false
+        case .connectionOpened, .connectFailed, .connectionClosed, .validationFailed, .drainFinished, .acquiredBeforeRun,
+            .acquireFailed, .leakSuspected, .suspectedLeakReturned, .releaseIgnored, .circuitOpened, .circuitClosed:
+            false
         }
     }
 
@@ -156,6 +163,7 @@ package enum PoolEvent: Sendable {
             observer.connectionClosed(endpoint: endpoint, reason: reason)
         case .validationFailed(let endpoint): observer.validationFailed(endpoint: endpoint)
         case .drainFinished(let endpoint, let outcome): observer.drainFinished(endpoint: endpoint, outcome: outcome)
+        case .acquiredBeforeRun: observer.acquiredBeforeRun()
         case .acquireQueued(let depth): observer.acquireQueued(depth: depth)
         case .leaseGranted(let time): observer.leaseGranted(waited: .nanoseconds(time))
         case .leaseEnded(let time): observer.leaseEnded(after: .nanoseconds(time))

@@ -103,9 +103,9 @@ struct PoolTests {
     func timeoutWithoutRun() throws {
         try Simulation.run { simulation in
             let pool = SimulatedPool(clock: simulation) { _ in throw BodyFailed() }
-            let error = await #expect(throws: PoolError.self) { _ = try await pool.acquire(timeout: .seconds(1)) }
-            #expect(error?.code == .acquireTimedOut)
-            #expect(simulation.elapsed == .seconds(1))
+            let error = await #expect(throws: PoolError.self) { _ = try await pool.acquire(timeout: .milliseconds(300)) }
+            #expect(error?.code == .poolUnavailable)
+            #expect(simulation.elapsed == .milliseconds(300))
             await pool.shutDown()
             try await pool.run()
         }

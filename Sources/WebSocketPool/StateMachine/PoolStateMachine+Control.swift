@@ -143,9 +143,10 @@ extension PoolStateMachine {
         while let last = self.armedTimers.last, last <= now { self.armedTimers.removeLast() }
         for index in self.slots.indices { self.tick(index, at: now, &action) }
 
-        for entry in self.waiters.entries where entry.deadline <= now {
+        for entry in self.waiters.entries where self.deadline(of: entry) <= now {
             _ = self.waiters.remove(ticket: entry.ticket)
-            self.fail(entry, .acquireTimedOut, cause: self.lastFailure, &action)
+            let code: PoolError.Code = self.lifecycle == .initial ? .poolUnavailable : .acquireTimedOut
+            self.fail(entry, code, cause: self.lastFailure, &action)
         }
         if self.growAt <= now {
             self.growAt = .never
@@ -249,7 +250,7 @@ extension PoolStateMachine {
             case .connecting, .validating, .leased, .draining, .closing: next = min(next, slot.deadline)
             }
         }
-        for entry in self.waiters.entries { next = min(next, entry.deadline) }
+        for entry in self.waiters.entries { next = min(next, self.deadline(of: entry)) }
         for endpoint in self.endpoints where endpoint.nextChange > now { next = min(next, endpoint.nextChange) }
         if case .shuttingDown(let deadline) = self.lifecycle, deadline > now { next = min(next, deadline) }
         if self.lifecycle != .closed { self.arm(next, &action) }

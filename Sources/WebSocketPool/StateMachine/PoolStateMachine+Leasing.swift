@@ -69,11 +69,13 @@ extension PoolStateMachine {
         if deadline <= now {
             // A timeout of zero asks for what is there. The attempt it may have started goes on.
             if let entry = self.waiters.remove(ticket: ticket) {
-                self.fail(entry, .acquireTimedOut, cause: self.lastFailure, &action)
+                let code: PoolError.Code = self.lifecycle == .initial ? .poolUnavailable : .acquireTimedOut
+                self.fail(entry, code, cause: self.lastFailure, &action)
             }
         } else {
+            if self.lifecycle == .initial { self.emit(.acquiredBeforeRun, &action) }
             self.emit(.acquireQueued(depth: self.waiters.count), &action)
-            self.arm(deadline, &action)
+            self.arm(self.deadline(of: entry), &action)
         }
         return action
     }

@@ -11,7 +11,7 @@ package struct PoolStateMachine<Handle, Waiter> {
     package typealias Action = PoolAction<Handle, Waiter>
 
     package enum Lifecycle: Sendable, Hashable {
-        /// Made, not run. Acquires wait; nothing is connected.
+        /// Made, not run. Acquires wait a moment for `run()`; nothing is connected.
         /// → `running` when `run()` begins; `closed` when shut down.
         case initial
         /// Lending. While suspended, acquires wait, nothing is connected, and what comes back rests.
@@ -60,6 +60,8 @@ package struct PoolStateMachine<Handle, Waiter> {
     var armedTimers: [Ticks] = []
     /// The most recent failure to connect, which becomes the cause of a waiter's error.
     var lastFailure: (any Error)?
+    /// Why the pool closed by itself.
+    var startFailure: (any Error)?
     var random: PoolRandom
     /// Whether events are wanted.
     let isObserved: Bool
@@ -100,7 +102,31 @@ package struct PoolStateMachine<Handle, Waiter> {
     // MARK: Steps shared by the events
 
     func error(_ code: PoolError.Code, cause: (any Error)? = nil) -> PoolError {
-        PoolError(code, statistics: self.statistics, underlyingError: cause)
+        PoolError(
+            code, statistics: self.statistics, underlyingError: cause ?? (code == .poolClosed ? self.startFailure : nil),
+            reason: self.reason(for: code))
+    }
+
+    /// What the code's usual advice does not say.
+    private func reason(for code: PoolError.Code) -> String? {
+        switch (code, self.lifecycle) {
+        case (.acquireTimedOut, .initial), (.poolUnavailable, .initial):
+            "the pool does not run, so nothing can be lent; call run() in a task, or use withPool"
+        case (.acquireTimedOut, .running(isSuspended: true)):
+            "the pool is suspended and lends nothing until resume() is called"
+        case (.poolClosed, _) where self.startFailure != nil:
+            "the pool could not start, because its warm-up failed and warmUpPolicy is failFast"
+        default: nil
+        }
+    }
+
+    /// How long acquires wait for `run()`: for a pool that is about to be run by another task, not for one that nothing
+    /// runs.
+    package static var startAllowance: Ticks { 1_000_000_000 }
+
+    /// When the acquire fails.
+    func deadline(of entry: WaiterQueue<Waiter>.Entry) -> Ticks {
+        self.lifecycle == .initial ? min(entry.deadline, entry.queuedAt.after(Self.startAllowance)) : entry.deadline
     }
 
     /// The only place where a connection changes its state, so that the counts cannot drift.

@@ -35,6 +35,11 @@ struct PoolReporter: PoolObserver {
         for other in others { other.connectionClosed(endpoint: endpoint, reason: reason) }
     }
 
+    func acquiredBeforeRun() {
+        logger.warning("pool: an acquire waits for a pool that does not run; call run() in a task, or use withPool")
+        for other in others { other.acquiredBeforeRun() }
+    }
+
     func validationFailed(endpoint: Int) { for other in others { other.validationFailed(endpoint: endpoint) } }
     func drainFinished(endpoint: Int, outcome: DrainOutcome) {
         for other in others { other.drainFinished(endpoint: endpoint, outcome: outcome) }

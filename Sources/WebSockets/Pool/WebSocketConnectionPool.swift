@@ -19,7 +19,8 @@ public import WebSocketPool
 /// ```
 ///
 /// A pool made with ``init(to:configuration:clock:)-(String,_,_)`` does nothing until ``run()`` runs in some task;
-/// acquires made before that wait for it, up to their timeouts. Every method may be called from any thread or task.
+/// an acquire made before that logs a warning, waits a second for it, and fails with `poolUnavailable`. Every method may be
+/// called from any thread or task.
 ///
 /// See <doc:Pool> for what each knob does.
 public final class WebSocketConnectionPool: Sendable {
@@ -94,7 +95,8 @@ public final class WebSocketConnectionPool: Sendable {
     /// May be called once. Returns when every connection is closed and all background work has ended. In a
     /// `ServiceGroup` a graceful shutdown does what ``shutDown(grace:)`` does.
     ///
-    /// - Throws: Why the warm-up failed, when `warmUpPolicy` is `failFast`; the pool is closed then.
+    /// - Throws: Why the warm-up failed, when `warmUpPolicy` is `failFast`; the pool is closed then. `poolClosed` when it was
+    ///   called before, which changes nothing for the first call.
     public func run() async throws(WebSocketError) {
         do throws(PoolError) { try await pool.runAsService(grace: configuration.pool.shutdownGrace) } catch {
             throw WebSocketError(error)
@@ -181,6 +183,16 @@ public final class WebSocketConnectionPool: Sendable {
     /// Retires every connection there is: idle ones now, lent ones when they come back. For when all of them have
     /// become useless together, for example after a change of credentials (HikariCP: `softEvictConnections`).
     public func reset() { pool.reset() }
+
+    /// Whether ``run()`` has begun and no shutdown has.
+    public var isRunning: Bool { pool.isRunning }
+
+    /// Whether a shutdown has begun: by ``shutDown(grace:)``, by cancellation of ``run()``, or because the warm-up failed.
+    /// Acquires are refused from then on.
+    public var isClosed: Bool { pool.isClosed }
+
+    /// Whether ``suspend()`` is in force.
+    public var isSuspended: Bool { pool.isSuspended }
 
     /// A consistent snapshot. Takes the pool's lock for a moment.
     public var statistics: PoolStatistics { pool.statistics }

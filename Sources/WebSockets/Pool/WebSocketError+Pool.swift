@@ -30,6 +30,11 @@ extension WebSocketError {
         let cause = error.underlyingError.map(Self.cause)
         let counts = error.statistics.counts
         let because = cause.map { "; the last attempt to connect failed: \($0.message)" } ?? ""
+        if let reason = error.reason, let code = Self.code(error.code) {
+            self.init(code, "\(reason) (\(counts))\(because)")
+            attachment = Attachment(PoolErrorDetails(statistics: error.statistics, cause: cause))
+            return
+        }
         switch error.code {
         case .acquireTimedOut:
             self.init(
@@ -53,6 +58,16 @@ extension WebSocketError {
         default: self.init(.poolClosed, "the pool is shutting down or closed (\(counts)); create a new one")
         }
         attachment = Attachment(PoolErrorDetails(statistics: error.statistics, cause: cause))
+    }
+
+    /// The codes that have a reason of their own.
+    private static func code(_ code: PoolError.Code) -> Code? {
+        switch code {
+        case .acquireTimedOut: .acquireTimedOut
+        case .poolUnavailable: .poolUnavailable
+        case .poolClosed: .poolClosed
+        default: nil
+        }
     }
 
     private static func cause(_ error: any Error) -> WebSocketError {

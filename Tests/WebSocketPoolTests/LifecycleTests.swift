@@ -1,0 +1,82 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import SimulationSupport
+import Synchronization
+import Testing
+import WebSocketPool
+
+/// Pools that do not run, run twice, start badly or are suspended.
+@Suite("Lifecycle")
+struct LifecycleTests {
+    final class StartObserver: PoolObserver {
+        let early = Mutex(0)
+        let observesLeases = false
+        func acquiredBeforeRun() { early.withLock { $0 += 1 } }
+    }
+
+    @Test("An acquire of a pool that nothing runs says so at once, and fails after a second")
+    func neverRun() throws {
+        try Simulation.run { simulation in
+            let observer = StartObserver()
+            let pool = SimulatedPool(clock: simulation, observer: observer) { _ in throw CancellationError() }
+            #expect(!pool.isRunning && !pool.isClosed)
+            let waiting = Task(executorPreference: simulation) { () -> PoolError? in
+                do throws(PoolError) { _ = try await pool.acquire() } catch { return error }
+                return nil
+            }
+            await simulation.pass(.milliseconds(1))
+            #expect(observer.early.withLock { $0 } == 1)
+            let error = await waiting.value
+            #expect(error?.code == .poolUnavailable && error?.description.contains("call run()") == true)
+            #expect(simulation.elapsed == .seconds(1))
+            let immediate = await #expect(throws: PoolError.self) { _ = try await pool.acquire(timeout: .zero) }
+            #expect(immediate?.code == .poolUnavailable && simulation.elapsed == .seconds(1))
+            await pool.shutDown()
+            #expect(pool.isClosed)
+            try await pool.run()
+        }
+    }
+
+    @Test("An acquire that comes a little before run() has all of its time")
+    func runSoon() throws {
+        try Simulation.run { simulation in
+            let server = MockServer(.init(connectDelay: .seconds(5)), on: simulation)
+            let pool = SimulatedPool(clock: simulation) { try await server.connect($0) }
+            let waiting = Task(executorPreference: simulation) { try await pool.acquire() }
+            await simulation.pass(.milliseconds(900))
+            let running = Task(executorPreference: simulation) { try await pool.run() }
+            let lease = try await waiting.value
+            #expect(pool.isRunning && simulation.elapsed == .milliseconds(5_900))
+            lease.release()
+            await pool.shutDown()
+            try await running.value
+        }
+    }
+
+    @Test("A second run() throws, and the first goes on")
+    func secondRun() throws {
+        try withSimulatedPool { pool, _, _ in
+            try await pool.withConnection { _ in }
+            let error = await #expect(throws: PoolError.self) { try await pool.run() }
+            #expect(error?.code == .poolClosed && error?.description.contains("runs already") == true)
+            try await pool.withConnection { _ in }
+            #expect(pool.isRunning)
+        }
+    }
+
+    @Test("A timeout of a suspended pool does not advise to release leases")
+    func suspended() throws {
+        try withSimulatedPool { pool, _, _ in
+            try await pool.withConnection { _ in }
+            pool.suspend()
+            #expect(pool.isSuspended && pool.isRunning)
+            let error = await #expect(throws: PoolError.self) { _ = try await pool.acquire(timeout: .seconds(1)) }
+            #expect(error?.code == .acquireTimedOut && error?.description.contains("resume()") == true)
+            pool.resume()
+            try await pool.withConnection { _ in }
+        }
+    }
+}
