@@ -61,6 +61,11 @@ public final class ConnectionPool<Connection: PooledConnection, Time: Clock<Dura
             connect: connect)
         return try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await pool.run() }
+            guard await pool.core.isReady() else {
+                // Throws why, at once: there is nothing to run a body with.
+                try await group.waitForAll()
+                throw pool.core.error(.poolClosed)
+            }
             let result: Result<Value, any Error>
             do { result = .success(try await body(pool)) } catch { result = .failure(error) }
             await pool.shutDown(grace: configuration.shutdownGrace)
@@ -70,7 +75,8 @@ public final class ConnectionPool<Connection: PooledConnection, Time: Clock<Dura
         }
     }
 
-    /// Opens up to `count` more connections, in parallel, but no more than `softMaximum` in all.
+    /// Opens up to `count` more connections, in parallel, but no more than `softMaximum` in all. Each can be lent as soon
+    /// as it is there, and one that an acquire causes to be opened meanwhile counts.
     ///
     /// - Returns: How many were opened. With `bestEffort` failures only make it smaller.
     /// - Throws: With `failFast`, the first failure.

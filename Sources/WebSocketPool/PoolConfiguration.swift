@@ -26,8 +26,14 @@ public struct PoolConfiguration: Sendable {
     /// Connections opened when the pool starts, `0...softMaximum`. Default 0. They then obey `idleTimeout`.
     public var warmUpCount = 0
 
-    /// Whether a failed warm-up ends the pool. Default `.bestEffort` (HikariCP: `initializationFailTimeout`).
+    /// Whether a failed warm-up ends the pool. Default `.bestEffort` (HikariCP: `initializationFailTimeout`). With
+    /// `.failFast` at least one connection is opened, whatever `warmUpCount` says.
     public var warmUpPolicy = WarmUpPolicy.bestEffort
+
+    /// Whether `withPool` begins its body when the warm-up has ended, rather than at once. Default `false`: an acquire that
+    /// comes early gets the first connection that is open, so waiting only delays what needs none. With `failFast` it
+    /// always waits, because the body of a pool that cannot start must not begin.
+    public var waitsForWarmUp = false
 
     /// Which idle connection is lent first. Default `.lastUsedFirst`, which lets the others reach `idleTimeout`.
     public var reuseOrder = ReuseOrder.lastUsedFirst

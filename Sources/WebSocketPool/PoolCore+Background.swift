@@ -19,9 +19,7 @@ extension PoolCore {
                 group.addTask { await self.closings.drive { await self.perform($0) } }
                 group.addTask { await self.timers.drive { await self.tick(at: $0) } }
                 self.send { $0.start(at: $1) }
-                if self.configuration.warmUpCount > 0 {
-                    group.addTask { await self.startWarm() }
-                }
+                group.addTask { await self.startWarm() }
             }
         } onCancel: {
             self.beginShutdown(grace: 0)
@@ -30,47 +28,51 @@ extension PoolCore {
     }
 
     private func startWarm() async {
+        defer { self.warmth.open() }
+        let policy = self.configuration.warmUpPolicy
+        // A pool that must not start in vain finds out with one connection at least.
+        let count = policy == .failFast ? max(1, self.configuration.warmUpCount) : self.configuration.warmUpCount
         do throws(PoolError) {
-            _ = try await self.warmUp(self.configuration.warmUpCount, policy: self.configuration.warmUpPolicy)
+            _ = try await self.warmUp(count, policy: policy)
         } catch {
             // A pool that was shut down meanwhile did not fail to start.
-            if error.code != .poolClosed && error.code != .cancelled { self.startError.withLock { $0 = error } }
-            self.beginShutdown(grace: 0)
+            guard error.code != .poolClosed && error.code != .cancelled else { return self.beginShutdown(grace: 0) }
+            self.startError.withLock { $0 = error }
+            self.send { $0.failStart(error.underlyingError ?? error, at: $1) }
         }
     }
 
-    /// Opens connections by acquiring new ones: in parallel, within the pool's limits, and in the order of arrival
-    /// with everybody else.
+    /// Whether the pool has come as far as a body that it was made for has to wait, and did not fail to.
+    func isReady() async -> Bool {
+        if self.configuration.waitsForWarmUp || self.configuration.warmUpPolicy == .failFast { await self.warmth.wait() }
+        return self.startError.withLock { $0 } == nil
+    }
+
+    /// Opens connections in parallel, within the pool's limits. Each can be lent as soon as it is there.
     func warmUp(_ count: Int, policy: WarmUpPolicy) async throws(PoolError) -> Int {
         let room = self.machine.withLock { min(count, $0.settings.softMaximum - $0.counts.total) }
         let timeout = self.configuration.connectTimeout
-        let site = SourceSite(file: #fileID, line: #line)
-        var grants: [Grant<any PooledConnection>] = []
+        var opened = 0
         var failure: PoolError?
-        await withTaskGroup(of: Result<Grant<any PooledConnection>, PoolError>.self) { group in
+        await withTaskGroup(of: PoolError?.self) { group in
             for _ in 0..<max(0, room) {
                 group.addTask {
-                    do throws(PoolError) {
-                        return .success(try await self.acquire(.warmUp, timeout: timeout, site: site))
-                    } catch {
-                        return .failure(error)
-                    }
+                    do throws(PoolError) { try await self.open(timeout: timeout) } catch { return error }
+                    return nil
                 }
             }
-            for await result in group {
-                switch result {
-                case .success(let grant): grants.append(grant)
-                case .failure(let error):
-                    guard policy == .failFast, failure == nil else { continue }
-                    failure = error
-                    group.cancelAll()
+            for await error in group {
+                guard let error else {
+                    opened += 1
+                    continue
                 }
+                guard policy == .failFast, failure == nil else { continue }
+                failure = error
+                group.cancelAll()
             }
         }
-        // Held until now, so that none of them was counted twice.
-        for grant in grants { self.release(grant.token, of: grant.handle, discard: false) }
         if let failure { throw failure }
-        return grants.count
+        return opened
     }
 
     private func perform(_ operation: Machine.Action.Operation) async {
@@ -162,13 +164,7 @@ extension PoolCore {
     func shutDown(grace: Ticks) async {
         self.beginShutdown(grace: grace)
         await withTaskCancellationHandler {
-            await withCheckedContinuation { continuation in
-                let isTerminated = self.termination.withLock { termination in
-                    if !termination.isTerminated { termination.waiters.append(continuation) }
-                    return termination.isTerminated
-                }
-                if isTerminated { continuation.resume() }
-            }
+            await self.termination.wait()
         } onCancel: {
             self.beginShutdown(grace: 0)
         }
@@ -178,12 +174,6 @@ extension PoolCore {
         self.operations.finish()
         self.closings.finish()
         self.timers.finish()
-        let waiters = self.termination.withLock { termination in
-            termination.isTerminated = true
-            let waiters = termination.waiters
-            termination.waiters = []
-            return waiters
-        }
-        for waiter in waiters { waiter.resume() }
+        self.termination.open()
     }
 }

@@ -7,9 +7,9 @@ import Synchronization
 
 #if DEBUG
 /// Traps when an acquire is resumed twice, and reports one that never is.
-typealias PoolContinuation = CheckedContinuation<Result<Grant<any PooledConnection>, PoolError>, Never>
+typealias PoolContinuation = CheckedContinuation<Result<Grant<any PooledConnection>?, PoolError>, Never>
 #else
-typealias PoolContinuation = UnsafeContinuation<Result<Grant<any PooledConnection>, PoolError>, Never>
+typealias PoolContinuation = UnsafeContinuation<Result<Grant<any PooledConnection>?, PoolError>, Never>
 #endif
 
 /// The shell around the machine: takes the lock, asks, unlocks, acts.
@@ -36,14 +36,12 @@ package final class PoolCore: Sendable {
     let timers = WorkLane<Ticks>()
     let hasRun = Atomic(false)
     private let tickets = Atomic<UInt64>(0)
-    let termination = Mutex(Termination())
+    /// The last connection is gone.
+    let termination = Latch()
+    /// The warm-up at the start has ended, or there is none.
+    let warmth = Latch()
     /// Why the pool ended before it was asked to: its warm-up failed.
     let startError = Mutex<PoolError?>(nil)
-
-    struct Termination {
-        var isTerminated = false
-        var waiters: [CheckedContinuation<Void, Never>] = []
-    }
 
     init(
         configuration: PoolConfiguration, time: TimeSource, endpointCount: Int, observer: (any PoolObserver)?,
@@ -145,20 +143,35 @@ package final class PoolCore: Sendable {
         return try await self.wait(request)
     }
 
+    /// Opens a connection and leaves it to the pool.
+    func open(timeout: Duration) async throws(PoolError) {
+        let now = self.time.now
+        let request = Request(
+            kind: .warmUp, ticket: self.tickets.add(1, ordering: .relaxed).newValue,
+            site: SourceSite(file: #fileID, line: #line), queuedAt: now,
+            deadline: self.time.deadline(after: timeout.ticks, from: now))
+        _ = try await self.ask(request).get()
+    }
+
     // Every level of async calls costs a look at the task's preferred executor, so there are few.
+    @inline(__always)
+    private func ask(_ request: Request) async -> Result<Grant<any PooledConnection>?, PoolError> {
+        await withTaskCancellationHandler {
+            #if DEBUG
+            await withCheckedContinuation { self.register($0, request) }
+            #else
+            await withUnsafeContinuation { self.register($0, request) }
+            #endif
+        } onCancel: {
+            self.send { $0.cancelAcquire(ticket: request.ticket, at: $1) }
+        }
+    }
+
     @inline(__always)
     private func wait(_ request: Request) async throws(PoolError) -> Grant<any PooledConnection> {
         while true {
-            let result = await withTaskCancellationHandler {
-                #if DEBUG
-                await withCheckedContinuation { self.register($0, request) }
-                #else
-                await withUnsafeContinuation { self.register($0, request) }
-                #endif
-            } onCancel: {
-                self.send { $0.cancelAcquire(ticket: request.ticket, at: $1) }
-            }
-            let grant = try result.get()
+            // Only a warm-up succeeds without a grant.
+            guard let grant = try await self.ask(request).get() else { throw self.error(.poolClosed) }
             if Task.isCancelled {
                 self.send { $0.takeBack(grant.token, .cancelled, hasWaited: true, at: $1) }
                 throw self.error(.cancelled)

@@ -17,7 +17,8 @@ package struct PoolAction<Handle, Waiter> {
 
     package struct Resumption {
         package var waiter: Waiter
-        package var result: Result<Grant<Handle>, PoolError>
+        /// A warm-up that succeeded has no grant: its connection is in the pool.
+        package var result: Result<Grant<Handle>?, PoolError>
     }
 
     /// Acquires that end now. Each waiter appears in exactly one action, once.

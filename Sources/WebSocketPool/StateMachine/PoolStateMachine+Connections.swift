@@ -3,6 +3,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import DequeModule
+
 // What the shell reports about connections. A key whose connection has gone is ignored: the pool has given its slot
 // away at a deadline, or somebody else reported the end first.
 extension PoolStateMachine {
@@ -33,6 +35,7 @@ extension PoolStateMachine {
         self.slots[index].expiresAt =
             self.settings.maximumLifetime == .never
             ? .never : now.after(self.settings.maximumLifetime - Ticks(Double(self.settings.maximumLifetime) * jitter))
+        if let entry = self.warmUps.popFirst() { action.resumptions.append(.init(waiter: entry.waiter, result: .success(nil))) }
         self.makeAvailable(index, isNew: true, at: now, &action)
         self.pump(at: now, &action)
         return (true, action)
@@ -68,9 +71,7 @@ extension PoolStateMachine {
             self.totals.circuitsOpened += 1
             self.emit(.circuitOpened(endpoint: endpoint, duration: duration), &action)
         }
-        if let entry = self.waiters.removeFirst(where: { $0.kind == .warmUp }) {
-            self.fail(entry, .connectFailed, cause: error, &action)
-        }
+        if let entry = self.warmUps.popFirst() { self.fail(entry, .connectFailed, cause: error, &action) }
     }
 
     package mutating func validated(_ key: ConnectionKey, isAlive: Bool, at now: Ticks) -> Action {

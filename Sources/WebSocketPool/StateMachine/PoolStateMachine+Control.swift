@@ -32,6 +32,7 @@ extension PoolStateMachine {
             while let entry = self.waiters.popFirst(isNew: true) {
                 self.fail(entry, .poolClosed, &action)
             }
+            while let entry = self.warmUps.popFirst() { self.fail(entry, .poolClosed, &action) }
             self.closeUnused(at: now, &action)
         }
         if deadline <= now { self.takeBackLeases(at: now, &action) } else { self.arm(deadline, &action) }
@@ -59,6 +60,12 @@ extension PoolStateMachine {
             self.breakLease(index, at: now, &action)
             self.close(index, reason: .shutdown, at: now, &action)
         }
+    }
+
+    /// The warm-up failed and may not: the pool ends, and says why to whoever asks.
+    package mutating func failStart(_ error: any Error, at now: Ticks) -> Action {
+        self.startFailure = error
+        return self.shutDown(deadline: now, at: now)
     }
 
     mutating func checkTermination(_ action: inout Action) {
@@ -147,6 +154,9 @@ extension PoolStateMachine {
             _ = self.waiters.remove(ticket: entry.ticket)
             let code: PoolError.Code = self.lifecycle == .initial ? .poolUnavailable : .acquireTimedOut
             self.fail(entry, code, cause: self.lastFailure, &action)
+        }
+        while let index = self.warmUps.firstIndex(where: { self.deadline(of: $0) <= now }) {
+            self.fail(self.warmUps.remove(at: index), .acquireTimedOut, cause: self.lastFailure, &action)
         }
         if self.growAt <= now {
             self.growAt = .never
@@ -250,6 +260,7 @@ extension PoolStateMachine {
             case .connecting, .validating, .leased, .draining, .closing: next = min(next, slot.deadline)
             }
         }
+        for entry in self.warmUps { next = min(next, self.deadline(of: entry)) }
         for entry in self.waiters.entries { next = min(next, self.deadline(of: entry)) }
         for endpoint in self.endpoints where endpoint.nextChange > now { next = min(next, endpoint.nextChange) }
         if case .shuttingDown(let deadline) = self.lifecycle, deadline > now { next = min(next, deadline) }

@@ -59,6 +59,12 @@ extension PoolStateMachine {
             return action
         case .initial, .running: break
         }
+        guard kind != .warmUp else {
+            self.warmUps.append(entry)
+            self.pump(at: now, &action)
+            self.arm(self.deadline(of: entry), &action)
+            return action
+        }
         guard self.waiters.count < self.settings.maximumWaiters else {
             self.fail(entry, .poolExhausted, &action)
             return action
@@ -100,6 +106,10 @@ extension PoolStateMachine {
     /// The task of an acquire was cancelled. Without effect when the acquire has ended.
     package mutating func cancelAcquire(ticket: UInt64, at now: Ticks) -> Action {
         var action = Action()
+        if let index = self.warmUps.firstIndex(where: { $0.ticket == ticket }) {
+            self.fail(self.warmUps.remove(at: index), .cancelled, &action)
+            return action
+        }
         guard let entry = self.waiters.remove(ticket: ticket) else { return action }
         self.fail(entry, .cancelled, &action)
         self.pump(at: now, &action)

@@ -3,6 +3,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import DequeModule
+
 extension PoolStateMachine {
     /// Brings supply and demand together. Called after every event that may have changed either; afterwards nobody
     /// waits who could be served, and no connection is missing that may be opened.
@@ -13,7 +15,7 @@ extension PoolStateMachine {
             self.isImpatient = false
             self.growAt = .never
             if !isSuspended { self.restoreShares(at: now, &action) }
-            if self.counts.idle + self.counts.validating >= self.settings.minimumIdle { return }
+            if self.counts.idle + self.counts.validating >= self.settings.minimumIdle, self.warmUps.isEmpty { return }
         }
         if isSuspended { return }
 
@@ -22,6 +24,7 @@ extension PoolStateMachine {
         self.startConnects(at: now, &action)
         self.evictForNew(at: now, &action)
         self.failWithoutHope(&action)
+        self.settleWarmUps(&action)
 
         if !self.waiters.isEmpty, self.growAt == .never {
             self.growAt = now.after(self.settings.patience)
@@ -104,14 +107,15 @@ extension PoolStateMachine {
 
     private mutating func startConnects(at now: Ticks, _ action: inout Action) {
         while true {
-            // Whoever waits gets the next connection, so idle ones are missing only once nobody does: the attempts for
-            // the one and for the other are not added up, or a burst of waiters would grow the pool past its limit.
+            // Whoever waits gets the next connection, so idle ones are missing only once nobody does, and a warm-up is
+            // content with any: the attempts for the one and for the other are not added up, or a burst of waiters would
+            // grow the pool past its limit.
             let demand = min(max(0, self.connectDemand), self.connectLimit)
             let underWay = self.promisingAttempts
             let isForWaiter = underWay < demand
             let resting = self.counts.idle + self.counts.validating
             let refill = max(0, self.settings.minimumIdle - resting)
-            let wanted = min(max(demand, refill), self.settings.connectLimit)
+            let wanted = min(max(demand, refill, self.warmUps.count), self.settings.connectLimit)
             guard underWay < wanted, self.counts.connecting < self.settings.connectLimit else { return }
             let capacity = isForWaiter ? self.settings.hardMaximum : self.settings.softMaximum
             guard self.counts.total < capacity else { return }
@@ -198,7 +202,7 @@ extension PoolStateMachine {
     /// A full pool makes room for those who need a new connection.
     private mutating func evictForNew(at now: Ticks, _ action: inout Action) {
         while self.counts.total >= self.settings.hardMaximum,
-            self.waiters.evictingCount > self.counts.connecting + self.counts.closing,
+            self.waiters.newCount > self.counts.connecting + self.counts.closing,
             let index = self.endpoints.lazy.compactMap(\.idle.first).min(by: {
                 self.slots[$0].returnedAt < self.slots[$1].returnedAt
             })
@@ -207,10 +211,23 @@ extension PoolStateMachine {
         }
     }
 
+    /// A pool that is full has nothing more to open.
+    private mutating func settleWarmUps(_ action: inout Action) {
+        guard self.counts.connecting == 0, self.counts.total - self.counts.closing >= self.settings.softMaximum else {
+            return
+        }
+        while let entry = self.warmUps.popFirst() {
+            action.resumptions.append(.init(waiter: entry.waiter, result: .success(nil)))
+        }
+    }
+
     /// With every endpoint ejected, those end who could only be served by a new connection.
     private mutating func failWithoutHope(_ action: inout Action) {
-        guard !self.waiters.isEmpty, self.counts.connecting == 0, self.endpoints.allSatisfy(\.isHopeless) else {
-            return
+        guard !self.waiters.isEmpty || !self.warmUps.isEmpty, self.counts.connecting == 0,
+            self.endpoints.allSatisfy(\.isHopeless)
+        else { return }
+        while let entry = self.warmUps.popFirst() {
+            self.fail(entry, .poolUnavailable, cause: self.lastFailure, &action)
         }
         let isEmpty = self.counts.live == 0
         while let entry = self.waiters.removeFirst(where: { isEmpty || $0.kind != .any }) {

@@ -3,6 +3,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+package import DequeModule
+
 /// Decides everything that a pool does. Holds no clock, no task, no lock and no connection's interface.
 ///
 /// Each event returns one ``PoolAction``; the shell carries it out after it has let go of its lock. A value, so that
@@ -31,6 +33,9 @@ package struct PoolStateMachine<Handle, Waiter> {
     package internal(set) var handles: [Handle?] = []
     package internal(set) var endpoints: [Endpoint]
     package internal(set) var waiters = WaiterQueue<Waiter>()
+    /// Connections that are to be opened ahead, each satisfied by the next attempt that succeeds, whoever gets its
+    /// connection. Apart from `waiters`: nobody waits behind them.
+    package internal(set) var warmUps: Deque<WaiterQueue<Waiter>.Entry> = []
     package internal(set) var counts = PoolCounts()
 
     package internal(set) var totals = PoolTotals()
@@ -210,13 +215,15 @@ package struct PoolStateMachine<Handle, Waiter> {
     mutating func fail(
         _ entry: WaiterQueue<Waiter>.Entry, _ code: PoolError.Code, cause: (any Error)? = nil, _ action: inout Action
     ) {
+        let error = self.error(code, cause: cause)
+        action.resumptions.append(.init(waiter: entry.waiter, result: .failure(error)))
+        // A warm-up borrows nothing, so it is no acquire that failed.
+        guard entry.kind != .warmUp else { return }
         switch code {
         case .acquireTimedOut: self.totals.acquireTimeouts += 1
         case .cancelled: self.totals.acquireCancellations += 1
         default: self.totals.acquireFailures += 1
         }
-        let error = self.error(code, cause: cause)
-        action.resumptions.append(.init(waiter: entry.waiter, result: .failure(error)))
         self.emit(.acquireFailed(error), &action)
     }
 }

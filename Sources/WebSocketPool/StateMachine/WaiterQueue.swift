@@ -11,7 +11,7 @@ package enum AcquireKind: Sendable, Hashable {
     case any
     /// Only one that has never been lent.
     case new
-    /// Like `new`, for a warm-up: fails with the first failed attempt and evicts nobody.
+    /// None: a connection is to be opened, whoever gets it. Fails with the first failed attempt.
     case warmUp
 }
 
@@ -28,7 +28,6 @@ package struct WaiterQueue<Waiter> {
 
     package private(set) var entries: Deque<Entry> = []
     package private(set) var newCount = 0
-    private(set) var warmUpCount = 0
 
     package var isEmpty: Bool { self.entries.isEmpty }
     package var count: Int { self.entries.count }
@@ -80,12 +79,8 @@ package struct WaiterQueue<Waiter> {
     }
 
     private mutating func count(_ kind: AcquireKind, _ change: Int) {
-        if kind != .any { self.newCount += change }
-        if kind == .warmUp { self.warmUpCount += change }
+        if kind == .new { self.newCount += change }
     }
-
-    /// Waiters for whom an idle connection may be closed.
-    var evictingCount: Int { self.newCount - self.warmUpCount }
 }
 
 extension WaiterQueue: Sendable where Waiter: Sendable {}

@@ -105,6 +105,9 @@ public final class WebSocketConnectionPool: Sendable {
 
     /// Runs a pool for as long as `body` runs; then waits `shutdownGrace` for leases that outlive it.
     ///
+    /// The body begins at once; with `waitsForWarmUp` or `failFast` when the warm-up has ended, and with `failFast` not at
+    /// all when that failed.
+    ///
     /// - Throws: What `body` throws; `invalidURL` and `invalidConfiguration`; and what ``run()`` throws.
     public static func withPool<Result>(
         to url: String, configuration: WebSocketConnectionPoolConfiguration = .init(),
@@ -121,6 +124,11 @@ public final class WebSocketConnectionPool: Sendable {
         let pool = try WebSocketConnectionPool(to: urls, configuration: configuration)
         return try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await pool.run() }
+            guard await pool.core.isReady() else {
+                // Throws why, at once: there is nothing to run a body with.
+                try await group.waitForAll()
+                throw WebSocketError(pool.core.error(.poolClosed))
+            }
             let result: Swift.Result<Result, any Error>
             do { result = .success(try await body(pool)) } catch { result = .failure(error) }
             await pool.shutDown()
@@ -140,12 +148,16 @@ public final class WebSocketConnectionPool: Sendable {
         await pool.shutDown(grace: grace ?? configuration.pool.shutdownGrace)
     }
 
-    /// Opens up to `count` more connections, in parallel, but no more than `softMaximum` in all.
+    /// Opens up to `count` more connections, in parallel, but no more than `softMaximum` in all. Each can be lent as soon
+    /// as it is there, and one that an acquire causes to be opened meanwhile counts.
     ///
     /// - Returns: How many were opened. With `bestEffort` failures only make it smaller.
-    /// - Throws: With `failFast`, the first failure.
+    /// - Throws: With `failFast`, the first failure; `invalidConfiguration` for a negative count.
     @discardableResult
     public func warmUp(_ count: Int, policy: WarmUpPolicy = .bestEffort) async throws(WebSocketError) -> Int {
+        guard count >= 0 else {
+            throw WebSocketError(.invalidConfiguration, "the count is \(count); it must be at least 0")
+        }
         do throws(PoolError) {
             return try await pool.warmUp(count, policy: policy)
         } catch {

@@ -90,6 +90,7 @@ extension Harness {
         self.check(counts == expected, "1: the machine counts \(counts), the model \(expected)")
         self.check(self.leases.count == expected.leased, "2: leases and leased connections differ")
         self.check(self.machine.waiters.count == self.waiting.count, "3: the queues differ")
+        self.check(self.machine.warmUps.count == self.warming.count, "3: the warm-ups differ")
         let idle = self.machine.endpoints.reduce(0) { $0 + $1.idle.count }
         self.check(idle == counts.idle, "1: the idle lists hold \(idle) of \(counts.idle)")
 
@@ -140,7 +141,11 @@ extension Harness {
         if mayConnect, self.waiting.isEmpty, self.tenants.count < self.soft {
             self.check(self.idleOrder.count + validating + connecting >= minimum, "12: minimum idle is not restored")
         }
-        self.check(!self.timers.isEmpty || self.waiting.isEmpty, "6: somebody waits and no timer is set")
+        if mayConnect, self.tenants.count < self.soft {
+            self.check(self.warming.count <= connecting, "14: a warm-up waits and nothing is opened")
+        }
+        self.check(
+            !self.timers.isEmpty || self.waiting.isEmpty && self.warming.isEmpty, "6: somebody waits and no timer is set")
     }
 
     mutating func checkIdleTimes(idleBefore: Int) {
@@ -185,7 +190,8 @@ extension Harness {
             }
         }
         self.check(self.isTerminated, "9: the pool did not end")
-        self.check(self.waiting.isEmpty && self.leases.isEmpty, "9: somebody was forgotten")
+        self.check(
+            self.waiting.isEmpty && self.warming.isEmpty && self.leases.isEmpty, "9: somebody was forgotten")
         let (opened, closed) = (self.opened, self.totals.connectionsClosed + self.totals.connectionsDetached)
         self.check(opened == closed, "9: \(opened) connections were opened and \(closed) closed")
     }
@@ -225,7 +231,7 @@ extension Harness {
             hasher.combine(self.now - tenant.provenAt)
             hasher.combine(self.idleOrder.firstIndex(of: tenant.key))
         }
-        for waiter in self.waiting {
+        for waiter in self.waiting + self.warming {
             hasher.combine(waiter.kind)
             hasher.combine(waiter.deadline - self.now)
         }

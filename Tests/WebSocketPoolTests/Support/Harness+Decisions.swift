@@ -45,7 +45,16 @@ extension Harness {
         }
         for resumption in action.resumptions {
             switch resumption.result {
-            case .success(let grant):
+            case .success(nil):
+                guard let place = self.warming.firstIndex(where: { $0.id == resumption.waiter }) else {
+                    self.check(false, "3: a warm-up ended twice")
+                    continue
+                }
+                self.check(
+                    self.hasOpened || self.tenants.count { $0.state != .closing } >= self.soft,
+                    "a warm-up ended without a connection")
+                self.warming.remove(at: place)
+            case .success(let grant?):
                 self.serve(resumption.waiter, grant, available: available)
                 if let reuse { self.check(self.key(of: grant.handle) == reuse, "12: reuse order") }
                 available.removeAll { $0 == self.key(of: grant.handle) }
@@ -79,7 +88,8 @@ extension Harness {
         // Only at the last of the attempts that an event starts are the machine's counts and the model's the same.
         let counts = self.machine.counts
         if connecting == counts.connecting, counts.idle + counts.leased + counts.validating + counts.draining > 0 {
-            let missing = max(0, self.machine.settings.minimumIdle - counts.idle - counts.validating)
+            let missing = max(
+                self.machine.settings.minimumIdle - counts.idle - counts.validating, self.warming.count)
             // An endpoint that failed gets attempts of its own, one at a time.
             let isReturning = self.machine.hasAwaited && self.machine.endpoints[endpoint].isAwaited
             let isCareful = isReturning || self.machine.promisingAttempts <= max(self.machine.connectLimit, missing)
@@ -145,6 +155,12 @@ extension Harness {
     }
 
     private mutating func refuse(_ id: Int, _ error: PoolError, cancelled: Int?) {
+        if let place = self.warming.firstIndex(where: { $0.id == id }) {
+            let warmUp = self.warming.remove(at: place)
+            self.check(
+                error.code != .acquireTimedOut || warmUp.deadline <= self.now, "6: a warm-up timed out early")
+            return
+        }
         guard let place = self.waiting.firstIndex(where: { $0.id == id }) else {
             self.check(false, "3: an acquire ended twice")
             return
@@ -166,8 +182,7 @@ extension Harness {
             self.check(self.shutDownAt != nil, "an open pool said that it was closed")
             self.totals.acquireFailures += 1
         case .connectFailed:
-            self.check(waiter.kind == .warmUp, "an acquire failed with one attempt")
-            self.totals.acquireFailures += 1
+            self.check(false, "an acquire failed with one attempt")
         default:
             self.check(self.waiting.count >= self.configuration.maximumWaiters, "an acquire was refused without need")
             self.totals.acquireFailures += 1

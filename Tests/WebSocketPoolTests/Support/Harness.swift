@@ -44,6 +44,7 @@ struct Harness {
     /// Least recently returned first.
     var idleOrder: [ConnectionKey] = []
     var waiting: [Waiting] = []
+    var warming: [Waiting] = []
     var leases: [LeaseToken] = []
     var endedLeases: [LeaseToken] = []
     var brokenLeases: [LeaseToken] = []
@@ -58,6 +59,8 @@ struct Harness {
     var lastLease: UInt64 = 0
     var lastSerial: UInt64 = 0
     var opened = 0
+    /// An attempt has just succeeded.
+    var hasOpened = false
     var isSuspended = false
     /// Of several endpoints, those that get connections.
     var listed = [true, true]
@@ -89,7 +92,7 @@ struct Harness {
         case .warmUp: self.acquire(.warmUp, timeout: Ticks(20 + argument * 2))
         case .tryAcquire: self.tryAcquire()
         case .cancel:
-            guard let waiter = self.pick(self.waiting, argument) else { return }
+            guard let waiter = self.pick(self.waiting + self.warming, argument) else { return }
             let action = self.machine.cancelAcquire(ticket: waiter.ticket, at: self.now)
             let cancelled = Array(action.resumptions).contains { $0.waiter == waiter.id }
             self.check(cancelled, "3: a cancelled acquire was not ended")
@@ -151,7 +154,8 @@ struct Harness {
         let ticket = UInt64(self.lastID)
         let deadline = self.now.after(timeout)
         let expected = self.waiting.isEmpty && !self.isSuspended && kind == .any ? self.nextIdle : nil
-        self.waiting.append(Waiting(id: self.lastID, ticket: ticket, kind: kind, deadline: deadline))
+        let entry = Waiting(id: self.lastID, ticket: ticket, kind: kind, deadline: deadline)
+        if kind == .warmUp { self.warming.append(entry) } else { self.waiting.append(entry) }
         let site = SourceSite(file: #fileID, line: #line)
         if kind == .any, timeout % 4 == 0,
             self.machine.joinQueue(
@@ -263,7 +267,9 @@ struct Harness {
         self.totals.connectsSucceeded += 1
         let (isTaken, action) = self.machine.connected(key, self.lastHandle, at: self.now)
         self.check(isTaken, "a connection that was wanted was refused")
+        self.hasOpened = true
         self.absorb(action, available: [key])
+        self.hasOpened = false
     }
 
     private mutating func connectFail(_ argument: Int, isFatal: Bool) {
@@ -349,7 +355,8 @@ struct Harness {
         let action = self.machine.tick(at: self.now)
         if let timer = action.timer { self.check(timer > self.now, "9: a timer that is due already: it would spin") }
         self.absorb(action)
-        self.check(!self.waiting.contains { $0.deadline <= self.now }, "6: a waiter is past its deadline")
+        self.check(
+            !(self.waiting + self.warming).contains { $0.deadline <= self.now }, "6: a waiter is past its deadline")
         for tenant in self.tenants where tenant.deadline <= self.now {
             self.check(tenant.state == .leased, "a \(tenant.state) connection is past its deadline")
         }
