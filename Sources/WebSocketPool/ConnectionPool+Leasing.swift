@@ -52,7 +52,8 @@ extension ConnectionPool {
     /// nor allocates. A cancelled acquire holds nothing, and the attempt to connect that it caused serves another.
     ///
     /// - Parameters:
-    ///   - timeout: How long to wait; `nil` for the pool's `acquireTimeout`. `.zero` takes only what is idle.
+    ///   - timeout: How long to wait; `nil` for the pool's `acquireTimeout`. `.zero` takes only what is idle, and waits no
+    ///     longer than `connectStagger` (250 ms) for a connection that has to prove itself first.
     ///   - file: With `line`, the place that leak detection reports.
     /// - Throws: `acquireTimedOut`, `cancelled`, `poolUnavailable`, `poolExhausted` or `poolClosed`.
     public func acquire(
@@ -73,10 +74,11 @@ extension ConnectionPool {
         return PoolLease(self.core, try await self.core.acquire(.new, timeout: timeout, site: site))
     }
 
-    /// Borrows an idle connection if one can be lent without validation and nobody waits, else `nil`. Never suspends, and
-    /// opens nothing for the caller; the minimum of idle connections is refilled in the background as after any acquire.
+    /// Borrows an idle connection if one can be lent without validation and nobody waits, else `nil`. Never suspends, so it
+    /// cannot wait for a connection to prove itself: one that has to does so in the background, for the next call. Opens
+    /// nothing for the caller; the minimum of idle connections is refilled in the background as after any acquire.
     public func tryAcquire(file: StaticString = #fileID, line: UInt = #line) -> PoolLease<Connection>? {
-        self.core.acquireIdle(site: SourceSite(file: file, line: line)).map { PoolLease(self.core, $0) }
+        self.core.tryAcquire(site: SourceSite(file: file, line: line)).map { PoolLease(self.core, $0) }
     }
 
     /// Gives a connection back; see ``PoolLease/release(discard:)``. A lease of another pool is given back to that one.

@@ -110,6 +110,13 @@ package final class PoolCore: Sendable {
         }
     }
 
+    /// An idle connection, or nothing. One that has to prove itself does so in the background.
+    package func tryAcquire(site: SourceSite) -> Grant<any PooledConnection>? {
+        if let grant = self.acquireIdle(site: site) { return grant }
+        self.send { $0.proveIdle(at: $1) }
+        return nil
+    }
+
     /// An acquire that may have to wait.
     private struct Request {
         let kind: AcquireKind

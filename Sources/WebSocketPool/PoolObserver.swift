@@ -9,12 +9,12 @@
 /// on which the event occurred, so they may ask the pool for its statistics but must not block. Events of different
 /// threads may arrive in another order than they occurred.
 public protocol PoolObserver: Sendable {
-    /// Whether `leaseGranted`, `leaseEnded` and `acquireQueued` are wanted. They make every lease a little slower; an
+    /// Whether `leaseGranted`, `leaseEnded`, `acquireQueued` and `acquireLeftQueue` are wanted. They make every lease a little slower; an
     /// observer that answers `false` costs nothing. The default is `true`.
     var observesLeases: Bool { get }
     /// An attempt to connect succeeded after `duration`.
     func connectionOpened(endpoint: Int, after duration: Duration)
-    /// An attempt to connect failed.
+    /// An attempt to connect failed. Not told of attempts that a shutdown cancelled.
     func connectFailed(endpoint: Int, error: any Error)
     /// A connection left the pool.
     func connectionClosed(endpoint: Int, reason: ConnectionEndReason)
@@ -26,6 +26,9 @@ public protocol PoolObserver: Sendable {
     func acquiredBeforeRun()
     /// An acquire starts to wait; `depth` counts it.
     func acquireQueued(depth: Int)
+    /// An acquire that waited does so no longer, whether it got a connection or not; `depth` still wait. Follows each
+    /// `acquireQueued` once.
+    func acquireLeftQueue(depth: Int)
     /// An acquire got a connection.
     func leaseGranted(waited: Duration)
     /// A lease ended.
@@ -61,6 +64,8 @@ extension PoolObserver {
     public func acquiredBeforeRun() {}
     /// Does nothing: the default.
     public func acquireQueued(depth: Int) {}
+    /// Does nothing: the default.
+    public func acquireLeftQueue(depth: Int) {}
     /// Does nothing: the default.
     public func leaseGranted(waited: Duration) {}
     /// Does nothing: the default.
@@ -135,6 +140,7 @@ package enum PoolEvent: Sendable {
     case drainFinished(endpoint: Int, outcome: DrainOutcome)
     case acquiredBeforeRun
     case acquireQueued(depth: Int)
+    case acquireLeftQueue(depth: Int)
     case leaseGranted(waited: Ticks)
     case leaseEnded(after: Ticks)
     case acquireFailed(PoolError)
@@ -147,7 +153,7 @@ package enum PoolEvent: Sendable {
     /// See ``PoolObserver/observesLeases``.
     var isOfLease: Bool {
         switch self {
-        case .acquireQueued, .leaseGranted, .leaseEnded: true
+        case .acquireQueued, .acquireLeftQueue, .leaseGranted, .leaseEnded: true
         case .connectionOpened, .connectFailed, .connectionClosed, .validationFailed, .drainFinished, .acquiredBeforeRun,
             .acquireFailed, .leakSuspected, .suspectedLeakReturned, .releaseIgnored, .circuitOpened, .circuitClosed:
             false
@@ -165,6 +171,7 @@ package enum PoolEvent: Sendable {
         case .drainFinished(let endpoint, let outcome): observer.drainFinished(endpoint: endpoint, outcome: outcome)
         case .acquiredBeforeRun: observer.acquiredBeforeRun()
         case .acquireQueued(let depth): observer.acquireQueued(depth: depth)
+        case .acquireLeftQueue(let depth): observer.acquireLeftQueue(depth: depth)
         case .leaseGranted(let time): observer.leaseGranted(waited: .nanoseconds(time))
         case .leaseEnded(let time): observer.leaseEnded(after: .nanoseconds(time))
         case .acquireFailed(let error): observer.acquireFailed(error)

@@ -11,6 +11,8 @@ public struct PoolStatistics: Sendable, Hashable {
     public var totals = PoolTotals()
     /// The endpoints, in the order of their indexes.
     public var endpoints: [EndpointStatistics] = []
+    /// Whether the pool lends nothing until it is resumed.
+    public var isSuspended = false
 
     /// Nothing yet.
     public init() {}
@@ -26,6 +28,8 @@ public struct EndpointStatistics: Sendable, Hashable {
     public var connecting = 0
     /// Whether it gets no attempts for now.
     public var isEjected = false
+    /// Whether it has not answered lately, so that others go first.
+    public var isSuspect = false
 
     /// Nothing yet.
     public init() {}
@@ -98,6 +102,8 @@ public struct PoolTotals: Sendable, Hashable {
     public var connectsSucceeded = 0
     /// Attempts to connect that failed.
     public var connectsFailed = 0
+    /// Attempts to connect that a shutdown cancelled.
+    public var connectsCancelled = 0
     /// Connections that the pool closed, or that closed by themselves.
     public var connectionsClosed = 0
     /// Connections that their lease took out of the pool for good.

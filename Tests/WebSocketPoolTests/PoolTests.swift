@@ -164,6 +164,92 @@ struct PoolTests {
         }
     }
 
+    @Test("An acquire without time waits for the proof of an idle connection, and no longer than that")
+    func zeroValidates() throws {
+        var configuration = RegressionTests.small(1)
+        configuration.keepaliveInterval = nil
+        configuration.idleTimeout = nil
+        try withSimulatedPool(configuration, server: .init(validationDelay: .milliseconds(20))) { pool, server, simulation in
+            try await pool.withConnection { _ in }
+            await simulation.pass(.seconds(1))
+            let start = simulation.elapsed
+            let lease = try await pool.acquire(timeout: .zero)
+            #expect(simulation.elapsed - start == .milliseconds(20))
+            // Nothing is idle: at once.
+            let busy = await #expect(throws: PoolError.self) { _ = try await pool.acquire(timeout: .zero) }
+            #expect(busy?.code == .acquireTimedOut && simulation.elapsed - start == .milliseconds(20))
+            lease.release()
+            await simulation.pass(.seconds(1))
+            server.set { $0.answersPings = false }
+            let later = simulation.elapsed
+            let error = await #expect(throws: PoolError.self) { _ = try await pool.acquire(timeout: .zero) }
+            #expect(error?.code == .acquireTimedOut && simulation.elapsed - later == .milliseconds(250))
+            server.set { $0.answersPings = true }
+        }
+    }
+
+    @Test("tryAcquire has a connection prove itself for the next call")
+    func tryAcquireProves() throws {
+        try withSimulatedPool(RegressionTests.small(2)) { pool, server, simulation in
+            try await pool.withConnection { _ in }
+            await simulation.pass(.seconds(1))
+            #expect(pool.tryAcquire() == nil)
+            await simulation.pass(.milliseconds(1))
+            let lease = try #require(pool.tryAcquire())
+            #expect(server.seen.validations == 1 && server.seen.connections.count == 1)
+            lease.release()
+        }
+    }
+
+    final class QueueObserver: PoolObserver {
+        let depths = Mutex<[Int]>([])
+        let waiting = Mutex(0)
+        let failed = Mutex(0)
+        func acquireQueued(depth: Int) { waiting.withLock { $0 += 1 } }
+        func acquireLeftQueue(depth: Int) {
+            waiting.withLock { $0 -= 1 }
+            depths.withLock { $0.append(depth) }
+        }
+        func connectFailed(endpoint: Int, error: any Error) { failed.withLock { $0 += 1 } }
+    }
+
+    @Test("Observers count the waiters down to zero, however they end")
+    func pending() throws {
+        let observer = QueueObserver()
+        try withSimulatedPool(RegressionTests.small(1), observer: observer) { pool, _, simulation in
+            let lease = try await pool.acquire()
+            let served = Task(executorPreference: simulation) { try await pool.withConnection { _ in } }
+            let late = Task(executorPreference: simulation) { try await pool.acquire(timeout: .seconds(1)) }
+            let cancelled = Task(executorPreference: simulation) { try await pool.acquire() }
+            await simulation.pass(.milliseconds(1))
+            #expect(observer.waiting.withLock { $0 } == 3)
+            cancelled.cancel()
+            await simulation.pass(.seconds(2))
+            lease.release()
+            try await served.value
+            _ = await late.result
+            _ = await cancelled.result
+            #expect(observer.waiting.withLock { $0 } == 0)
+            #expect(observer.depths.withLock { $0.last } == 0)
+        }
+    }
+
+    @Test("Attempts that a shutdown cancels have not failed")
+    func shutdownWhileConnecting() throws {
+        let observer = QueueObserver()
+        try withSimulatedPool(
+            RegressionTests.small(4), server: .init(connectDelay: .seconds(5)), observer: observer
+        ) { pool, _, simulation in
+            let waiting = Task(executorPreference: simulation) { try await pool.acquire() }
+            await simulation.pass(.seconds(1))
+            await pool.shutDown()
+            _ = await waiting.result
+            let totals = pool.statistics.totals
+            #expect(totals.connectsFailed == 0 && totals.connectsCancelled == 1)
+            #expect(observer.failed.withLock { $0 } == 0 && observer.waiting.withLock { $0 } == 0)
+        }
+    }
+
     @Test("A detached connection belongs to the caller")
     func detach() throws {
         try withSimulatedPool { pool, server, _ in

@@ -59,10 +59,13 @@ extension PoolStateMachine {
         let endpoint = self.slots[index].endpoint
         let ejections = self.slots[index].ejections
         self.free(index, reason: nil, at: now, &action)
+        guard case .running = self.lifecycle else {
+            // At a shutdown attempts end because they are cancelled, which says nothing about the endpoint.
+            self.totals.connectsCancelled += 1
+            return
+        }
         self.totals.connectsFailed += 1
         self.emit(.connectFailed(endpoint: endpoint, error: error), &action)
-        // At a shutdown attempts fail because they are cancelled, which says nothing about the endpoint.
-        guard case .running = self.lifecycle else { return }
         self.lastFailure = error
         self.connectWindow = 1
         let duration = self.endpoints[endpoint].attemptFailed(

@@ -39,6 +39,18 @@ extension PoolStateMachine {
             isShort: self.counts.idle < self.settings.minimumIdle)
     }
 
+    /// ``acquireIdle(site:at:)`` had nothing for an acquire that does not wait. A connection that only has to prove itself
+    /// does so now, for the next one.
+    package mutating func proveIdle(at now: Ticks) -> Action {
+        var action = Action()
+        guard self.waiters.isEmpty, self.lifecycle == .running(isSuspended: false), let index = self.nextIdle(),
+            self.slots[index].expiresAt > now, !self.isFresh(index, at: now)
+        else { return action }
+        self.takeIdle(index)
+        self.validate(index, forBorrow: false, at: now, &action)
+        return action
+    }
+
     package mutating func refill(at now: Ticks) -> Action {
         var action = Action()
         self.pump(at: now, &action)
@@ -72,7 +84,14 @@ extension PoolStateMachine {
         self.waiters.insert(entry)
         self.pump(at: now, &action)
         guard self.waiters.contains(ticket: ticket) else { return action }
-        if deadline <= now {
+        if deadline <= now, kind == .any, self.borrowValidations >= self.waiters.anyCount {
+            // An idle connection is there, and has to prove itself first.
+            _ = self.waiters.remove(ticket: ticket)
+            var patient = entry
+            patient.deadline = now.after(min(self.settings.patience, self.settings.validationTimeout))
+            self.waiters.insert(patient)
+            self.arm(patient.deadline, &action)
+        } else if deadline <= now {
             // A timeout of zero asks for what is there. The attempt it may have started goes on.
             if let entry = self.waiters.remove(ticket: ticket) {
                 let code: PoolError.Code = self.lifecycle == .initial ? .poolUnavailable : .acquireTimedOut
@@ -80,6 +99,7 @@ extension PoolStateMachine {
             }
         } else {
             if self.lifecycle == .initial { self.emit(.acquiredBeforeRun, &action) }
+            if self.observesLeases { self.waiters.markQueued(ticket: ticket) }
             self.emit(.acquireQueued(depth: self.waiters.count), &action)
             self.arm(self.deadline(of: entry), &action)
         }
@@ -274,6 +294,7 @@ extension PoolStateMachine {
         self.waitTime = self.waitTime.after(waited)
         self.arm(self.slots[index].deadline, &action)
         action.resumptions.append(.init(waiter: entry.waiter, result: .success(grant)))
+        self.leaveQueue(entry, &action)
         self.emit(.leaseGranted(waited: waited), &action)
         return true
     }

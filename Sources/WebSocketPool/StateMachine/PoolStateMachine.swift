@@ -87,6 +87,7 @@ package struct PoolStateMachine<Handle, Waiter> {
         var statistics = PoolStatistics()
         statistics.counts = self.counts
         statistics.counts.waiting = self.waiters.count
+        statistics.isSuspended = self.isSuspended
         statistics.totals = self.totals
         statistics.totals.waitTime = .nanoseconds(self.waitTime)
         statistics.totals.usageTime = .nanoseconds(self.usageTime)
@@ -97,6 +98,7 @@ package struct PoolStateMachine<Handle, Waiter> {
             entry.leased = endpoint.leased
             entry.connecting = endpoint.connecting
             entry.isEjected = endpoint.isEjected
+            entry.isSuspect = endpoint.isSuspect
             return entry
         }
         return statistics
@@ -212,6 +214,11 @@ package struct PoolStateMachine<Handle, Waiter> {
         if self.observesLeases || !event.isOfLease { action.events.append(event) }
     }
 
+    /// An acquire that was told to wait waits no longer.
+    func leaveQueue(_ entry: WaiterQueue<Waiter>.Entry, _ action: inout Action) {
+        if entry.isQueued { self.emit(.acquireLeftQueue(depth: self.waiters.count), &action) }
+    }
+
     mutating func fail(
         _ entry: WaiterQueue<Waiter>.Entry, _ code: PoolError.Code, cause: (any Error)? = nil, _ action: inout Action
     ) {
@@ -219,6 +226,7 @@ package struct PoolStateMachine<Handle, Waiter> {
         action.resumptions.append(.init(waiter: entry.waiter, result: .failure(error)))
         // A warm-up borrows nothing, so it is no acquire that failed.
         guard entry.kind != .warmUp else { return }
+        self.leaveQueue(entry, &action)
         switch code {
         case .acquireTimedOut: self.totals.acquireTimeouts += 1
         case .cancelled: self.totals.acquireCancellations += 1

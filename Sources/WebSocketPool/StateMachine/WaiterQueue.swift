@@ -24,6 +24,8 @@ package struct WaiterQueue<Waiter> {
         package var queuedAt: Ticks
         package var deadline: Ticks
         package var site: SourceSite
+        /// Observers have been told that it waits.
+        package var isQueued = false
     }
 
     package private(set) var entries: Deque<Entry> = []
@@ -51,6 +53,10 @@ package struct WaiterQueue<Waiter> {
         }
         guard let index = self.entries.firstIndex(where: { $0.kind == .any }) else { return nil }
         return self.remove(at: index)
+    }
+
+    mutating func markQueued(ticket: UInt64) {
+        if let index = self.index(of: ticket) { self.entries[index].isQueued = true }
     }
 
     func contains(ticket: UInt64) -> Bool { self.index(of: ticket) != nil }

@@ -16,7 +16,7 @@ public import WebSocketPool
 /// | `<label>_creation` | timer: how long successful connects took | `pool.ConnectionCreation` |
 /// | `<label>_connections` | meter: open connections | `pool.TotalConnections` |
 /// | `<label>_active` | meter: leases | `pool.ActiveConnections` |
-/// | `<label>_pending` | meter: acquires that waited when one more began to | `pool.PendingConnections` |
+/// | `<label>_pending` | meter: acquires that wait | `pool.PendingConnections` |
 /// | `<label>_acquires_failed` | counter, by `code` | `pool.ConnectionTimeoutRate` |
 /// | `<label>_connects_failed` | counter, by `endpoint` | |
 /// | `<label>_connections_closed` | counter, by `reason` | |
@@ -77,8 +77,11 @@ public struct WebSocketPoolMetrics: PoolObserver {
         active.decrement()
     }
 
-    /// Shows how many wait.
-    public func acquireQueued(depth: Int) { pending.set(depth) }
+    // Steps instead of depths: those of two threads may come in the wrong order, and the last would stay.
+    /// Shows one more that waits.
+    public func acquireQueued(depth: Int) { pending.increment() }
+    /// Shows one less that waits.
+    public func acquireLeftQueue(depth: Int) { pending.decrement() }
     /// Counts the failure, by its code.
     public func acquireFailed(_ error: PoolError) { scope.count("acquires_failed", ("code", "\(error.code)")) }
     /// Counts the failure, by its endpoint.

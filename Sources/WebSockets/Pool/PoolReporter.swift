@@ -47,6 +47,9 @@ struct PoolReporter: PoolObserver {
     func acquireQueued(depth: Int) {
         for other in others where other.observesLeases { other.acquireQueued(depth: depth) }
     }
+    func acquireLeftQueue(depth: Int) {
+        for other in others where other.observesLeases { other.acquireLeftQueue(depth: depth) }
+    }
     func leaseGranted(waited: Duration) {
         for other in others where other.observesLeases { other.leaseGranted(waited: waited) }
     }

@@ -44,7 +44,8 @@ extension WebSocketConnectionPool {
     /// nor allocates. A cancelled acquire holds nothing, and the attempt to connect that it caused serves another.
     ///
     /// - Parameters:
-    ///   - timeout: How long to wait; `nil` for `acquireTimeout`. `.zero` takes only what is idle.
+    ///   - timeout: How long to wait; `nil` for `acquireTimeout`. `.zero` takes only what is idle, and waits no longer than
+    ///     `connectStagger` (250 ms) for a connection that has to answer a ping first, after a rest of `validationBypass`.
     ///   - file: With `line`, the place that leak detection reports.
     /// - Throws: `acquireTimedOut`, `poolUnavailable`, `poolExhausted`, `poolClosed` and `cancelled`, with the pool's
     ///   statistics.
@@ -86,10 +87,13 @@ extension WebSocketConnectionPool {
         try await acquireTraced(.new, timeout: timeout, site: SourceSite(file: file, line: line))
     }
 
-    /// Borrows an idle connection if one can be lent without validation and nobody waits, else `nil`. Never suspends, and
-    /// opens nothing for the caller; the minimum of idle connections is refilled in the background as after any acquire.
+    /// Borrows an idle connection if one can be lent without validation and nobody waits, else `nil`.
+    ///
+    /// Never suspends, so it cannot wait for the pong of a connection that has rested longer than `validationBypass`: that
+    /// one is pinged in the background, for the next call; `acquire(timeout: .zero)` waits for the pong. Opens nothing for
+    /// the caller; the minimum of idle connections is refilled in the background as after any acquire.
     public func tryAcquire(file: StaticString = #fileID, line: UInt = #line) -> WebSocketLease? {
-        core.acquireIdle(site: SourceSite(file: file, line: line)).map { WebSocketLease($0) }
+        core.tryAcquire(site: SourceSite(file: file, line: line)).map { WebSocketLease($0) }
     }
 
     /// Gives a connection back; see ``WebSocketLease/release(discard:)``.

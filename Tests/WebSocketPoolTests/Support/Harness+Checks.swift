@@ -105,6 +105,7 @@ extension Harness {
             && totals.connectsStarted == self.totals.connectsStarted
             && totals.connectsSucceeded == self.totals.connectsSucceeded
             && totals.connectsFailed == self.totals.connectsFailed
+            && totals.connectsCancelled == self.totals.connectsCancelled
             && totals.connectionsClosed == self.totals.connectionsClosed
             && totals.connectionsDetached == self.totals.connectionsDetached
         let model = self.totals

@@ -168,12 +168,20 @@ struct Harness {
             self.lastID, ticket: ticket, kind: kind, site: SourceSite(file: #fileID, line: #line), queuedAt: self.now,
             deadline: deadline, at: self.now)
         self.absorb(action, reuse: expected)
+        guard timeout == 0, let place = self.waiting.firstIndex(where: { $0.id == self.lastID }) else { return }
+        // It may wait for a connection to prove itself, within a bound.
+        self.check(self.tenants.contains { $0.state == .validating }, "6: an acquire without time waits for nothing")
+        let bound = min(self.machine.settings.validationTimeout, self.machine.settings.connectStagger)
+        self.waiting[place].deadline = self.now.after(bound > 0 ? bound : self.machine.settings.validationTimeout)
     }
 
     private mutating func tryAcquire() {
         let expected = self.nextIdle
         let site = SourceSite(file: #fileID, line: #line)
-        guard let idle = self.machine.acquireIdle(site: site, at: self.now) else { return }
+        guard let idle = self.machine.acquireIdle(site: site, at: self.now) else {
+            self.absorb(self.machine.proveIdle(at: self.now))
+            return
+        }
         guard let handle = self.machine.handles[idle.token.slot] else {
             self.check(false, "2: an empty slot was lent")
             return
@@ -276,8 +284,12 @@ struct Harness {
         guard let index = self.pick(.connecting, argument) else { return }
         let key = self.tenants[index].key
         self.tenants.remove(at: index)
-        self.totals.connectsFailed += 1
+        self.countFailedConnect()
         self.absorb(self.machine.connectFailed(key, Failure(), isFatal: isFatal, at: self.now))
+    }
+
+    private mutating func countFailedConnect() {
+        if self.shutDownAt == nil { self.totals.connectsFailed += 1 } else { self.totals.connectsCancelled += 1 }
     }
 
     private mutating func lateConnect(_ argument: Int) {
@@ -343,7 +355,7 @@ struct Harness {
             switch tenant.state {
             case .connecting:
                 self.abandoned.append(tenant.key)
-                self.totals.connectsFailed += 1
+                self.countFailedConnect()
                 self.tenants.removeAll { $0.key == tenant.key }
             case .closing:
                 self.totals.connectionsClosed += 1
