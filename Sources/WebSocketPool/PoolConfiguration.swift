@@ -106,6 +106,11 @@ public struct PoolConfiguration: Sendable {
     /// What happens to unread messages. Default `.discardConnection`.
     public var hygiene = ReleaseHygiene.discardConnection
 
+    /// Whether a lease that sent more messages than arrived has left something open: an answer is on its way, and the next
+    /// borrower would take it for its own. The connection is then closed or drained, as `hygiene` says. Default `true`. For
+    /// protocols in which messages are not answered, `false`: or no connection would be used twice.
+    public var expectsReplies = true
+
     /// Whether a connection may be reused although the body of `withConnection` threw this error. Default: never,
     /// because nobody knows how far the exchange got.
     public var isReusableAfter: @Sendable (any Error) -> Bool = { _ in false }

@@ -23,6 +23,7 @@ package final class PoolCore: Sendable {
     /// Of the configuration, which is too large to be read from on the hot path.
     let hygiene: ReleaseHygiene
     let isHygienic: Bool
+    let expectsReplies: Bool
     let time: TimeSource
     let observer: (any PoolObserver)?
     /// Whether somebody wants the events that every lease brings. Asked first on the hot path: even an absent observer
@@ -50,6 +51,7 @@ package final class PoolCore: Sendable {
         self.configuration = configuration
         self.hygiene = configuration.hygiene
         self.isHygienic = configuration.hygiene != .none
+        self.expectsReplies = configuration.expectsReplies
         self.time = time
         self.observer = observer
         self.observesLeases = observer?.observesLeases ?? false
@@ -254,9 +256,18 @@ package final class PoolCore: Sendable {
         if !connection.isOpen { return .discard(.closedByPeer) }
         switch self.hygiene {
         case .none: return .reuse
-        case .discardConnection: return connection.hasUnreadInput ? .discard(.unreadInput) : .reuse
-        case .drain(let options): return options.quietPeriod > .zero || connection.hasUnreadInput ? .drain : .reuse
+        case .discardConnection:
+            if connection.hasUnreadInput { return .discard(.unreadInput) }
+            return self.isOwedInput(connection) ? .discard(.unanswered) : .reuse
+        case .drain(let options):
+            if options.quietPeriod > .zero { return .drain }
+            if self.isOwedInput(connection) { return .discard(.unanswered) }
+            return connection.hasUnreadInput ? .drain : .reuse
         }
+    }
+
+    private func isOwedInput(_ connection: any PooledConnection) -> Bool {
+        self.expectsReplies && connection.isOwedInput
     }
 
     package func detach(_ token: LeaseToken) throws(PoolError) {

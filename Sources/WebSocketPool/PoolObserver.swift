@@ -92,6 +92,8 @@ public enum ConnectionEndReason: String, Sendable, Hashable {
     case discarded
     /// It was released with unread input, or received some while idle.
     case unreadInput
+    /// It was released before it had received as much as it had sent.
+    case unanswered
     /// It did not prove alive.
     case validationFailed
     /// It could not be drained.

@@ -93,6 +93,7 @@ extension Connection {
         if part.isLast {
             message.isFinished = true
             unsafe messagesInFrames += 1
+            noteSent()
             unsafe outbound.endReservation()
             admit()
         }

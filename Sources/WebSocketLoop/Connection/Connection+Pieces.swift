@@ -209,6 +209,7 @@ extension Connection {
     /// The message is complete.
     func finishPieces(_ reader: IncomingPieces) throws(MessageAssembler.Violation) {
         reader.append(try unsafe assembler.finishPieces())
+        noteArrived()
         unsafe pieces?.current = nil
         reader.complete()
         piecesWereRead(reader)

@@ -106,6 +106,7 @@ extension Connection {
     }
 
     func deliver(_ message: WebSocketMessage) {
+        noteArrived()
         if let messageHandler = unsafe messageHandler {
             unsafe message.withBytes { unsafe messageHandler($0.bytes, message.kind) }
             return
@@ -158,6 +159,7 @@ extension Connection {
             var validator = UTF8Validator()
             guard unsafe validator.consume(bytes), validator.isComplete else { throw .invalidUTF8 }
         }
+        noteArrived()
         unsafe handler(bytes.bytes, kind)
     }
 
@@ -194,6 +196,12 @@ extension Connection {
 
     /// Whether messages can still be sent, as far as the loop has seen. From any thread.
     package var isUsable: Bool { isOpen.load(ordering: .acquiring) }
+
+    /// Messages sent, less those that have arrived whole. From any thread.
+    package var exchangeBalance: Int { balance.load(ordering: .acquiring) }
+
+    /// Whether messages of this side are still on their way to the loop. From any thread.
+    package var hasPromisedMessages: Bool { promisedBytes.load(ordering: .acquiring) != 0 }
 
     /// Whether somebody who takes the connection over would find something of its former user: messages, a part of
     /// one, receivers that wait for one, or a message handler. From any thread, as cheap as it looks.

@@ -51,6 +51,7 @@ extension Connection {
             unsafe appendFrame(opcode, compressed: false, payload)
         }
         unsafe messagesInFrames += 1
+        noteSent()
     }
 
     /// With the caller's choice about compression.
@@ -70,10 +71,24 @@ extension Connection {
                 unsafe appendFrame(opcode, compressed: false, payload)
             }
             unsafe messagesInFrames += 1
+            noteSent()
         case .never:
             unsafe appendFrame(opcode, compressed: false, payload)
             unsafe messagesInFrames += 1
+            noteSent()
         }
+    }
+
+    // One thread writes the balance, so these need no atomic addition.
+
+    @inline(__always)
+    func noteSent() {
+        balance.store(balance.load(ordering: .relaxed) &+ 1, ordering: .releasing)
+    }
+
+    @inline(__always)
+    func noteArrived() {
+        balance.store(balance.load(ordering: .relaxed) &- 1, ordering: .releasing)
     }
 
     /// Control frames ignore the marks: they are small, and needed most when the peer is slow.
@@ -251,7 +266,7 @@ extension Connection {
             return WebSocketError(
                 .connectionClosed, "the connection is closing, so the message was not sent; open a new connection")
         }
-        if end.code == .timedOut { return end }
+        if end.code == .timedOut || end.code == .leaseEnded { return end }
         return WebSocketError(
             .connectionClosed, "the connection is closed, so the message was not sent; open a new connection",
             closeInfo: end.closeInfo)

@@ -101,6 +101,8 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
     let isOpen = Atomic<Bool>(true)
     /// A receiver has taken as many messages as it may without giving way.
     let mustGiveWay = Atomic<Bool>(false)
+    /// Messages sent, less those that have arrived whole. Written on the loop.
+    let balance = Atomic<Int>(0)
     /// A message has begun to arrive and is not complete. Written on the loop.
     let isInboundPartial = Atomic<Bool>(false)
     /// Messages go to a handler. Written on the loop.
@@ -143,7 +145,11 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
 
     package typealias MessageHandler = @Sendable (borrowing RawSpan, WebSocketMessage.Kind) -> Void
 
-    init(loop: EventLoop, isClient: Bool, options shared: Shared<WebSocketOptions>, details: ConnectionDetails) {
+    /// On the loop; elsewhere with a `nonce`.
+    init(
+        loop: EventLoop, isClient: Bool, options shared: Shared<WebSocketOptions>, details: ConnectionDetails,
+        nonce: UInt32? = nil
+    ) {
         let options = shared.value
         self.isClient = isClient
         client = isClient ? ClientWire(allowsCompression: details.deflate != nil) : nil
@@ -155,7 +161,7 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
         unsafe outbound = OutboundQueue(marks: options.outboundBuffer)
         pings = PingLedger(
             interval: options.keepAlive?.interval.nanoseconds, timeout: options.keepAlive?.timeout?.nanoseconds,
-            nonce: unsafe loop.maskKeys.next())
+            nonce: unsafe nonce ?? loop.maskKeys.next())
         if let agreed = details.deflate, case .deflate(let knobs) = options.compression {
             // Ours is the side we send on: each side's window and takeover are named after the sender.
             deflater = Deflater(
@@ -179,6 +185,21 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
     /// The handshake is done and the wsi handed over. A server calls it inside libwebsockets' ESTABLISHED callback.
     func start() {
         if let deadline = pings.firstDeadline(now: loop.now) { scheduleKeepAlive(at: deadline) }
+    }
+
+    /// A connection that has ended before it began: what a handle stands for that may not be used any more. Every call
+    /// fails with `error`, and none reaches the peer. From any thread.
+    package func endedTwin(_ error: WebSocketError) -> Connection {
+        var details = details
+        details.deflate = nil
+        let twin = Connection(loop: loop, isClient: isClient, options: sharedOptions, details: details, nonce: 0)
+        _ = unsafe twin.machine.fail(nil, cause: .aborted)
+        twin.closeInfo = unsafe twin.machine.transportEnded(unsentMessages: 0, droppedMessages: 0)
+        twin.finalInfo.withLock { $0.wrappedValue = twin.closeInfo }
+        _ = twin.inbound.withLock { $0.finish(.failed(error)) }
+        _ = unsafe twin.outbound.finish()
+        twin.isOpen.store(false, ordering: .releasing)
+        return twin
     }
 
     // MARK: Callbacks

@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 
 public import HTTPTypes
+import Synchronization
 public import WebSocketCore
 public import WebSocketLoop
 
@@ -14,19 +15,32 @@ public import WebSocketLoop
 ///
 /// Close a connection when you are done. One that is dropped without `close` is aborted, and its peer sees 1006.
 public final class WebSocketConnection: Sendable {
-    @usableFromInline package let wire: Connection
+    private let connection: Connection
+    /// Set when a pool has taken the connection back.
+    private let isRevoked = Atomic(false)
 
-    package init(_ wire: Connection) { self.wire = wire }
-
-    deinit {
-        let wire = wire
-        wire.loop.execute { wire.forget() }
+    /// What every call goes to; after ``revoke()`` a connection that has ended.
+    @usableFromInline package var wire: Connection {
+        guard isRevoked.load(ordering: .acquiring) else { return connection }
+        return connection.endedTwin(
+            WebSocketError(.leaseEnded, "the lease of this connection has ended; acquire a new one"))
     }
 
+    package init(_ wire: Connection) { connection = wire }
+
+    deinit {
+        guard !isRevoked.load(ordering: .acquiring) else { return }
+        let connection = connection
+        connection.loop.execute { connection.forget() }
+    }
+
+    /// The connection is another's from now on: every call fails with `leaseEnded`, and nothing reaches the peer.
+    package func revoke() { isRevoked.store(true, ordering: .releasing) }
+
     /// A number that no other connection of the process has; the same as in logs and observers' summaries.
-    public var id: UInt64 { wire.number }
+    public var id: UInt64 { connection.number }
     /// The loop that the connection lives on.
-    public var eventLoop: EventLoop { wire.loop }
+    public var eventLoop: EventLoop { connection.loop }
     /// The subprotocol agreed on, if any (RFC 6455 §1.9).
     public var subprotocol: String? { wire.details.subprotocol }
     /// permessage-deflate's parameters, if it was agreed on.

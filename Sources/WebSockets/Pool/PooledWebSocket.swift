@@ -3,37 +3,91 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import Synchronization
 import WebSocketCore
 import WebSocketLoop
 import WebSocketPool
 
-/// A connection as the generic pool sees it.
+/// A connection as the generic pool sees it. Each lease sees it through a socket of its own, which ends with the lease.
 final class PooledWebSocket: PooledConnection {
-    let socket: WebSocketConnection
     /// The pool, so that a lease is one reference.
     let core: PoolCore
     private let clock: any Clock<Duration>
     private let isDisposable: @Sendable (WebSocketMessage) -> Bool
+    private let expectsReplies: Bool
+
+    private struct Tenancy {
+        /// Of the lease whose socket this is. Ids ascend.
+        var lease: UInt64 = 0
+        var socket: WebSocketConnection?
+        /// The last lease that has ended.
+        var ended: UInt64 = 0
+        var isDetached = false
+    }
+
+    private let tenancy = Mutex(Tenancy())
+    /// The wire's balance when the lease began.
+    private let balanceAtStart = Atomic(0)
 
     init(
-        _ wire: Connection, core: PoolCore, clock: any Clock<Duration>,
+        _ wire: Connection, core: PoolCore, clock: any Clock<Duration>, expectsReplies: Bool,
         isDisposable: @escaping @Sendable (WebSocketMessage) -> Bool
     ) {
         self.wire = wire
         self.core = core
-        socket = WebSocketConnection(wire)
         self.clock = clock
+        self.expectsReplies = expectsReplies
         self.isDisposable = isDisposable
     }
 
-    /// The socket's; asked on every lease, so without a detour.
+    deinit {
+        let wire = wire
+        // A detached one is its borrower's, whose socket does the same.
+        if !tenancy.withLock({ $0.isDetached }) { wire.loop.execute { wire.forget() } }
+    }
+
+    // MARK: Leases
+
+    func beginLease() { balanceAtStart.store(wire.exchangeBalance, ordering: .relaxed) }
+
+    /// The lease's socket; `nil` when the lease has ended. Made when it is first asked for.
+    func socket(of lease: UInt64) -> WebSocketConnection? {
+        tenancy.withLock { tenancy in
+            guard lease > tenancy.ended else { return nil }
+            if tenancy.lease == lease, let socket = tenancy.socket { return socket }
+            let socket = WebSocketConnection(wire)
+            tenancy.lease = lease
+            tenancy.socket = socket
+            return socket
+        }
+    }
+
+    /// Makes the lease's socket useless, before anybody else can get the connection.
+    func endLease(_ lease: UInt64) {
+        let socket = tenancy.withLock { tenancy -> WebSocketConnection? in
+            tenancy.ended = max(tenancy.ended, lease)
+            return tenancy.lease == lease ? tenancy.socket.take() : nil
+        }
+        socket?.revoke()
+    }
+
+    /// The connection is its borrower's from now on.
+    func detach() { tenancy.withLock { $0.isDetached = true } }
+
+    // MARK: For the pool
+
     private let wire: Connection
 
     var isOpen: Bool { wire.isUsable }
 
     var hasUnreadInput: Bool { wire.hasInboundResidue }
 
-    var preferredExecutor: (any TaskExecutor)? { socket.eventLoop.taskExecutor }
+    var isOwedInput: Bool {
+        wire.hasPromisedMessages
+            || wire.exchangeBalance > balanceAtStart.load(ordering: .relaxed)
+    }
+
+    var preferredExecutor: (any TaskExecutor)? { wire.loop.taskExecutor }
 
     func close() async {
         let wire = wire
@@ -44,7 +98,10 @@ final class PooledWebSocket: PooledConnection {
         }
     }
 
-    func abort() { socket.abort() }
+    func abort() {
+        let wire = wire
+        wire.loop.execute { wire.abort() }
+    }
 
     func validate(timeout: Duration) async -> Bool {
         do throws(WebSocketError) {
@@ -69,8 +126,8 @@ final class PooledWebSocket: PooledConnection {
             if options.quietPeriod <= .zero, !wire.hasInboundResidue { return .clean }
             switch await nextMessage(within: options.quietPeriod > .zero ? options.quietPeriod : options.timeout) {
             case .success(let message?): guard isDisposable(message) else { return .unexpectedInput }
-            // Half a message may have come in the meantime; then it is not over.
-            case .success(nil): if !wire.hasInboundResidue { return .clean }
+            // Half a message may have come in the meantime, or an answer be missing; then it is not over.
+            case .success(nil): if !wire.hasInboundResidue && !(expectsReplies && isOwedInput) { return .clean }
             case .failure: return .failed
             }
         }

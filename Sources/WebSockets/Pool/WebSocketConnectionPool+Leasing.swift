@@ -12,13 +12,14 @@ extension WebSocketConnectionPool {
     ///
     /// When the body throws or its task is cancelled the connection is closed instead of reused, because an exchange
     /// may be incomplete; `isReusableAfter` can say otherwise for some errors. Messages that the body leaves unread are
-    /// never delivered to the next borrower; see `ReleaseHygiene`.
+    /// never delivered to the next borrower, nor is an answer that it did not wait for: a body that sent more messages than
+    /// arrived has left early, and its connection is closed or drained. See `ReleaseHygiene` and `expectsReplies`.
     ///
     /// - Parameters:
     ///   - timeout: How long to wait for a connection, connecting included; `nil` for `acquireTimeout`, 30 s by default.
     ///   - executor: Where the body runs; `nil` for the configuration's, by default the connection's loop, where the
     ///     body is as fast as C but must not block.
-    ///   - body: Uses the connection, and must not let it escape.
+    ///   - body: Uses the connection. One that it lets escape throws `leaseEnded` once the body has ended.
     /// - Throws: What the body throws, and what ``acquire(timeout:file:line:)`` throws.
     public func withConnection<Result: Sendable>(
         timeout: Duration? = nil, executor: WebSocketBodyExecutor? = nil, file: StaticString = #fileID,
@@ -116,6 +117,7 @@ public struct WebSocketLease: Sendable {
         token = grant.token
         // Every connection of a pool of ours is one: the cast costs nothing, a checked one more than the lease.
         leased = unsafeDowncast(grant.handle, to: PooledWebSocket.self)
+        leased.beginLease()
     }
 
     /// Distinguishes this lease from every other of its pool.
@@ -125,28 +127,33 @@ public struct WebSocketLease: Sendable {
     /// no shutdown took it back.
     public var isValid: Bool { core.isValid(token) }
 
-    /// The connection. Ask for it each time it is used rather than keeping it: that is what makes a use after release
-    /// an error instead of a message in somebody else's conversation.
+    /// The connection, for as long as the lease lasts. A socket that is kept and used after the release throws
+    /// `leaseEnded`, and nothing of it reaches the peer; an iterator over its messages must not be kept.
     ///
     /// - Throws: `leaseEnded`.
     public var socket: WebSocketConnection {
         get throws(WebSocketError) {
-            guard isValid else { throw WebSocketError(core.error(.leaseEnded)) }
-            return leased.socket
+            guard isValid, let socket = leased.socket(of: token.id) else { throw WebSocketError(core.error(.leaseEnded)) }
+            return socket
         }
     }
 
     /// Gives the connection back. Releasing again does nothing but tell the pool's observer.
     ///
     /// - Parameter discard: Close the connection instead of reusing it; say so whenever an exchange may be incomplete.
-    public func release(discard: Bool = false) { core.release(token, of: leased, discard: discard) }
+    public func release(discard: Bool = false) {
+        leased.endLease(token.id)
+        core.release(token, of: leased, discard: discard)
+    }
 
     /// Takes the connection out of the pool, which may open another in its place. Closing it is the caller's business.
     ///
     /// - Throws: `leaseEnded`.
     public func detach() throws(WebSocketError) -> WebSocketConnection {
+        let socket = try socket
         do throws(PoolError) { try core.detach(token) } catch { throw WebSocketError(error) }
-        return leased.socket
+        leased.detach()
+        return socket
     }
 
     /// Runs a scope and gives the connection back at its end, whatever happened; still on the loop, so that whoever
@@ -155,7 +162,7 @@ public struct WebSocketLease: Sendable {
         on executor: WebSocketBodyExecutor,
         _ body: @escaping @Sendable @concurrent (WebSocketConnection) async throws -> Result
     ) async throws -> Result {
-        let socket = leased.socket
+        let socket = try socket
         return try await withTaskExecutorPreference(executor.taskExecutor(on: socket.eventLoop)) {
             try await finish { try await body(socket) }
         }

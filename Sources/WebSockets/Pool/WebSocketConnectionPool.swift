@@ -67,6 +67,7 @@ public final class WebSocketConnectionPool: Sendable {
     ) {
         self.configuration = configuration
         let isDisposable = configuration.isDisposable
+        let expectsReplies = configuration.pool.expectsReplies
         let home = PoolHome()
         var settings = configuration.pool
         // Longer than the client's own timeout, whose error says in which step the time ran out.
@@ -81,7 +82,8 @@ public final class WebSocketConnectionPool: Sendable {
                 wire.loop.execute { wire.abort() }
                 throw WebSocketError(.poolClosed, "the pool is gone")
             }
-            return PooledWebSocket(wire, core: core, clock: clock, isDisposable: isDisposable)
+            return PooledWebSocket(
+                wire, core: core, clock: clock, expectsReplies: expectsReplies, isDisposable: isDisposable)
         }
         core = pool.core
         home.core = pool.core

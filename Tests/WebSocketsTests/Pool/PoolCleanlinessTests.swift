@@ -92,12 +92,12 @@ struct PoolCleanlinessTests {
                     fixture.relay.change { $0.toClient.limitData = .init(bytes: 100_000, then: .silence) }
                     try await socket.send("large")
                     await eventually { socket.wire.hasInboundResidue }
-                    return socket
+                    return socket.id
                 }
                 await eventually { pool.statistics.totals.drainsFailed >= 1 }
                 fixture.relay.change { $0.toClient.limitData = nil }
                 let (reply, isOther) = try await pool.withConnection { socket in
-                    (try await socket.exchange("mine"), socket !== littered)
+                    (try await socket.exchange("mine"), socket.id != littered)
                 }
                 #expect(reply == .text("mine") && isOther)
             }
@@ -124,16 +124,18 @@ struct PoolCleanlinessTests {
     @Test("A message that comes while the connection is idle is nobody's")
     func whileIdle() async throws {
         try await withPoolFixture { fixture in
-            try await fixture.withPool(fixture.configuration(1)) { pool in
+            var configuration = fixture.configuration(1)
+            configuration.expectsReplies = false
+            try await fixture.withPool(configuration) { pool in
                 try await pool.warmUp(1)
                 fixture.relay.change { $0.toClient.limitData = .init(bytes: 0, then: .silence) }
                 let former = try await pool.withConnection { socket in
                     try await socket.send("late")
-                    return socket
+                    return socket.wire
                 }
                 #expect(pool.statistics.counts.idle == 1)
                 fixture.relay.change { $0.toClient.limitData = nil }
-                await eventually { former.wire.hasInboundResidue }
+                await eventually { former.hasInboundResidue }
                 #expect(try await pool.withConnection { try await $0.exchange("mine") } == .text("mine"))
                 #expect(fixture.relay.accepted == 2)
             }
@@ -158,6 +160,79 @@ struct PoolCleanlinessTests {
                 #expect(try await pool.withConnection { try await $0.exchange("mine") } == .text("mine"))
                 #expect(await straggler?.value == nil)
                 #expect(fixture.relay.accepted == 2)
+            }
+        }
+    }
+
+    @Test("An answer that a body did not wait for is not the next one's", arguments: [false, true])
+    func leftEarly(drains: Bool) async throws {
+        try await withPoolFixture { fixture in
+            var configuration = fixture.configuration(1)
+            if drains {
+                configuration.hygiene = .drain(
+                    DrainOptions(timeout: .seconds(60), quietPeriod: .milliseconds(1)))
+            }
+            try await fixture.withPool(configuration) { pool in
+                try await pool.warmUp(1)
+                for round in 1...5 {
+                    fixture.relay.change { $0.toClient.limitData = .init(bytes: 0, then: .silence) }
+                    let gaveUp = try await pool.withConnection { socket in
+                        try await socket.send("asked \(round)")
+                        return try await socket.receive(within: .milliseconds(1)) == nil
+                    }
+                    #expect(gaveUp)
+                    // The quiet period is over, and the answer is still missing.
+                    if drains { #expect(pool.statistics.counts.draining == 1) }
+                    fixture.relay.change { $0.toClient.limitData = nil }
+                    #expect(try await pool.withConnection { try await $0.exchange("mine \(round)") } == .text("mine \(round)"))
+                }
+                #expect(fixture.relay.accepted == (drains ? 1 : 6))
+            }
+        }
+    }
+
+    @Test("Where messages are not answered, a lease that only sends is reused")
+    func oneWay() async throws {
+        try await withPoolFixture { fixture in
+            for expects in [true, false] {
+                var configuration = fixture.configuration(1)
+                configuration.expectsReplies = expects
+                let before = fixture.relay.accepted
+                try await fixture.withPool(configuration) { pool in
+                    for _ in 0..<3 { try await pool.withConnection { try await $0.send("silence") } }
+                }
+                #expect(fixture.relay.accepted - before == (expects ? 3 : 1))
+            }
+        }
+    }
+
+    @Test("A socket that was kept throws after its release, and reaches nobody's conversation", arguments: [false, true])
+    func kept(byScope: Bool) async throws {
+        try await withPoolFixture { fixture in
+            try await fixture.withPool(fixture.configuration(1)) { pool in
+                let kept: WebSocketConnection
+                if byScope {
+                    kept = try await pool.withConnection { $0 }
+                } else {
+                    let lease = try await pool.acquire()
+                    kept = try lease.socket
+                    #expect(try await kept.exchange("a") == .text("a"))
+                    lease.release()
+                }
+                let next = try await pool.acquire()
+                let socket = try next.socket
+                #expect(socket.id == kept.id && fixture.relay.accepted == 1)
+                #expect(await webSocketError { try await kept.send("intruder") }?.code == .leaseEnded)
+                #expect(await webSocketError { try await kept.send([1, 2, 3]) }?.code == .leaseEnded)
+                #expect(await webSocketError { try await kept.receive() }?.code == .leaseEnded)
+                #expect(await webSocketError { try await kept.receive(timeout: .seconds(1)) }?.code == .leaseEnded)
+                #expect(await webSocketError { try await kept.ping() }?.code == .leaseEnded)
+                #expect(await webSocketError { for try await _ in kept.messages {} }?.code == .leaseEnded)
+                _ = try await kept.close()
+                kept.abort()
+                #expect(try await socket.exchange("mine") == .text("mine"))
+                #expect(next.isValid && socket.state == .open)
+                next.release()
             }
         }
     }
