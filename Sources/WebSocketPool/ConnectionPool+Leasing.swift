@@ -52,8 +52,8 @@ extension ConnectionPool {
     /// nor allocates. A cancelled acquire holds nothing, and the attempt to connect that it caused serves another.
     ///
     /// - Parameters:
-    ///   - timeout: How long to wait; `nil` for the pool's `acquireTimeout`. `.zero` takes only what is idle, and waits no
-    ///     longer than `connectStagger` (250 ms) for a connection that has to prove itself first.
+    ///   - timeout: How long to wait; `nil` for the pool's `acquireTimeout`. `.zero` takes only what is idle, and waits
+    ///     no longer than `connectStagger` (250 ms) for a connection that has to prove itself first.
     ///   - file: With `line`, the place that leak detection reports.
     /// - Throws: `acquireTimedOut`, `cancelled`, `poolUnavailable`, `poolExhausted` or `poolClosed`.
     public func acquire(
@@ -74,9 +74,10 @@ extension ConnectionPool {
         return PoolLease(self.core, try await self.core.acquire(.new, timeout: timeout, site: site))
     }
 
-    /// Borrows an idle connection if one can be lent without validation and nobody waits, else `nil`. Never suspends, so it
-    /// cannot wait for a connection to prove itself: one that has to does so in the background, for the next call. Opens
-    /// nothing for the caller; the minimum of idle connections is refilled in the background as after any acquire.
+    /// Borrows an idle connection if one can be lent without validation and nobody waits, else `nil`. Never suspends,
+    /// so it cannot wait for a connection to prove itself: one that has to does so in the background, for the next
+    /// call. Opens nothing for the caller; the minimum of idle connections is refilled in the background as after any
+    /// acquire.
     public func tryAcquire(file: StaticString = #fileID, line: UInt = #line) -> PoolLease<Connection>? {
         self.core.tryAcquire(site: SourceSite(file: file, line: line)).map { PoolLease(self.core, $0) }
     }

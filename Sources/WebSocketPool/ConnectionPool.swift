@@ -7,8 +7,8 @@ import Synchronization
 
 /// Lends connections and keeps them fit to be lent.
 ///
-/// The pool does nothing until ``run()`` runs in some task; acquires made before that wait for it, for a second at most.
-/// All methods may be called from any thread.
+/// The pool does nothing until ``run()`` runs in some task; acquires made before that wait for it, for a second at
+/// most. All methods may be called from any thread.
 ///
 /// ```swift
 /// let reply = try await pool.withConnection { connection in
@@ -45,8 +45,8 @@ public final class ConnectionPool<Connection: PooledConnection, Time: Clock<Dura
     ///
     /// May be called once. Returns when all connections and all background work have ended.
     ///
-    /// - Throws: ``PoolError`` when the warm-up failed and its policy is `failFast`; the pool is closed then. `poolClosed`
-    ///   when it was called before, which changes nothing for the first call.
+    /// - Throws: ``PoolError`` when the warm-up failed and its policy is `failFast`; the pool is closed then.
+    ///   `poolClosed` when it was called before, which changes nothing for the first call.
     public func run() async throws(PoolError) { try await self.core.run() }
 
     /// Runs a pool for as long as `body` runs, then waits `shutdownGrace` for leases that outlive it.
@@ -75,8 +75,8 @@ public final class ConnectionPool<Connection: PooledConnection, Time: Clock<Dura
         }
     }
 
-    /// Opens up to `count` more connections, in parallel, but no more than `softMaximum` in all. Each can be lent as soon
-    /// as it is there, and one that an acquire causes to be opened meanwhile counts.
+    /// Opens up to `count` more connections, in parallel, but no more than `softMaximum` in all. Each can be lent as
+    /// soon as it is there, and one that an acquire causes to be opened meanwhile counts.
     ///
     /// - Returns: How many were opened. With `bestEffort` failures only make it smaller.
     /// - Throws: With `failFast`, the first failure.
@@ -131,14 +131,21 @@ public final class ConnectionPool<Connection: PooledConnection, Time: Clock<Dura
         self.core.send { $0.listEndpoints(isListed, at: $1) }
     }
 
+    /// Like ``listEndpoints(_:)``, with what the endpoints are called.
+    package func listEndpoints(_ isListed: [Bool], names: [String]) {
+        self.core.send { $0.listEndpoints(isListed, names: names, at: $1) }
+    }
+
     /// Begins what ``shutDown(grace:)`` waits for.
     package func beginShutdown(grace: Duration) { self.core.beginShutdown(grace: grace.ticks) }
 
     /// Whether ``run()`` has begun and no shutdown has. Acquires wait or are served then.
-    public var isRunning: Bool { self.core.machine.withLock { if case .running = $0.lifecycle { true } else { false } } }
+    public var isRunning: Bool {
+        self.core.machine.withLock { if case .running = $0.lifecycle { true } else { false } }
+    }
 
-    /// Whether a shutdown has begun, by ``shutDown(grace:)``, by cancellation, or because the warm-up failed. Acquires are
-    /// refused from then on.
+    /// Whether a shutdown has begun, by ``shutDown(grace:)``, by cancellation, or because the warm-up failed. Acquires
+    /// are refused from then on.
     public var isClosed: Bool {
         self.core.machine.withLock {
             switch $0.lifecycle {
@@ -160,7 +167,7 @@ extension ConnectionPool where Time == ContinuousClock {
     /// instead of the continuous clock, when nobody observes how long leases last and no span is too short for it.
     package convenience init(
         configuration: PoolConfiguration, anyClock: any Clock<Duration>, coarseClock: @escaping @Sendable () -> Ticks,
-        endpointCount: Int, observer: (any PoolObserver)?,
+        endpointNames: [String], observer: (any PoolObserver)?,
         connect: @escaping @Sendable (_ endpoint: Int) async throws -> Connection
     ) {
         self.init(
@@ -168,8 +175,7 @@ extension ConnectionPool where Time == ContinuousClock {
                 configuration: configuration,
                 time: observer?.observesLeases ?? false || configuration.needsExactTime
                     ? TimeSource(anyClock) : TimeSource(anyClock, coarse: coarseClock),
-                endpointCount: endpointCount,
-                observer: observer, connect: connect))
+                endpointCount: endpointNames.count, endpointNames: endpointNames, observer: observer, connect: connect))
     }
 
     /// Makes a pool on the continuous clock. Starts nothing.

@@ -27,7 +27,8 @@ extension PoolConfiguration {
         check.time("idleTimeout", idleTimeout)
         check.time("maximumLifetime", maximumLifetime)
         // Written so that it also refuses what is not a number.
-        check.note(lifetimeJitter >= 0 && lifetimeJitter <= 1, "lifetimeJitter is \(lifetimeJitter); it must be in 0...1")
+        check.note(
+            lifetimeJitter >= 0 && lifetimeJitter <= 1, "lifetimeJitter is \(lifetimeJitter); it must be in 0...1")
         check.time("keepaliveInterval", keepaliveInterval)
         check.time("validationBypass", validationBypass)
         check.time("validationTimeout", validationTimeout, isZeroAllowed: false)

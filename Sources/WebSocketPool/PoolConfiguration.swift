@@ -30,9 +30,9 @@ public struct PoolConfiguration: Sendable {
     /// `.failFast` at least one connection is opened, whatever `warmUpCount` says.
     public var warmUpPolicy = WarmUpPolicy.bestEffort
 
-    /// Whether `withPool` begins its body when the warm-up has ended, rather than at once. Default `false`: an acquire that
-    /// comes early gets the first connection that is open, so waiting only delays what needs none. With `failFast` it
-    /// always waits, because the body of a pool that cannot start must not begin.
+    /// Whether `withPool` begins its body when the warm-up has ended, rather than at once. Default `false`: an acquire
+    /// that comes early gets the first connection that is open, so waiting only delays what needs none. With `failFast`
+    /// it always waits, because the body of a pool that cannot start must not begin.
     public var waitsForWarmUp = false
 
     /// Which idle connection is lent first. Default `.lastUsedFirst`, which lets the others reach `idleTimeout`.
@@ -41,7 +41,7 @@ public struct PoolConfiguration: Sendable {
     // MARK: Waiting
 
     /// How long an acquire waits in all, connecting included, unless it says otherwise. Default 30 s. `.zero` fails at
-    /// once when nothing is idle (HikariCP's `connectionTimeout` of zero waits for ever; say `.seconds(.max)` for that).
+    /// once when nothing is idle (HikariCP's `connectionTimeout` of zero waits for ever).
     public var acquireTimeout = Duration.seconds(30)
 
     /// How many acquires may wait at a time; the next one fails with `poolExhausted`. At least 0.
@@ -83,8 +83,8 @@ public struct PoolConfiguration: Sendable {
     /// back. `nil` and `.zero`: it may live for ever. Default 30 min (HikariCP: `maxLifetime`).
     public var maximumLifetime: Duration? = .seconds(1800)
 
-    /// By how much of `maximumLifetime` a connection may end earlier, `0...1`, drawn for each, so that connections opened
-    /// together do not end together. Default 0.1: with 30 min the pool is renewed over 3 minutes.
+    /// By how much of `maximumLifetime` a connection may end earlier, `0...1`, drawn for each, so that connections
+    /// opened together do not end together. Default 0.1: with 30 min the pool is renewed over 3 minutes.
     public var lifetimeJitter = 0.1
 
     /// How often an idle connection is validated. `nil` and `.zero`: never. Default 30 s, up to a tenth earlier
@@ -106,9 +106,9 @@ public struct PoolConfiguration: Sendable {
     /// What happens to unread messages. Default `.discardConnection`.
     public var hygiene = ReleaseHygiene.discardConnection
 
-    /// Whether a lease that sent more messages than arrived has left something open: an answer is on its way, and the next
-    /// borrower would take it for its own. The connection is then closed or drained, as `hygiene` says. Default `true`. For
-    /// protocols in which messages are not answered, `false`: or no connection would be used twice.
+    /// Whether a lease that sent more messages than arrived has left something open: an answer is on its way, and the
+    /// next borrower would take it for its own. The connection is then closed or drained, as `hygiene` says. Default
+    /// `true`. For protocols in which messages are not answered, `false`: or no connection would be used twice.
     public var expectsReplies = true
 
     /// Whether a connection may be reused although the body of `withConnection` threw this error. Default: never,

@@ -44,7 +44,9 @@ extension PoolCore {
 
     /// Whether the pool has come as far as a body that it was made for has to wait, and did not fail to.
     package func isReady() async -> Bool {
-        if self.configuration.waitsForWarmUp || self.configuration.warmUpPolicy == .failFast { await self.warmth.wait() }
+        if self.configuration.waitsForWarmUp || self.configuration.warmUpPolicy == .failFast {
+            await self.warmth.wait()
+        }
         return self.startError.withLock { $0 } == nil
     }
 

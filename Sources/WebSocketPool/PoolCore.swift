@@ -45,7 +45,8 @@ package final class PoolCore: Sendable {
     let startError = Mutex<PoolError?>(nil)
 
     init(
-        configuration: PoolConfiguration, time: TimeSource, endpointCount: Int, observer: (any PoolObserver)?,
+        configuration: PoolConfiguration, time: TimeSource, endpointCount: Int, endpointNames: [String] = [],
+        observer: (any PoolObserver)?,
         connect: @escaping @Sendable (Int) async throws -> any PooledConnection
     ) {
         self.configuration = configuration
@@ -58,7 +59,7 @@ package final class PoolCore: Sendable {
         self.connect = connect
         self.machine = Mutex(
             Machine(
-                settings: PoolSettings(configuration), endpointCount: endpointCount,
+                settings: PoolSettings(configuration), endpointCount: endpointCount, endpointNames: endpointNames,
                 randomSeed: .random(in: 0 ... .max),
                 isObserved: observer != nil, observesLeases: self.observesLeases))
     }

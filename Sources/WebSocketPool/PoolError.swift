@@ -41,22 +41,29 @@ public struct PoolError: Error, Sendable {
         let statistics: PoolStatistics
         let underlyingError: (any Error)?
         let reason: String?
+        let failedEndpoint: PoolEndpoint?
 
-        init(code: Code, statistics: PoolStatistics, underlyingError: (any Error)?, reason: String?) {
+        init(
+            code: Code, statistics: PoolStatistics, underlyingError: (any Error)?, reason: String?,
+            failedEndpoint: PoolEndpoint?
+        ) {
             self.code = code
             self.statistics = statistics
             self.underlyingError = underlyingError
             self.reason = reason
+            self.failedEndpoint = failedEndpoint
         }
     }
 
     private let storage: Storage
 
     package init(
-        _ code: Code, statistics: PoolStatistics, underlyingError: (any Error)? = nil, reason: String? = nil
+        _ code: Code, statistics: PoolStatistics, underlyingError: (any Error)? = nil, reason: String? = nil,
+        failedEndpoint: PoolEndpoint? = nil
     ) {
         self.storage = Storage(
-            code: code, statistics: statistics, underlyingError: underlyingError, reason: reason)
+            code: code, statistics: statistics, underlyingError: underlyingError, reason: reason,
+            failedEndpoint: failedEndpoint)
     }
 
     /// What went wrong: what a program decides by.
@@ -67,6 +74,9 @@ public struct PoolError: Error, Sendable {
 
     /// What to do about it, where the code alone would lead astray: for a pool that is suspended or does not run.
     package var reason: String? { self.storage.reason }
+
+    /// Where the underlying error comes from, if it is a failure to connect.
+    public var failedEndpoint: PoolEndpoint? { self.storage.failedEndpoint }
 
     /// What caused it, for example the factory's error.
     public var underlyingError: (any Error)? { self.storage.underlyingError }

@@ -9,19 +9,19 @@
 /// on which the event occurred, so they may ask the pool for its statistics but must not block. Events of different
 /// threads may arrive in another order than they occurred.
 public protocol PoolObserver: Sendable {
-    /// Whether `leaseGranted`, `leaseEnded`, `acquireQueued` and `acquireLeftQueue` are wanted. They make every lease a little slower; an
-    /// observer that answers `false` costs nothing. The default is `true`.
+    /// Whether `leaseGranted`, `leaseEnded`, `acquireQueued` and `acquireLeftQueue` are wanted. They make every lease a
+    /// little slower; an observer that answers `false` costs nothing. The default is `true`.
     var observesLeases: Bool { get }
     /// An attempt to connect succeeded after `duration`.
-    func connectionOpened(endpoint: Int, after duration: Duration)
+    func connectionOpened(endpoint: PoolEndpoint, after duration: Duration)
     /// An attempt to connect failed. Not told of attempts that a shutdown cancelled.
-    func connectFailed(endpoint: Int, error: any Error)
+    func connectFailed(endpoint: PoolEndpoint, error: any Error)
     /// A connection left the pool.
-    func connectionClosed(endpoint: Int, reason: ConnectionEndReason)
+    func connectionClosed(endpoint: PoolEndpoint, reason: ConnectionEndReason)
     /// A connection did not prove alive; `connectionClosed` follows.
-    func validationFailed(endpoint: Int)
+    func validationFailed(endpoint: PoolEndpoint)
     /// A connection was drained.
-    func drainFinished(endpoint: Int, outcome: DrainOutcome)
+    func drainFinished(endpoint: PoolEndpoint, outcome: DrainOutcome)
     /// An acquire waits for a pool that nothing has run yet. It fails soon, unless `run()` is called.
     func acquiredBeforeRun()
     /// An acquire starts to wait; `depth` counts it.
@@ -42,24 +42,24 @@ public protocol PoolObserver: Sendable {
     /// A lease was released that had ended already. Harmless, but the caller has lost track.
     func releaseIgnored()
     /// An endpoint was ejected for `duration`.
-    func circuitOpened(endpoint: Int, for duration: Duration)
+    func circuitOpened(endpoint: PoolEndpoint, for duration: Duration)
     /// An ejected endpoint accepted a connection again.
-    func circuitClosed(endpoint: Int)
+    func circuitClosed(endpoint: PoolEndpoint)
 }
 
 extension PoolObserver {
     /// True: the default.
     public var observesLeases: Bool { true }
     /// Does nothing: the default.
-    public func connectionOpened(endpoint: Int, after duration: Duration) {}
+    public func connectionOpened(endpoint: PoolEndpoint, after duration: Duration) {}
     /// Does nothing: the default.
-    public func connectFailed(endpoint: Int, error: any Error) {}
+    public func connectFailed(endpoint: PoolEndpoint, error: any Error) {}
     /// Does nothing: the default.
-    public func connectionClosed(endpoint: Int, reason: ConnectionEndReason) {}
+    public func connectionClosed(endpoint: PoolEndpoint, reason: ConnectionEndReason) {}
     /// Does nothing: the default.
-    public func validationFailed(endpoint: Int) {}
+    public func validationFailed(endpoint: PoolEndpoint) {}
     /// Does nothing: the default.
-    public func drainFinished(endpoint: Int, outcome: DrainOutcome) {}
+    public func drainFinished(endpoint: PoolEndpoint, outcome: DrainOutcome) {}
     /// Does nothing: the default.
     public func acquiredBeforeRun() {}
     /// Does nothing: the default.
@@ -79,9 +79,26 @@ extension PoolObserver {
     /// Does nothing: the default.
     public func releaseIgnored() {}
     /// Does nothing: the default.
-    public func circuitOpened(endpoint: Int, for duration: Duration) {}
+    public func circuitOpened(endpoint: PoolEndpoint, for duration: Duration) {}
     /// Does nothing: the default.
-    public func circuitClosed(endpoint: Int) {}
+    public func circuitClosed(endpoint: PoolEndpoint) {}
+}
+
+/// One of the places that a pool connects to.
+public struct PoolEndpoint: Sendable, Hashable, CustomStringConvertible {
+    /// Its place in ``PoolStatistics/endpoints``.
+    public var index: Int
+    /// What it is called: its URL, without credentials and query, and its address where each address is an endpoint.
+    public var name: String
+
+    /// An endpoint.
+    public init(index: Int, name: String) {
+        self.index = index
+        self.name = name
+    }
+
+    /// The name.
+    public var description: String { self.name }
 }
 
 /// Why a connection left the pool.
@@ -135,11 +152,11 @@ public struct SourceSite: Sendable, CustomStringConvertible {
 
 /// An observer's call, as a value that the state machine can return.
 package enum PoolEvent: Sendable {
-    case connectionOpened(endpoint: Int, after: Ticks)
-    case connectFailed(endpoint: Int, error: any Error)
-    case connectionClosed(endpoint: Int, reason: ConnectionEndReason)
-    case validationFailed(endpoint: Int)
-    case drainFinished(endpoint: Int, outcome: DrainOutcome)
+    case connectionOpened(endpoint: PoolEndpoint, after: Ticks)
+    case connectFailed(endpoint: PoolEndpoint, error: any Error)
+    case connectionClosed(endpoint: PoolEndpoint, reason: ConnectionEndReason)
+    case validationFailed(endpoint: PoolEndpoint)
+    case drainFinished(endpoint: PoolEndpoint, outcome: DrainOutcome)
     case acquiredBeforeRun
     case acquireQueued(depth: Int)
     case acquireLeftQueue(depth: Int)
@@ -149,14 +166,15 @@ package enum PoolEvent: Sendable {
     case leakSuspected(SourceSite, after: Ticks)
     case suspectedLeakReturned(SourceSite, after: Ticks)
     case releaseIgnored
-    case circuitOpened(endpoint: Int, duration: Ticks)
-    case circuitClosed(endpoint: Int)
+    case circuitOpened(endpoint: PoolEndpoint, duration: Ticks)
+    case circuitClosed(endpoint: PoolEndpoint)
 
     /// See ``PoolObserver/observesLeases``.
     var isOfLease: Bool {
         switch self {
         case .acquireQueued, .acquireLeftQueue, .leaseGranted, .leaseEnded: true
-        case .connectionOpened, .connectFailed, .connectionClosed, .validationFailed, .drainFinished, .acquiredBeforeRun,
+        case .connectionOpened, .connectFailed, .connectionClosed, .validationFailed, .drainFinished,
+            .acquiredBeforeRun,
             .acquireFailed, .leakSuspected, .suspectedLeakReturned, .releaseIgnored, .circuitOpened, .circuitClosed:
             false
         }

@@ -20,6 +20,8 @@ public struct PoolStatistics: Sendable, Hashable {
 
 /// One endpoint of a pool.
 public struct EndpointStatistics: Sendable, Hashable {
+    /// What it is called; see ``PoolEndpoint/name``.
+    public var name = ""
     /// Connections to it, whatever they are doing.
     public var total = 0
     /// Connections that are leased now.

@@ -22,8 +22,8 @@ public protocol PooledConnection: AnyObject, Sendable, Identifiable where ID: Se
     /// Whether its borrower has asked for something that has not been answered: it sent more than it received.
     ///
     /// Such a connection is closed at the end of its lease, or drained until the answer has come, unless the pool's
-    /// ``PoolConfiguration/expectsReplies`` is off or its ``ReleaseHygiene`` is `none`. Read at every release, as cheaply as
-    /// ``hasUnreadInput``. The default is `false`.
+    /// ``PoolConfiguration/expectsReplies`` is off or its ``ReleaseHygiene`` is `none`. Read at every release, as
+    /// cheaply as ``hasUnreadInput``. The default is `false`.
     var isOwedInput: Bool { get }
 
     /// Where the bodies of ``ConnectionPool/withConnection(timeout:file:line:_:)`` should run, or `nil` for wherever
@@ -107,8 +107,8 @@ public enum DrainOutcome: Sendable, Hashable {
 public enum ReleaseHygiene: Sendable, Hashable {
     /// A connection with unread messages, or that an answer is still on its way to, is closed instead of being reused.
     case discardConnection
-    /// Unread messages are read and thrown away before the connection is reused. It is not clean before the answers that
-    /// its borrower did not wait for have come; with a quiet period of `.zero` it is closed then.
+    /// Unread messages are read and thrown away before the connection is reused. It is not clean before the answers
+    /// that its borrower did not wait for have come; with a quiet period of `.zero` it is closed then.
     case drain(DrainOptions)
     /// The next borrower receives them. Only for protocols whose messages belong to nobody in particular.
     case none

@@ -61,7 +61,8 @@ struct DeadEndpointTests {
 
     @Test("Neither does a first connection wait for an endpoint that does not answer")
     func firstConnection() throws {
-        try withSimulatedPool(Self.configuration(), server: .init(silent: [0]), endpoints: 2) { pool, server, simulation in
+        try withSimulatedPool(Self.configuration(), server: .init(silent: [0]), endpoints: 2) {
+            pool, server, simulation in
             try await pool.withConnection { #expect($0.endpoint == 1) }
             #expect(simulation.elapsed <= .milliseconds(250))
             server.set { $0.silent = [] }

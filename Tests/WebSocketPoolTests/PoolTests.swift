@@ -103,7 +103,9 @@ struct PoolTests {
     func timeoutWithoutRun() throws {
         try Simulation.run { simulation in
             let pool = SimulatedPool(clock: simulation) { _ in throw BodyFailed() }
-            let error = await #expect(throws: PoolError.self) { _ = try await pool.acquire(timeout: .milliseconds(300)) }
+            let error = await #expect(throws: PoolError.self) {
+                _ = try await pool.acquire(timeout: .milliseconds(300))
+            }
             #expect(error?.code == .poolUnavailable)
             #expect(simulation.elapsed == .milliseconds(300))
             await pool.shutDown()
@@ -169,7 +171,8 @@ struct PoolTests {
         var configuration = RegressionTests.small(1)
         configuration.keepaliveInterval = nil
         configuration.idleTimeout = nil
-        try withSimulatedPool(configuration, server: .init(validationDelay: .milliseconds(20))) { pool, server, simulation in
+        try withSimulatedPool(configuration, server: .init(validationDelay: .milliseconds(20))) {
+            pool, server, simulation in
             try await pool.withConnection { _ in }
             await simulation.pass(.seconds(1))
             let start = simulation.elapsed
@@ -210,7 +213,7 @@ struct PoolTests {
             waiting.withLock { $0 -= 1 }
             depths.withLock { $0.append(depth) }
         }
-        func connectFailed(endpoint: Int, error: any Error) { failed.withLock { $0 += 1 } }
+        func connectFailed(endpoint: PoolEndpoint, error: any Error) { failed.withLock { $0 += 1 } }
     }
 
     @Test("Observers count the waiters down to zero, however they end")
@@ -421,11 +424,13 @@ final class Log<Element: Sendable>: Sendable {
 final class RecordingObserver: PoolObserver {
     let events = Log<String>()
 
-    func connectionOpened(endpoint: Int, after duration: Duration) { self.events.append("opened \(endpoint)") }
-    func connectFailed(endpoint: Int, error: any Error) { self.events.append("connect failed \(endpoint)") }
-    func connectionClosed(endpoint: Int, reason: ConnectionEndReason) { self.events.append("closed \(reason)") }
-    func validationFailed(endpoint: Int) { self.events.append("validation failed") }
-    func drainFinished(endpoint: Int, outcome: DrainOutcome) { self.events.append("drained \(outcome)") }
+    func connectionOpened(endpoint: PoolEndpoint, after duration: Duration) { self.events.append("opened \(endpoint)") }
+    func connectFailed(endpoint: PoolEndpoint, error: any Error) { self.events.append("connect failed \(endpoint)") }
+    func connectionClosed(endpoint: PoolEndpoint, reason: ConnectionEndReason) {
+        self.events.append("closed \(reason)")
+    }
+    func validationFailed(endpoint: PoolEndpoint) { self.events.append("validation failed") }
+    func drainFinished(endpoint: PoolEndpoint, outcome: DrainOutcome) { self.events.append("drained \(outcome)") }
     func acquireQueued(depth: Int) { self.events.append("queued \(depth)") }
     func leaseGranted(waited: Duration) { self.events.append("granted") }
     func leaseEnded(after usage: Duration) { self.events.append("ended") }
@@ -435,8 +440,10 @@ final class RecordingObserver: PoolObserver {
         self.events.append("leak returned")
     }
     func releaseIgnored() { self.events.append("release ignored") }
-    func circuitOpened(endpoint: Int, for duration: Duration) { self.events.append("circuit opened \(endpoint)") }
-    func circuitClosed(endpoint: Int) { self.events.append("circuit closed \(endpoint)") }
+    func circuitOpened(endpoint: PoolEndpoint, for duration: Duration) {
+        self.events.append("circuit opened \(endpoint)")
+    }
+    func circuitClosed(endpoint: PoolEndpoint) { self.events.append("circuit closed \(endpoint)") }
 }
 
 /// Counts the jobs that it passes on.

@@ -28,7 +28,11 @@ struct WarmUpTests {
                 configuration: configuration, clock: simulation,
                 connect: { endpoint in
                     // The first at once, the second after four seconds.
-                    if slow.withLock({ $0 += 1; return $0 }) > 1 { await simulation.pass(.seconds(4)) }
+                    if slow.withLock({
+                        $0 += 1; return $0
+                    }) > 1 {
+                        await simulation.pass(.seconds(4))
+                    }
                     return try await server.connect(endpoint)
                 }
             ) { pool in
@@ -48,7 +52,8 @@ struct WarmUpTests {
     func noFurther() throws {
         var configuration = Self.configuration(8, warm: 3)
         configuration.hygiene = .drain(.init())
-        try withSimulatedPool(configuration, server: .init(connectDelay: .milliseconds(100))) { pool, server, simulation in
+        try withSimulatedPool(configuration, server: .init(connectDelay: .milliseconds(100))) {
+            pool, server, simulation in
             let lease = try await pool.acquire()
             #expect(simulation.elapsed == .milliseconds(100))
             await simulation.pass(.milliseconds(1))

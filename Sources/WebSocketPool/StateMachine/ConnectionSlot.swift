@@ -19,8 +19,8 @@ package struct ConnectionSlot: Sendable {
         /// idle timeout, at the end of its lifetime, when evicted, reset or shut down; `free` when it dies.
         case idle
         /// A validation is under way, for a waiter or as a keepalive.
-        /// → `leased` or `idle` on success; `free`, aborted, on failure or at its deadline; `closing` at shutdown; `free`
-        /// when it dies.
+        /// → `leased` or `idle` on success; `free`, aborted, on failure or at its deadline; `closing` at shutdown;
+        /// `free` when it dies.
         case validating(forBorrow: Bool)
         /// Lent.
         /// → `idle` or another `leased` on release; `draining` when released with a drain; `closing` when discarded,

@@ -20,6 +20,7 @@ package struct Endpoint: Sendable {
         case returning(allowance: Int, times: Int)
     }
 
+    package var name: String
     package private(set) var health = Health.healthy(failures: 0, retryAt: 0)
     /// It has not answered lately: a validation failed, or waiters lost patience with a validation or an attempt. Other
     /// endpoints go first until it answers.
@@ -44,7 +45,7 @@ package struct Endpoint: Sendable {
     package var leased = 0
     package var connecting = 0
 
-    package init() {}
+    package init(name: String = "") { self.name = name }
 
     package var isEjected: Bool {
         if case .ejected = self.health { true } else { false }

@@ -19,9 +19,9 @@ extension PoolStateMachine {
         let endpoint = self.slots[index].endpoint
         self.totals.connectsSucceeded += 1
         self.connectTime = self.connectTime.after(duration)
-        self.emit(.connectionOpened(endpoint: endpoint, after: duration), &action)
+        self.emit(.connectionOpened(endpoint: self.place(endpoint), after: duration), &action)
         if self.endpoints[endpoint].attemptSucceeded(limit: self.settings.connectLimit) {
-            self.emit(.circuitClosed(endpoint: endpoint), &action)
+            self.emit(.circuitClosed(endpoint: self.place(endpoint)), &action)
         }
         self.connectWindow = min(self.connectWindow * 2, self.settings.connectLimit)
 
@@ -35,7 +35,9 @@ extension PoolStateMachine {
         self.slots[index].expiresAt =
             self.settings.maximumLifetime == .never
             ? .never : now.after(self.settings.maximumLifetime - Ticks(Double(self.settings.maximumLifetime) * jitter))
-        if let entry = self.warmUps.popFirst() { action.resumptions.append(.init(waiter: entry.waiter, result: .success(nil))) }
+        if let entry = self.warmUps.popFirst() {
+            action.resumptions.append(.init(waiter: entry.waiter, result: .success(nil)))
+        }
         self.makeAvailable(index, isNew: true, at: now, &action)
         self.pump(at: now, &action)
         return (true, action)
@@ -65,14 +67,15 @@ extension PoolStateMachine {
             return
         }
         self.totals.connectsFailed += 1
-        self.emit(.connectFailed(endpoint: endpoint, error: error), &action)
+        self.emit(.connectFailed(endpoint: self.place(endpoint), error: error), &action)
         self.lastFailure = error
+        self.lastFailedEndpoint = endpoint
         self.connectWindow = 1
         let duration = self.endpoints[endpoint].attemptFailed(
             at: now, sinceEjection: ejections, isFatal: isFatal, settings: self.settings, random: &self.random)
         if let duration {
             self.totals.circuitsOpened += 1
-            self.emit(.circuitOpened(endpoint: endpoint, duration: duration), &action)
+            self.emit(.circuitOpened(endpoint: self.place(endpoint), duration: duration), &action)
         }
         if let entry = self.warmUps.popFirst() { self.fail(entry, .connectFailed, cause: error, &action) }
     }
@@ -91,7 +94,7 @@ extension PoolStateMachine {
         guard isAlive else {
             let began = self.slots[index].since
             self.totals.validationsFailed += 1
-            self.emit(.validationFailed(endpoint: endpoint), &action)
+            self.emit(.validationFailed(endpoint: self.place(endpoint)), &action)
             self.abort(index, reason: .validationFailed, at: now, &action)
             self.suspect(endpoint, since: began, at: now, &action)
             return
@@ -102,8 +105,8 @@ extension PoolStateMachine {
         self.makeAvailable(index, isNew: false, at: now, &action)
     }
 
-    /// A connection of the endpoint did not answer, so the others may be dead as well. The idle ones that have not proved
-    /// alive since prove it now, all of them, instead of each costing a waiter the time of a validation.
+    /// A connection of the endpoint did not answer, so the others may be dead as well. The idle ones that have not
+    /// proved alive since prove it now, all of them, instead of each costing a waiter the time of a validation.
     private mutating func suspect(_ endpoint: Int, since began: Ticks, at now: Ticks, _ action: inout Action) {
         self.endpoints[endpoint].suspect()
         guard case .running = self.lifecycle else { return }
@@ -122,7 +125,7 @@ extension PoolStateMachine {
     }
 
     mutating func finishDrain(_ index: Int, _ outcome: DrainOutcome, at now: Ticks, _ action: inout Action) {
-        self.emit(.drainFinished(endpoint: self.slots[index].endpoint, outcome: outcome), &action)
+        self.emit(.drainFinished(endpoint: self.place(self.slots[index].endpoint), outcome: outcome), &action)
         if outcome == .clean {
             self.slots[index].provenAt = now
             self.slots[index].returnedAt = now

@@ -62,7 +62,7 @@ extension PoolStateMachine {
         }
     }
 
-    /// The warm-up failed and may not: the pool ends, and says why to whoever asks.
+    /// The warm-up failed and may not: the pool ends, and acquires are told why.
     package mutating func failStart(_ error: any Error, at now: Ticks) -> Action {
         self.startFailure = error
         return self.shutDown(deadline: now, at: now)
@@ -131,10 +131,14 @@ extension PoolStateMachine {
 
     /// Which endpoints get new connections, by index; those beyond the list get none, and further ones are added.
     /// Connections to an endpoint that is not listed any more live on. Ignored when it lists nothing.
-    package mutating func listEndpoints(_ isListed: [Bool], at now: Ticks) -> Action {
+    /// - Parameter names: Of as many endpoints as there are names.
+    package mutating func listEndpoints(_ isListed: [Bool], names: [String] = [], at now: Ticks) -> Action {
         var action = Action()
         guard isListed.contains(true) else { return action }
-        while self.endpoints.count < isListed.count { self.endpoints.append(Endpoint()) }
+        while self.endpoints.count < isListed.count {
+            self.endpoints.append(Endpoint(name: "endpoint \(self.endpoints.count)"))
+        }
+        for (index, name) in names.prefix(self.endpoints.count).enumerated() { self.endpoints[index].name = name }
         for index in self.endpoints.indices {
             self.endpoints[index].isListed = index < isListed.count && isListed[index]
         }

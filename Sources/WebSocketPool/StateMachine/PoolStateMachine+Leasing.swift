@@ -39,8 +39,8 @@ extension PoolStateMachine {
             isShort: self.counts.idle < self.settings.minimumIdle)
     }
 
-    /// ``acquireIdle(site:at:)`` had nothing for an acquire that does not wait. A connection that only has to prove itself
-    /// does so now, for the next one.
+    /// ``acquireIdle(site:at:)`` had nothing for an acquire that does not wait. A connection that only has to prove
+    /// itself does so now, for the next one.
     package mutating func proveIdle(at now: Ticks) -> Action {
         var action = Action()
         guard self.waiters.isEmpty, self.lifecycle == .running(isSuspended: false), let index = self.nextIdle(),

@@ -108,8 +108,8 @@ extension PoolStateMachine {
     private mutating func startConnects(at now: Ticks, _ action: inout Action) {
         while true {
             // Whoever waits gets the next connection, so idle ones are missing only once nobody does, and a warm-up is
-            // content with any: the attempts for the one and for the other are not added up, or a burst of waiters would
-            // grow the pool past its limit.
+            // content with any: the attempts for the one and for the other are not added up, or a burst of waiters
+            // would grow the pool past its limit.
             let demand = min(max(0, self.connectDemand), self.connectLimit)
             let underWay = self.promisingAttempts
             let isForWaiter = underWay < demand
@@ -132,9 +132,9 @@ extension PoolStateMachine {
     /// Whether an endpoint waits for its share.
     package var hasAwaited: Bool { self.endpoints.count > 1 && self.endpoints.contains(where: \.isAwaited) }
 
-    /// Gives endpoints that failed their share again, while nobody waits: one connection at a time, in a full pool in
-    /// place of an idle one of the endpoint that has most. Without it one that has come back would get nothing until the
-    /// connections to the others end.
+    /// Gives endpoints that failed their share again, while no acquire waits: one connection at a time, in a full pool
+    /// in place of an idle one of the endpoint that has most. Without it one that has come back would get nothing until
+    /// the connections to the others end.
     private mutating func restoreShares(at now: Ticks, _ action: inout Action) {
         guard self.hasAwaited else { return }
         for poor in self.endpoints.indices where self.endpoints[poor].isAwaited {
@@ -144,7 +144,9 @@ extension PoolStateMachine {
                 let rich = others.max(by: { self.endpoints[$0].total < self.endpoints[$1].total }),
                 self.endpoints[rich].total > self.endpoints[poor].total + 1
             else {
-                if !self.endpoints[poor].isSuspect, self.endpoints[poor].total > 0 { self.endpoints[poor].reachedShare() }
+                if !self.endpoints[poor].isSuspect, self.endpoints[poor].total > 0 {
+                    self.endpoints[poor].reachedShare()
+                }
                 continue
             }
             guard self.endpoints[poor].connecting == 0, self.endpoints[poor].allowsAttempt(at: now) else {

@@ -33,8 +33,8 @@ package struct PoolStateMachine<Handle, Waiter> {
     package internal(set) var handles: [Handle?] = []
     package internal(set) var endpoints: [Endpoint]
     package internal(set) var waiters = WaiterQueue<Waiter>()
-    /// Connections that are to be opened ahead, each satisfied by the next attempt that succeeds, whoever gets its
-    /// connection. Apart from `waiters`: nobody waits behind them.
+    /// Connections that are to be opened ahead. The next attempt that succeeds satisfies one, whichever acquire gets
+    /// its connection. Apart from `waiters`: no acquire waits behind them.
     package internal(set) var warmUps: Deque<WaiterQueue<Waiter>.Entry> = []
     package internal(set) var counts = PoolCounts()
 
@@ -65,6 +65,8 @@ package struct PoolStateMachine<Handle, Waiter> {
     var armedTimers: [Ticks] = []
     /// The most recent failure to connect, which becomes the cause of a waiter's error.
     var lastFailure: (any Error)?
+    /// Where that was.
+    var lastFailedEndpoint: Int?
     /// Why the pool closed by itself.
     var startFailure: (any Error)?
     var random: PoolRandom
@@ -74,10 +76,13 @@ package struct PoolStateMachine<Handle, Waiter> {
     let observesLeases: Bool
 
     package init(
-        settings: PoolSettings, endpointCount: Int, randomSeed: UInt64, isObserved: Bool, observesLeases: Bool? = nil
+        settings: PoolSettings, endpointCount: Int, endpointNames: [String] = [], randomSeed: UInt64, isObserved: Bool,
+        observesLeases: Bool? = nil
     ) {
         self.settings = settings
-        self.endpoints = Array(repeating: Endpoint(), count: max(1, endpointCount))
+        self.endpoints = (0..<max(1, endpointCount)).map {
+            Endpoint(name: $0 < endpointNames.count ? endpointNames[$0] : "endpoint \($0)")
+        }
         self.random = PoolRandom(seed: randomSeed)
         self.isObserved = isObserved
         self.observesLeases = observesLeases ?? isObserved
@@ -94,6 +99,7 @@ package struct PoolStateMachine<Handle, Waiter> {
         statistics.totals.connectTime = .nanoseconds(self.connectTime)
         statistics.endpoints = self.endpoints.map { endpoint in
             var entry = EndpointStatistics()
+            entry.name = endpoint.name
             entry.total = endpoint.total
             entry.leased = endpoint.leased
             entry.connecting = endpoint.connecting
@@ -108,10 +114,15 @@ package struct PoolStateMachine<Handle, Waiter> {
 
     // MARK: Steps shared by the events
 
+    /// An endpoint as observers see it.
+    func place(_ endpoint: Int) -> PoolEndpoint { PoolEndpoint(index: endpoint, name: self.endpoints[endpoint].name) }
+
     func error(_ code: PoolError.Code, cause: (any Error)? = nil) -> PoolError {
         PoolError(
-            code, statistics: self.statistics, underlyingError: cause ?? (code == .poolClosed ? self.startFailure : nil),
-            reason: self.reason(for: code))
+            code, statistics: self.statistics,
+            underlyingError: cause ?? (code == .poolClosed ? self.startFailure : nil),
+            reason: self.reason(for: code), failedEndpoint: cause == nil ? nil : self.lastFailedEndpoint.map(self.place)
+        )
     }
 
     /// What the code's usual advice does not say.
@@ -178,7 +189,7 @@ package struct PoolStateMachine<Handle, Waiter> {
         if self.slots[index].state == .idle { self.removeFromIdle(index) }
         if let reason {
             if reason == .detached { self.totals.connectionsDetached += 1 } else { self.totals.connectionsClosed += 1 }
-            self.emit(.connectionClosed(endpoint: self.slots[index].endpoint, reason: reason), &action)
+            self.emit(.connectionClosed(endpoint: self.place(self.slots[index].endpoint), reason: reason), &action)
         }
         self.setState(index, .free, at: now)
         self.handles[index] = nil

@@ -11,7 +11,7 @@ package enum AcquireKind: Sendable, Hashable {
     case any
     /// Only one that has never been lent.
     case new
-    /// None: a connection is to be opened, whoever gets it. Fails with the first failed attempt.
+    /// None: a connection is to be opened, whichever acquire gets it. Fails with the first failed attempt.
     case warmUp
 }
 

@@ -54,13 +54,13 @@ public struct WebSocketPoolMetrics: PoolObserver {
     }
 
     /// Records how long the opening took.
-    public func connectionOpened(endpoint: Int, after duration: Duration) {
+    public func connectionOpened(endpoint: PoolEndpoint, after duration: Duration) {
         creation.observe(duration)
         connections.increment()
     }
 
     /// Counts the end, by its reason.
-    public func connectionClosed(endpoint: Int, reason: ConnectionEndReason) {
+    public func connectionClosed(endpoint: PoolEndpoint, reason: ConnectionEndReason) {
         connections.decrement()
         scope.count("connections_closed", ("reason", reason.rawValue))
     }
@@ -85,14 +85,14 @@ public struct WebSocketPoolMetrics: PoolObserver {
     /// Counts the failure, by its code.
     public func acquireFailed(_ error: PoolError) { scope.count("acquires_failed", ("code", "\(error.code)")) }
     /// Counts the failure, by its endpoint.
-    public func connectFailed(endpoint: Int, error: any Error) {
+    public func connectFailed(endpoint: PoolEndpoint, error: any Error) {
         scope.count("connects_failed", ("endpoint", "\(endpoint)"))
     }
     /// Counts the failed health check.
-    public func validationFailed(endpoint: Int) { validationsFailed.increment() }
+    public func validationFailed(endpoint: PoolEndpoint) { validationsFailed.increment() }
     /// Counts the suspected leak.
     public func leakSuspected(takenAt site: SourceSite, after duration: Duration) { leaksSuspected.increment() }
     /// Counts the opening.
-    public func circuitOpened(endpoint: Int, for duration: Duration) { circuitsOpened.increment() }
+    public func circuitOpened(endpoint: PoolEndpoint, for duration: Duration) { circuitsOpened.increment() }
 }
 #endif

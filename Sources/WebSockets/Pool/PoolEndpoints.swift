@@ -22,7 +22,7 @@ final class PoolEndpoints: Sendable {
         /// When each URL's host was looked up.
         var resolvedAt: [Duration?]
         /// Tells the pool which endpoints are listed.
-        var list: (@Sendable ([Bool]) -> Void)?
+        var list: (@Sendable ([Bool], [String]) -> Void)?
         /// Connections to an endpoint.
         var total: (@Sendable (Int) -> Int)?
     }
@@ -50,8 +50,13 @@ final class PoolEndpoints: Sendable {
         if let problem = configuration.problem { throw WebSocketError(.invalidConfiguration, problem) }
         let client = configuration.client
         var requests: [ClientRequest] = []
-        for url in urls {
-            requests.append(try client.request(for: url, openTimeout: configuration.attemptTimeout))
+        for (index, url) in urls.enumerated() {
+            do throws(WebSocketError) {
+                requests.append(try client.request(for: url, openTimeout: configuration.attemptTimeout))
+            } catch {
+                guard urls.count > 1, error.code == .invalidURL else { throw error }
+                throw WebSocketError(error.code, "URL \(index + 1) of \(urls.count): \(error.message)")
+            }
         }
         self.requests = requests
         observation = Observation(observers: client.observers)
@@ -72,10 +77,19 @@ final class PoolEndpoints: Sendable {
     }
 
     /// One for each URL; addresses are found when the pool connects.
-    var initialCount: Int { requests.count }
+    var initialNames: [String] { state.withLock { $0.entries.map(name) } }
+
+    /// The URL without what may be secret.
+    private func name(_ entry: Entry) -> String {
+        let url = requests[entry.url].url
+        let path = url.target.prefix { $0 != "?" }
+        let host = url.host.contains(":") ? "[\(url.host)]" : url.host
+        let name = "\(url.isSecure ? "wss" : "ws")://\(host):\(url.port)\(path)"
+        return entry.address.map { "\(name) (\($0))" } ?? name
+    }
 
     /// Must precede the first attempt.
-    func attach(list: @escaping @Sendable ([Bool]) -> Void, total: @escaping @Sendable (Int) -> Int) {
+    func attach(list: @escaping @Sendable ([Bool], [String]) -> Void, total: @escaping @Sendable (Int) -> Int) {
         state.withLock { state in
             state.list = list
             state.total = total
@@ -154,7 +168,7 @@ final class PoolEndpoints: Sendable {
                 }
             }
             // Within the lock, so that the pool sees the lists in their order.
-            state.list?(state.entries.map(\.isListed))
+            state.list?(state.entries.map(\.isListed), state.entries.map(name))
         }
     }
 }

@@ -12,24 +12,26 @@ struct PoolReporter: PoolObserver {
     private let others: [any PoolObserver]
     let observesLeases: Bool
 
-    init(logger: Logger, others: [any PoolObserver]) {
+    init(logger: Logger, name: String?, others: [any PoolObserver]) {
+        var logger = logger
+        if let name { logger[metadataKey: "pool"] = "\(name)" }
         self.logger = logger
         self.others = others
         observesLeases = others.contains { $0.observesLeases }
     }
 
-    func connectionOpened(endpoint: Int, after duration: Duration) {
+    func connectionOpened(endpoint: PoolEndpoint, after duration: Duration) {
         logger.debug("pool: a connection was opened", metadata: ["endpoint": "\(endpoint)", "after": "\(duration)"])
         for other in others { other.connectionOpened(endpoint: endpoint, after: duration) }
     }
 
-    func connectFailed(endpoint: Int, error: any Error) {
+    func connectFailed(endpoint: PoolEndpoint, error: any Error) {
         logger.debug(
             "pool: a connection could not be opened", metadata: ["endpoint": "\(endpoint)", "error": "\(error)"])
         for other in others { other.connectFailed(endpoint: endpoint, error: error) }
     }
 
-    func connectionClosed(endpoint: Int, reason: ConnectionEndReason) {
+    func connectionClosed(endpoint: PoolEndpoint, reason: ConnectionEndReason) {
         logger.debug(
             "pool: a connection left", metadata: ["endpoint": "\(endpoint)", "reason": "\(reason.rawValue)"])
         for other in others { other.connectionClosed(endpoint: endpoint, reason: reason) }
@@ -40,8 +42,8 @@ struct PoolReporter: PoolObserver {
         for other in others { other.acquiredBeforeRun() }
     }
 
-    func validationFailed(endpoint: Int) { for other in others { other.validationFailed(endpoint: endpoint) } }
-    func drainFinished(endpoint: Int, outcome: DrainOutcome) {
+    func validationFailed(endpoint: PoolEndpoint) { for other in others { other.validationFailed(endpoint: endpoint) } }
+    func drainFinished(endpoint: PoolEndpoint, outcome: DrainOutcome) {
         for other in others { other.drainFinished(endpoint: endpoint, outcome: outcome) }
     }
     func acquireQueued(depth: Int) {
@@ -77,12 +79,12 @@ struct PoolReporter: PoolObserver {
         for other in others { other.releaseIgnored() }
     }
 
-    func circuitOpened(endpoint: Int, for duration: Duration) {
+    func circuitOpened(endpoint: PoolEndpoint, for duration: Duration) {
         logger.debug("pool: an endpoint was ejected", metadata: ["endpoint": "\(endpoint)", "for": "\(duration)"])
         for other in others { other.circuitOpened(endpoint: endpoint, for: duration) }
     }
 
-    func circuitClosed(endpoint: Int) {
+    func circuitClosed(endpoint: PoolEndpoint) {
         logger.debug("pool: an endpoint has returned", metadata: ["endpoint": "\(endpoint)"])
         for other in others { other.circuitClosed(endpoint: endpoint) }
     }

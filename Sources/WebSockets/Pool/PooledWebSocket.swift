@@ -26,6 +26,8 @@ final class PooledWebSocket: PooledConnection {
     }
 
     private let tenancy = Mutex(Tenancy())
+    /// The id of the first lease; 0 before it.
+    private let firstLease = Atomic<UInt64>(0)
     /// The wire's balance when the lease began.
     private let balanceAtStart = Atomic(0)
 
@@ -48,7 +50,24 @@ final class PooledWebSocket: PooledConnection {
 
     // MARK: Leases
 
-    func beginLease() { balanceAtStart.store(wire.exchangeBalance, ordering: .relaxed) }
+    /// What the configuration does with each new connection.
+    func prepare(_ afterConnect: @Sendable (WebSocketConnection) async throws -> Void) async throws {
+        let socket = WebSocketConnection(wire)
+        defer { socket.revoke() }
+        do {
+            try await withTaskExecutorPreference(wire.loop.taskExecutor) { try await afterConnect(socket) }
+        } catch {
+            await close()
+            throw error
+        }
+    }
+
+    func beginLease(_ lease: UInt64) {
+        balanceAtStart.store(wire.exchangeBalance, ordering: .relaxed)
+        _ = firstLease.compareExchange(expected: 0, desired: lease, ordering: .relaxed)
+    }
+
+    func isFirst(_ lease: UInt64) -> Bool { firstLease.load(ordering: .relaxed) == lease }
 
     /// The lease's socket; `nil` when the lease has ended. Made when it is first asked for.
     func socket(of lease: UInt64) -> WebSocketConnection? {
@@ -62,7 +81,7 @@ final class PooledWebSocket: PooledConnection {
         }
     }
 
-    /// Makes the lease's socket useless, before anybody else can get the connection.
+    /// Makes the lease's socket useless, before another lease can get the connection.
     func endLease(_ lease: UInt64) {
         let socket = tenancy.withLock { tenancy -> WebSocketConnection? in
             tenancy.ended = max(tenancy.ended, lease)

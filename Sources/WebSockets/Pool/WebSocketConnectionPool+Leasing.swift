@@ -12,11 +12,12 @@ extension WebSocketConnectionPool {
     ///
     /// When the body throws or its task is cancelled the connection is closed instead of reused, because an exchange
     /// may be incomplete; `isReusableAfter` can say otherwise for some errors. Messages that the body leaves unread are
-    /// never delivered to the next borrower, nor is an answer that it did not wait for: a body that sent more messages than
-    /// arrived has left early, and its connection is closed or drained. See `ReleaseHygiene` and `expectsReplies`.
+    /// never delivered to the next borrower, nor is an answer that it did not wait for: a body that sent more messages
+    /// than arrived has left early, and its connection is closed or drained. See `ReleaseHygiene` and `expectsReplies`.
     ///
     /// - Parameters:
-    ///   - timeout: How long to wait for a connection, connecting included; `nil` for `acquireTimeout`, 30 s by default.
+    ///   - timeout: How long to wait for a connection, connecting included; `nil` for `acquireTimeout`, 30 s by
+    ///     default.
     ///   - executor: Where the body runs; `nil` for the configuration's, by default the connection's loop, where the
     ///     body is as fast as C but must not block.
     ///   - body: Uses the connection. One that it lets escape throws `leaseEnded` once the body has ended.
@@ -45,8 +46,9 @@ extension WebSocketConnectionPool {
     /// nor allocates. A cancelled acquire holds nothing, and the attempt to connect that it caused serves another.
     ///
     /// - Parameters:
-    ///   - timeout: How long to wait; `nil` for `acquireTimeout`. `.zero` takes only what is idle, and waits no longer than
-    ///     `connectStagger` (250 ms) for a connection that has to answer a ping first, after a rest of `validationBypass`.
+    ///   - timeout: How long to wait; `nil` for `acquireTimeout`. `.zero` takes only what is idle, and waits no longer
+    ///     than `connectStagger` (250 ms) for a connection that has to answer a ping first, after a rest of
+    ///     `validationBypass`.
     ///   - file: With `line`, the place that leak detection reports.
     /// - Throws: `acquireTimedOut`, `poolUnavailable`, `poolExhausted`, `poolClosed` and `cancelled`, with the pool's
     ///   statistics.
@@ -90,9 +92,9 @@ extension WebSocketConnectionPool {
 
     /// Borrows an idle connection if one can be lent without validation and nobody waits, else `nil`.
     ///
-    /// Never suspends, so it cannot wait for the pong of a connection that has rested longer than `validationBypass`: that
-    /// one is pinged in the background, for the next call; `acquire(timeout: .zero)` waits for the pong. Opens nothing for
-    /// the caller; the minimum of idle connections is refilled in the background as after any acquire.
+    /// Never suspends, so it cannot wait for the pong of a connection that has rested longer than `validationBypass`:
+    /// that one is pinged in the background, for the next call; `acquire(timeout: .zero)` waits for the pong. Opens
+    /// nothing for the caller; the minimum of idle connections is refilled in the background as after any acquire.
     public func tryAcquire(file: StaticString = #fileID, line: UInt = #line) -> WebSocketLease? {
         core.tryAcquire(site: SourceSite(file: file, line: line)).map { WebSocketLease($0) }
     }
@@ -117,11 +119,15 @@ public struct WebSocketLease: Sendable {
         token = grant.token
         // Every connection of a pool of ours is one: the cast costs nothing, a checked one more than the lease.
         leased = unsafeDowncast(grant.handle, to: PooledWebSocket.self)
-        leased.beginLease()
+        leased.beginLease(token.id)
     }
 
     /// Distinguishes this lease from every other of its pool.
     public var id: UInt64 { token.id }
+
+    /// Whether no lease has had its connection before, so that for example a log-in is still to be done. What each new
+    /// connection needs may also be done by ``WebSocketConnectionPoolConfiguration/afterConnect``.
+    public var isNew: Bool { leased.isFirst(token.id) }
 
     /// Whether the lease still holds its connection: it was not released or detached, its connection has not died, and
     /// no shutdown took it back.
@@ -133,7 +139,9 @@ public struct WebSocketLease: Sendable {
     /// - Throws: `leaseEnded`.
     public var socket: WebSocketConnection {
         get throws(WebSocketError) {
-            guard isValid, let socket = leased.socket(of: token.id) else { throw WebSocketError(core.error(.leaseEnded)) }
+            guard isValid, let socket = leased.socket(of: token.id) else {
+                throw WebSocketError(core.error(.leaseEnded))
+            }
             return socket
         }
     }

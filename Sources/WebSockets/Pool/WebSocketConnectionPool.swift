@@ -19,8 +19,8 @@ public import WebSocketPool
 /// ```
 ///
 /// A pool made with ``init(to:configuration:clock:)-(String,_,_)`` does nothing until ``run()`` runs in some task;
-/// an acquire made before that logs a warning, waits a second for it, and fails with `poolUnavailable`. Every method may be
-/// called from any thread or task.
+/// an acquire made before that logs a warning, waits a second for it, and fails with `poolUnavailable`. Every method
+/// may be called from any thread or task.
 ///
 /// See <doc:Pool> for what each knob does.
 public final class WebSocketConnectionPool: Sendable {
@@ -30,6 +30,9 @@ public final class WebSocketConnectionPool: Sendable {
     /// Looked at once: a tracer is to be installed before the pool is made.
     let isTraced = PoolSpan.isTraced
     let configuration: WebSocketConnectionPoolConfiguration
+
+    /// The configuration's ``WebSocketConnectionPoolConfiguration/name``.
+    public var name: String? { configuration.name }
 
     // MARK: Life
 
@@ -68,27 +71,31 @@ public final class WebSocketConnectionPool: Sendable {
         self.configuration = configuration
         let isDisposable = configuration.isDisposable
         let expectsReplies = configuration.pool.expectsReplies
+        let afterConnect = configuration.afterConnect
         let home = PoolHome()
         var settings = configuration.pool
         // Longer than the client's own timeout, whose error says in which step the time ran out.
         settings.connectTimeout = configuration.attemptTimeout + .seconds(1)
         pool = ConnectionPool(
             configuration: settings, anyClock: clock, coarseClock: EventLoop.coarseNanoseconds,
-            endpointCount: endpoints.initialCount,
-            observer: PoolReporter(logger: configuration.logger, others: configuration.observers)
+            endpointNames: endpoints.initialNames,
+            observer: PoolReporter(
+                logger: configuration.logger, name: configuration.name, others: configuration.observers)
         ) { endpoint in
             let wire = try await endpoints.connect(to: endpoint)
             guard let core = home.core else {
                 wire.loop.execute { wire.abort() }
                 throw WebSocketError(.poolClosed, "the pool is gone")
             }
-            return PooledWebSocket(
+            let connection = PooledWebSocket(
                 wire, core: core, clock: clock, expectsReplies: expectsReplies, isDisposable: isDisposable)
+            if let afterConnect { try await connection.prepare(afterConnect) }
+            return connection
         }
         core = pool.core
         home.core = pool.core
         endpoints.attach(
-            list: { [weak pool] in pool?.listEndpoints($0) },
+            list: { [weak pool] in pool?.listEndpoints($0, names: $1) },
             total: { [weak pool] in pool?.statistics.endpoints[$0].total ?? 0 })
     }
 
@@ -97,8 +104,8 @@ public final class WebSocketConnectionPool: Sendable {
     /// May be called once. Returns when every connection is closed and all background work has ended. In a
     /// `ServiceGroup` a graceful shutdown does what ``shutDown(grace:)`` does.
     ///
-    /// - Throws: Why the warm-up failed, when `warmUpPolicy` is `failFast`; the pool is closed then. `poolClosed` when it was
-    ///   called before, which changes nothing for the first call.
+    /// - Throws: Why the warm-up failed, when `warmUpPolicy` is `failFast`; the pool is closed then. `poolClosed` when
+    ///   it was called before, which changes nothing for the first call.
     public func run() async throws(WebSocketError) {
         do throws(PoolError) { try await pool.runAsService(grace: configuration.pool.shutdownGrace) } catch {
             throw WebSocketError(error)
@@ -107,8 +114,8 @@ public final class WebSocketConnectionPool: Sendable {
 
     /// Runs a pool for as long as `body` runs; then waits `shutdownGrace` for leases that outlive it.
     ///
-    /// The body begins at once; with `waitsForWarmUp` or `failFast` when the warm-up has ended, and with `failFast` not at
-    /// all when that failed.
+    /// The body begins at once; with `waitsForWarmUp` or `failFast` when the warm-up has ended, and with `failFast` not
+    /// at all when that failed.
     ///
     /// - Throws: What `body` throws; `invalidURL` and `invalidConfiguration`; and what ``run()`` throws.
     public static func withPool<Result>(
@@ -150,8 +157,8 @@ public final class WebSocketConnectionPool: Sendable {
         await pool.shutDown(grace: grace ?? configuration.pool.shutdownGrace)
     }
 
-    /// Opens up to `count` more connections, in parallel, but no more than `softMaximum` in all. Each can be lent as soon
-    /// as it is there, and one that an acquire causes to be opened meanwhile counts.
+    /// Opens up to `count` more connections, in parallel, but no more than `softMaximum` in all. Each can be lent as
+    /// soon as it is there, and one that an acquire causes to be opened meanwhile counts.
     ///
     /// - Returns: How many were opened. With `bestEffort` failures only make it smaller.
     /// - Throws: With `failFast`, the first failure; `invalidConfiguration` for a negative count.
@@ -178,7 +185,8 @@ public final class WebSocketConnectionPool: Sendable {
         pool.resize(softMaximum: softMaximum, hardMaximum: hardMaximum, minimumIdle: minimumIdle)
     }
 
-    /// Changes the pool's size, without overflow connections. Throws as ``resize(softMaximum:hardMaximum:minimumIdle:)``.
+    /// Changes the pool's size, without overflow connections. Throws as
+    /// ``resize(softMaximum:hardMaximum:minimumIdle:)``.
     public func resize(maximumConnections: Int, minimumIdle: Int = 0) throws(WebSocketError) {
         try resize(softMaximum: maximumConnections, hardMaximum: maximumConnections, minimumIdle: minimumIdle)
     }
@@ -201,8 +209,8 @@ public final class WebSocketConnectionPool: Sendable {
     /// Whether ``run()`` has begun and no shutdown has.
     public var isRunning: Bool { pool.isRunning }
 
-    /// Whether a shutdown has begun: by ``shutDown(grace:)``, by cancellation of ``run()``, or because the warm-up failed.
-    /// Acquires are refused from then on.
+    /// Whether a shutdown has begun: by ``shutDown(grace:)``, by cancellation of ``run()``, or because the warm-up
+    /// failed. Acquires are refused from then on.
     public var isClosed: Bool { pool.isClosed }
 
     /// Whether ``suspend()`` is in force.

@@ -24,6 +24,10 @@ public struct WebSocketConnectionPoolConfiguration: Sendable {
     /// Size, waiting, health and cleanliness.
     public var pool = PoolConfiguration()
 
+    /// What the pool is called in the log, as metadata `pool`. Default none (HikariCP: `poolName`). For metrics, give
+    /// it to `WebSocketPoolMetrics` as a dimension.
+    public var name: String?
+
     /// How each connection is opened, and what it does once it is open.
     ///
     /// `eventLoop`, when set, is where all connections live. `openTimeout` and the pool's `connectTimeout` both bound
@@ -34,8 +38,17 @@ public struct WebSocketConnectionPoolConfiguration: Sendable {
     /// The loops that connections are spread over, in turn. Default ``EventLoopGroup/shared``.
     public var eventLoopGroup: EventLoopGroup?
 
-    /// Where the bodies of `withConnection` run, unless the call says otherwise. Default ``WebSocketBodyExecutor/loop``.
+    /// Where the bodies of `withConnection` run, unless the call says otherwise. Default
+    /// ``WebSocketBodyExecutor/loop``.
     public var executor = WebSocketBodyExecutor.loop
+
+    /// Called for each new connection before it is lent, for example to log in or to subscribe (pgx: `AfterConnect`,
+    /// HikariCP: `connectionInitSql`). Default none.
+    ///
+    /// Runs on the connection's loop, as a part of the attempt: `connectTimeout` bounds it, and when it throws the
+    /// attempt has failed with its error, for backoff and circuit breaker too. It must receive what it asks for: with
+    /// messages left unread the connection is closed instead of being lent. The socket is useless afterwards.
+    public var afterConnect: (@Sendable (WebSocketConnection) async throws -> Void)?
 
     /// Which leftover messages may be thrown away when the pool's `hygiene` is `.drain`. One that may not closes the
     /// connection. Default: all.

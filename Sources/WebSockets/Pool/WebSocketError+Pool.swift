@@ -29,7 +29,8 @@ extension WebSocketError {
     init(_ error: PoolError) {
         let cause = error.underlyingError.map(Self.cause)
         let counts = error.statistics.counts
-        let because = cause.map { "; the last attempt to connect failed: \($0.message)" } ?? ""
+        let place = error.failedEndpoint.map { ", to \($0)," } ?? ""
+        let because = cause.map { "; the last attempt to connect\(place) failed: \($0.message)" } ?? ""
         if let reason = error.reason, let code = Self.code(error.code) {
             self.init(code, "\(reason) (\(counts))\(because)")
             attachment = Attachment(PoolErrorDetails(statistics: error.statistics, cause: cause))

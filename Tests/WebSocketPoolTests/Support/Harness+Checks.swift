@@ -146,7 +146,8 @@ extension Harness {
             self.check(self.warming.count <= connecting, "14: a warm-up waits and nothing is opened")
         }
         self.check(
-            !self.timers.isEmpty || self.waiting.isEmpty && self.warming.isEmpty, "6: somebody waits and no timer is set")
+            !self.timers.isEmpty || self.waiting.isEmpty && self.warming.isEmpty,
+            "6: somebody waits and no timer is set")
     }
 
     mutating func checkIdleTimes(idleBefore: Int) {

@@ -184,7 +184,9 @@ struct PoolCleanlinessTests {
                     // The quiet period is over, and the answer is still missing.
                     if drains { #expect(pool.statistics.counts.draining == 1) }
                     fixture.relay.change { $0.toClient.limitData = nil }
-                    #expect(try await pool.withConnection { try await $0.exchange("mine \(round)") } == .text("mine \(round)"))
+                    #expect(
+                        try await pool.withConnection { try await $0.exchange("mine \(round)") }
+                            == .text("mine \(round)"))
                 }
                 #expect(fixture.relay.accepted == (drains ? 1 : 6))
             }
@@ -206,7 +208,8 @@ struct PoolCleanlinessTests {
         }
     }
 
-    @Test("A socket that was kept throws after its release, and reaches nobody's conversation", arguments: [false, true])
+    @Test(
+        "A socket that was kept throws after its release, and reaches nobody's conversation", arguments: [false, true])
     func kept(byScope: Bool) async throws {
         try await withPoolFixture { fixture in
             try await fixture.withPool(fixture.configuration(1)) { pool in
