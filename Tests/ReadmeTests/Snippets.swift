@@ -33,7 +33,7 @@ func pool() async throws {
             try await socket.send("request")
             return try await socket.receive()
         }
-        print(reply)
+        print(reply.text ?? "not text")
     }
 }
 

@@ -57,6 +57,34 @@ struct PoolConnectionTests {
         }
     }
 
+    @Test("Idle connections of a dead endpoint do not keep an acquire from those of another")
+    func deadEndpoint() async throws {
+        try await withPoolFixture { fixture in
+            let other = try FaultProxy(to: fixture.server.port)
+            defer { other.stop() }
+            var configuration = fixture.configuration(8)
+            configuration.validationBypass = .zero
+            configuration.keepaliveInterval = nil
+            // Longer than an acquire waits: a validation that is waited for fails the test.
+            configuration.validationTimeout = .seconds(60)
+            try await WebSocketConnectionPool.withPool(
+                to: [fixture.relay.url, other.url], configuration: configuration
+            ) { pool in
+                var leases: [WebSocketLease] = []
+                for _ in 0..<8 { leases.append(try await pool.acquire()) }
+                for lease in leases { lease.release() }
+                #expect(pool.statistics.endpoints.map(\.total) == [4, 4])
+                fixture.relay.change { $0.isSilent = true }
+                for round in 0..<4 {
+                    let reply = try await pool.withConnection { try await $0.exchange("\(round)") }
+                    #expect(reply == .text("\(round)"))
+                }
+                #expect(pool.statistics.endpoints.map(\.isSuspect) == [true, false])
+                fixture.relay.change { $0.isSilent = false }
+            }
+        }
+    }
+
     final class PlaceObserver: PoolObserver {
         let opened = Mutex<[PoolEndpoint]>([])
         let observesLeases = false
