@@ -139,8 +139,12 @@ extension PoolStateMachine {
         guard self.hasAwaited else { return }
         for poor in self.endpoints.indices where self.endpoints[poor].isAwaited {
             self.endpoints[poor].advance(to: now)
+            guard self.endpoints[poor].isListed else {
+                self.endpoints[poor].reachedShare()
+                continue
+            }
             let others = self.endpoints.indices.filter { $0 != poor && !self.endpoints[$0].isHopeless }
-            guard self.endpoints[poor].isListed,
+            guard
                 let rich = others.max(by: { self.endpoints[$0].total < self.endpoints[$1].total }),
                 self.endpoints[rich].total > self.endpoints[poor].total + 1
             else {

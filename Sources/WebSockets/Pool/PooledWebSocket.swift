@@ -146,7 +146,10 @@ final class PooledWebSocket: PooledConnection {
             switch await nextMessage(within: options.quietPeriod > .zero ? options.quietPeriod : options.timeout) {
             case .success(let message?): guard isDisposable(message) else { return .unexpectedInput }
             // Half a message may have come in the meantime, or an answer be missing; then it is not over.
-            case .success(nil): if !wire.hasInboundResidue && !(expectsReplies && isOwedInput) { return .clean }
+            case .success(nil):
+                if !wire.hasInboundResidue && !(expectsReplies && isOwedInput) { return .clean }
+                // Nothing waits any more in a cancelled task.
+                if Task.isCancelled { return .timedOut }
             case .failure: return .failed
             }
         }
