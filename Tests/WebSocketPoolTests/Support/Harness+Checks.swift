@@ -44,6 +44,20 @@ extension Harness {
         self.machine.endpoints[endpoint].isEjected || !self.isListed(endpoint)
     }
 
+    /// Endpoints whose idle connections are not lent now, because those of an endpoint that answers are there.
+    var avoided: [Int] {
+        let hasBetter = self.idleOrder.contains {
+            guard let endpoint = self.tenant($0)?.endpoint else { return false }
+            return !self.machine.endpoints[endpoint].isSuspect && !self.machine.endpoints[endpoint].isEjected
+        }
+        return hasBetter ? self.machine.endpoints.indices.filter { self.machine.endpoints[$0].isSuspect } : []
+    }
+
+    mutating func checkAvoided(_ avoided: [Int], _ key: ConnectionKey?) {
+        guard let key, let tenant = self.tenant(key) else { return }
+        self.check(!avoided.contains(tenant.endpoint), "13: a suspect endpoint went first")
+    }
+
     mutating func becomeIdle(_ index: Int) {
         self.check(self.shutDownAt == nil, "9: a connection stayed although the pool shut down")
         self.tenants[index].state = .idle

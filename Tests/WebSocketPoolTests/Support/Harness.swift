@@ -154,6 +154,7 @@ struct Harness {
         let ticket = UInt64(self.lastID)
         let deadline = self.now.after(timeout)
         let expected = self.waiting.isEmpty && !self.isSuspended && kind == .any ? self.nextIdle : nil
+        let avoided = self.avoided
         let entry = Waiting(id: self.lastID, ticket: ticket, kind: kind, deadline: deadline)
         if kind == .warmUp { self.warming.append(entry) } else { self.waiting.append(entry) }
         let site = SourceSite(file: #fileID, line: #line)
@@ -167,6 +168,14 @@ struct Harness {
         let action = self.machine.acquire(
             self.lastID, ticket: ticket, kind: kind, site: SourceSite(file: #fileID, line: #line), queuedAt: self.now,
             deadline: deadline, at: self.now)
+        if kind == .any, self.waiting.count == 1, !avoided.isEmpty {
+            for operation in action.operations {
+                if case .validate(let key, _) = operation { self.checkAvoided(avoided, key) }
+            }
+            for grant in action.resumptions.compactMap({ try? $0.result.get() }) {
+                self.checkAvoided(avoided, self.key(of: grant.handle))
+            }
+        }
         self.absorb(action, reuse: expected)
         guard timeout == 0, let place = self.waiting.firstIndex(where: { $0.id == self.lastID }) else { return }
         // It may wait for a connection to prove itself, within a bound.
@@ -177,6 +186,7 @@ struct Harness {
 
     private mutating func tryAcquire() {
         let expected = self.nextIdle
+        let avoided = self.avoided
         let site = SourceSite(file: #fileID, line: #line)
         guard let idle = self.machine.acquireIdle(site: site, at: self.now) else {
             self.absorb(self.machine.proveIdle(at: self.now))
@@ -190,6 +200,7 @@ struct Harness {
         self.check(self.waiting.isEmpty, "4: a newcomer overtook the queue")
         self.check(!self.isSuspended && self.shutDownAt == nil, "a pool that does not lend lent")
         if let expected { self.check(self.key(of: grant.handle) == expected, "12: reuse order") }
+        self.checkAvoided(avoided, self.key(of: grant.handle))
         if idle.timer != .never { self.timers.append(idle.timer) }
         self.grant(grant, available: [])
         self.checkCounts()
