@@ -44,9 +44,10 @@ extension WebSocketError {
             )
         case .cancelled: self = .cancelled("acquire")
         case .poolUnavailable:
+            let advice = cause?.wouldComeAgain == true ? "mend what is named here" : "try again later"
             self.init(
                 .poolUnavailable,
-                "every endpoint is ejected after failures to connect, and no connection is left (\(counts)); try again later\(because)"
+                "every endpoint is ejected after failures to connect, and no connection is left (\(counts)); \(advice)\(because)"
             )
         case .connectFailed where cause != nil: self = cause!
         case .leaseEnded:
