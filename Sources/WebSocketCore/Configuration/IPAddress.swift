@@ -51,9 +51,39 @@ package enum IPAddress {
         return halves.count == 2 ? groups <= 7 : groups == 8
     }
 
-    /// The 4 or 16 bytes of an address; `nil` for anything else.
+    /// An address of either family. One that is link-local, or of a group, may have a zone (RFC 4007 §11), such as
+    /// `fe80::1%eth0`; it means nothing with others.
+    package static func isAddress(_ text: some StringProtocol) -> Bool {
+        guard let percent = text.utf8.firstIndex(of: UInt8(ascii: "%")) else { return isIPv4(text) || isIPv6(text) }
+        guard isIPv6(text[..<percent]), let bytes = bytes(String(text[..<percent])) else { return false }
+        let isScoped = bytes[0] == 0xFF || bytes[0] == 0xFE && bytes[1] & 0xC0 == 0x80
+        return isScoped && isZone(text[text.utf8.index(after: percent)...])
+    }
+
+    /// The zone of an address that has one: an interface's name, or its number.
+    package static func zone(_ text: some StringProtocol) -> String? {
+        guard isAddress(text), let percent = text.utf8.firstIndex(of: UInt8(ascii: "%")) else { return nil }
+        return String(text[text.utf8.index(after: percent)...])
+    }
+
+    /// What is left of an address when its zone, which only this machine knows, is taken off. Other text stays.
+    package static func withoutZone(_ text: String) -> String {
+        guard zone(text) != nil, let percent = text.utf8.firstIndex(of: UInt8(ascii: "%")) else { return text }
+        return String(text[..<percent])
+    }
+
+    /// Linux lets an interface's name have up to 15 bytes.
+    private static func isZone(_ text: some StringProtocol) -> Bool {
+        (1...15).contains(text.utf8.count)
+            && text.utf8.allSatisfy { byte in
+                byte > 0x20 && byte < 0x7F && !"%/:[]\\\"<>^`{|}?#@".utf8.contains(byte)
+            }
+    }
+
+    /// The 4 or 16 bytes of an address, without its zone; `nil` for anything else.
     package static func bytes(_ text: some StringProtocol) -> [UInt8]? {
         if isIPv4(text) { return text.split(separator: ".").compactMap { UInt8($0) } }
+        if zone(text) != nil { return bytes(withoutZone(String(text))) }
         guard isIPv6(text) else { return nil }
         let halves = String(text).components(separatedBy: "::").map { half in
             half.split(separator: ":").flatMap { group -> [UInt8] in

@@ -119,7 +119,7 @@ final class ClientConnector: @unchecked Sendable {
     // MARK: Names
 
     private func resolve(_ host: String, _ then: @escaping ([String]) -> Void) {
-        if IPAddress.isIPv4(host) || IPAddress.isIPv6(host) { return then([host]) }
+        if IPAddress.isAddress(host) { return then([host]) }
         resolver = NameResolver.resolve(host, on: loop) { [self] result in
             resolver = nil
             switch result {

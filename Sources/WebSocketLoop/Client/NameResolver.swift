@@ -3,77 +3,71 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import CLibUV
-import CLibWebSockets
-import CLibWebSocketsShims
 import Glibc
 package import WebSocketCore
 
-/// Looks names up on libuv's thread pool, never on the loop's thread.
-@safe final class NameResolver {
-    private let request: UnsafeMutablePointer<uv_getaddrinfo_t>
+/// One look-up of a loop, made by its `NameService`. Loop-confined.
+@safe final class NameResolver: @unchecked Sendable {
+    // Created, used and released on one loop; Sendable only for the answer to find its way back.
+
     private var completion: ((Result<[String], WebSocketError>) -> Void)?
     private let host: String
+    private let names: NameService
+    private var ticket: UInt64?
 
     /// Begins a look-up. `completion` runs on the loop; after `forget` it does not.
     static func resolve(
         _ host: String, on loop: EventLoop, completion: @escaping (Result<[String], WebSocketError>) -> Void
     ) -> NameResolver {
-        let resolver = NameResolver(host: host, completion: completion)
-        var hints = unsafe addrinfo()
-        unsafe hints.ai_family = AF_UNSPEC
-        unsafe hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
-        unsafe hints.ai_flags = AI_ADDRCONFIG
-        // libuv holds the resolver until it calls back: a look-up that has begun cannot be taken back.
-        unsafe resolver.request.pointee.data = unsafe Unmanaged.passRetained(resolver).toOpaque()
-        let status = unsafe uv_getaddrinfo(
-            loop.uv, resolver.request,
-            { request, status, results in
-                let resolver = unsafe Unmanaged<NameResolver>.fromOpaque(request!.pointee.data).takeRetainedValue()
-                defer { unsafe uv_freeaddrinfo(results) }
-                unsafe resolver.finish(status, results)
-            }, host, nil, &hints)
-        if status != 0 {
-            unsafe Unmanaged.passUnretained(resolver).release()
-            unsafe resolver.finish(status, nil)
+        let resolver = NameResolver(host: host, names: loop.names, completion: completion)
+        resolver.ticket = loop.names.begin(host) { answer in
+            // A loop that has stopped meanwhile refuses this; it has let the look-up be forgotten.
+            loop.execute { resolver.finish(answer) }
         }
         return resolver
     }
 
-    private init(host: String, completion: @escaping (Result<[String], WebSocketError>) -> Void) {
+    private init(
+        host: String, names: NameService, completion: @escaping (Result<[String], WebSocketError>) -> Void
+    ) {
         self.host = host
+        self.names = names
         self.completion = completion
-        unsafe request = .allocate(capacity: 1)
-        unsafe request.initialize(to: uv_getaddrinfo_t())
     }
 
-    /// Nobody wants the result any more.
-    func forget() { completion = nil }
+    /// The result is not wanted any more.
+    func forget() {
+        completion = nil
+        if let ticket { names.cancel(ticket) }
+        ticket = nil
+    }
 
-    private func finish(_ status: CInt, _ results: UnsafeMutablePointer<addrinfo>?) {
+    private func finish(_ answer: NameService.Answer) {
+        ticket = nil
         guard let completion else { return }
         self.completion = nil
-        guard status == 0 else {
-            let why = unsafe String(cString: uv_strerror(status))
-            completion(
-                .failure(
-                    WebSocketError(
-                        .nameNotFound,
-                        "the name “\(host.escapedForLog)” could not be resolved: \(why); check the host and the network's DNS",
-                        phase: .nameResolution)))
-            return
+        switch answer {
+        case .addresses(let addresses): completion(.success(Self.interleaved(addresses)))
+        case .failure(let status, let code): completion(.failure(error(status, code)))
         }
-        var addresses: [String] = []
-        var next = unsafe results
-        while let entry = unsafe next {
-            if case .ip(let address, _)? = unsafe SocketAddress(storage: entry.pointee.ai_addr),
-                !addresses.contains(address)
-            {
-                addresses.append(address)
-            }
-            unsafe next = unsafe entry.pointee.ai_next
+    }
+
+    private func error(_ status: CInt, _ code: CInt) -> WebSocketError {
+        let isShortage =
+            status == EAI_MEMORY || status == EAI_SYSTEM && [EMFILE, ENFILE, ENOMEM, EAGAIN].contains(code)
+        let why =
+            unsafe status == EAI_SYSTEM ? String(cString: strerror(code)) : String(cString: gai_strerror(status))
+        let name = host.escapedForLog
+        guard isShortage else {
+            return WebSocketError(
+                .nameNotFound,
+                "the name “\(name)” could not be resolved: \(why); check the host and the network's DNS",
+                phase: .nameResolution)
         }
-        completion(.success(Self.interleaved(addresses)))
+        return WebSocketError(
+            .resourceExhausted,
+            "the name “\(name)” could not be resolved: \(why); check the limits of descriptors and threads",
+            phase: .nameResolution, systemError: status == EAI_SYSTEM ? code : ENOMEM)
     }
 
     /// Alternates the families, keeping the resolver's order within each (RFC 8305 §4).
@@ -89,8 +83,6 @@ package import WebSocketCore
         }
         return result
     }
-
-    deinit { unsafe request.deallocate() }
 }
 
 /// A look-up that a task waits for. Loop-confined.
@@ -125,7 +117,7 @@ extension EventLoop {
     ///
     /// - Throws: `nameNotFound`, `cancelled`, `shutDown`.
     package func resolve(_ host: String) async throws(WebSocketError) -> [String] {
-        if IPAddress.isIPv4(host) || IPAddress.isIPv6(host) { return [host] }
+        if IPAddress.isAddress(host) { return [host] }
         let query = NameQuery()
         return try await wait(
             for: "name resolution", register: { query.start(host, on: self, $0) },

@@ -75,6 +75,8 @@ import WebSocketCore
     @exclusivity(unchecked) var scratch = ScratchBuffer()
     @exclusivity(unchecked) var frameMemory = FrameMemory()
     var vhosts = VhostTable()
+    /// Where names are looked up.
+    package var names = NameService.shared
     /// To which libwebsockets keeps pointers.
     var vhostNames: [UnsafeMutablePointer<CChar>] = unsafe []
     /// Whose socket libwebsockets is being given, until it shows the wsi it made for it.
