@@ -41,13 +41,15 @@ struct URLAuthority {
                 throw problem("has a [ without ]")
             }
             hostText = authority[authority.utf8.index(after: authority.startIndex)..<close]
-            guard IPAddress.isIPv6(hostText) else { throw problem("has an invalid IPv6 address in brackets") }
+            guard let address = Self.address(hostText) else {
+                throw problem("has an invalid IPv6 address in brackets")
+            }
             let after = authority[authority.utf8.index(after: close)...]
             guard after.isEmpty || after.utf8.first == UInt8(ascii: ":") else {
                 throw problem("has text behind the ] of its host")
             }
             portText = after.isEmpty ? nil : after[after.utf8.index(after: after.startIndex)...]
-            host = hostText.lowercased()
+            host = address
         } else {
             let colon = authority.utf8.firstIndex(of: UInt8(ascii: ":"))
             hostText = authority[..<(colon ?? authority.endIndex)]
@@ -63,6 +65,9 @@ struct URLAuthority {
             }
             guard !name.isEmpty, name.utf8.count <= 253, name.utf8.allSatisfy(\.isHostCharacter) else {
                 throw problem("has a host that is not a name or an address; IPv6 addresses go into brackets")
+            }
+            guard !name.hasEmptyLabel else {
+                throw problem("has a host with an empty label: two dots, or one in front")
             }
             host = name.lowercased()
         }
@@ -80,6 +85,18 @@ struct URLAuthority {
     static func isHostAndPort(_ text: Substring) -> Bool {
         guard let authority = try? URLAuthority(text) else { return false }
         return authority.userInfo == nil
+    }
+
+    /// An IPv6 address as it stands in brackets, its zone behind `%25` (RFC 6874) or, as people write it, `%`.
+    private static func address(_ text: Substring) -> String? {
+        guard let percent = text.utf8.firstIndex(of: UInt8(ascii: "%")) else {
+            return IPAddress.isIPv6(text) ? text.lowercased() : nil
+        }
+        var zone = text[text.utf8.index(after: percent)...]
+        if zone.utf8.starts(with: "25".utf8), zone.utf8.count > 2 { zone = zone.dropFirst(2) }
+        // An interface's name has upper and lower case.
+        let address = text[..<percent].lowercased() + "%" + zone
+        return IPAddress.isAddress(address) ? address : nil
     }
 
     /// Credentials for Basic authorization (RFC 7617 §2).
@@ -124,6 +141,11 @@ extension UInt8 {
 }
 
 extension String {
+    /// Whether something is missing between two dots, or in front of the first (RFC 1035 §2.3.1). One dot may end a name.
+    var hasEmptyLabel: Bool {
+        split(separator: ".", omittingEmptySubsequences: false).dropLast().contains { $0.isEmpty } || self == "."
+    }
+
     var isValidPercentEncoding: Bool { percentDecoded != nil }
 
     /// The text with spaces and what is outside ASCII percent-encoded, as UTF-8 (RFC 3987 §3.1); escapes stay.

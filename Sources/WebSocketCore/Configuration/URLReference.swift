@@ -27,7 +27,8 @@ extension WebSocketURL {
         } else {
             resolved = query.isEmpty ? target : String(base) + query
         }
-        return try WebSocketURL("\(scheme)//\(hostHeader)\(resolved)")
+        let authority = isIPv6 ? "[\(host)]:\(port)" : hostHeader
+        return try WebSocketURL("\(scheme)//\(authority)\(resolved)")
     }
 
     /// Whether both are the same for what belongs to one of them only (RFC 6454 §4).

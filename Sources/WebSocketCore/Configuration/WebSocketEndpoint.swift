@@ -5,7 +5,8 @@
 
 /// Where a client connects to, when it is not where its URL says.
 public enum WebSocketEndpoint: Sendable, Hashable {
-    /// Another host, a name or an address without brackets, and port.
+    /// Another host, a name or an address without brackets, and port. An IPv6 address may have a zone, such as
+    /// `fe80::1%eth0` (RFC 4007 §11).
     case host(String, port: Int)
     /// A Unix socket: a path, or an abstract name with `@` in front. At most 107 bytes.
     case unix(path: String)
@@ -18,8 +19,9 @@ public enum WebSocketEndpoint: Sendable, Hashable {
                 throw WebSocketError(.invalidConfiguration, "connectTo has the port \(port); it must be in 1...65535")
             }
             let isHost =
-                IPAddress.isIPv6(host)
-                || (!host.isEmpty && host.utf8.count <= 253 && host.utf8.allSatisfy(\.isHostCharacter))
+                IPAddress.isAddress(host)
+                || (!host.isEmpty && host.utf8.count <= 253 && host.utf8.allSatisfy(\.isHostCharacter)
+                    && !host.hasEmptyLabel)
             guard isHost else {
                 throw WebSocketError(
                     .invalidConfiguration,

@@ -7,7 +7,8 @@
 public struct WebSocketURL: Sendable, Hashable {
     /// Whether the connection uses TLS: `wss` and `https`.
     public let isSecure: Bool
-    /// The host without brackets, in lower case.
+    /// The host without brackets, in lower case. Of an IPv6 address it may have a zone (RFC 4007 §11), such as
+    /// `fe80::1%eth0`, which stays on this machine.
     public let host: String
     /// The port; 80 or 443 when the URL has none.
     public let port: Int
@@ -23,7 +24,7 @@ public struct WebSocketURL: Sendable, Hashable {
 
     /// The `Host` header: the port only when it is not the default (RFC 6455 §4.1).
     package var hostHeader: String {
-        let name = isIPv6 ? "[\(host)]" : host
+        let name = isIPv6 ? "[\(IPAddress.withoutZone(host))]" : host
         return port == defaultPort ? name : "\(name):\(port)"
     }
 

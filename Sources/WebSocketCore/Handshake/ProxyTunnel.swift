@@ -25,7 +25,8 @@ package struct ProxyTunnel: ~Copyable {
         package let port: Int
 
         package init(host: String, port: Int) {
-            self.host = host
+            // A zone means nothing to the proxy.
+            self.host = IPAddress.withoutZone(host)
             self.port = port
         }
 
