@@ -29,6 +29,9 @@ package struct ReconnectEngine: Sendable {
     private let policy: WebSocketReconnectPolicy
     private var random: SessionRandom
     private var connectedAt: Duration?
+    private var hasBeenConnected = false
+    /// Attempts since the last connection that met what would have been fatal before the first one.
+    private var faults = 0
     /// Attempts since the last stable connection.
     package private(set) var attempts = 0
 
@@ -38,7 +41,11 @@ package struct ReconnectEngine: Sendable {
     }
 
     /// A connection is open.
-    package mutating func connected(at now: Duration) { connectedAt = now }
+    package mutating func connected(at now: Duration) {
+        connectedAt = now
+        hasBeenConnected = true
+        faults = 0
+    }
 
     /// When the present connection has lasted long enough; nil when that has no effect.
     package var stableAt: Duration? { attempts > 0 ? connectedAt.map { $0 + policy.stableTime } : nil }
@@ -66,6 +73,10 @@ package struct ReconnectEngine: Sendable {
             attempts += 1
             // Added, not the greater of both: those who were told the same time shall not come at the same time.
             return .retry(after: least + (custom ?? delay(attempt: attempts)))
+        case .retrySlowly(let least, let custom):
+            guard hasBeenConnected else { return .giveUp }
+            faults += 1
+            return decide(.retry(least: least + Self.grown(.milliseconds(250), faults, .seconds(60)), custom: custom))
         }
     }
 

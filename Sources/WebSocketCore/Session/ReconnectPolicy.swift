@@ -40,6 +40,11 @@ public struct WebSocketReconnectPolicy: Sendable {
         case retryAfter(Duration)
         /// Never: the error is passed on.
         case fatal
+        /// Never before the first connection: then the settings are wrong. Afterwards what was right once may become so
+        /// again: a certificate is renewed, a file is written, a gateway is back. It is tried again as the strategy says
+        /// and 250 ms later than that, 500 ms the next time and so on up to 60 s, until there is a connection; a session
+        /// tells an alert each time.
+        case fatalUntilConnected
     }
 
     /// How long to wait. Default `fullJitter` from 1 s to 60 s. Times are clamped: 0 to 300 s for `base` and `fixed`,
@@ -62,12 +67,17 @@ public struct WebSocketReconnectPolicy: Sendable {
     /// The defaults.
     public init() {}
 
-    /// The default classification: URLs and settings that cannot be used, certificates that cannot be trusted, and
-    /// refusals with a status of 400 to 499 except 408, 425 and 429 would come again, and are fatal. Everything else is
-    /// tried again: also an answer that is no handshake, which may be one that was cut; a connection that ended always.
+    /// The default classification: a URL that cannot be used is fatal. Settings and files that cannot be used,
+    /// certificates that cannot be trusted, redirects that are not followed, and refusals with a status of 400 to 499
+    /// except 408, 425 and 429 are fatal until there has been a connection. Everything else is tried again: also an answer
+    /// that is no handshake, which may be one that was cut; a connection that ended always.
     public static func classify(_ cause: Cause) -> Decision {
-        guard case .connectFailed(let error) = cause else { return .retry }
-        return error.wouldComeAgain && error.code != .handshakeInvalid ? .fatal : .retry
+        guard case .connectFailed(let error) = cause, error.wouldComeAgain else { return .retry }
+        return switch error.code {
+        case .handshakeInvalid: .retry
+        case .invalidURL, .shutDown: .fatal
+        default: .fatalUntilConnected
+        }
     }
 
     /// What follows a failure, as far as the policy's closures say it.
@@ -75,6 +85,8 @@ public struct WebSocketReconnectPolicy: Sendable {
         case giveUp
         /// Not before `least`, and then after `custom`; nil for what the strategy says by itself.
         case retry(least: Duration, custom: Duration?)
+        /// The same, if there has been a connection, and later each time; else it is given up.
+        case retrySlowly(least: Duration, custom: Duration?)
     }
 
     /// Asks the application's closures, so the caller must not hold a lock.
@@ -82,14 +94,22 @@ public struct WebSocketReconnectPolicy: Sendable {
     /// - Parameter clock: Seconds since 1970, for a server that says until when and not what time it has.
     package func answer(_ cause: Cause, attempt: Int, clock: Int64? = nil) -> Answer {
         let least: Duration
+        var isSlow = false
         switch decision(cause) {
         case .fatal: return .giveUp
         case .retryAfter(let delay): least = max(delay, .zero)
         case .retry: least = serverWish(cause, clock)
+        case .fatalUntilConnected:
+            least = serverWish(cause, clock)
+            isSlow = true
         }
         if let maximumAttempts, attempt > maximumAttempts { return .giveUp }
-        guard case .custom(let delay) = strategy else { return .retry(least: least, custom: nil) }
-        return delay(attempt).map { .retry(least: least, custom: max($0, .zero)) } ?? .giveUp
+        var custom: Duration?
+        if case .custom(let delay) = strategy {
+            guard let delay = delay(attempt) else { return .giveUp }
+            custom = max(delay, .zero)
+        }
+        return isSlow ? .retrySlowly(least: least, custom: custom) : .retry(least: least, custom: custom)
     }
 
     private func serverWish(_ cause: Cause, _ clock: Int64?) -> Duration {
@@ -125,8 +145,8 @@ public struct WebSocketReconnectPolicy: Sendable {
 }
 
 extension WebSocketError {
-    /// Whether the same attempt would fail again, whatever the time. Then a pool asks its endpoint less often from the
-    /// start, and sessions give up.
+    /// Whether the same attempt would fail again, unless something is changed somewhere. Then a pool asks its endpoint
+    /// less often from the start, and sessions that have not been connected give up.
     package var wouldComeAgain: Bool {
         switch code {
         case .invalidURL, .invalidConfiguration, .handshakeInvalid, .redirectRefused, .shutDown: true

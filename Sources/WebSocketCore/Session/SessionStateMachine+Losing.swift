@@ -95,6 +95,11 @@ extension SessionStateMachine {
         switch engine.decide(answer) {
         case .retry(let delay):
             state = .waiting(until: now + delay)
+            if case .retrySlowly = answer {
+                return [
+                    .alert(.attemptFailed, "\(lastError?.message ?? "an attempt failed"); tried again after \(delay)")
+                ]
+            }
             return delay > .zero ? [] : tick(at: now)
         case .giveUp:
             let why = lastError.map { "; last: \($0.message)" } ?? ""

@@ -115,6 +115,9 @@ public struct WebSocketSessionAlert: Sendable, Hashable {
         case callbackFailed
         /// The connection ended without this side wanting it.
         case disconnected
+        /// An attempt met what would have been fatal before the first connection, such as a certificate that has expired, a
+        /// file that cannot be read, or 404. It is tried again, later each time.
+        case attemptFailed
         /// The next connection of a make-before-break could not be opened or prepared; the old one stays.
         case renewalFailed
     }

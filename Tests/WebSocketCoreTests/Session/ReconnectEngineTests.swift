@@ -177,6 +177,65 @@ import Testing
         #expect(engine.next(after: .connectFailed(error), at: .zero) == .giveUp)
     }
 
+    /// What was right once may become so again.
+    @Test func onceConnectedAFaultIsTriedAgainSlowly() {
+        let faults = [
+            refusal(404), refusal(401), refusal(403), .connectFailed(WebSocketError(.invalidConfiguration, "a")),
+            .connectFailed(WebSocketError(.tlsFailed, "a", phase: .tls, tlsFailure: .expired)),
+            .connectFailed(WebSocketError(.tlsFailed, "a", phase: .tls, tlsFailure: .untrusted)),
+            .connectFailed(WebSocketError(.redirectRefused, "a", response: .init(status: 302, headers: [:]))),
+            .connectFailed(
+                WebSocketError(.proxyFailed, "a", phase: .proxy, response: .init(status: 407, headers: [:]))),
+        ]
+        for fault in faults {
+            var engine = engine(.fixed(.seconds(1)))
+            engine.connected(at: .zero)
+            let delays = (0..<10).map { _ in engine.next(after: fault, at: .seconds(1)) }
+            let extra = [0.25, 0.5, 1, 2, 4, 8, 16, 32, 60, 60]
+            #expect(delays == extra.map { .retry(after: .seconds(1) + .seconds($0)) }, "\(fault)")
+            #expect(engine.attempts == 10)
+            // The next connection begins anew; a fault that time heals by itself does not.
+            #expect(engine.next(after: refusal(503), at: .seconds(1)) == .retry(after: .seconds(1)))
+            #expect(engine.next(after: fault, at: .seconds(1)) == .retry(after: .seconds(61)))
+            engine.connected(at: .seconds(2))
+            #expect(engine.next(after: fault, at: .seconds(3)) == .retry(after: .milliseconds(1_250)))
+        }
+    }
+
+    @Test func onceConnectedAttemptsAreLimitedAllTheSame() {
+        var engine = engine(.fixed(.zero), maximumAttempts: 2)
+        engine.connected(at: .zero)
+        #expect(engine.next(after: refusal(404), at: .zero) != .giveUp)
+        #expect(engine.next(after: refusal(404), at: .zero) != .giveUp)
+        #expect(engine.next(after: refusal(404), at: .zero) == .giveUp)
+    }
+
+    @Test func whatIsFatalStaysFatal() {
+        for error in [WebSocketError(.invalidURL, "a"), WebSocketError(.shutDown, "a")] {
+            var engine = engine(.fixed(.zero))
+            engine.connected(at: .zero)
+            #expect(engine.next(after: .connectFailed(error), at: .zero) == .giveUp)
+        }
+        var policy = WebSocketReconnectPolicy()
+        policy.decision = { cause in
+            let decision = WebSocketReconnectPolicy.classify(cause)
+            return decision == .fatalUntilConnected ? .fatal : decision
+        }
+        var engine = ReconnectEngine(policy: policy, seed: 0)
+        engine.connected(at: .zero)
+        #expect(engine.next(after: refusal(404), at: .zero) == .giveUp)
+        #expect(engine.next(after: refusal(503), at: .zero) != .giveUp)
+    }
+
+    /// The server's own wish and the application's own delays count too.
+    @Test func slowlyIsAdded() {
+        var engine = engine(.custom { attempt in attempt < 2 ? .seconds(3) : nil })
+        engine.connected(at: .zero)
+        #expect(
+            engine.next(after: refusal(404, [.retryAfter: "7"]), at: .zero) == .retry(after: .milliseconds(10_250)))
+        #expect(engine.next(after: refusal(404), at: .zero) == .giveUp)
+    }
+
     @Test(arguments: [
         WebSocketError(.nameNotFound, "a"), WebSocketError(.connectFailed, "a"), WebSocketError(.timedOut, "a"),
         WebSocketError(.resourceExhausted, "a"), WebSocketError(.handshakeInvalid, "a"),

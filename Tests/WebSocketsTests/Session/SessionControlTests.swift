@@ -292,6 +292,29 @@ struct SessionControlTests {
         }
     }
 
+    /// A gateway restarts, a certificate is renewed late, a file is being written: the session lives on, and says so.
+    @Test(arguments: [
+        WebSocketError(.handshakeRejected, "the server answered 404", response: .init(status: 404, headers: [:])),
+        WebSocketError(.tlsFailed, "the certificate has expired", phase: .tls, tlsFailure: .expired),
+        WebSocketError(.invalidConfiguration, "tls.trust: the file “ca.pem” cannot be read: No such file or directory"),
+    ]) func onceConnectedAFaultThatPassesEndsNothing(_ fault: WebSocketError) throws {
+        try withFakeSession({ $0.reconnect.strategy = .fixed(.milliseconds(300)) }) { fixture in
+            try await fixture.untilConnected()
+            fixture.server.answer(.refuse(fault), .refuse(fault))
+            let before = fixture.simulation.elapsed
+            fixture.server.last.close(.goingAway)
+            try await fixture.untilConnected(2)
+            #expect(fixture.simulation.elapsed - before < .seconds(2))
+            await fixture.session.shutdown()
+            let alerts = try await fixture.drainEvents().compactMap { event -> WebSocketSessionAlert? in
+                if case .alert(let alert) = event, alert.kind == .attemptFailed { alert } else { nil }
+            }
+            // The second one is held back, and its count is told at the end.
+            #expect(alerts.map(\.suppressed) == [0, 1])
+            #expect(alerts.allSatisfy { $0.message.contains(fault.message) }, "\(alerts)")
+        }
+    }
+
     @Test func withoutReconnectingTheSessionRests() throws {
         try withFakeSession({ $0.reconnectsAutomatically = false }) { fixture in
             try await fixture.untilConnected()
