@@ -63,6 +63,8 @@ package import WebSocketCore
         }
         unsafe self.store = unsafe store
         unsafe authorities.forEach { unsafe X509_STORE_add_cert(store, $0) }
+        // Each of them is an anchor, whether it has an issuer or not (RFC 5280 §6.1.1).
+        unsafe X509_STORE_set_flags(store, UInt(X509_V_FLAG_PARTIAL_CHAIN))
     }
 
     deinit {
@@ -121,7 +123,7 @@ package import WebSocketCore
         for identity in configuration.additionalIdentities {
             let loaded = try ServerIdentity(
                 identity.certificateChain, identity.privateKey, field: "tls.additionalIdentities")
-            for name in identity.serverNames {
+            for name in identity.serverNames.map(Self.withoutRoot) {
                 guard !name.isEmpty, name.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
                     throw WebSocketError(
                         .invalidConfiguration, "tls.additionalIdentities has a server name that is no host name")
@@ -143,7 +145,9 @@ package import WebSocketCore
         // libwebsockets' own callback would let a client's SNI choose a vhost, and aborts when contexts are swapped.
         unsafe wsx_ssl_ctx_clear_servername_callback(context)
         unsafe wsx_ssl_ctx_watch_alerts(context)
-        if asksForCertificates { unsafe wsx_ssl_ctx_disable_resumption(context) }
+        if asksForCertificates {
+            unsafe wsx_ssl_ctx_disable_resumption(context)
+        }
         // The loop's table of vhosts keeps this object as long as the SSL_CTX.
         unsafe SSL_CTX_set_cert_cb(
             context,
@@ -159,10 +163,13 @@ package import WebSocketCore
     private func prepare(_ ssl: OpaquePointer?) -> Bool {
         let name = unsafe SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name).map { unsafe String(cString: $0) }
         let now = current.withLock { $0 }
-        let identity = name.flatMap { Self.find($0.lowercased(), in: now.named) } ?? now.fallback
+        let identity = name.flatMap { Self.find(Self.withoutRoot($0.lowercased()), in: now.named) } ?? now.fallback
         unsafe now.verification?.ask(on: ssl)
         return unsafe identity.use(on: ssl)
     }
+
+    /// A name without the dot of the DNS's root, which SNI does not have (RFC 6066 §3), though some clients send it.
+    private static func withoutRoot(_ name: String) -> String { name.hasSuffix(".") ? String(name.dropLast()) : name }
 
     /// The name itself, then a wildcard for its first label.
     private static func find(_ name: String, in table: [String: ServerIdentity]) -> ServerIdentity? {
@@ -171,7 +178,9 @@ package import WebSocketCore
         return table["*" + name[dot...]]
     }
 
-    deinit { unsafe SSL_CTX_free(unusedClientContext) }
+    deinit {
+        unsafe SSL_CTX_free(unusedClientContext)
+    }
 }
 
 /// Whom a client's certificate names. It has been verified.

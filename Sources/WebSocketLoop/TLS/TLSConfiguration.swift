@@ -3,7 +3,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-/// PEM text from a file or from memory.
+/// PEM text from a file or from memory, at most 4 MiB. A client's files are read again by the first attempt to connect that
+/// finds them changed, a server's by `reloadTLS`. While one cannot be read attempts fail: with `invalidConfiguration`, or
+/// with `resourceExhausted` when it is descriptors that are missing. What was read before is not used instead.
 public enum PEMSource: Sendable, Hashable {
     case file(String)
     case bytes([UInt8])
@@ -18,9 +20,11 @@ public enum TLSVersion: Sendable, Hashable {
 public struct TLSClientConfiguration: Sendable, Hashable {
     /// Whose certificates are trusted.
     public enum Trust: Sendable, Hashable {
-        /// The system's CAs (Debian: `ca-certificates`).
+        /// The system's CAs (Debian: `ca-certificates`), or those of the variables `SSL_CERT_FILE` and `SSL_CERT_DIR`. They
+        /// are read again when they have changed; that there are none is `invalidConfiguration`.
         case system
-        /// Only these CAs.
+        /// Only these, each of which is an anchor: a root, an intermediate CA without its root, or a server's own
+        /// certificate. A bundle is read whole, or refused with the number of the block that cannot be read.
         case certificates(PEMSource)
     }
 
@@ -38,7 +42,8 @@ public struct TLSClientConfiguration: Sendable, Hashable {
     public var verification: Verification = .full
     /// Default TLS 1.2.
     public var minimumVersion: TLSVersion = .tls12
-    /// The name to verify and to send as SNI. Default: the URL's host. A host that a redirect leads to goes by its own.
+    /// The name to verify and to send as SNI, both without a dot at its end. Default: the URL's host. A host that a
+    /// redirect leads to goes by its own.
     public var serverName: String?
     /// What the client shows to a server that asks who it is (mutual TLS). Default: nothing.
     public var identity: TLSClientIdentity?
@@ -52,8 +57,9 @@ public struct TLSClientConfiguration: Sendable, Hashable {
     /// kept in reserve. Default: any key.
     public var publicKeyPins: Set<String> = []
     /// Whether sessions are resumed, which saves both sides the certificates and a signature. A resumed session does
-    /// not look at the certificate again until the server's ticket ends, and shows no client certificate. Tickets are
-    /// kept for this configuration and name only, in memory, and are used once under TLS 1.3. Default on.
+    /// not look at the certificate again, however often it is resumed, until one of the certificates ends with which it
+    /// was verified, and shows no client certificate. Tickets are kept for this configuration, these files and this name
+    /// only, in memory, and are used once under TLS 1.3. Default on.
     public var resumesSessions = true
 
     /// The defaults: verified against the system's certificate authorities.

@@ -3,10 +3,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import CLibUV
 import CLibWebSocketsShims
 import COpenSSL
-import Glibc
 import Synchronization
 package import WebSocketCore
 
@@ -28,28 +26,41 @@ package import WebSocketCore
         let name: String
         /// Files that have changed make another context.
         let files: [FileVersion]
+        /// The same for the system's authorities; `nil` where they are not asked.
+        let system: SystemVersion?
+    }
+    private struct SystemVersion: Hashable {
+        let trust: SystemTrust
+        let files: [FileVersion]
     }
     @safe private struct Cache {
         var contexts: [Key: ClientTLSContext] = [:]
         var order: [Key] = []
-        var systemStore: OpaquePointer?
+        /// One store for all contexts: parsing the bundle is what costs.
+        var system: (version: SystemVersion, store: OpaquePointer)?
     }
     private static let cache = Mutex(Cache())
     private static let maximumCached = 64
 
-    /// The context for a configuration and the URL's host. Made once and kept; loading the system's CAs takes about
-    /// 16 ms the first time, so this does not run on a loop.
+    /// The context for a configuration and the URL's host. Made once and kept until a file changes that it was made of;
+    /// loading the system's CAs takes about 16 ms the first time, so this does not run on a loop. To be asked for each
+    /// attempt anew.
     package static func make(
-        _ configuration: TLSClientConfiguration, host: String
+        _ configuration: TLSClientConfiguration, host: String, system: SystemTrust = .standard
     ) throws(WebSocketError) -> ClientTLSContext {
         _ = unsafe LibWebSockets.initialize
+        let asksSystem = configuration.trust == .system && configuration.verification == .full
         let key = Key(
-            configuration: configuration, name: configuration.serverName ?? host,
-            files: configuration.sources.map(FileVersion.init))
+            configuration: configuration, name: name(configuration.serverName ?? host),
+            files: configuration.sources.map(FileVersion.init),
+            system: asksSystem ? SystemVersion(trust: system, files: system.versions) : nil)
         let result: Result<ClientTLSContext, WebSocketError> = cache.withLock { cache in
             if let known = cache.contexts[key] { return .success(known) }
             do throws(WebSocketError) {
-                let made = try unsafe ClientTLSContext(configuration, name: key.name, systemStore: &cache.systemStore)
+                let store = try unsafe key.system.map { version throws(WebSocketError) in
+                    try unsafe systemStore(version, &cache)
+                }
+                let made = try unsafe ClientTLSContext(configuration, name: key.name, systemStore: store)
                 if cache.order.count >= maximumCached { cache.contexts[cache.order.removeFirst()] = nil }
                 cache.contexts[key] = made
                 cache.order.append(key)
@@ -61,8 +72,25 @@ package import WebSocketCore
         return try result.get()
     }
 
+    /// What SNI says and what is verified. The root's dot belongs to the DNS (RFC 6066 §3), a zone to this machine.
+    private static func name(_ host: String) -> String {
+        let host = IPAddress.withoutZone(host)
+        return host.hasSuffix(".") ? String(host.dropLast()) : host
+    }
+
+    /// The system's authorities as they are now.
+    private static func systemStore(
+        _ version: SystemVersion, _ cache: inout Cache
+    ) throws(WebSocketError) -> OpaquePointer {
+        if let known = unsafe cache.system, unsafe known.version == version { return unsafe known.store }
+        let store = try unsafe version.trust.load()
+        if let old = unsafe cache.system { unsafe X509_STORE_free(old.store) }
+        unsafe cache.system = unsafe (version, store)
+        return unsafe store
+    }
+
     private init(
-        _ configuration: TLSClientConfiguration, name: String, systemStore: inout OpaquePointer?
+        _ configuration: TLSClientConfiguration, name: String, systemStore: OpaquePointer?
     ) throws(WebSocketError) {
         guard !name.isEmpty, name.utf8.count <= 253, name.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
             throw WebSocketError(.invalidConfiguration, "tls.serverName is not a host name or an IP address")
@@ -86,15 +114,7 @@ package import WebSocketCore
         if let own = configuration.identity { try setIdentity(own) }
         guard isVerified else { return }
         switch configuration.trust {
-        case .system:
-            // One store for all contexts: parsing the bundle is what costs.
-            if unsafe systemStore == nil {
-                unsafe SSL_CTX_set_default_verify_paths(context)
-                unsafe systemStore = unsafe SSL_CTX_get_cert_store(context)
-                unsafe X509_STORE_up_ref(systemStore)
-            } else {
-                unsafe SSL_CTX_set1_cert_store(context, systemStore)
-            }
+        case .system: unsafe SSL_CTX_set1_cert_store(context, systemStore)
         case .certificates(let source):
             let store = unsafe SSL_CTX_get_cert_store(context)
             let certificates = try unsafe PEM.certificates(source, field: "tls.trust")
@@ -102,6 +122,8 @@ package import WebSocketCore
                 unsafe X509_STORE_add_cert(store, $0)
                 unsafe X509_free($0)
             }
+            // Each of them is an anchor, whether it has an issuer or not (RFC 5280 §6.1.1).
+            unsafe X509_STORE_set_flags(store, UInt(X509_V_FLAG_PARTIAL_CHAIN))
         }
     }
 
@@ -167,17 +189,6 @@ package import WebSocketCore
     }
 }
 
-/// What tells a file from what it was before.
-private struct FileVersion: Hashable {
-    private var numbers: [Int] = []
-
-    init(_ source: PEMSource) {
-        var status = stat()
-        guard case .file(let path) = source, unsafe stat(path, &status) == 0 else { return }
-        numbers = [Int(status.st_ino), Int(status.st_size), status.st_mtim.tv_sec, status.st_mtim.tv_nsec]
-    }
-}
-
 extension TLSClientConfiguration {
     fileprivate var sources: [PEMSource] {
         var result: [PEMSource] = []
@@ -193,106 +204,5 @@ extension TLSVersion {
         case .tls12: TLS1_2_VERSION
         case .tls13: TLS1_3_VERSION
         }
-    }
-}
-
-/// Reads PEM through OpenSSL.
-enum PEM {
-    static func certificates(_ source: PEMSource, field: String) throws(WebSocketError) -> [OpaquePointer] {
-        let bio = try unsafe bio(source, field: field)
-        defer { unsafe BIO_free(bio) }
-        var result: [OpaquePointer] = unsafe []
-        while let certificate = unsafe PEM_read_bio_X509(bio, nil, nil, nil) { unsafe result.append(certificate) }
-        ERR_clear_error()
-        guard unsafe !result.isEmpty else {
-            throw WebSocketError(.invalidConfiguration, "\(field) holds no certificate in PEM form")
-        }
-        return unsafe result
-    }
-
-    static func privateKey(
-        _ source: PEMSource, passphrase: String? = nil, field: String
-    ) throws(WebSocketError) -> OpaquePointer {
-        // What an encrypted key says in its first lines, in both of the forms that there are.
-        let bytes = try contents(source, field: "\(field).privateKey")
-        let isEncrypted = bytes.contains(sequence: Array("ENCRYPTED".utf8))
-        guard !isEncrypted || passphrase != nil else {
-            throw WebSocketError(
-                .invalidConfiguration,
-                "\(field).privateKey is encrypted; give its passphrase, or use an unencrypted one")
-        }
-        if let passphrase {
-            guard passphrase.utf8.count < 1_024, !passphrase.utf8.contains(0) else {
-                throw WebSocketError(
-                    .invalidConfiguration, "\(field).passphrase is longer than 1,023 bytes or holds a zero byte")
-            }
-        }
-        let bio = try unsafe bio(.bytes(bytes), field: "\(field).privateKey")
-        defer {
-            unsafe BIO_free(bio)
-            ERR_clear_error()
-        }
-        var text = Array((passphrase ?? "").utf8.map { CChar(bitPattern: $0) }) + [0]
-        // Without a passphrase of its own OpenSSL would ask for one on the terminal.
-        let key = unsafe text.withUnsafeMutableBytes { unsafe PEM_read_bio_PrivateKey(bio, nil, nil, $0.baseAddress) }
-        guard let key = unsafe key else {
-            throw WebSocketError(
-                .invalidConfiguration,
-                isEncrypted
-                    ? "\(field).passphrase is not the one that \(field).privateKey is encrypted with"
-                    : "\(field).privateKey holds no private key in PEM form")
-        }
-        return unsafe key
-    }
-
-    private static func contents(_ source: PEMSource, field: String) throws(WebSocketError) -> [UInt8] {
-        if case .bytes(let bytes) = source { return bytes }
-        let bio = try unsafe bio(source, field: field)
-        defer { unsafe BIO_free(bio) }
-        return unsafe contents(of: bio)
-    }
-
-    /// What can be read from a BIO, to its end.
-    static func contents(of bio: OpaquePointer) -> [UInt8] {
-        var result: [UInt8] = []
-        var chunk = [UInt8](repeating: 0, count: 4_096)
-        while result.count < 4 << 20 {
-            let count = unsafe BIO_read(bio, &chunk, CInt(chunk.count))
-            guard count > 0 else { break }
-            result += chunk[..<Int(count)]
-        }
-        return result
-    }
-
-    private static func bio(_ source: PEMSource, field: String) throws(WebSocketError) -> OpaquePointer {
-        switch source {
-        case .file(let path):
-            guard !path.utf8.contains(0), let bio = unsafe BIO_new_file(path, "r") else {
-                let code = errno
-                ERR_clear_error()
-                throw WebSocketError(
-                    .invalidConfiguration,
-                    unsafe "\(field): the file “\(path.escapedForLog)” cannot be read: \(String(cString: strerror(code)))",
-                    systemError: code)
-            }
-            return unsafe bio
-        case .bytes(let bytes):
-            // A memory BIO reads the bytes in place, so they are copied into one that owns them.
-            guard let bio = unsafe BIO_new(BIO_s_mem()) else {
-                throw WebSocketError(.resourceExhausted, "OpenSSL could not allocate memory")
-            }
-            let written = unsafe bytes.withUnsafeBytes { unsafe BIO_write(bio, $0.baseAddress, CInt($0.count)) }
-            guard written == bytes.count else {
-                unsafe BIO_free(bio)
-                throw WebSocketError(.invalidConfiguration, "\(field) is empty")
-            }
-            return unsafe bio
-        }
-    }
-}
-
-extension [UInt8] {
-    fileprivate func contains(sequence: [UInt8]) -> Bool {
-        indices.contains { self[$0...].starts(with: sequence) }
     }
 }

@@ -27,7 +27,10 @@ final class PoolEndpoints: Sendable {
         var total: (@Sendable (Int) -> Int)?
     }
 
-    private let requests: [ClientRequest]
+    private let urls: [String]
+    private let targets: [WebSocketURL]
+    /// Makes the request of an attempt: each reads files that have changed since the last one.
+    private let request: @Sendable (String) throws(WebSocketError) -> ClientRequest
     private let observation: Observation
     private let state: Mutex<State>
     private let usesAllAddresses: Bool
@@ -49,16 +52,20 @@ final class PoolEndpoints: Sendable {
         }
         if let problem = configuration.problem { throw WebSocketError(.invalidConfiguration, problem) }
         let client = configuration.client
-        var requests: [ClientRequest] = []
+        let timeout = configuration.attemptTimeout
+        request = { url throws(WebSocketError) in try client.request(for: url, openTimeout: timeout) }
+        // What cannot be used at all is the caller's to know.
+        var targets: [WebSocketURL] = []
         for (index, url) in urls.enumerated() {
             do throws(WebSocketError) {
-                requests.append(try client.request(for: url, openTimeout: configuration.attemptTimeout))
+                targets.append(try request(url).url)
             } catch {
                 guard urls.count > 1, error.code == .invalidURL else { throw error }
                 throw WebSocketError(error.code, "URL \(index + 1) of \(urls.count): \(error.message)")
             }
         }
-        self.requests = requests
+        self.targets = targets
+        self.urls = urls
         observation = Observation(observers: client.observers)
         state = Mutex(
             State(
@@ -81,7 +88,7 @@ final class PoolEndpoints: Sendable {
 
     /// The URL without what may be secret.
     private func name(_ entry: Entry) -> String {
-        let url = requests[entry.url].url
+        let url = targets[entry.url]
         let path = url.target.prefix { $0 != "?" }
         let host = url.host.contains(":") ? "[\(url.host)]" : url.host
         let name = "\(url.isSecure ? "wss" : "ws")://\(host):\(url.port)\(path)"
@@ -103,7 +110,7 @@ final class PoolEndpoints: Sendable {
 
     func connect(to endpoint: Int) async throws(WebSocketError) -> Connection {
         let url = state.withLock { $0.entries[endpoint].url }
-        let target = requests[url].url
+        let target = targets[url]
         return try await PoolSpan.connect.around(
             attributes: [("server.address", target.host), ("server.port", "\(target.port)")]
         ) { () throws(WebSocketError) in
@@ -115,7 +122,7 @@ final class PoolEndpoints: Sendable {
 
     private func attempt(_ endpoint: Int, url: Int) async throws(WebSocketError) -> Connection {
         let loop = loop()
-        var request = requests[url]
+        var request = try request(urls[url])
         let target = request.url
         // Behind a proxy or another endpoint the URL's host is not what is connected to.
         if usesAllAddresses, case .host(let host, _) = request.route, host == target.host {
@@ -138,7 +145,7 @@ final class PoolEndpoints: Sendable {
         guard let isKnown else { return }
         let addresses: [String]
         do throws(WebSocketError) {
-            addresses = try await resolve(requests[url].url.host, loop)
+            addresses = try await resolve(targets[url].host, loop)
         } catch {
             if isKnown { return }
             throw error

@@ -203,7 +203,8 @@ public final class WebSocketConnectionPool: Sendable {
     public func releaseUnused() -> Int { pool.releaseUnused() }
 
     /// Retires every connection there is: idle ones now, lent ones when they come back. For when all of them have
-    /// become useless together, for example after a change of credentials (HikariCP: `softEvictConnections`).
+    /// become useless together, for example after a change of certificate files, which new connections read again
+    /// (HikariCP: `softEvictConnections`).
     public func reset() { pool.reset() }
 
     /// Whether ``run()`` has begun and no shutdown has.
