@@ -207,12 +207,32 @@ struct wsx_tls_identity {
     pthread_mutex_t lock;
     int session_count;
     SSL_SESSION *sessions[KEPT_SESSIONS];
+    // Seconds by which the clock is ahead.
+    int64_t advance;
 };
+
+// When the chain ends with which a session was verified, as seconds since 1970; OpenSSL copies it with the session, and
+// from one that is resumed to those that its server gives out next.
+static int chain_end_index;
+static pthread_once_t chain_end_once = PTHREAD_ONCE_INIT;
+
+static void make_chain_end_index(void) { chain_end_index = SSL_SESSION_get_ex_new_index(0, NULL, NULL, NULL, NULL); }
+
+static intptr_t chain_end(const SSL *ssl) {
+    STACK_OF(X509) *chain = SSL_get0_verified_chain(ssl);
+    intptr_t end = INTPTR_MAX;
+    for (int index = 0; chain && index < sk_X509_num(chain); index++) {
+        const int64_t one = wsx_x509_validity(sk_X509_value(chain, index), 1);
+        if (one < end) end = (intptr_t)one;
+    }
+    return end;
+}
 
 static int keep_session(SSL *ssl, SSL_SESSION *session) {
     struct wsx_tls_identity *identity = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
     SSL_SESSION *copy;
     if (!identity || !SSL_SESSION_is_resumable(session)) return 0;
+    if (!SSL_session_reused(ssl)) SSL_SESSION_set_ex_data(session, chain_end_index, (void *)chain_end(ssl));
     // A copy, because OpenSSL marks the session of a connection that ends without close_notify as not resumable.
     copy = SSL_SESSION_dup(session);
     if (!copy) return 0;
@@ -230,6 +250,11 @@ static int keep_session(SSL *ssl, SSL_SESSION *session) {
 static void offer_session(SSL *ssl, struct wsx_tls_identity *identity) {
     SSL_SESSION *session = NULL;
     pthread_mutex_lock(&identity->lock);
+    // What was verified with a chain that has ended is to be verified again (RFC 8446 §4.6.1).
+    const int64_t now = (int64_t)time(NULL) + identity->advance;
+    while (identity->session_count > 0 &&
+           (intptr_t)SSL_SESSION_get_ex_data(identity->sessions[identity->session_count - 1], chain_end_index) <= now)
+        SSL_SESSION_free(identity->sessions[--identity->session_count]);
     if (identity->session_count > 0) {
         SSL_SESSION *last = identity->sessions[identity->session_count - 1];
         if (SSL_SESSION_get_protocol_version(last) >= TLS1_3_VERSION) {
@@ -268,6 +293,7 @@ static int verify_server(int is_valid, X509_STORE_CTX *store) {
 struct wsx_tls_identity *wsx_tls_identity_create(const char *name, int is_address, int resumes) {
     struct wsx_tls_identity *identity = calloc(1, sizeof *identity);
     if (!identity) return NULL;
+    pthread_once(&chain_end_once, make_chain_end_index);
     identity->is_address = is_address;
     identity->resumes = resumes;
     strncpy(identity->name, name, sizeof identity->name - 1);
@@ -323,6 +349,12 @@ void wsx_tls_client_begin(SSL *ssl, int verifies, void *verifier) {
 void wsx_tls_client_finish(SSL *ssl) {
     SSL_set_verify(ssl, SSL_VERIFY_NONE, NULL);
     SSL_set_ex_data(ssl, verifier_index, NULL);
+}
+
+void wsx_tls_identity_advance(struct wsx_tls_identity *identity, int64_t seconds) {
+    pthread_mutex_lock(&identity->lock);
+    identity->advance += seconds;
+    pthread_mutex_unlock(&identity->lock);
 }
 
 void wsx_tls_identity_free(struct wsx_tls_identity *identity) {

@@ -112,6 +112,20 @@ int wsx_ssl_use_identity(SSL *ssl, X509 *const *chain, int count, EVP_PKEY *key)
 void wsx_ssl_ask_for_certificate(SSL *ssl, int is_required, X509_STORE *store, X509 *const *authorities, int count);
 /// No tickets and no session cache: a resumed session would not show its certificate again.
 void wsx_ssl_ctx_disable_resumption(SSL_CTX *context);
+
+/// The keys of a server's TLS tickets, shared by its SSL_CTXs. A new one is made when the last one is this old, which is
+/// as long as a ticket is good; the one before it still reads tickets.
+enum { WSX_TICKET_KEY_SECONDS = 7200 };
+struct wsx_ticket_keys;
+/// NULL when there is no memory.
+struct wsx_ticket_keys *wsx_ticket_keys_new(void);
+/// Only after the SSL_CTXs are gone.
+void wsx_ticket_keys_free(struct wsx_ticket_keys *keys);
+/// Makes the keys older, for tests.
+void wsx_ticket_keys_advance(struct wsx_ticket_keys *keys, int64_t seconds);
+/// 1 when it took.
+int wsx_ssl_ctx_share_tickets(SSL_CTX *context, struct wsx_ticket_keys *keys);
+
 /// A certificate's subject as RFC 2253 writes it; returns its length.
 int wsx_x509_subject(const X509 *certificate, void *text, int room);
 static inline int wsx_ssl_is_before_handshake(const SSL *ssl) { return SSL_get_state(ssl) == TLS_ST_BEFORE; }
@@ -140,6 +154,9 @@ void wsx_tls_client_finish(SSL *ssl);
 
 /// What decides about a server's certificates. Returns 1 to go on. To be set once, before the first handshake.
 void wsx_tls_set_verifier(int (*verify)(void *verifier, X509_STORE_CTX *store, int is_valid));
+
+/// Lets time pass for the sessions that are kept, for tests.
+void wsx_tls_identity_advance(struct wsx_tls_identity *identity, int64_t seconds);
 
 /// Only after the SSL_CTX and all its SSLs are gone.
 void wsx_tls_identity_free(struct wsx_tls_identity *identity);

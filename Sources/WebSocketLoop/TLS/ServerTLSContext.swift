@@ -94,11 +94,17 @@ package import WebSocketCore
     /// Decided once: a vhost's SSL_CTX keeps what it was made with.
     private let asksForCertificates: Bool
     let unusedClientContext: OpaquePointer
+    /// A ticket that one loop gave out is good on the others, and after a reload.
+    private let ticketKeys: OpaquePointer
 
     /// Reads and checks certificates and keys.
     package init(_ configuration: TLSServerConfiguration) throws(WebSocketError) {
         _ = unsafe LibWebSockets.initialize
         let loaded = try Self.load(configuration)
+        guard let keys = unsafe wsx_ticket_keys_new() else {
+            throw WebSocketError(.resourceExhausted, "there is no memory for the keys of TLS tickets")
+        }
+        unsafe ticketKeys = unsafe keys
         asksForCertificates = loaded.verification != nil
         current = Mutex(loaded)
         minimumVersion = configuration.minimumVersion
@@ -147,6 +153,8 @@ package import WebSocketCore
         unsafe wsx_ssl_ctx_watch_alerts(context)
         if asksForCertificates {
             unsafe wsx_ssl_ctx_disable_resumption(context)
+        } else {
+            unsafe wsx_ssl_ctx_share_tickets(context, ticketKeys)
         }
         // The loop's table of vhosts keeps this object as long as the SSL_CTX.
         unsafe SSL_CTX_set_cert_cb(
@@ -178,8 +186,14 @@ package import WebSocketCore
         return table["*" + name[dot...]]
     }
 
+    /// Makes the keys of tickets older, for tests.
+    package func advanceTicketKeys(by time: Duration) {
+        unsafe wsx_ticket_keys_advance(ticketKeys, Int64(time.components.seconds))
+    }
+
     deinit {
         unsafe SSL_CTX_free(unusedClientContext)
+        unsafe wsx_ticket_keys_free(ticketKeys)
     }
 }
 

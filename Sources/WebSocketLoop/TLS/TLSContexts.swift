@@ -183,6 +183,11 @@ package import WebSocketCore
         unsafe wsx_tls_client_begin(ssl, isVerified ? 1 : 0, verifier)
     }
 
+    /// Lets time pass for the sessions that are kept, for tests.
+    package func advance(by time: Duration) {
+        unsafe wsx_tls_identity_advance(identity, Int64(time.components.seconds))
+    }
+
     deinit {
         unsafe SSL_CTX_free(context)
         unsafe wsx_tls_identity_free(identity)
