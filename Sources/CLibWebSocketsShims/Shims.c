@@ -610,6 +610,15 @@ int wsx_socket_shortage(void) {
     return 0;
 }
 
+int wsx_route_problem(const unsigned char *address, size_t count, int port) {
+    int descriptor = socket(count == 4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (descriptor < 0) return 0;
+    // Looks for the route, and sends nothing.
+    int problem = wsx_connect_ip(descriptor, address, count, port) == 0 ? 0 : errno;
+    close(descriptor);
+    return problem;
+}
+
 int wsx_ssl_use_identity(SSL *ssl, X509 *const *chain, int count, EVP_PKEY *key) {
     STACK_OF(X509) *intermediates = sk_X509_new_null();
     int result = intermediates != NULL;

@@ -237,6 +237,9 @@ int wsx_socket_error(int descriptor);
 /// Why no socket can be opened now (EMFILE, ENFILE, ENOBUFS, ENOMEM); 0 when one can.
 int wsx_socket_shortage(void);
 
+/// Why nothing can be sent to an IP address (EHOSTUNREACH, ENETUNREACH, EACCES, EINVAL, ...); 0 when something can.
+int wsx_route_problem(const unsigned char *address, size_t count, int port);
+
 /// Whether the peer's stream is over: its FIN or RST has been read, or TLS's own end. Takes nothing from the socket.
 int wsx_stream_has_ended(struct lws *wsi);
 
