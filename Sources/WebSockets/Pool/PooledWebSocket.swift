@@ -84,6 +84,8 @@ final class PooledWebSocket: PooledConnection {
     /// Makes the lease's socket useless, before another lease can get the connection.
     func endLease(_ lease: UInt64) {
         let socket = tenancy.withLock { tenancy -> WebSocketConnection? in
+            // Detached, it stays its borrower's, who may release the lease all the same.
+            guard !tenancy.isDetached else { return nil }
             tenancy.ended = max(tenancy.ended, lease)
             return tenancy.lease == lease ? tenancy.socket.take() : nil
         }

@@ -139,6 +139,7 @@ struct PoolLeasingTests {
                 let mine = try pool.detach(second)
                 #expect(pool.statistics.counts.total == 0)
                 #expect(throws: WebSocketError.self) { try second.detach() }
+                second.release()
                 try await pool.withNewConnection { #expect($0.id != mine.id) }
                 #expect(try await mine.exchange("still mine") == .text("still mine"))
                 try await mine.close()
