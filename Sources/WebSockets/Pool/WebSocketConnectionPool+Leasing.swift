@@ -170,7 +170,8 @@ public struct WebSocketLease: Sendable {
         on executor: WebSocketBodyExecutor,
         _ body: @escaping @Sendable @concurrent (WebSocketConnection) async throws -> Result
     ) async throws -> Result {
-        let socket = try socket
+        // Without a look at the lease: a connection that has died meanwhile says so by itself, and is given back.
+        guard let socket = leased.socket(of: token.id) else { throw WebSocketError(core.error(.leaseEnded)) }
         return try await withTaskExecutorPreference(executor.taskExecutor(on: socket.eventLoop)) {
             try await finish { try await body(socket) }
         }
