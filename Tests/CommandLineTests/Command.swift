@@ -86,10 +86,13 @@ enum Command {
     }
 
     /// Runs the command beside `body`, then reads its output to the end.
-    static func interact(_ arguments: [String], _ body: (Running) async throws -> Void) async throws -> Outcome {
+    @discardableResult
+    static func interact(
+        _ arguments: [String], variables: [String: String] = [:], _ body: (Running) async throws -> Void
+    ) async throws -> Outcome {
         let result = try await Subprocess.run(
-            .path(path), arguments: Arguments(arguments), environment: environment, input: .inputWriter,
-            output: .sequence, error: .string(limit: limit)
+            .path(path), arguments: Arguments(arguments), environment: environment(with: variables),
+            input: .inputWriter, output: .sequence, error: .string(limit: limit)
         ) { execution in
             let running = Running(execution)
             do {

@@ -13,6 +13,8 @@ import WebSocketCore
 /// a thread of its own.
 final class RawServer: Sendable {
     let port: Int
+    /// For `wsx listen --to`.
+    let upstream: String
     private let listener: CInt
     private let queue = DispatchQueue(label: "raw-server", attributes: .concurrent)
 
@@ -31,6 +33,24 @@ final class RawServer: Sendable {
         try #require(isBound)
         listener = descriptor
         port = Int(UInt16(bigEndian: address.sin_port))
+        upstream = "tcp:127.0.0.1:\(port)"
+    }
+
+    /// On a Unix socket instead.
+    init(unixSocketAt path: String) throws {
+        let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
+        let isBound = withUnsafePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) == 0 && listen(descriptor, 8) == 0
+            }
+        }
+        try #require(isBound)
+        listener = descriptor
+        port = 0
+        upstream = "unix:\(path)"
     }
 
     /// The next connection's descriptor.
@@ -77,6 +97,17 @@ final class RawServer: Sendable {
 
     func write(_ descriptor: CInt, _ bytes: [UInt8]) { _ = Glibc.write(descriptor, bytes, bytes.count) }
 
+    func writeAll(_ descriptor: CInt, _ bytes: [UInt8]) async {
+        await onThread {
+            var rest = bytes[...]
+            while !rest.isEmpty {
+                let count = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
+                guard count > 0 else { break }
+                rest = rest.dropFirst(count)
+            }
+        }
+    }
+
     func close(_ descriptor: CInt) { _ = Glibc.close(descriptor) }
 
     private func onThread<Result: Sendable>(_ work: @escaping @Sendable () -> Result) async -> Result {
@@ -85,5 +116,8 @@ final class RawServer: Sendable {
         }
     }
 
-    deinit { _ = Glibc.close(listener) }
+    deinit {
+        _ = Glibc.close(listener)
+        if upstream.hasPrefix("unix:") { unlink(String(upstream.dropFirst(5))) }
+    }
 }

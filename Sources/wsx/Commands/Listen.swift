@@ -4,7 +4,6 @@
 //===----------------------------------------------------------------------===//
 
 import ArgumentParser
-import Synchronization
 import WebSockets
 
 struct Listen: AsyncParsableCommand {
@@ -16,7 +15,8 @@ struct Listen: AsyncParsableCommand {
 
             A browser finds the server's state at /status, a program at /status.json.
 
-            With --json, each line of output is one object whose "event" is listening, open, close or error.
+            With --json, each line of output is one object whose "event" is listening, open, close, exit (of a \
+            command) or error.
 
             \(Exit.table)
             """)
@@ -196,50 +196,12 @@ struct Listen: AsyncParsableCommand {
             mode.join(socket)
             let number = await reporter.opened(socket)
             do throws(WebSocketError) {
-                try await mode.serve(socket)
+                try await mode.serve(socket) { await reporter.commandEnded(number, $0) }
             } catch {
                 await reporter.closed(number, socket, error: error)
                 throw error
             }
             await reporter.closed(number, socket, error: nil)
-        }
-    }
-}
-
-/// Tells of connections that come and go: JSON on standard output, or status on a terminal.
-private final class ConnectionReporter: Sendable {
-    private let display: DisplayOptions
-    private let count = Atomic<Int>(0)
-
-    init(display: DisplayOptions) { self.display = display }
-
-    func opened(_ socket: WebSocketConnection) async -> Int {
-        let number = count.wrappingAdd(1, ordering: .relaxed).newValue
-        if display.json {
-            await Output.standard.write(json: [
-                "event": "open", "connection": .integer(number), "remote": .optional(socket.remoteAddress?.description),
-                "target": .optional(socket.requestTarget), "subprotocol": .optional(socket.subprotocol),
-                "tlsVersion": .optional(socket.tls?.version), "extensions": .optional(socket.deflate?.description),
-            ])
-        } else if display.showsStatus {
-            let remote = socket.remoteAddress.map { "\($0)" } ?? "unknown"
-            Terminal.status("#\(number) open: \(remote) \(socket.requestTarget ?? "")")
-        }
-        return number
-    }
-
-    func closed(_ number: Int, _ socket: WebSocketConnection, error: WebSocketError?) async {
-        guard display.json || display.showsStatus else { return }
-        // On a normal end the outcome is already there or a close frame away.
-        let info: WebSocketCloseInfo? = if let known = error?.closeInfo { known } else { try? await socket.closed() }
-        if display.json {
-            await Output.standard.write(json: [
-                "event": "close", "connection": .integer(number),
-                "code": info.map { .integer(Int($0.code.rawValue)) } ?? .null, "reason": .optional(info?.reason),
-                "error": .optional(info?.isNormal == true ? nil : error?.message),
-            ])
-        } else {
-            Terminal.status("#\(number) closed: \(info.map { "\($0)" } ?? error?.message ?? "")")
         }
     }
 }

@@ -18,9 +18,11 @@ enum ListenMode: Sendable {
     case upstream(Upstream)
     case command(String)
 
-    /// Serves one connection to its end.
+    /// Serves one connection to its end. `commandEnded` hears how the connection's command ended.
     @concurrent
-    func serve(_ socket: WebSocketConnection) async throws(WebSocketError) {
+    func serve(
+        _ socket: WebSocketConnection, commandEnded: @escaping @Sendable (ChildCommand.Ending) async -> Void
+    ) async throws(WebSocketError) {
         switch self {
         case .echo: for try await message in socket.messages { try await socket.send(message) }
         case .broadcast(let topics): try await share(socket, topics, "all")
@@ -33,19 +35,21 @@ enum ListenMode: Sendable {
                 try await socket.close(code: .tryAgainLater, reason: "the upstream cannot be reached")
                 return
             }
-            try await relay(socket, stream, isLines: false)
+            try await StreamRelay(socket: socket, stream: stream, isLines: false) { .init(code: .normalClosure) }.run()
         case .command(let command):
             guard let child = ChildCommand(command, for: socket) else {
                 try await socket.close(code: .tryAgainLater, reason: "the command cannot be started")
                 return
             }
+            let relay = StreamRelay(socket: socket, stream: child.stream, isLines: true) { await child.end().close }
+            let result: Result<Void, WebSocketError>
             do throws(WebSocketError) {
-                try await relay(socket, child.stream, isLines: true)
+                result = .success(try await relay.run())
             } catch {
-                await child.end()
-                throw error
+                result = .failure(error)
             }
-            await child.end()
+            await commandEnded(child.end())
+            try result.get()
         }
     }
 
@@ -63,51 +67,6 @@ enum ListenMode: Sendable {
         _ socket: WebSocketConnection, _ topics: WebSocketTopics, _ topic: String
     ) async throws(WebSocketError) {
         for try await message in socket.messages { topics.publish(message, to: topic, except: socket) }
-    }
-
-    /// Messages to bytes and back, until either end closes. Lines are text messages; other bytes are binary ones, cut
-    /// where they were read.
-    private func relay(
-        _ socket: WebSocketConnection, _ stream: ByteStream, isLines: Bool
-    ) async throws(WebSocketError) {
-        let sending = Task(executorPreference: socket.eventLoop.taskExecutor) {
-            do throws(WebSocketError) {
-                if isLines {
-                    var partial: [UInt8] = []
-                    while let bytes = await stream.read() {
-                        partial += bytes
-                        while let newline = partial.firstIndex(of: UInt8(ascii: "\n")) {
-                            try await socket.send(String(decoding: partial[..<newline], as: UTF8.self))
-                            partial.removeFirst(newline + 1)
-                        }
-                    }
-                    if !partial.isEmpty { try await socket.send(String(decoding: partial, as: UTF8.self)) }
-                } else {
-                    while let bytes = await stream.read() { try await socket.send(bytes) }
-                }
-                try await socket.close()
-            } catch {
-                // The other direction tells how the connection ended.
-            }
-        }
-        let result: Result<Void, WebSocketError>
-        do throws(WebSocketError) {
-            for try await message in socket.messages {
-                let bytes: [UInt8] =
-                    switch message {
-                    case .text(let text): Array(text.utf8) + (isLines ? [UInt8(ascii: "\n")] : [])
-                    case .binary(let bytes): bytes
-                    }
-                guard await stream.write(bytes) else { break }
-            }
-            result = .success(())
-        } catch {
-            result = .failure(error)
-        }
-        // What the other end still says has nobody to go to once the connection is closed.
-        stream.end()
-        await sending.value
-        try result.get()
     }
 
     /// The files of a directory in the order of their names: `.txt` and `.json` become text, others binary messages.
