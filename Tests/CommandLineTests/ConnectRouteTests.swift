@@ -67,7 +67,7 @@ struct ConnectRouteTests {
     }
 
     @Test func anotherPlaceIsConnectedTo() async throws {
-        try await Command.listen { url in
+        try await Command.listen(["--host-name", "example.test"]) { url in
             let place = String(url.dropFirst("ws://".count))
             let outcome = try await Command.run(
                 ["connect", "-v", "ws://example.test:81/x?token=secret", "--connect-to", place], input: "hello\n")

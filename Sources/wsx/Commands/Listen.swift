@@ -84,6 +84,13 @@ struct Listen: AsyncParsableCommand {
     var origin: [String] = []
 
     @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "On loopback, answer requests for this host too, beside localhost and addresses; *.example.com and * are possible. May be repeated.",
+            valueName: "name"))
+    var hostName: [String] = []
+
+    @Option(
         name: .long, help: ArgumentHelp("Credentials that clients need. May be repeated.", valueName: "user:password"))
     var basicAuth: [String] = []
 
@@ -175,7 +182,9 @@ struct Listen: AsyncParsableCommand {
         let mode = try mode()
         let status = StatusPage()
         var configuration = base
+        let hosts = HostNames(allowed: hostName)
         configuration.onRequest = { [authentication = configuration.authentication] request in
+            if let refusal = hosts.refusal(of: request) { return refusal }
             guard !request.isWebSocket else { return .accept() }
             // The page tells who is connected, so it is for those who may connect.
             if let authentication, try await authentication.user(of: request) == nil { return authentication.refusal }
