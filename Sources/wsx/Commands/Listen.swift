@@ -91,8 +91,16 @@ struct Listen: AsyncParsableCommand {
     var hostName: [String] = []
 
     @Option(
-        name: .long, help: ArgumentHelp("Credentials that clients need. May be repeated.", valueName: "user:password"))
+        name: .long,
+        help: ArgumentHelp(
+            "Credentials that clients need, seen by all who list processes. May be repeated.",
+            valueName: "user:password"))
     var basicAuth: [String] = []
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp("The same from a file, one user:password a line; # begins a comment.", valueName: "file"))
+    var basicAuthFile: String?
 
     @Option(name: .long, help: ArgumentHelp("Connections beyond this get 503.", valueName: "number"))
     var maxConnections: Int?
@@ -144,11 +152,9 @@ struct Listen: AsyncParsableCommand {
         if let clientCa { configuration.tls?.clientCertificates = .required(.file(clientCa)) }
         configuration.origins = anyOrigin ? .any : origin.isEmpty ? .sameHost : .only(Set(origin))
         if let maxConnections { configuration.maximumConnections = maxConnections }
-        if !basicAuth.isEmpty {
-            let users = basicAuth.map { entry in
-                let colon = entry.firstIndex(of: ":")!
-                return (String(entry[..<colon]), String(entry[entry.index(after: colon)...]))
-            }
+        let users =
+            basicAuth.compactMap(CredentialsFile.entry) + (try basicAuthFile.map(CredentialsFile.users) ?? [])
+        if !users.isEmpty {
             configuration.authentication = .basic(realm: "wsx", users: Dictionary(users) { $1 })
         }
         configuration.options.compression = deflate ? .deflate() : .disabled

@@ -85,26 +85,13 @@ enum ListenMode: Sendable {
         }
         var messages: [WebSocketMessage] = []
         for name in names.sorted() {
-            guard let bytes = contents("\(path)/\(name)") else {
-                throw CommandFailure(code: Exit.usage, message: "the file \(path)/\(name) cannot be read")
+            guard let bytes = FileContents.readRegular("\(path)/\(name)") else {
+                let reason = errno == EINVAL ? "is no file" : "cannot be read: \(String(cString: strerror(errno)))"
+                throw CommandFailure(code: Exit.usage, message: "--replay: \(path)/\(name) \(reason)")
             }
             let isText = name.hasSuffix(".txt") || name.hasSuffix(".json")
             messages.append(isText ? .text(String(decoding: bytes, as: UTF8.self)) : .binary(bytes))
         }
         return .replay(messages)
-    }
-
-    private static func contents(_ path: String) -> [UInt8]? {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { return nil }
-        defer { close(descriptor) }
-        var result: [UInt8] = []
-        var chunk = [UInt8](repeating: 0, count: 64 << 10)
-        while true {
-            let count = read(descriptor, &chunk, chunk.count)
-            if count == 0 { return result }
-            guard count > 0 else { return nil }
-            result += chunk[..<count]
-        }
     }
 }
