@@ -6,6 +6,7 @@
 import Foundation
 import Subprocess
 import Testing
+import WebSockets
 
 @Suite(.timeLimit(.minutes(5)))
 struct BenchPoolTests {
@@ -26,6 +27,14 @@ struct BenchPoolTests {
             let text = try await Command.run(["bench", "pool", url, url, "--seconds", "0.1", "--tasks", "2"])
             #expect(text.code == 0)
             #expect(text.output.contains("ns for acquire and release"))
+        }
+    }
+
+    @Test func aServerWithoutEchoIsNamed() async throws {
+        try await withServer(.init(), { socket in _ = try await socket.closed() }) { url in
+            let outcome = try await Command.run(["bench", "pool", url, "--seconds", "0.1", "--tasks", "2"])
+            #expect(outcome.code == 124)
+            #expect(outcome.error.contains("no echo came"), "\(outcome.error)")
         }
     }
 

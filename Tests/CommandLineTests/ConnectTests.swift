@@ -105,7 +105,7 @@ struct ConnectTests {
     }
 
     @Test func endOfInputClosesWith1000() async throws {
-        try await withServer { url, closes in
+        try await withReportingServer { url, closes in
             let outcome = try await Command.run(["connect", url], input: "bye\n")
             #expect(outcome.code == 0)
             #expect(await closes.next()?.received?.code == .normalClosure)
@@ -114,7 +114,7 @@ struct ConnectTests {
 
     @Test(arguments: [Signal.interrupt, .terminate])
     func aSignalClosesWith1001(_ signal: Signal) async throws {
-        try await withServer { url, closes in
+        try await withReportingServer { url, closes in
             let outcome = try await Command.interact(["connect", "--json", url]) { client in
                 #expect(try object(await client.nextLine())["event"] as? String == "open")
                 try client.send(signal)
@@ -222,7 +222,7 @@ struct ConnectTests {
     // MARK: Servers in this process
 
     /// A server that reports how connections ended.
-    private func withServer(
+    private func withReportingServer(
         _ body: (_ url: String, _ closes: Closes) async throws -> Void
     ) async throws {
         let closes = Closes()
@@ -233,23 +233,6 @@ struct ConnectTests {
                 closes.add(try await socket.closed())
             }
         ) { try await body($0, closes) }
-    }
-
-    private func withServer(
-        _ configuration: WebSocketServerConfiguration,
-        _ handler: @escaping @Sendable @concurrent (WebSocketConnection) async throws -> Void,
-        _ body: (_ url: String) async throws -> Void
-    ) async throws {
-        let server = try WebSocketServer(configuration: configuration)
-        let running = Task { try await server.run(handler) }
-        do {
-            try await body("ws://127.0.0.1:\(server.port)")
-        } catch {
-            await server.shutDown()
-            throw error
-        }
-        await server.shutDown()
-        try await running.value
     }
 }
 

@@ -83,6 +83,8 @@ struct BenchPool: AsyncParsableCommand {
         await Output.standard.write(line: display.json ? result.json.text : result.text)
     }
 
+    private static let echoPatience = Duration.seconds(5)
+
     /// Nanoseconds for acquire and release.
     private func uncontended(_ pool: WebSocketConnectionPool) async throws -> Double {
         let clock = ContinuousClock()
@@ -114,7 +116,12 @@ struct BenchPool: AsyncParsableCommand {
                         let (granted, returned) = try await pool.withConnection { socket in
                             let granted = clock.now
                             try await socket.send(message)
-                            _ = try await socket.receive()
+                            guard try await socket.receive(within: Self.echoPatience) != nil else {
+                                throw CommandFailure(
+                                    code: Exit.timeout,
+                                    message: "no echo came within \(Self.echoPatience.components.seconds) s; "
+                                        + "the server has to send each message back, as wsx listen does")
+                            }
                             return (granted, clock.now)
                         }
                         waits.record(UInt64(clamping: (granted - before).wholeNanoseconds))
