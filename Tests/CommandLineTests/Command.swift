@@ -41,6 +41,15 @@ enum Command {
     static func run(
         _ arguments: [String], input: [UInt8] = [], variables: [String: String] = [:]
     ) async throws -> Outcome {
+        let result = try await runBytes(arguments, input: input, variables: variables)
+        return Outcome(
+            code: result.code, output: String(decoding: result.output, as: UTF8.self), error: result.error)
+    }
+
+    /// The same with an output that is no text.
+    static func runBytes(
+        _ arguments: [String], input: [UInt8], variables: [String: String] = [:]
+    ) async throws -> (code: Int32?, output: [UInt8], error: String) {
         let result = try await Subprocess.run(
             .path(path), arguments: Arguments(arguments),
             environment: Self.environment(with: variables), input: .inputWriter,
@@ -51,15 +60,34 @@ enum Command {
             _ = try? await execution.standardInputWriter.write(input)
             try? await execution.standardInputWriter.finish()
         }
-        return Outcome(
-            code: result.terminationStatus.code, output: String(decoding: result.standardOutput, as: UTF8.self),
-            error: result.standardError)
+        return (result.terminationStatus.code, result.standardOutput, result.standardError)
     }
 
     static func run(
         _ arguments: [String], input: String, variables: [String: String] = [:]
     ) async throws -> Outcome {
         try await run(arguments, input: Array(input.utf8), variables: variables)
+    }
+
+    /// Runs the command with these as its standard input and output; its exit code and errors.
+    static func run(
+        _ arguments: [String], input: FileDescriptor, output: FileDescriptor, variables: [String: String] = [:]
+    ) async throws -> (code: Int32?, error: String) {
+        let result = try await Subprocess.run(
+            .path(path), arguments: Arguments(arguments), environment: environment(with: variables),
+            input: .fileDescriptor(input, closeAfterSpawningProcess: false),
+            output: .fileDescriptor(output, closeAfterSpawningProcess: false), error: .string(limit: limit))
+        return (result.terminationStatus.code, result.standardError)
+    }
+
+    /// Runs the command without any input, as cron and systemd do.
+    static func runWithoutInput(_ arguments: [String]) async throws -> Outcome {
+        let result = try await Subprocess.run(
+            .path(path), arguments: Arguments(arguments), environment: environment, input: .none,
+            output: .string(limit: limit), error: .string(limit: limit))
+        return Outcome(
+            code: result.terminationStatus.code, output: result.standardOutput,
+            error: result.standardError)
     }
 
     /// A running command: its lines as they come, its input, and signals.

@@ -20,7 +20,7 @@ struct ConnectRouteTests {
         (["--unix", ""], "1 to 107 bytes"),
         (["--key", "x"], "--key needs --cert"),
         (["--passphrase-file", "x"], "--passphrase-file needs --cert"),
-        (["--cert", "/nonexistent"], "tls.identity.certificateChain: the file “/nonexistent” cannot be read"),
+        (["--cert", "/nonexistent"], "--cert: the file “/nonexistent” cannot be read"),
         (["--cert", "/nonexistent", "--passphrase-file", "/missing"], "“/missing” cannot be read"),
         (["--user-agent", "a\nb"], "userAgent"),
     ])

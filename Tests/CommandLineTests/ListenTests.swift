@@ -72,6 +72,50 @@ struct ListenTests {
         #expect(outcome.code == 0)
     }
 
+    /// More than is kept for a listener, faster than it reads.
+    @Test(arguments: ["--broadcast", "--topics"]) func aFastSenderCostsNoReaderItsConnection(mode: String) async throws
+    {
+        let count = 256
+        let body = [UInt8](repeating: 7, count: 65_535)
+        let path = FileManager.default.temporaryDirectory.appending(path: "wsx-\(UUID().uuidString.prefix(8))").path
+        // A Unix socket, because the kernel keeps little for it.
+        let outcome = try await Command.interact(["listen", "--json", "--unix", path, mode]) { server in
+            #expect(try object(await server.nextLine())["event"] as? String == "listening")
+            let url = "ws://localhost/"
+            var configuration = WebSocketClientConfiguration()
+            configuration.options.compression = .disabled
+            configuration.options.inboundBuffer = .init(highMessages: 4, lowMessages: 1, highBytes: 1 << 18)
+            configuration.connectTo = .unix(path: path)
+            let reader = try await WebSocketClient.connect(to: url, configuration: configuration)
+            #expect(try object(await server.nextLine())["event"] as? String == "open")
+            let sender = try await WebSocketClient.connect(to: url, configuration: configuration)
+            #expect(try object(await server.nextLine())["event"] as? String == "open")
+            let sending = Task {
+                for number in 0..<count {
+                    try await sender.send([UInt8(truncatingIfNeeded: number)] + body)
+                }
+            }
+            for number in 0..<count {
+                let message = try await reader.receive()
+                guard case .binary(let bytes) = message else { break }
+                // Byte by byte, which takes longer than sending them.
+                #expect(bytes.first == UInt8(truncatingIfNeeded: number) && bytes.dropFirst().allSatisfy { $0 == 7 })
+            }
+            try await sending.value
+            for socket in [reader, sender] { #expect(try await socket.close().isNormal) }
+            try server.send(.terminate)
+        }
+        #expect(outcome.code == 0)
+    }
+
+    @Test func verboseReportsConnectionsWithoutATerminal() async throws {
+        let outcome = try await Command.listen(["-v"]) { url in
+            try await WebSocketClient.connect(to: url + "/path").close()
+        }
+        #expect(outcome.error.contains("#1 open: 127.0.0.1:"), "\(outcome.error)")
+        #expect(outcome.error.contains("#1 closed:"), "\(outcome.error)")
+    }
+
     @Test func compressionCanBeDeclined() async throws {
         try await Command.listen(["--no-deflate"]) { url in
             let client = try await Command.run(["connect", "--json", url])

@@ -95,6 +95,32 @@ final class RawServer: Sendable {
         }
     }
 
+    /// The next frame of a client, whose payload is short: opcode and payload. `nil` at the end.
+    func frame(_ descriptor: CInt) async -> (opcode: UInt8, payload: [UInt8])? {
+        let head = await read(descriptor, count: 6)
+        guard head.count == 6 else { return nil }
+        let payload = await read(descriptor, count: Int(head[1] & 0x7F))
+        return (head[0] & 0x0F, payload.enumerated().map { $1 ^ head[2 + $0 % 4] })
+    }
+
+    private func read(_ descriptor: CInt, count: Int) async -> [UInt8] {
+        await onThread {
+            var bytes: [UInt8] = []
+            var chunk = [UInt8](repeating: 0, count: 128)
+            while bytes.count < count {
+                let got = Glibc.read(descriptor, &chunk, count - bytes.count)
+                guard got > 0 else { break }
+                bytes += chunk[..<got]
+            }
+            return bytes
+        }
+    }
+
+    /// Writes a frame with a short payload.
+    func writeFrame(_ descriptor: CInt, _ opcode: UInt8, _ payload: [UInt8]) {
+        write(descriptor, [0x80 | opcode, UInt8(payload.count)] + payload)
+    }
+
     func write(_ descriptor: CInt, _ bytes: [UInt8]) { _ = Glibc.write(descriptor, bytes, bytes.count) }
 
     func writeAll(_ descriptor: CInt, _ bytes: [UInt8]) async {

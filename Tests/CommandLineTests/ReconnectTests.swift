@@ -38,8 +38,9 @@ struct ReconnectTests {
         }
         await server.shutDown()
         try await running.value
-        #expect(outcome.code == 0)
-        #expect(outcome.error == "")
+        // What the server said while there was no connection is missing.
+        #expect(outcome.code == 75)
+        #expect(outcome.error == "wsx: messages may be missing, gaps: 1\n")
         let events = try outcome.objects().filter { $0["event"] as? String != "alert" }
         #expect(
             events.map { $0["event"] as? String } == [
@@ -47,6 +48,28 @@ struct ReconnectTests {
             ])
         #expect(events.compactMap { $0["text"] as? String } == ["one", "restart", "two", ""])
         #expect(events.compactMap { $0["reason"] as? String } == ["serverClosed", "userRequested"])
+    }
+
+    @Test func inAPipeAGapIsTold() async throws {
+        let connections = Mutex(0)
+        try await withServer(
+            .init(),
+            { socket in
+                let number = connections.withLock { count in
+                    count += 1
+                    return count
+                }
+                try await socket.send("\(number)")
+                if number == 1 { try await socket.close(code: .goingAway, reason: "restart") }
+                _ = try await socket.closed()
+            }
+        ) { url in
+            let outcome = try await Command.run(["connect", "--reconnect", "--max-messages", "2", url], input: "")
+            #expect(outcome.code == 75)
+            #expect(outcome.output == "1\n2\n")
+            #expect(outcome.error.contains("disconnected (serverClosed)"), "\(outcome.error)")
+            #expect(outcome.error.contains("may be missing"), "\(outcome.error)")
+        }
     }
 
     @Test func anErrorThatWouldComeAgainEndsTheCommand() async throws {

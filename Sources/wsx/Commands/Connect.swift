@@ -14,7 +14,14 @@ struct Connect: AsyncParsableCommand {
         discussion: """
             Every line of standard input becomes a message, every message that arrives becomes a line of standard \
             output. At the end of input the replies under way are awaited, then the connection is closed with --close-code; \
-            Ctrl-C closes it with 1001, a second Ctrl-C cuts it.
+            for replies that take their time, see --wait and --no-close. Ctrl-C closes it with 1001, a second Ctrl-C \
+            cuts it.
+
+            Watch a feed, from cron too:    wsx connect --reconnect wss://example.com/feed </dev/null >>log
+            Ask one question:               echo '{"op":"time"}' | wsx connect -1 --timeout 5 wss://example.com/
+            Send a file as one message:     wsx connect --whole --binary ws://127.0.0.1:8080/ <picture.png
+
+            On a terminal, < marks what arrives and > what you send; /ping and /close are commands, //ping sends /ping.
 
             On a terminal the control characters of messages are escaped; in a pipe everything is written as it came.
             With --json, each line of output is one object whose "event" is open, message, close or error; with
@@ -45,7 +52,8 @@ struct Connect: AsyncParsableCommand {
     @OptionGroup(title: "Way to the server") var route: RouteOptions
 
     @Option(
-        name: .long, help: ArgumentHelp("Trust the CAs in this PEM file instead of the system's.", valueName: "file"))
+        name: .long, help: ArgumentHelp("Trust the CAs in this PEM file instead of the system's.", valueName: "file"),
+        completion: .file())
     var ca: String?
 
     @Flag(name: [.customShort("k"), .long], help: "Do not verify the server's certificate. For experiments only.")
@@ -64,28 +72,10 @@ struct Connect: AsyncParsableCommand {
     @Option(name: .long, help: ArgumentHelp("The deadline for the open connection.", valueName: "seconds"))
     var openTimeout = 10.0
 
-    @Flag(name: [.customShort("1"), .long], help: "Close after the first message that arrives.")
-    var oneMessage = false
-
-    @Flag(name: [.customShort("b"), .long], help: "Send lines as binary messages; they need not be UTF-8.")
-    var binary = false
-
-    @Option(name: .long, help: ArgumentHelp("Close after so many messages have arrived.", valueName: "count"))
-    var maxMessages: Int?
-
-    @Flag(
-        name: .long,
-        help: "Lines are binary messages in Base64, in both directions. Text messages are printed as they are.")
-    var base64 = false
+    @OptionGroup(title: "Input and end") var talk: ConversationOptions
 
     @Flag(name: .long, help: "Print the round trip of every ping to standard error.")
     var printRtt = false
-
-    @Option(name: .long, help: ArgumentHelp("The code to close with at the end of input.", valueName: "code"))
-    var closeCode: UInt16 = 1000
-
-    @Option(name: .long, help: ArgumentHelp("The reason to close with, at most 123 bytes.", valueName: "text"))
-    var closeReason = ""
 
     @Option(name: .long, help: ArgumentHelp("The largest message accepted.", valueName: "bytes"))
     var maxMessageSize = 64 << 20
@@ -95,18 +85,17 @@ struct Connect: AsyncParsableCommand {
         help: "Connect again when the connection ends, for as long as it takes; lines wait meanwhile (up to 10,000).")
     var reconnect = false
 
-    @Flag(name: .shortAndLong, help: "Show the handshake on standard error, credentials hidden.")
+    @Flag(
+        name: .shortAndLong,
+        help: "Show the handshake, messages, pongs and closes on standard error, credentials hidden.")
     var verbose = false
 
     @OptionGroup var display: DisplayOptions
 
     func validate() throws {
-        let isSecure: Bool
-        do throws(WebSocketError) {
-            isSecure = try WebSocketURL(international: url).isSecure
-        } catch {
-            throw ValidationError(error.message)
-        }
+        // A bad URL is told of in `run`: what stands there may be the value of an option that was misspelt, which the
+        // parser complains about only after this.
+        guard let isSecure = (try? WebSocketURL(international: url))?.isSecure else { return }
         guard isSecure || (ca == nil && !insecure) else {
             throw ValidationError("\(ca == nil ? "--insecure" : "--ca") needs a wss:// URL; there is no TLS with ws://")
         }
@@ -122,22 +111,6 @@ struct Connect: AsyncParsableCommand {
         guard openTimeout > 0, openTimeout <= 86_400 else {
             throw ValidationError("--open-timeout is \(openTimeout); it must be positive and at most 86400")
         }
-        if let maxMessages, maxMessages < 1 {
-            throw ValidationError("--max-messages is \(maxMessages); it must be at least 1")
-        }
-        guard maxMessages == nil || !oneMessage else {
-            throw ValidationError("--one-message is --max-messages 1; leave one out")
-        }
-        guard !base64 || !binary else {
-            throw ValidationError("--base64 has binary messages already; leave --binary out")
-        }
-        do throws(WebSocketError) {
-            try closeFrame.validate()
-        } catch {
-            throw ValidationError(
-                "\(error.code == .invalidCloseCode ? "--close-code" : "--close-reason"): \(error.message)")
-        }
-        guard closeCode != 1005 else { throw ValidationError("--close-code: 1005 may not be sent; leave it out") }
         if printRtt, pingInterval == 0 {
             throw ValidationError("--print-rtt has nothing to print with --ping-interval 0; leave one out")
         }
@@ -146,16 +119,6 @@ struct Connect: AsyncParsableCommand {
                 "\(printRtt ? "--print-rtt" : "--verbose") shows one connection; leave it out with --reconnect")
         }
         _ = try fields()
-    }
-
-    private var closeFrame: WebSocketCloseFrame {
-        WebSocketCloseFrame(code: .init(rawValue: closeCode), reason: closeReason)
-    }
-
-    private var behaviour: Conversation.Behaviour {
-        .init(
-            maximumMessages: oneMessage ? 1 : maxMessages, form: base64 ? .base64 : binary ? .binary : .text,
-            printsRoundTrips: printRtt, close: closeFrame)
     }
 
     private func fields() throws -> HTTPFields {
@@ -205,13 +168,19 @@ struct Connect: AsyncParsableCommand {
     }
 
     func run() async throws {
+        do throws(WebSocketError) {
+            _ = try WebSocketURL(international: url)
+        } catch {
+            throw ValidationError(error.message)
+        }
         let configuration = try clientConfiguration()
         do {
             try await converse(configuration)
         } catch let error as WebSocketError {
             if display.json {
                 await Output.standard.write(json: [
-                    "event": "error", "code": .string(error.code.description), "message": .string(error.message),
+                    "event": "error", "code": .string(error.code.description),
+                    "message": .string(CommandText.message(of: error)),
                     "exitCode": .integer(Int(Exit.code(for: error))),
                 ])
             }
@@ -220,6 +189,8 @@ struct Connect: AsyncParsableCommand {
     }
 
     private func converse(_ configuration: WebSocketClientConfiguration) async throws {
+        var behaviour = try talk.behaviour()
+        behaviour.printsRoundTrips = printRtt
         let interruption = await Interruption.begin()
         if insecure && !display.quiet {
             Terminal.warn("the server's certificate is not verified; anybody in between can read and change everything")
@@ -245,7 +216,7 @@ struct Connect: AsyncParsableCommand {
         }
         transcript?.show(socket)
         let conversation = Conversation(
-            socket: socket, behaviour: behaviour, display: display)
+            socket: socket, behaviour: behaviour, display: display, transcript: transcript, interruption: interruption)
         await conversation.announce(url: try socket.url ?? WebSocketURL(international: url))
         interruption.onFirst { Task { _ = try? await socket.close(code: .goingAway) } }
         try await conversation.run()

@@ -11,7 +11,12 @@ final class ConnectionReporter: Sendable {
     private let display: DisplayOptions
     private let count = Atomic<Int>(0)
 
-    init(display: DisplayOptions) { self.display = display }
+    private let showsStatus: Bool
+
+    init(display: DisplayOptions, isVerbose: Bool) {
+        self.display = display
+        showsStatus = display.showsStatus || (isVerbose && !display.json)
+    }
 
     func opened(_ socket: WebSocketConnection) async -> Int {
         let number = count.wrappingAdd(1, ordering: .relaxed).newValue
@@ -21,7 +26,7 @@ final class ConnectionReporter: Sendable {
                 "target": .optional(socket.requestTarget), "subprotocol": .optional(socket.subprotocol),
                 "tlsVersion": .optional(socket.tls?.version), "extensions": .optional(socket.deflate?.description),
             ])
-        } else if display.showsStatus {
+        } else if showsStatus {
             let remote = socket.remoteAddress.map { "\($0)" } ?? "unknown"
             Terminal.status("#\(number) open: \(remote) \(socket.requestTarget ?? "")")
         }
@@ -39,13 +44,13 @@ final class ConnectionReporter: Sendable {
             await Output.standard.write(json: [
                 "event": "exit", "connection": .integer(number), "status": status, "signal": signal,
             ])
-        } else if display.showsStatus {
+        } else if showsStatus {
             Terminal.status("#\(number) \(ending)")
         }
     }
 
     func closed(_ number: Int, _ socket: WebSocketConnection, error: WebSocketError?) async {
-        guard display.json || display.showsStatus else { return }
+        guard display.json || showsStatus else { return }
         // On a normal end the outcome is already there or a close frame away.
         let info: WebSocketCloseInfo? = if let known = error?.closeInfo { known } else { try? await socket.closed() }
         if display.json {

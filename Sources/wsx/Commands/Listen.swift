@@ -21,7 +21,9 @@ struct Listen: AsyncParsableCommand {
             \(Exit.table)
             """)
 
-    @Flag(name: .long, help: "Send each message to every other connection instead of back.")
+    @Flag(
+        name: .long,
+        help: "Send each message to every other connection instead of back. A sender is slowed down for slow readers.")
     var broadcast = false
 
     @Flag(name: .long, help: "Send each message to the other connections to the same path.")
@@ -30,8 +32,14 @@ struct Listen: AsyncParsableCommand {
     @Option(
         name: .long,
         help: ArgumentHelp(
-            "Send a directory's files as messages, in the order of their names, then close.", valueName: "directory"))
+            "Send a directory's files as messages, in the order of their names, or what connect --record wrote into a file, at its times; then close.",
+            valueName: "path"), completion: .file())
     var replay: String?
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp("How many times faster than recorded; 0 sends all at once.", valueName: "factor"))
+    var replaySpeed = 1.0
 
     @Option(
         name: .long,
@@ -52,19 +60,24 @@ struct Listen: AsyncParsableCommand {
     var port = 0
 
     @Option(
-        name: .long, help: ArgumentHelp("Listen on a unix socket instead; @name is an abstract one.", valueName: "path")
+        name: .long,
+        help: ArgumentHelp("Listen on a unix socket instead; @name is an abstract one.", valueName: "path"),
+        completion: .file()
     )
     var unix: String?
 
-    @Option(name: .long, help: ArgumentHelp("The certificate and its intermediates, PEM.", valueName: "file"))
+    @Option(
+        name: .long, help: ArgumentHelp("The certificate and its intermediates, PEM.", valueName: "file"),
+        completion: .file())
     var tlsCert: String?
 
-    @Option(name: .long, help: ArgumentHelp("The certificate's key, PEM.", valueName: "file"))
+    @Option(name: .long, help: ArgumentHelp("The certificate's key, PEM.", valueName: "file"), completion: .file())
     var tlsKey: String?
 
     @Option(
         name: .long,
-        help: ArgumentHelp("Only accept clients with a certificate of these authorities, PEM.", valueName: "file"))
+        help: ArgumentHelp("Only accept clients with a certificate of these authorities, PEM.", valueName: "file"),
+        completion: .file())
     var clientCa: String?
 
     @Option(name: .long, help: ArgumentHelp("A subprotocol to accept. May be repeated.", valueName: "name"))
@@ -99,7 +112,8 @@ struct Listen: AsyncParsableCommand {
 
     @Option(
         name: .long,
-        help: ArgumentHelp("The same from a file, one user:password a line; # begins a comment.", valueName: "file"))
+        help: ArgumentHelp("The same from a file, one user:password a line; # begins a comment.", valueName: "file"),
+        completion: .file())
     var basicAuthFile: String?
 
     @Option(name: .long, help: ArgumentHelp("Connections beyond this get 503.", valueName: "number"))
@@ -107,6 +121,9 @@ struct Listen: AsyncParsableCommand {
 
     @Option(name: .long, help: ArgumentHelp("The largest message accepted.", valueName: "bytes", visibility: .hidden))
     var maxMessageSize = 1 << 20
+
+    @Flag(name: .shortAndLong, help: "Report connections on standard error, even when it is no terminal.")
+    var verbose = false
 
     @OptionGroup var display: DisplayOptions
 
@@ -138,6 +155,9 @@ struct Listen: AsyncParsableCommand {
         guard basicAuth.allSatisfy({ $0.contains(":") }) else {
             throw ValidationError("--basic-auth needs a user and a password; write user:password")
         }
+        guard replaySpeed >= 0, replaySpeed.isFinite else {
+            throw ValidationError("--replay-speed is \(replaySpeed); it must not be negative")
+        }
         guard (0...65_535).contains(port) else {
             throw ValidationError("--port is \(port); it must be in 0...65535")
         }
@@ -166,7 +186,8 @@ struct Listen: AsyncParsableCommand {
         } catch let error as WebSocketError {
             if display.json {
                 await Output.standard.write(json: [
-                    "event": "error", "code": .string(error.code.description), "message": .string(error.message),
+                    "event": "error", "code": .string(error.code.description),
+                    "message": .string(CommandText.message(of: error)),
                     "exitCode": .integer(Int(Exit.code(for: error))),
                 ])
             }
@@ -175,9 +196,9 @@ struct Listen: AsyncParsableCommand {
     }
 
     private func mode() throws -> ListenMode {
-        if broadcast { return .broadcast(WebSocketTopics()) }
-        if topics { return .topics(WebSocketTopics()) }
-        if let replay { return try .replay(directory: replay) }
+        if broadcast { return .broadcast(Rooms()) }
+        if topics { return .topics(Rooms()) }
+        if let replay { return .replay(try Replay(replay, speed: replaySpeed)) }
         if let exec { return .command(exec) }
         if let upstream = to.flatMap(Upstream.init) { return .upstream(upstream) }
         return .echo
@@ -200,12 +221,12 @@ struct Listen: AsyncParsableCommand {
         status.show(server)
         let scheme = configuration.tls == nil ? "ws" : "wss"
         let url = unix == nil ? "\(scheme)://\(server.address)" : "\(scheme)+\(server.address)"
-        if display.json {
-            await Output.standard.write(json: ["event": "listening", "url": .string(url)])
-        } else {
-            await Output.standard.write(line: "listening on \(url)")
-        }
-        let reporter = ConnectionReporter(display: display)
+        let isTold =
+            display.json
+            ? await Output.standard.write(json: ["event": "listening", "url": .string(url)])
+            : await Output.standard.write(line: "listening on \(url)")
+        if !isTold { try Output.standard.check() }
+        let reporter = ConnectionReporter(display: display, isVerbose: verbose)
         interruption.onFirst { Task { await server.shutDown() } }
         try await server.run { socket in
             mode.join(socket)

@@ -3,18 +3,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import Glibc
+import WebSocketCore
 import WebSockets
 
 /// What `wsx listen` does with its connections.
 enum ListenMode: Sendable {
     case echo
-    /// Everybody hears everybody else.
-    case broadcast(WebSocketTopics)
-    /// Those who asked for the same path hear each other.
-    case topics(WebSocketTopics)
-    /// Everybody gets these, and then the end.
-    case replay([WebSocketMessage])
+    /// All connections hear each other.
+    case broadcast(Rooms)
+    /// Those to the same path hear each other.
+    case topics(Rooms)
+    /// Each connection gets these, and then the end.
+    case replay(Replay)
     case upstream(Upstream)
     case command(String)
 
@@ -25,11 +25,9 @@ enum ListenMode: Sendable {
     ) async throws(WebSocketError) {
         switch self {
         case .echo: for try await message in socket.messages { try await socket.send(message) }
-        case .broadcast(let topics): try await share(socket, topics, "all")
-        case .topics(let topics):
-            let path = (socket.requestTarget ?? "/").prefix { $0 != "?" }
-            try await share(socket, topics, String(path))
-        case .replay(let messages): for message in messages { try await socket.send(message) }
+        case .broadcast(let rooms): try await rooms.serve(socket, Self.commonRoom)
+        case .topics(let rooms): try await rooms.serve(socket, Self.path(of: socket))
+        case .replay(let replay): try await replay.serve(socket)
         case .upstream(let upstream):
             guard let stream = await upstream.connect() else {
                 try await socket.close(code: .tryAgainLater, reason: "the upstream cannot be reached")
@@ -53,45 +51,18 @@ enum ListenMode: Sendable {
         }
     }
 
-    /// Takes part before anything is reported, so that whoever reads the report may rely on it.
+    /// Takes part before anything is reported, so that a reader of the report may rely on it.
     func join(_ socket: WebSocketConnection) {
         switch self {
-        case .broadcast(let topics): topics.subscribe(socket, to: "all")
-        case .topics(let topics):
-            topics.subscribe(socket, to: String((socket.requestTarget ?? "/").prefix { $0 != "?" }))
-        default: break
+        case .broadcast(let rooms): rooms.join(socket, Self.commonRoom)
+        case .topics(let rooms): rooms.join(socket, Self.path(of: socket))
+        case .echo, .replay, .upstream, .command: break
         }
     }
 
-    private func share(
-        _ socket: WebSocketConnection, _ topics: WebSocketTopics, _ topic: String
-    ) async throws(WebSocketError) {
-        for try await message in socket.messages { topics.publish(message, to: topic, except: socket) }
-    }
+    private static let commonRoom = "all"
 
-    /// The files of a directory in the order of their names: `.txt` and `.json` become text, others binary messages.
-    static func replay(directory path: String) throws -> ListenMode {
-        guard let directory = opendir(path) else {
-            throw CommandFailure(
-                code: Exit.usage, message: "the directory \(path) cannot be read: \(String(cString: strerror(errno)))")
-        }
-        defer { closedir(directory) }
-        var names: [String] = []
-        while let entry = readdir(directory) {
-            let name = withUnsafeBytes(of: entry.pointee.d_name) {
-                String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
-            }
-            if !name.hasPrefix(".") { names.append(name) }
-        }
-        var messages: [WebSocketMessage] = []
-        for name in names.sorted() {
-            guard let bytes = FileContents.readRegular("\(path)/\(name)") else {
-                let reason = errno == EINVAL ? "is no file" : "cannot be read: \(String(cString: strerror(errno)))"
-                throw CommandFailure(code: Exit.usage, message: "--replay: \(path)/\(name) \(reason)")
-            }
-            let isText = name.hasSuffix(".txt") || name.hasSuffix(".json")
-            messages.append(isText ? .text(String(decoding: bytes, as: UTF8.self)) : .binary(bytes))
-        }
-        return .replay(messages)
+    private static func path(of socket: WebSocketConnection) -> String {
+        String((socket.requestTarget ?? "/").prefix { $0 != "?" })
     }
 }

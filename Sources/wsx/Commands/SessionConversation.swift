@@ -12,17 +12,29 @@ final class SessionConversation: Sendable {
     private let session: WebSocketSession
     private let behaviour: Conversation.Behaviour
     private let display: DisplayOptions
-    private let input = LineInput()
-    private let received = Atomic<Int>(0)
-    private let inputFailure = Mutex<CommandFailure?>(nil)
+    private let interruption: Interruption
+    private let input: any MessageInput
+    private let arrivals = Arrivals()
+    private let isSilent = Atomic<Bool>(false)
+    private let ownFailure = Mutex<CommandFailure?>(nil)
+    /// What was missed, as far as it is known.
+    private let losses = Mutex(Losses())
 
-    /// How long replies may pause at the end of input before they are given up.
-    private static let replyPatience = Duration.seconds(2)
+    private struct Losses {
+        var gaps = 0
+        var dropped = 0
+        var isAny: Bool { gaps > 0 || dropped > 0 }
+    }
 
-    private init(_ session: WebSocketSession, behaviour: Conversation.Behaviour, display: DisplayOptions) {
+    private init(
+        _ session: WebSocketSession, behaviour: Conversation.Behaviour, display: DisplayOptions,
+        interruption: Interruption
+    ) {
         self.session = session
         self.behaviour = behaviour
         self.display = display
+        self.interruption = interruption
+        input = messageInput(for: behaviour, display)
     }
 
     /// Runs until the end of input, an interruption, or an error that trying again would not heal.
@@ -44,51 +56,126 @@ final class SessionConversation: Sendable {
                     await session.shutdown()
                 }
             }
-            try await SessionConversation(session, behaviour: behaviour, display: display).run()
+            try await SessionConversation(
+                session, behaviour: behaviour, display: display, interruption: interruption
+            ).run()
         }
         if let code = interruption.exitCode { throw CommandFailure(code: code) }
     }
 
     private func run() async throws {
+        do {
+            try await talk()
+        } catch {
+            // How a session ends that was given up says nothing.
+            guard isSilent.load(ordering: .relaxed) else { throw error }
+        }
+        try conclude()
+    }
+
+    private func talk() async throws {
         try await withThrowingTaskGroup { group in
-            group.addTask { await self.sendLines() }
+            group.addTask { await self.sendInput() }
+            if let limit = behaviour.silence {
+                group.addTask {
+                    guard await self.arrivals.quiet(for: limit) else { return }
+                    self.isSilent.store(true, ordering: .relaxed)
+                    await self.session.forceClose()
+                    await self.session.shutdown()
+                }
+            }
             defer { group.cancelAll() }
             for try await event in session.events {
                 guard await show(event) else { break }
                 guard case .message = event else { continue }
-                let count = received.wrappingAdd(1, ordering: .relaxed).newValue
-                if count == behaviour.maximumMessages { break }
+                if arrivals.count == behaviour.maximumMessages { break }
             }
+            group.cancelAll()
             await finish()
         }
-        if let failure = inputFailure.withLock({ $0 }) { throw failure }
+    }
+
+    private func conclude() throws {
+        if isSilent.load(ordering: .relaxed) { throw behaviour.silenceFailure }
+        if let failure = ownFailure.withLock({ $0 }) { throw failure }
+        if let code = behaviour.exitCode(interruption, received: arrivals.count) { throw CommandFailure(code: code) }
         let statistics = session.statistics
-        let lost = statistics.messagesNotSent + statistics.messagesUnknown
-        if lost > 0 {
-            throw CommandFailure(
-                code: Exit.protocolError, message: "lines that were not sent, or perhaps not: \(lost)")
+        var complaints: [String] = []
+        if statistics.messagesNotSent > 0 { complaints.append("lines not sent: \(statistics.messagesNotSent)") }
+        if statistics.messagesUnknown > 0 {
+            complaints.append("lines sent or not, which is not known: \(statistics.messagesUnknown)")
+        }
+        losses.withLock { losses in
+            if losses.dropped > 0 { complaints.append("messages dropped: \(losses.dropped)") }
+            if losses.gaps > 0 { complaints.append("messages may be missing, gaps: \(losses.gaps)") }
+        }
+        guard complaints.isEmpty else {
+            throw CommandFailure(code: Exit.messagesLost, message: complaints.joined(separator: "; "))
+        }
+        guard !behaviour.needsMessage || arrivals.count > 0 else {
+            throw CommandFailure(code: Exit.protocolError, message: "the session ended before a message arrived")
         }
     }
 
     // MARK: Sending
 
-    private func sendLines() async {
+    private func sendInput() async {
         var number = 0
-        while let lines = await input.next() {
-            for line in lines {
+        while let pieces = await input.next() {
+            for piece in pieces {
                 number += 1
-                guard let message = behaviour.form.message(line) else {
-                    inputFailure.withLock { $0 = behaviour.form.complaint(aboutLine: number) }
+                let text: [UInt8]
+                switch input.command(in: piece) {
+                case .message(let piece): text = piece
+                case .ping(let payload):
+                    guard let time = try? await session.ping() else { continue }
+                    Terminal.status("< pong \(payload) (\(duration(nanoseconds: time.nanoseconds)))")
+                    continue
+                case .close(let frame):
+                    try? await session.close(code: frame.code, reason: frame.reason)
+                    return await session.shutdown()
+                case .complaint(let complaint):
+                    Terminal.status(complaint)
+                    continue
+                }
+                guard let message = behaviour.form.message(text) else {
+                    ownFailure.withLock {
+                        $0 = behaviour.form.complaint(aboutLine: number, framing: behaviour.framing)
+                    }
                     return await finish()
                 }
-                guard await send(message) else { return }
+                guard await send(message), await record(.sent, message) else { return }
             }
         }
+        if let failure = input.failure { ownFailure.withLock { $0 = failure } }
         guard !Task.isCancelled, behaviour.maximumMessages == nil else { return }
-        // Without a connection nothing has been said yet: the first one is awaited, or why there will be none.
-        guard await session.waitConnected() else { return }
-        await awaitReplies()
+        switch behaviour.endOfInput {
+        case .stay: return
+        case .quiet(let limit):
+            guard await session.waitConnected() else { return }
+            await awaitSending()
+            guard await arrivals.quiet(for: limit) else { return }
+        case .replies:
+            // Without a connection nothing has been said yet: the first one is awaited, or why there will be none.
+            guard await session.waitConnected() else { return }
+            if number == 0, !display.quiet, !Terminal.isInputTerminal {
+                Terminal.note("the input was empty, so the session is closed; --no-close keeps it open")
+            }
+            await awaitReplies()
+        }
         await finish()
+    }
+
+    /// Writes a message into the recording; `false` when that fails, which ends the session.
+    private func record(_ direction: Recording.Direction, _ message: WebSocketMessage) async -> Bool {
+        do throws(CommandFailure) {
+            try await behaviour.recording?.write(direction, message)
+            return true
+        } catch {
+            ownFailure.withLock { $0 = $0 ?? error }
+            await finish()
+            return false
+        }
     }
 
     private func finish() async {
@@ -111,38 +198,53 @@ final class SessionConversation: Sendable {
 
     /// Until everything is sent, then two pings: a server that reads our close frame may stop sending at once.
     private func awaitReplies() async {
+        await awaitSending()
+        for _ in 0..<2 {
+            await arrivals.whileTalking(Conversation.replyPatience) { _ = try? await self.session.ping() }
+        }
+    }
+
+    private func awaitSending() async {
         while session.statistics.messagesPending > 0, await session.waitConnected() {
             _ = try? await session.ping()
             await Task.yield()
-        }
-        for _ in 0..<2 {
-            await withTaskGroup { group in
-                group.addTask { _ = try? await self.session.ping() }
-                group.addTask {
-                    var before = -1
-                    while !Task.isCancelled {
-                        let now = self.received.load(ordering: .relaxed)
-                        if now == before { return }
-                        before = now
-                        try? await Task.sleep(for: Self.replyPatience)
-                    }
-                }
-                await group.next()
-                group.cancelAll()
-            }
         }
     }
 
     // MARK: Showing
 
-    /// Whether somebody still reads.
+    /// Whether the output is still taken.
     private func show(_ event: WebSocketSessionEvent) async -> Bool {
         if case .message(let message) = event {
+            guard await record(.received, message) else { return false }
+            arrivals.begin()
+            defer { arrivals.end() }
             return await behaviour.form.show(message, json: display.json)
         }
+        if case .gap(let gap) = event {
+            losses.withLock { losses in
+                switch gap.cause {
+                case .reconnected: losses.gaps += 1
+                case .overflow(let dropped): losses.dropped += dropped
+                }
+            }
+        }
         if display.json { return await Output.standard.write(json: Self.json(event)) }
-        if display.showsStatus { Terminal.status(Self.text(event, session.url)) }
+        if display.showsStatus {
+            Terminal.status(Self.text(event, session.url))
+        } else if !display.quiet, Self.isWorthTelling(event) {
+            // In a pipe and in a log too: what is lost must not be lost in silence.
+            Terminal.note(Self.text(event, session.url))
+        }
         return true
+    }
+
+    private static func isWorthTelling(_ event: WebSocketSessionEvent) -> Bool {
+        switch event {
+        case .gap, .alert: true
+        case .disconnected(let end): end.reason != .userRequested
+        case .message, .connected, .renewed: false
+        }
     }
 
     private static func text(_ event: WebSocketSessionEvent, _ url: String) -> String {

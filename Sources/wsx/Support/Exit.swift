@@ -13,6 +13,8 @@ enum Exit {
     static let usage: CInt = 64
     static let cannotConnect: CInt = 69
     static let internalError: CInt = 70
+    static let outputFailed: CInt = 74
+    static let messagesLost: CInt = 75
     static let protocolError: CInt = 76
     static let timeout: CInt = 124
 
@@ -22,9 +24,12 @@ enum Exit {
           64   usage: an option, a URL or a file that cannot be used
           69   cannot connect or listen; doctor: something is missing
           70   internal error; demo: a byte came back wrong
+          74   standard output cannot be written: a full disk
+          75   connect --reconnect: messages may be missing, or lines were perhaps not sent
           76   handshake or protocol failure, or an abnormal end
           124  a deadline passed
-          130  interrupted before the connection was open, or twice
+          130  interrupted (143: by SIGTERM) before the connection was open, before the messages
+               asked for with -1 or --max-messages had come, or twice
         """
 
     static func code(for error: WebSocketError) -> CInt {
@@ -51,14 +56,15 @@ enum Exit {
             if let message = failure.message { Terminal.report(message) }
             exit(failure.code)
         case let error as WebSocketError:
-            Terminal.report(error.message)
+            Terminal.report(CommandText.message(of: error))
             exit(code(for: error))
         default: break
         }
         // `--help`, `--version` and the like arrive as errors too.
         guard Wsx.exitCode(for: error) != .success else { Wsx.exit(withError: error) }
         let isUsage = Wsx.exitCode(for: error).rawValue == usage
-        let message = Wsx.message(for: error).split(whereSeparator: \.isNewline).first.map(String.init) ?? "\(error)"
+        let text = Wsx.message(for: error).split(whereSeparator: \.isNewline).first.map(String.init) ?? "\(error)"
+        let message = CommandText.commandComplaint(CommandLine.arguments.dropFirst().first) ?? text
         Terminal.report(isUsage ? "\(message); see wsx --help" : message)
         exit(isUsage ? usage : internalError)
     }

@@ -20,7 +20,8 @@ struct RouteOptions: ParsableArguments {
 
     @Option(
         name: .long,
-        help: ArgumentHelp("Connect to this Unix socket; an abstract name begins with @.", valueName: "path"))
+        help: ArgumentHelp("Connect to this Unix socket; an abstract name begins with @.", valueName: "path"),
+        completion: .file())
     var unix: String?
 
     @Option(
@@ -73,16 +74,19 @@ struct RouteOptions: ParsableArguments {
 struct IdentityOptions: ParsableArguments {
     @Option(
         name: .long,
-        help: ArgumentHelp("Show this certificate, with its intermediates, to the server (PEM).", valueName: "file"))
+        help: ArgumentHelp("Show this certificate, with its intermediates, to the server (PEM).", valueName: "file"),
+        completion: .file())
     var cert: String?
 
     @Option(
-        name: .long, help: ArgumentHelp("The private key of --cert (PEM). (default: the same file)", valueName: "file"))
+        name: .long, help: ArgumentHelp("The private key of --cert (PEM). (default: the same file)", valueName: "file"),
+        completion: .file())
     var key: String?
 
     @Option(
         name: .long,
-        help: ArgumentHelp("The first line of this file is what --key is encrypted with.", valueName: "file"))
+        help: ArgumentHelp("The first line of this file is what --key is encrypted with.", valueName: "file"),
+        completion: .file())
     var passphraseFile: String?
 
     func validate() throws {

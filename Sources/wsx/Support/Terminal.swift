@@ -20,6 +20,9 @@ struct DisplayOptions: ParsableArguments {
     @Flag(name: [.customShort("q"), .long], help: "Print no status, only errors.")
     var quiet = false
 
+    @Flag(name: .long, help: "Begin each line with the time (UTC); with --json as \"time\".")
+    var timestamps = false
+
     @Option(name: .long, help: "Colour of the status on standard error: auto, always or never.")
     var color = ColorChoice.auto
 
@@ -31,6 +34,7 @@ struct DisplayOptions: ParsableArguments {
             throw ValidationError("--no-color contradicts --color always; leave one out")
         }
         Terminal.setColor(noColor ? .never : color)
+        Output.showsTimes.store(timestamps, ordering: .relaxed)
     }
 
     /// Whether somebody is there to read status lines.
@@ -42,6 +46,20 @@ enum Terminal {
     static let isInputTerminal = isatty(STDIN_FILENO) == 1
     static let isOutputTerminal = isatty(STDOUT_FILENO) == 1
     static let isErrorTerminal = isatty(STDERR_FILENO) == 1
+    /// There is no input: cron, systemd and `&` in scripts connect it to /dev/null, or close it.
+    static let isInputNull: Bool = {
+        var (input, null) = (stat(), stat())
+        guard fstat(STDIN_FILENO, &input) == 0, stat("/dev/null", &null) == 0 else { return true }
+        return input.st_mode & S_IFMT == S_IFCHR && input.st_rdev == null.st_rdev
+    }()
+
+    /// Closed descriptors get a number back, or the first socket would be taken for standard input or output. What is
+    /// written to such an output fails, as it should.
+    static func openStandardDescriptors() {
+        for descriptor in [STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO] where fcntl(descriptor, F_GETFD) < 0 {
+            _ = open("/dev/null", descriptor == STDERR_FILENO ? O_WRONLY : O_RDONLY)
+        }
+    }
 
     private static let usesColor = Atomic<Bool>(automaticColor)
 
@@ -68,6 +86,9 @@ enum Terminal {
     /// An error, in one line whatever the message holds.
     static func report(_ message: String) { write("\(colored("wsx:", 31)) \(message.escapedForLog)\n") }
 
+    /// What is worth knowing, without being an error.
+    static func note(_ message: String) { write("wsx: \(message.escapedForLog)\n") }
+
     static func warn(_ message: String) { write("\(colored("wsx: warning:", 33)) \(message.escapedForLog)\n") }
 
     static func status(_ message: String) { write(colored(message.escapedForLog, 2) + "\n") }
@@ -76,13 +97,12 @@ enum Terminal {
     static func progress(_ text: String) { write("\r\u{1B}[K" + colored(text, 2)) }
 
     private static func write(_ text: String) {
-        var text = text
-        text.withUTF8 { _ = writeAll(STDERR_FILENO, UnsafeRawBufferPointer($0)) }
+        _ = Keyboard.print(Array(text.utf8), to: STDERR_FILENO)
     }
 }
 
-/// Writes everything, blocking; `false` when nobody reads any more.
-func writeAll(_ descriptor: CInt, _ bytes: UnsafeRawBufferPointer) -> Bool {
+/// Writes everything, blocking; returns 0, or the error that stopped it: EPIPE when the reader has gone.
+func writeAll(_ descriptor: CInt, _ bytes: UnsafeRawBufferPointer) -> CInt {
     var rest = bytes[...]
     while !rest.isEmpty {
         let count = write(descriptor, UnsafeRawBufferPointer(rebasing: rest).baseAddress, rest.count)
@@ -93,8 +113,8 @@ func writeAll(_ descriptor: CInt, _ bytes: UnsafeRawBufferPointer) -> Bool {
             var poll = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
             Glibc.poll(&poll, 1, -1)
         } else if errno != EINTR {
-            return false
+            return errno
         }
     }
-    return true
+    return 0
 }

@@ -8,7 +8,7 @@ import WebSocketCore
 import WebSocketLoop
 import WebSockets
 
-/// What `connect --verbose` shows of a handshake, on standard error: `>` goes out, `<` comes in, `*` is about both.
+/// What `connect --verbose` shows of a handshake and of what follows, on standard error: `>` goes out, `<` comes in, `*` is about both.
 struct Transcript: Sendable {
     /// Whose values are secrets.
     private static let hidden: Set<HTTPField.Name> = [
@@ -58,6 +58,29 @@ struct Transcript: Sendable {
         for line in String(decoding: response.body, as: UTF8.self).split(whereSeparator: \.isNewline) {
             Terminal.status("< \(line)")
         }
+    }
+
+    // MARK: After the handshake
+
+    func sent(_ message: WebSocketMessage) { Terminal.status("> \(Self.text(message))") }
+
+    func received(_ message: WebSocketMessage) { Terminal.status("< \(Self.text(message))") }
+
+    func pong(_ payload: [UInt8], _ roundTrip: Duration?) {
+        let time = roundTrip.map { ", round trip \(duration(nanoseconds: $0.nanoseconds))" } ?? ", not asked for"
+        Terminal.status("< pong, \(size(bytes: payload.count))\(time)")
+    }
+
+    func closed(_ info: WebSocketCloseInfo) {
+        let frames = [info.sent.map { (">", $0) }, info.received.map { ("<", $0) }].compactMap { $0 }
+        for (mark, frame) in info.receivedFirst == true ? frames.reversed() : frames {
+            Terminal.status("\(mark) close \(frame.code.rawValue) \(frame.reason)")
+        }
+        Terminal.status("* \(info)")
+    }
+
+    private static func text(_ message: WebSocketMessage) -> String {
+        "\(message.kind == .text ? "text" : "binary"), \(size(bytes: message.byteCount))"
     }
 
     private func show(_ response: WebSocketError.Response) {
