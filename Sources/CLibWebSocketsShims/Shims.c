@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/sha.h>
@@ -556,7 +557,13 @@ int wsx_stream_has_ended(struct lws *wsi) {
     return count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR);
 }
 
-int wsx_connect_ip(int descriptor, const unsigned char *address, size_t count, int port) {
+unsigned int wsx_zone_number(const char *zone) {
+    char *end;
+    const unsigned long number = strtoul(zone, &end, 10);
+    return end != zone && *end == 0 && number <= UINT_MAX ? (unsigned int)number : if_nametoindex(zone);
+}
+
+int wsx_connect_ip(int descriptor, const unsigned char *address, size_t count, unsigned int zone, int port) {
     if (count == 4) {
         struct sockaddr_in name;
         memset(&name, 0, sizeof name);
@@ -569,6 +576,7 @@ int wsx_connect_ip(int descriptor, const unsigned char *address, size_t count, i
         memset(&name, 0, sizeof name);
         name.sin6_family = AF_INET6;
         name.sin6_port = htons((uint16_t)port);
+        name.sin6_scope_id = zone;
         memcpy(&name.sin6_addr, address, count);
         return connect(descriptor, (struct sockaddr *)&name, sizeof name);
     }
@@ -614,7 +622,7 @@ int wsx_route_problem(const unsigned char *address, size_t count, int port) {
     int descriptor = socket(count == 4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (descriptor < 0) return 0;
     // Looks for the route, and sends nothing.
-    int problem = wsx_connect_ip(descriptor, address, count, port) == 0 ? 0 : errno;
+    int problem = wsx_connect_ip(descriptor, address, count, 0, port) == 0 ? 0 : errno;
     close(descriptor);
     return problem;
 }

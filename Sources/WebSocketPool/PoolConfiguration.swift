@@ -133,7 +133,9 @@ public struct PoolConfiguration: Sendable {
 
     /// Whether some milliseconds matter.
     var needsExactTime: Bool {
-        [self.validationBypass, self.idleTimeout, self.maximumLifetime, self.keepaliveInterval, self.leakThreshold]
+        // A bypass of zero validates each time; the others are off at zero.
+        if let bypass = self.validationBypass, bypass < .milliseconds(100) { return true }
+        return [self.idleTimeout, self.maximumLifetime, self.keepaliveInterval, self.leakThreshold]
             .contains { $0.map { $0 > .zero && $0 < .milliseconds(100) } ?? false }
     }
 }

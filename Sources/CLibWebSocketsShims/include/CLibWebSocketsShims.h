@@ -223,9 +223,12 @@ int wsx_share_port(int descriptor);
 /// Fills in a unix address; a leading '@' means an abstract name. Returns its length, or 0 when it is too long.
 socklen_t wsx_unix_address(struct sockaddr_un *address, const char *path);
 
-/// Connects a socket to an IP address (4 or 16 bytes, port in host order) or to a Unix path, `@` in front for an abstract
+/// The number of a zone of IPv6 addresses (RFC 4007 §11), which is an interface's name or number; 0 when there is none.
+unsigned int wsx_zone_number(const char *zone);
+
+/// Connects a socket to an IP address (4 or 16 bytes, with the number of its zone, port in host order) or to a Unix path, `@` in front for an abstract
 /// name. The result is that of connect(2).
-int wsx_connect_ip(int descriptor, const unsigned char *address, size_t count, int port);
+int wsx_connect_ip(int descriptor, const unsigned char *address, size_t count, unsigned int zone, int port);
 int wsx_connect_unix(int descriptor, const char *path, size_t count);
 
 /// A non-blocking stream socket, close-on-exec; over TCP without Nagle's delay.

@@ -104,7 +104,11 @@ final class ClientAttempt: WireOwner {
     private func connect(_ address: [UInt8]?) {
         let status =
             switch destination {
-            case .ip(_, let port): unsafe wsx_connect_ip(descriptor, address ?? [], address?.count ?? 0, CInt(port))
+            case .ip(let text, let port):
+                unsafe wsx_connect_ip(
+                    descriptor, address ?? [], address?.count ?? 0,
+                    IPAddress.zone(text).map { unsafe wsx_zone_number($0) } ?? 0,
+                    CInt(port))
             case .unix(let path): unsafe wsx_connect_unix(descriptor, path, path.utf8.count)
             }
         if status == 0 { return connected() }

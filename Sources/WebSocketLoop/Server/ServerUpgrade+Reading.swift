@@ -33,6 +33,13 @@ extension ServerUpgrade {
     }
 
     func startTLS() {
+        // libwebsockets looks at the socket when it gets it, and takes it no more when something else than TLS is there.
+        var first: UInt8 = 0
+        switch unsafe recv(descriptor, &first, 1, Int32(MSG_PEEK | MSG_DONTWAIT)) {
+        case 0: return drop(Self.gone)
+        case 1 where first != Self.handshakeRecord: return drop(Self.notTLS)
+        default: break
+        }
         guard let tls = policy.tls, let vhost = loop.vhosts.acquire(tls, of: loop) else {
             return drop(WebSocketError(.tlsFailed, "OpenSSL could not set up the server's side", tlsFailure: .other))
         }
@@ -97,6 +104,13 @@ extension ServerUpgrade {
                     tlsFailure: .other))
         }
     }
+
+    /// The first byte of what TLS clients say (RFC 8446 §5.1).
+    private static let handshakeRecord: UInt8 = 22
+
+    static let notTLS = WebSocketError(
+        .tlsFailed, "the client does not speak TLS, which this server wants; check its URL's scheme and port",
+        phase: .tls, tlsFailure: .notTLS)
 
     private static let flooded = WebSocketError(
         .tlsFailed,

@@ -213,7 +213,11 @@ package final class ServerUpgrade: WireOwner, @unchecked Sendable {
             // It failed before there was a wsi with an owner.
             loop.adopting = nil
             loop.counters.descriptors.subtract(1)
-            finish(WebSocketError(.resourceExhausted, "libwebsockets did not take the socket"))
+            // What came since `startTLS` looked, unless there is no room for the socket.
+            let isNotTLS = usesTLS && socket < LibWebSockets.maximumDescriptors && wsx_socket_shortage() == 0
+            finish(
+                isNotTLS
+                    ? Self.notTLS : WebSocketError(.resourceExhausted, "libwebsockets did not take the socket"))
         }
         _ = unsafe result
     }

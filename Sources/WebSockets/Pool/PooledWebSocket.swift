@@ -51,7 +51,7 @@ final class PooledWebSocket: PooledConnection {
     // MARK: Leases
 
     /// What the configuration does with each new connection.
-    func prepare(_ afterConnect: @Sendable (WebSocketConnection) async throws -> Void) async throws {
+    func prepare(_ afterConnect: @Sendable @concurrent (WebSocketConnection) async throws -> Void) async throws {
         let socket = WebSocketConnection(wire)
         defer { socket.revoke() }
         do {

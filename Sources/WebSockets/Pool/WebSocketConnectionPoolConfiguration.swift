@@ -48,7 +48,7 @@ public struct WebSocketConnectionPoolConfiguration: Sendable {
     /// Runs on the connection's loop, as a part of the attempt: `connectTimeout` bounds it, and when it throws the
     /// attempt has failed with its error, for backoff and circuit breaker too. It must receive what it asks for: with
     /// messages left unread the connection is closed instead of being lent. The socket is useless afterwards.
-    public var afterConnect: (@Sendable (WebSocketConnection) async throws -> Void)?
+    public var afterConnect: (@Sendable @concurrent (WebSocketConnection) async throws -> Void)?
 
     /// Which leftover messages may be thrown away when the pool's `hygiene` is `.drain`. One that may not closes the
     /// connection. Default: all.

@@ -232,6 +232,28 @@ struct AdoptingTests {
         }
     }
 
+    /// A client on the wrong port, or one that left, is no lack of resources.
+    @Test func anUntouchedSocketWithoutTLSSaysSo() async throws {
+        try await withAcceptingServer {
+            $0.tls = try TestEnvironment.identity("valid")
+        } _: { server, _ in
+            let (plain, first) = try await connectedPair()
+            plain.write(Array("GET / HTTP/1.1\r\nHost: a\r\n\r\n".utf8))
+            // Its bytes are there before the socket is given away.
+            var byte: UInt8 = 0
+            #expect(recv(first, &byte, 1, Int32(MSG_PEEK)) == 1)
+            let error = try await failure { try await server.accept(try ConnectedSocket(adopting: first)) }
+            #expect(error.code == .tlsFailed, "\(error)")
+
+            let peer = try RawPeer()
+            do { _ = try RawClient(port: peer.port) }
+            let second = await peer.accept()
+            #expect(recv(second, &byte, 1, Int32(MSG_PEEK)) == 0)
+            let gone = try await failure { try await server.accept(try ConnectedSocket(adopting: second)) }
+            #expect(gone.code == .connectionClosed, "\(gone)")
+        }
+    }
+
     @Test func aCancelledAcceptLetsTheClientGo() async throws {
         let asked = Events<Void>()
         try await withAcceptingServer {
