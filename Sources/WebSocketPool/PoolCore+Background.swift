@@ -19,6 +19,7 @@ extension PoolCore {
                 group.addTask { await self.closings.drive { await self.perform($0) } }
                 group.addTask { await self.timers.drive { await self.tick(at: $0) } }
                 self.send { $0.start(at: $1) }
+                self.beginning.open()
                 group.addTask { await self.startWarm() }
             }
         } onCancel: {
@@ -42,8 +43,12 @@ extension PoolCore {
         }
     }
 
+    /// `run()` is about to be called by a task that has been made.
+    package func promiseRun() { self.machine.withLock { $0.isRunPromised = true } }
+
     /// Whether the pool has come as far as a body that it was made for has to wait, and did not fail to.
     package func isReady() async -> Bool {
+        await self.beginning.wait()
         if self.configuration.waitsForWarmUp || self.configuration.warmUpPolicy == .failFast {
             await self.warmth.wait()
         }

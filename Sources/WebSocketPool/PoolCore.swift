@@ -39,6 +39,8 @@ package final class PoolCore: Sendable {
     private let tickets = Atomic<UInt64>(0)
     /// The last connection is gone.
     let termination = Latch()
+    /// The pool runs.
+    let beginning = Latch()
     /// The warm-up at the start has ended, or there is none.
     let warmth = Latch()
     /// Why the pool ended before it was asked to: its warm-up failed.

@@ -48,6 +48,7 @@ public func wsx_pool_create(
         }
         // Ends with `shutDown`, which every way to free the handle leads to. It throws only when a warm-up fails that has
         // to succeed, which C cannot ask for.
+        made.promiseRun()
         Task { try? await made.run() }
         result.pointee = wsx_pool(
             id: Handles.pools.insert(PoolBox(made, queue: queue, loop: configuration.client.eventLoop)))

@@ -40,6 +40,22 @@ struct LifecycleTests {
         }
     }
 
+    @Test("Neither withPool nor a promised run() looks like a pool that nothing runs", arguments: 0..<20)
+    func noFalseWarning(seed: UInt64) throws {
+        let observer = StartObserver()
+        try withSimulatedPool(observer: observer, seed: seed) { pool, _, _ in try await pool.withConnection { _ in } }
+        try Simulation.run(seed: seed) { simulation in
+            let server = MockServer(on: simulation)
+            let pool = SimulatedPool(clock: simulation, observer: observer) { try await server.connect($0) }
+            pool.core.promiseRun()
+            let running = Task(executorPreference: simulation) { try await pool.run() }
+            try await pool.withConnection { _ in }
+            await pool.shutDown()
+            try await running.value
+        }
+        #expect(observer.early.withLock { $0 } == 0)
+    }
+
     @Test("An acquire that comes a little before run() has all of its time")
     func runSoon() throws {
         try Simulation.run { simulation in

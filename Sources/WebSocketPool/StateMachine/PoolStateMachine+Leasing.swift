@@ -98,7 +98,7 @@ extension PoolStateMachine {
                 self.fail(entry, code, cause: self.lastFailure, &action)
             }
         } else {
-            if self.lifecycle == .initial { self.emit(.acquiredBeforeRun, &action) }
+            if self.lifecycle == .initial, !self.isRunPromised { self.emit(.acquiredBeforeRun, &action) }
             if self.observesLeases { self.waiters.markQueued(ticket: ticket) }
             self.emit(.acquireQueued(depth: self.waiters.count), &action)
             self.arm(self.deadline(of: entry), &action)

@@ -67,6 +67,8 @@ package struct PoolStateMachine<Handle, Waiter> {
     var lastFailure: (any Error)?
     /// Where that was.
     var lastFailedEndpoint: Int?
+    /// A task that runs the pool has been made, so an acquire that comes before it is no mistake.
+    package var isRunPromised = false
     /// Why the pool closed by itself.
     var startFailure: (any Error)?
     var random: PoolRandom

@@ -112,6 +112,9 @@ public final class WebSocketConnectionPool: Sendable {
         }
     }
 
+    /// For code that has made the task in which the pool is about to run: no acquire warns that nothing runs it.
+    package func promiseRun() { core.promiseRun() }
+
     /// Runs a pool for as long as `body` runs; then waits `shutdownGrace` for leases that outlive it.
     ///
     /// The body begins at once; with `waitsForWarmUp` or `failFast` when the warm-up has ended, and with `failFast` not

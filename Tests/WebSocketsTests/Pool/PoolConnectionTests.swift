@@ -114,7 +114,7 @@ struct PoolConnectionTests {
 
     @Test("Of several URLs the wrong one is named, and so is a setting")
     func refused() async throws {
-        let urls = ["ws://127.0.0.1:1", "http://127.0.0.1:1", "ws://127.0.0.1:2"]
+        let urls = ["ws://127.0.0.1:1", "ftp://127.0.0.1:1", "ws://127.0.0.1:2"]
         let wrong = #expect(throws: WebSocketError.self) { try WebSocketConnectionPool(to: urls) }
         #expect(wrong?.code == .invalidURL && wrong?.message.hasPrefix("URL 2 of 3: ") == true)
         var configuration = WebSocketConnectionPoolConfiguration(maximumConnections: 0)
