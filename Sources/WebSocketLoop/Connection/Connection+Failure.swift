@@ -145,8 +145,8 @@ extension Connection {
         closeInfo = info
         messagesInDoubt = unsafe messagesHanded
         finalInfo.withLock { $0.wrappedValue = info }
-        loop.cancel(closeTimer)
         loop.cancel(client?.patience)
+        loop.cancel(closeTimer)
         closeTimer = nil
         // Before anybody is told: who has waited for the end finds it in the registry too.
         loop.counters.connections.subtract(1)
