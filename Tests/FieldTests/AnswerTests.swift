@@ -37,9 +37,13 @@ struct AnswerTests {
             let head = ([status] + lines).joined(separator: "\r\n").replacing("{A}", with: accept) + "\r\n\r\n"
             // A message that looks like a header field and an empty line.
             let bytes = Array(head.utf8) + WireFrame.text("first:1\n\n").bytes
-            switch split {
-            case .none: try await peer.write(bytes)
-            case .singleBytes: for byte in bytes { try await peer.write([byte]) }
+            do {
+                switch split {
+                case .none: try await peer.write(bytes)
+                case .singleBytes: for byte in bytes { try await peer.write([byte]) }
+                }
+            } catch is BytePeerError {
+                // A client that has read enough to refuse the answer hangs up. What it says is for the body to judge.
             }
             try await body(connecting)
             peer.close()
@@ -67,19 +71,13 @@ struct AnswerTests {
         _ lines: [String], status: String = "HTTP/1.1 101 Switching Protocols", _ text: String = ""
     ) async throws {
         for split in Split.allCases {
-            // Whoever refuses it at once does not read the rest.
             let error = await #expect(throws: WebSocketError.self, "\(status) \(lines)") {
-                do {
-                    try await answer(lines, status: status, split: split) { connecting in
-                        _ = try await connecting.value
-                    }
-                } catch is BytePeerError {
-                    throw WebSocketError.refusedBeforeItsEnd
+                try await answer(lines, status: status, split: split) { connecting in
+                    _ = try await connecting.value
                 }
             }
-            guard let error, error.message != WebSocketError.refusedBeforeItsEnd.message else { continue }
-            #expect(error.code == .handshakeInvalid, "\(error)")
-            #expect(text.isEmpty || error.message.contains(text), "\(error)")
+            #expect(error?.code == .handshakeInvalid, "\(String(describing: error))")
+            #expect(text.isEmpty || error?.message.contains(text) == true, "\(String(describing: error))")
         }
     }
 
@@ -200,9 +198,4 @@ struct AnswerTests {
 
 extension WebSocketConnection {
     fileprivate var responseFields: HTTPFields { response?.headers ?? [:] }
-}
-
-extension WebSocketError {
-    /// The client has hung up while the test was still writing.
-    fileprivate static let refusedBeforeItsEnd = WebSocketError(.handshakeInvalid, "refused before its end")
 }

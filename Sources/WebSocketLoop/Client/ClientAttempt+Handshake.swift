@@ -126,6 +126,8 @@ extension ClientAttempt {
         switch action {
         case .wait: break
         case .readBody:
+            guard !isReadingBody else { break }
+            isReadingBody = true
             after(Self.bodyTime) { [self] in
                 if let error = machine?.bodyTimedOut() { end(error) }
             }

@@ -68,6 +68,8 @@ final class ClientAttempt: WireOwner {
     /// What is still to be written of the request.
     var unsent: ArraySlice<UInt8> = []
     var machine: ClientHandshakeMachine?
+    /// A refusal's body is waited for, from its first byte on and no longer.
+    var isReadingBody = false
     var details = ConnectionDetails()
 
     /// How soon a Unix socket whose backlog is full is tried again.

@@ -60,4 +60,29 @@ import WebSocketLoop
             #expect(response.map { String(decoding: $0.body, as: UTF8.self) } == kept)
         }
     }
+
+    /// A body that drips does not put off the error until the whole attempt runs out of time.
+    @Test func aDrippingBodyIsNotWaitedFor() async throws {
+        try await withLoops { group in
+            let listener = try BytePeerListener()
+            let request = try ClientRequest(port: listener.port)
+            async let connecting = error { await (try group.loops[0].connect(request)).end() }
+            let peer = try await listener.accept()
+            _ = try await peer.readHead()
+            let dripping = Task {
+                try await peer.write(Array("HTTP/1.1 403 No\r\n\r\n".utf8))
+                // Until the client has left.
+                while !Task.isCancelled {
+                    try await peer.write([0x78])
+                    await group.loops[0].pause()
+                }
+            }
+            let error = try await connecting
+            dripping.cancel()
+            _ = try? await dripping.value
+            peer.close()
+            #expect(error.code == .handshakeRejected && error.response?.status == 403)
+            #expect(error.response?.body.allSatisfy { $0 == 0x78 } == true)
+        }
+    }
 }
