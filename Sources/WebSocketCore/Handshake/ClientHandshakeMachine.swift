@@ -15,7 +15,7 @@ package struct ClientHandshakeMachine: Sendable {
     package struct Offer: Sendable {
         /// The request's `Sec-WebSocket-Key`.
         package var key: String
-        /// The `Sec-WebSocket-Accept` that answers the request's key. The caller's, because SHA-1 comes from C.
+        /// The `Sec-WebSocket-Accept` that answers the key (`AcceptKey`).
         package var acceptKey: String
         package var subprotocols: [String]
         package var compression: WebSocketCompression

@@ -5,7 +5,6 @@
 
 import CLibWebSockets
 import CLibWebSocketsShims
-import COpenSSL
 import Glibc
 import WebSocketCore
 
@@ -76,7 +75,7 @@ extension ClientAttempt {
         request.trace?.sent(text)
         machine = ClientHandshakeMachine(
             .init(
-                key: key, acceptKey: HandshakeKey.accept(for: key), subprotocols: request.subprotocols,
+                key: key, acceptKey: AcceptKey.of(key), subprotocols: request.subprotocols,
                 compression: request.options.compression))
         unsent = details.requestBytes![...]
         if stream == nil { watch(descriptor, .readable) { [self] in proceed() } }

@@ -145,8 +145,8 @@ extension ServerUpgrade {
     /// libwebsockets has just written in front of `end`, is computed here.
     private func replaceAccept(before end: UnsafeMutablePointer<CChar>) -> Bool {
         guard let request else { return false }
-        let accept = Self.acceptKey(for: request.key)
-        let placeholder = Array(Self.acceptKey(for: Self.placeholderKey).utf8)
+        let accept = AcceptKey.of(request.key)
+        let placeholder = Array(AcceptKey.of(Self.placeholderKey).utf8)
         // Everything in front of it: three fixed lines, this one, and perhaps the extension's.
         for distance in placeholder.count...320 {
             let candidate = unsafe UnsafeMutableRawBufferPointer(
@@ -157,13 +157,5 @@ extension ServerUpgrade {
             }
         }
         return false
-    }
-
-    /// What RFC 6455 §4.2.2 asks for; it proves nothing but that the server speaks WebSocket.
-    private static func acceptKey(for key: String) -> String {
-        var digest = [UInt8](repeating: 0, count: 20)
-        let bytes = Array((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").utf8)
-        _ = unsafe COpenSSL.SHA1(bytes, bytes.count, &digest)
-        return HandshakeText.base64(digest)
     }
 }
