@@ -62,6 +62,9 @@ public struct PoolConfiguration: Sendable {
     /// A burst of short leases is then served by the connections there are, instead of by dozens of new ones that
     /// come too late. `.zero` opens one connection for each waiter at once, up to `maximumConcurrentConnects`.
     public var connectStagger = Duration.milliseconds(250)
+    /// How long a waiter trusts validations and attempts under way; `nil` for `connectStagger`, or 250 ms without one. For
+    /// tests that count connections on a busy machine.
+    package var patience: Duration?
 
     /// Delays after failed attempts.
     public var backoff = Backoff()

@@ -30,8 +30,8 @@ package struct PoolSettings: Sendable {
     package var closeTimeout: Ticks
     package var leakThreshold: Ticks
 
-    /// How long a waiter trusts validations under way before the pool opens a connection for it as well.
-    var patience: Ticks { self.connectStagger > 0 ? self.connectStagger : 250_000_000 }
+    /// How long a waiter trusts validations and attempts under way before the pool opens a connection for it as well.
+    var patience: Ticks
 
     package init(_ configuration: PoolConfiguration) {
         self.hardMaximum = max(1, configuration.hardMaximum)
@@ -42,6 +42,8 @@ package struct PoolSettings: Sendable {
         self.reuseOrder = configuration.reuseOrder
         self.connectTimeout = configuration.connectTimeout.ticks
         self.connectStagger = configuration.connectStagger.ticks
+        self.patience =
+            configuration.patience?.ticks ?? (self.connectStagger > 0 ? self.connectStagger : 250_000_000)
         self.backoffBase = configuration.backoff.base.ticks
         self.backoffMaximum = configuration.backoff.maximum.ticks
         self.failureThreshold = max(1, configuration.circuitBreaker.failureThreshold)

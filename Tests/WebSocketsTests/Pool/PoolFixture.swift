@@ -20,6 +20,7 @@ struct PoolFixture: Sendable {
         configuration.eventLoopGroup = clientLoops
         configuration.validationBypass = nil
         configuration.connectStagger = .zero
+        configuration.patience = .seconds(60)
         configuration.client.options.closeTimeout = .seconds(1)
         return configuration
     }
