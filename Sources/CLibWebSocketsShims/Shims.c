@@ -122,8 +122,10 @@ ssize_t wsx_lws_send(struct lws *wsi, const void *bytes, size_t count) {
 
 void wsx_lws_finish_sending(struct lws *wsi) {
     SSL *ssl = lws_get_ssl(wsi);
-    ERR_clear_error();
-    if (ssl) SSL_shutdown(ssl);
+    if (ssl) {
+        ERR_clear_error();
+        SSL_shutdown(ssl);
+    }
     shutdown(lws_get_socket_fd(wsi), SHUT_WR);
 }
 

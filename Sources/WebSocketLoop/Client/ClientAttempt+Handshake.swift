@@ -16,9 +16,17 @@ extension ClientAttempt {
     // MARK: TLS
 
     func secure() {
-        guard let tls = request.tls else { return ask() }
+        guard request.tls != nil else { return ask() }
         stage = .tls
         stopWatching()
+        guard loop.handshakePlaces.take(for: self) else { return }
+        hasPlace = true
+        begin()
+    }
+
+    /// Begins the TLS handshake, for which there is a place.
+    func begin() {
+        guard let tls = request.tls else { return }
         // A server that speaks TLS waits for the client to speak. libwebsockets looks at the socket when it gets it.
         var byte: UInt8 = 0
         guard unsafe recv(descriptor, &byte, 1, Int32(MSG_PEEK | MSG_DONTWAIT)) <= 0 else {

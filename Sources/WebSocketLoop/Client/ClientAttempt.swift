@@ -58,6 +58,8 @@ final class ClientAttempt: WireOwner {
     var descriptor: CInt = -1
     /// libuv cannot poll one descriptor twice, and libwebsockets polls the original.
     var duplicate: CInt = -1
+    /// Whether one of the loop's places for TLS handshakes is taken.
+    var hasPlace = false
     private var poll: DescriptorPoll?
     /// The next try of a full Unix socket, or the end of the time for a refusal's body.
     private var timer: EventLoop.TimerToken?
@@ -264,9 +266,16 @@ final class ClientAttempt: WireOwner {
         loop.cancel(timer)
         timer = nil
         stopWatching()
-        guard duplicate >= 0 else { return }
-        close(duplicate)
-        duplicate = -1
-        loop.counters.descriptors.subtract(1)
+        if duplicate >= 0 {
+            close(duplicate)
+            duplicate = -1
+            loop.counters.descriptors.subtract(1)
+        }
+        guard hasPlace else { return }
+        hasPlace = false
+        // Not at once: it may end at once, and the next one too, each deeper in the stack than the one before.
+        guard let next = loop.handshakePlaces.next() else { return }
+        next.hasPlace = true
+        next.after(0) { next.begin() }
     }
 }

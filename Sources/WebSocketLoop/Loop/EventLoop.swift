@@ -75,6 +75,7 @@ import WebSocketCore
     @exclusivity(unchecked) var scratch = ScratchBuffer()
     @exclusivity(unchecked) var frameMemory = FrameMemory()
     var vhosts = VhostTable()
+    var handshakePlaces = TLSHandshakePlaces()
     /// Where names are looked up.
     package var names = NameService.shared
     /// To which libwebsockets keeps pointers.
