@@ -7,7 +7,7 @@
 /// so thousands that connect at once would need twice what they need afterwards. The others wait, connected, and their
 /// own deadlines go on.
 struct TLSHandshakePlaces {
-    private static let count = 512
+    private static let count = 256
 
     private var taken = 0
     /// In the order in which they came. One that ends while it waits stays until its turn.

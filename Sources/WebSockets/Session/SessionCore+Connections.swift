@@ -37,7 +37,10 @@ extension SessionCore {
         let preparation = WebSocketSessionPreparation(
             connection: connection, isReconnect: isReconnect, isRenewal: isRenewal,
             subscriptions: subscriptions.channels, lastDisconnect: parts.lastDisconnect)
-        parts.ports[epoch] = Port(connection: connection, isRenewal: isRenewal, preparation: preparation)
+        parts.ports[epoch] = Port(
+            connection: connection, isRenewal: isRenewal, preparation: preparation,
+            isTakenInAnyCase: !isRenewal && configuration.prepare == nil && configuration.resume == nil
+                && subscriptions.channels.isEmpty)
         if isRenewal, let open = parts.machine.openConnection {
             // From here on the old one's messages may come again on the new one.
             parts.handover = Handover(old: open.0, new: epoch)
@@ -84,6 +87,7 @@ extension SessionCore {
         let prepared = (try? outcome.get()).map { Prepared($0.subscribed, preparation, configuration.messageIdentity) }
         perform { parts, now, after in
             parts.work[epoch] = nil
+            parts.ports[epoch]?.isTakenInAnyCase = false
             switch outcome {
             case .success(let (_, isContinuous)):
                 parts.ports[epoch]?.prepared = prepared
@@ -93,6 +97,8 @@ extension SessionCore {
                 return ((), parts.machine.preparationFailed(epoch, error, at: now))
             }
         }
+        // It may have ended meanwhile and not have been taken after all.
+        perform { parts, now, after in ((), finishIfOver(epoch, &parts, now, &after)) }
         sendSubscriptions()
     }
 
@@ -295,7 +301,9 @@ extension SessionCore {
     private func finishIfOver(
         _ epoch: Int, _ parts: inout Parts, _ now: Duration, _ after: inout After
     ) -> [Machine.Command] {
-        guard let port = parts.ports[epoch], port.isDrained, let ledger = port.ledger else { return [] }
+        guard let port = parts.ports[epoch], port.isDrained, !port.isTakenInAnyCase, let ledger = port.ledger else {
+            return []
+        }
         parts.ports[epoch] = nil
         let isOver = parts.machine.publicState == .closed || parts.machine.isShutdown
         notify(

@@ -24,6 +24,8 @@ final class SessionCore: Sendable {
         var ledger: ConnectionLedger?
         /// Whether everything that it brought has been passed on.
         var isDrained = true
+        /// Nothing has to be prepared, so what it brings is passed on even if it ends before the session has taken it.
+        var isTakenInAnyCase = false
     }
 
     /// While an old and a new connection are both there.
