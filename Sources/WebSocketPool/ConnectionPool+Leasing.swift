@@ -7,11 +7,11 @@ extension ConnectionPool {
     /// Lends a connection to `body`.
     ///
     /// When `body` throws or the task is cancelled meanwhile, the connection is closed instead of reused, because an
-    /// exchange may be incomplete; see ``PoolConfiguration/isReusableAfter``. The body runs on the connection's
-    /// ``PooledConnection/preferredExecutor``.
+    /// exchange may be incomplete; see ``WebSocketPoolConfiguration/isReusableAfter``. The body runs on the connection's
+    /// ``WebSocketPooledConnection/preferredExecutor``.
     ///
     /// - Parameter timeout: How long to wait for a connection; `nil` for the pool's `acquireTimeout`.
-    /// - Throws: What `body` throws, or ``PoolError``.
+    /// - Throws: What `body` throws, or ``WebSocketPoolError``.
     public func withConnection<Value>(
         timeout: Duration? = nil, file: StaticString = #fileID, line: UInt = #line,
         _ body: (Connection) async throws -> Value
@@ -28,7 +28,7 @@ extension ConnectionPool {
     }
 
     private func with<Value>(
-        _ lease: PoolLease<Connection>, _ body: (Connection) async throws -> Value
+        _ lease: WebSocketPoolLease<Connection>, _ body: (Connection) async throws -> Value
     ) async throws -> Value {
         let connection = lease.leased
         let value: Value
@@ -58,10 +58,10 @@ extension ConnectionPool {
     /// - Throws: `acquireTimedOut`, `cancelled`, `poolUnavailable`, `poolExhausted` or `poolClosed`.
     public func acquire(
         timeout: Duration? = nil, file: StaticString = #fileID, line: UInt = #line
-    ) async throws(PoolError) -> PoolLease<Connection> {
-        let site = SourceSite(file: file, line: line)
-        if let grant = self.core.acquireIdle(site: site) { return PoolLease(self.core, grant) }
-        return PoolLease(self.core, try await self.core.acquire(.any, timeout: timeout, site: site))
+    ) async throws(WebSocketPoolError) -> WebSocketPoolLease<Connection> {
+        let site = WebSocketPoolSourceSite(file: file, line: line)
+        if let grant = self.core.acquireIdle(site: site) { return WebSocketPoolLease(self.core, grant) }
+        return WebSocketPoolLease(self.core, try await self.core.acquire(.any, timeout: timeout, site: site))
     }
 
     /// Borrows a connection that nobody has used before. A full pool closes an idle one to make room.
@@ -69,26 +69,28 @@ extension ConnectionPool {
     /// - Throws: As ``acquire(timeout:file:line:)``.
     public func acquireNew(
         timeout: Duration? = nil, file: StaticString = #fileID, line: UInt = #line
-    ) async throws(PoolError) -> PoolLease<Connection> {
-        let site = SourceSite(file: file, line: line)
-        return PoolLease(self.core, try await self.core.acquire(.new, timeout: timeout, site: site))
+    ) async throws(WebSocketPoolError) -> WebSocketPoolLease<Connection> {
+        let site = WebSocketPoolSourceSite(file: file, line: line)
+        return WebSocketPoolLease(self.core, try await self.core.acquire(.new, timeout: timeout, site: site))
     }
 
     /// Borrows an idle connection if one can be lent without validation and nobody waits, else `nil`. Never suspends,
     /// so it cannot wait for a connection to prove itself: one that has to does so in the background, for the next
     /// call. Opens nothing for the caller; the minimum of idle connections is refilled in the background as after any
     /// acquire.
-    public func tryAcquire(file: StaticString = #fileID, line: UInt = #line) -> PoolLease<Connection>? {
-        self.core.tryAcquire(site: SourceSite(file: file, line: line)).map { PoolLease(self.core, $0) }
+    public func tryAcquire(file: StaticString = #fileID, line: UInt = #line) -> WebSocketPoolLease<Connection>? {
+        self.core.tryAcquire(site: WebSocketPoolSourceSite(file: file, line: line)).map {
+            WebSocketPoolLease(self.core, $0)
+        }
     }
 
-    /// Gives a connection back; see ``PoolLease/release(discard:)``. A lease of another pool is given back to that one.
-    public func release(_ lease: PoolLease<Connection>, discard: Bool = false) {
+    /// Gives a connection back; see ``WebSocketPoolLease/release(discard:)``. A lease of another pool is given back to that one.
+    public func release(_ lease: WebSocketPoolLease<Connection>, discard: Bool = false) {
         lease.release(discard: discard)
     }
 
-    /// Takes a connection out of the pool; see ``PoolLease/detach()``.
-    public func detach(_ lease: PoolLease<Connection>) throws(PoolError) -> Connection {
+    /// Takes a connection out of the pool; see ``WebSocketPoolLease/detach()``.
+    public func detach(_ lease: WebSocketPoolLease<Connection>) throws(WebSocketPoolError) -> Connection {
         try lease.detach()
     }
 }

@@ -15,23 +15,23 @@ import Synchronization
 ///     try await connection.request(message)
 /// }
 /// ```
-public final class ConnectionPool<Connection: PooledConnection, Time: Clock<Duration>>: Sendable {
+public final class ConnectionPool<Connection: WebSocketPooledConnection, Time: Clock<Duration>>: Sendable {
     package let core: PoolCore
 
     /// Makes a pool. Starts nothing.
     ///
     /// - Parameters:
-    ///   - configuration: See ``PoolConfiguration``.
+    ///   - configuration: See ``WebSocketPoolConfiguration``.
     ///   - clock: Measures every timeout and age.
     ///   - endpointCount: How many endpoints `connect` understands. New connections go to the one with the fewest
-    ///     leases; one that refuses connections is ejected for a while (see ``CircuitBreaker``).
+    ///     leases; one that refuses connections is ejected for a while (see ``WebSocketPoolCircuitBreaker``).
     ///   - observer: Told what happens.
     ///   - connect: Opens a connection to the endpoint with the given index, `0 ..< endpointCount`. Should end soon
     ///     after its task was cancelled; the pool gives its slot away at `connectTimeout` whether it does or not, and
     ///     closes a connection that comes too late.
     public init(
-        configuration: PoolConfiguration = .init(), clock: Time, endpointCount: Int = 1,
-        observer: (any PoolObserver)? = nil,
+        configuration: WebSocketPoolConfiguration = .init(), clock: Time, endpointCount: Int = 1,
+        observer: (any WebSocketPoolObserver)? = nil,
         connect: @escaping @Sendable (_ endpoint: Int) async throws -> Connection
     ) {
         self.core = PoolCore(
@@ -45,14 +45,14 @@ public final class ConnectionPool<Connection: PooledConnection, Time: Clock<Dura
     ///
     /// May be called once. Returns when all connections and all background work have ended.
     ///
-    /// - Throws: ``PoolError`` when the warm-up failed and its policy is `failFast`; the pool is closed then.
+    /// - Throws: ``WebSocketPoolError`` when the warm-up failed and its policy is `failFast`; the pool is closed then.
     ///   `poolClosed` when it was called before, which changes nothing for the first call.
-    public func run() async throws(PoolError) { try await self.core.run() }
+    public func run() async throws(WebSocketPoolError) { try await self.core.run() }
 
     /// Runs a pool for as long as `body` runs, then waits `shutdownGrace` for leases that outlive it.
     public static func withPool<Value>(
-        configuration: PoolConfiguration = .init(), clock: Time, endpointCount: Int = 1,
-        observer: (any PoolObserver)? = nil,
+        configuration: WebSocketPoolConfiguration = .init(), clock: Time, endpointCount: Int = 1,
+        observer: (any WebSocketPoolObserver)? = nil,
         connect: @escaping @Sendable (_ endpoint: Int) async throws -> Connection,
         _ body: (ConnectionPool<Connection, Time>) async throws -> Value
     ) async throws -> Value {
@@ -81,7 +81,9 @@ public final class ConnectionPool<Connection: PooledConnection, Time: Clock<Dura
     /// - Returns: How many were opened. With `bestEffort` failures only make it smaller.
     /// - Throws: With `failFast`, the first failure.
     @discardableResult
-    public func warmUp(_ count: Int, policy: WarmUpPolicy = .bestEffort) async throws(PoolError) -> Int {
+    public func warmUp(_ count: Int, policy: WebSocketPoolWarmUpPolicy = .bestEffort) async throws(WebSocketPoolError)
+        -> Int
+    {
         try await self.core.warmUp(count, policy: policy)
     }
 
@@ -159,15 +161,16 @@ public final class ConnectionPool<Connection: PooledConnection, Time: Clock<Dura
     public var isSuspended: Bool { self.core.machine.withLock { $0.isSuspended } }
 
     /// A consistent snapshot.
-    public var statistics: PoolStatistics { self.core.machine.withLock { $0.statistics } }
+    public var statistics: WebSocketPoolStatistics { self.core.machine.withLock { $0.statistics } }
 }
 
 extension ConnectionPool where Time == ContinuousClock {
     /// For a layer that does not pass the clock's type on, and that knows a cheaper clock. That one is only used
     /// instead of the continuous clock, when nobody observes how long leases last and no span is too short for it.
     package convenience init(
-        configuration: PoolConfiguration, anyClock: any Clock<Duration>, coarseClock: @escaping @Sendable () -> Ticks,
-        endpointNames: [String], observer: (any PoolObserver)?,
+        configuration: WebSocketPoolConfiguration, anyClock: any Clock<Duration>,
+        coarseClock: @escaping @Sendable () -> Ticks,
+        endpointNames: [String], observer: (any WebSocketPoolObserver)?,
         connect: @escaping @Sendable (_ endpoint: Int) async throws -> Connection
     ) {
         self.init(
@@ -180,7 +183,8 @@ extension ConnectionPool where Time == ContinuousClock {
 
     /// Makes a pool on the continuous clock. Starts nothing.
     public convenience init(
-        configuration: PoolConfiguration = .init(), endpointCount: Int = 1, observer: (any PoolObserver)? = nil,
+        configuration: WebSocketPoolConfiguration = .init(), endpointCount: Int = 1,
+        observer: (any WebSocketPoolObserver)? = nil,
         connect: @escaping @Sendable (_ endpoint: Int) async throws -> Connection
     ) {
         self.init(

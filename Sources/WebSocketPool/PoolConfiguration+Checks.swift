@@ -4,7 +4,7 @@
 //===----------------------------------------------------------------------===//
 
 // A value that is corrected in silence is found in production, one that is refused on the first run.
-extension PoolConfiguration {
+extension WebSocketPoolConfiguration {
     /// The first setting that cannot be used, with its value and what it may be; `nil` when all can.
     package var problem: String? {
         if let problem = Self.sizeProblem(soft: softMaximum, hard: hardMaximum, minimumIdle: minimumIdle) {

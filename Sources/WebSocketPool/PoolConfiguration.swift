@@ -8,7 +8,7 @@
 /// Durations have no unit of their own (`.seconds(30)`). `nil` switches a feature off, and so does `.zero` where it
 /// would otherwise mean "at once, all the time": idle timeout, lifetime, keepalive and leak threshold, as in HikariCP.
 /// Values out of range, and values that contradict each other, are refused by name when the pool is made.
-public struct PoolConfiguration: Sendable {
+public struct WebSocketPoolConfiguration: Sendable {
     // MARK: Size
 
     /// Connections the pool keeps, `0...hardMaximum`. Above it they are overflow: closed as soon as nobody wants them.
@@ -28,7 +28,7 @@ public struct PoolConfiguration: Sendable {
 
     /// Whether a failed warm-up ends the pool. Default `.bestEffort` (HikariCP: `initializationFailTimeout`). With
     /// `.failFast` at least one connection is opened, whatever `warmUpCount` says.
-    public var warmUpPolicy = WarmUpPolicy.bestEffort
+    public var warmUpPolicy = WebSocketPoolWarmUpPolicy.bestEffort
 
     /// Whether `withPool` begins its body when the warm-up has ended, rather than at once. Default `false`: an acquire
     /// that comes early gets the first connection that is open, so waiting only delays what needs none. With `failFast`
@@ -36,7 +36,7 @@ public struct PoolConfiguration: Sendable {
     public var waitsForWarmUp = false
 
     /// Which idle connection is lent first. Default `.lastUsedFirst`, which lets the others reach `idleTimeout`.
-    public var reuseOrder = ReuseOrder.lastUsedFirst
+    public var reuseOrder = WebSocketPoolReuseOrder.lastUsedFirst
 
     // MARK: Waiting
 
@@ -67,10 +67,10 @@ public struct PoolConfiguration: Sendable {
     package var patience: Duration?
 
     /// Delays after failed attempts.
-    public var backoff = Backoff()
+    public var backoff = WebSocketPoolBackoff()
 
     /// When an endpoint is given up for a while.
-    public var circuitBreaker = CircuitBreaker()
+    public var circuitBreaker = WebSocketPoolCircuitBreaker()
 
     /// Whether an error of the factory makes further attempts pointless, for example a refused credential. The
     /// endpoint's circuit then opens at once. Default: no error does. Called outside of the pool's lock.
@@ -107,7 +107,7 @@ public struct PoolConfiguration: Sendable {
     // MARK: Returning and closing
 
     /// What happens to unread messages. Default `.discardConnection`.
-    public var hygiene = ReleaseHygiene.discardConnection
+    public var hygiene = WebSocketPoolReleaseHygiene.discardConnection
 
     /// Whether a lease that sent more messages than arrived has left something open: an answer is on its way, and the
     /// next borrower would take it for its own. The connection is then closed or drained, as `hygiene` says. Default
@@ -146,7 +146,7 @@ public struct PoolConfiguration: Sendable {
 /// Full-jitter exponential backoff: the `n`th delay is drawn uniformly from `0 ..< min(maximum, base × 2ⁿ)`.
 ///
 /// Counted for each endpoint; one success resets it.
-public struct Backoff: Sendable, Hashable {
+public struct WebSocketPoolBackoff: Sendable, Hashable {
     /// Bound of the first delay. Default 100 ms.
     public var base: Duration
     /// Bound of every delay. Default 10 s.
@@ -164,7 +164,7 @@ public struct Backoff: Sendable, Hashable {
 /// An ejected endpoint gets no attempt until its time is over, then a single probe. After the probe the number of
 /// concurrent attempts doubles with each success until `maximumConcurrentConnects` is reached. When every endpoint is
 /// ejected and no connection is left, acquires fail at once with `poolUnavailable`.
-public struct CircuitBreaker: Sendable, Hashable {
+public struct WebSocketPoolCircuitBreaker: Sendable, Hashable {
     /// Consecutive failures that eject an endpoint. Default 5.
     public var failureThreshold: Int
     /// How long the first ejection lasts; each further one without a success in between lasts twice as long, up to
@@ -184,7 +184,7 @@ public struct CircuitBreaker: Sendable, Hashable {
 }
 
 /// Whether a pool whose warm-up failed goes on.
-public enum WarmUpPolicy: Sendable, Hashable {
+public enum WebSocketPoolWarmUpPolicy: Sendable, Hashable {
     /// Failures are observed, not thrown.
     case bestEffort
     /// The first failed attempt ends the warm-up and the pool.
@@ -192,7 +192,7 @@ public enum WarmUpPolicy: Sendable, Hashable {
 }
 
 /// Which idle connection is lent first.
-public enum ReuseOrder: Sendable, Hashable {
+public enum WebSocketPoolReuseOrder: Sendable, Hashable {
     /// Like a stack: busy connections stay busy and the others can be closed.
     case lastUsedFirst
     /// Like a queue: the load is spread and every connection stays warm.

@@ -7,9 +7,9 @@ import Synchronization
 
 // Everything that takes time: runs in the task of `run()` and its children, and nowhere else.
 extension PoolCore {
-    func run() async throws(PoolError) {
+    func run() async throws(WebSocketPoolError) {
         guard !self.hasRun.exchange(true, ordering: .acquiringAndReleasing) else {
-            throw PoolError(
+            throw WebSocketPoolError(
                 .poolClosed, statistics: self.machine.withLock { $0.statistics },
                 reason: "the pool runs already, or has run; a pool is run once, and withPool does it by itself")
         }
@@ -33,7 +33,7 @@ extension PoolCore {
         let policy = self.configuration.warmUpPolicy
         // A pool that must not start in vain finds out with one connection at least.
         let count = policy == .failFast ? max(1, self.configuration.warmUpCount) : self.configuration.warmUpCount
-        do throws(PoolError) {
+        do throws(WebSocketPoolError) {
             _ = try await self.warmUp(count, policy: policy)
         } catch {
             // A pool that was shut down meanwhile did not fail to start.
@@ -56,15 +56,15 @@ extension PoolCore {
     }
 
     /// Opens connections in parallel, within the pool's limits. Each can be lent as soon as it is there.
-    func warmUp(_ count: Int, policy: WarmUpPolicy) async throws(PoolError) -> Int {
+    func warmUp(_ count: Int, policy: WebSocketPoolWarmUpPolicy) async throws(WebSocketPoolError) -> Int {
         let room = self.machine.withLock { min(count, $0.settings.softMaximum - $0.counts.total) }
         let timeout = self.configuration.connectTimeout
         var opened = 0
-        var failure: PoolError?
-        await withTaskGroup(of: PoolError?.self) { group in
+        var failure: WebSocketPoolError?
+        await withTaskGroup(of: WebSocketPoolError?.self) { group in
             for _ in 0..<max(0, room) {
                 group.addTask {
-                    do throws(PoolError) { try await self.open(timeout: timeout) } catch { return error }
+                    do throws(WebSocketPoolError) { try await self.open(timeout: timeout) } catch { return error }
                     return nil
                 }
             }
@@ -147,11 +147,11 @@ extension PoolCore {
                 group.cancelAll()
                 switch finished {
                 case .success(let value): return .success(value)
-                case .failure(let error): return .failure(timedOut ? PoolOperationTimedOut() : error)
+                case .failure(let error): return .failure(timedOut ? WebSocketPoolOperationTimedOut() : error)
                 case nil: timedOut = true
                 }
             }
-            return .failure(PoolOperationTimedOut())
+            return .failure(WebSocketPoolOperationTimedOut())
         }
     }
 

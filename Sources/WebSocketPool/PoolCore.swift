@@ -7,9 +7,13 @@ import Synchronization
 
 #if DEBUG
 /// Traps when an acquire is resumed twice, and reports one that never is.
-typealias PoolContinuation = CheckedContinuation<Result<Grant<any PooledConnection>?, PoolError>, Never>
+typealias PoolContinuation = CheckedContinuation<
+    Result<Grant<any WebSocketPooledConnection>?, WebSocketPoolError>, Never
+>
 #else
-typealias PoolContinuation = UnsafeContinuation<Result<Grant<any PooledConnection>?, PoolError>, Never>
+typealias PoolContinuation = UnsafeContinuation<
+    Result<Grant<any WebSocketPooledConnection>?, WebSocketPoolError>, Never
+>
 #endif
 
 /// The shell around the machine: takes the lock, asks, unlocks, acts.
@@ -17,19 +21,19 @@ typealias PoolContinuation = UnsafeContinuation<Result<Grant<any PooledConnectio
 /// Not generic, so that the hot path is compiled for the one machine it runs on; ``ConnectionPool`` puts the types
 /// back.
 package final class PoolCore: Sendable {
-    typealias Machine = PoolStateMachine<any PooledConnection, PoolContinuation>
+    typealias Machine = PoolStateMachine<any WebSocketPooledConnection, PoolContinuation>
 
-    package let configuration: PoolConfiguration
+    package let configuration: WebSocketPoolConfiguration
     /// Of the configuration, which is too large to be read from on the hot path.
-    let hygiene: ReleaseHygiene
+    let hygiene: WebSocketPoolReleaseHygiene
     let isHygienic: Bool
     let expectsReplies: Bool
     let time: TimeSource
-    let observer: (any PoolObserver)?
+    let observer: (any WebSocketPoolObserver)?
     /// Whether somebody wants the events that every lease brings. Asked first on the hot path: even an absent observer
     /// is expensive to copy.
     let observesLeases: Bool
-    let connect: @Sendable (Int) async throws -> any PooledConnection
+    let connect: @Sendable (Int) async throws -> any WebSocketPooledConnection
 
     let machine: Mutex<Machine>
     let operations = WorkLane<Machine.Action.Operation>()
@@ -44,12 +48,12 @@ package final class PoolCore: Sendable {
     /// The warm-up at the start has ended, or there is none.
     let warmth = Latch()
     /// Why the pool ended before it was asked to: its warm-up failed.
-    let startError = Mutex<PoolError?>(nil)
+    let startError = Mutex<WebSocketPoolError?>(nil)
 
     init(
-        configuration: PoolConfiguration, time: TimeSource, endpointCount: Int, endpointNames: [String] = [],
-        observer: (any PoolObserver)?,
-        connect: @escaping @Sendable (Int) async throws -> any PooledConnection
+        configuration: WebSocketPoolConfiguration, time: TimeSource, endpointCount: Int, endpointNames: [String] = [],
+        observer: (any WebSocketPoolObserver)?,
+        connect: @escaping @Sendable (Int) async throws -> any WebSocketPooledConnection
     ) {
         self.configuration = configuration
         self.hygiene = configuration.hygiene
@@ -93,11 +97,11 @@ package final class PoolCore: Sendable {
     // MARK: Acquiring
 
     /// The fast path: an idle connection that may be lent as it is. Neither suspends nor allocates.
-    package func acquireIdle(site: SourceSite) -> Grant<any PooledConnection>? {
+    package func acquireIdle(site: WebSocketPoolSourceSite) -> Grant<any WebSocketPooledConnection>? {
         while true {
             let now = self.time.now
             // Out of the closure by itself: an optional struct around a reference costs more than the lock.
-            var handle: (any PooledConnection)?
+            var handle: (any WebSocketPooledConnection)?
             let idle = self.machine.withLock { machine -> Machine.IdleGrant? in
                 guard let idle = machine.acquireIdle(site: site, at: now) else { return nil }
                 handle = machine.handles[idle.token.slot]
@@ -116,7 +120,7 @@ package final class PoolCore: Sendable {
     }
 
     /// An idle connection, or nothing. One that has to prove itself does so in the background.
-    package func tryAcquire(site: SourceSite) -> Grant<any PooledConnection>? {
+    package func tryAcquire(site: WebSocketPoolSourceSite) -> Grant<any WebSocketPooledConnection>? {
         if let grant = self.acquireIdle(site: site) { return grant }
         self.send { $0.proveIdle(at: $1) }
         return nil
@@ -127,15 +131,15 @@ package final class PoolCore: Sendable {
         let kind: AcquireKind
         /// Its place in the queue.
         let ticket: UInt64
-        let site: SourceSite
+        let site: WebSocketPoolSourceSite
         let queuedAt: Ticks
         let deadline: Ticks
     }
 
     /// The general path: waits, in the order of arrival, until `timeout`.
     package func acquire(
-        _ kind: AcquireKind, timeout: Duration?, site: SourceSite
-    ) async throws(PoolError) -> Grant<any PooledConnection> {
+        _ kind: AcquireKind, timeout: Duration?, site: WebSocketPoolSourceSite
+    ) async throws(WebSocketPoolError) -> Grant<any WebSocketPooledConnection> {
         let timeout = (timeout ?? self.configuration.acquireTimeout).ticks
         let now = self.time.now
         let request = Request(
@@ -145,10 +149,14 @@ package final class PoolCore: Sendable {
         guard self.hasRun.load(ordering: .acquiring) else {
             // Nobody drives the pool's timers yet, so this acquire brings its own. Once the pool runs it has others.
             let deadline = min(request.deadline, request.queuedAt.after(Machine.startAllowance))
-            let result: Result<Grant<any PooledConnection>, PoolError> = await withTaskGroup(of: Void.self) { group in
+            let result: Result<Grant<any WebSocketPooledConnection>, WebSocketPoolError> = await withTaskGroup(
+                of: Void.self
+            ) { group in
                 group.addTask { await self.tick(at: deadline) }
                 defer { group.cancelAll() }
-                do throws(PoolError) { return .success(try await self.wait(request)) } catch { return .failure(error) }
+                do throws(WebSocketPoolError) { return .success(try await self.wait(request)) } catch {
+                    return .failure(error)
+                }
             }
             return try result.get()
         }
@@ -156,18 +164,18 @@ package final class PoolCore: Sendable {
     }
 
     /// Opens a connection and leaves it to the pool.
-    func open(timeout: Duration) async throws(PoolError) {
+    func open(timeout: Duration) async throws(WebSocketPoolError) {
         let now = self.time.now
         let request = Request(
             kind: .warmUp, ticket: self.tickets.add(1, ordering: .relaxed).newValue,
-            site: SourceSite(file: #fileID, line: #line), queuedAt: now,
+            site: WebSocketPoolSourceSite(file: #fileID, line: #line), queuedAt: now,
             deadline: self.time.deadline(after: timeout.ticks, from: now))
         _ = try await self.ask(request).get()
     }
 
     // Every level of async calls costs a look at the task's preferred executor, so there are few.
     @inline(__always)
-    private func ask(_ request: Request) async -> Result<Grant<any PooledConnection>?, PoolError> {
+    private func ask(_ request: Request) async -> Result<Grant<any WebSocketPooledConnection>?, WebSocketPoolError> {
         await withTaskCancellationHandler {
             #if DEBUG
             await withCheckedContinuation { self.register($0, request) }
@@ -180,7 +188,7 @@ package final class PoolCore: Sendable {
     }
 
     @inline(__always)
-    private func wait(_ request: Request) async throws(PoolError) -> Grant<any PooledConnection> {
+    private func wait(_ request: Request) async throws(WebSocketPoolError) -> Grant<any WebSocketPooledConnection> {
         while true {
             // Only a warm-up succeeds without a grant.
             guard let grant = try await self.ask(request).get() else { throw self.error(.poolClosed) }
@@ -198,7 +206,7 @@ package final class PoolCore: Sendable {
         let now = self.time.now
         // The flag is read under the lock that the cancellation handler takes: either it is set here, or the handler
         // comes later and finds the ticket.
-        let outcome = self.machine.withLock { machine -> Result<Machine.Action, PoolError>? in
+        let outcome = self.machine.withLock { machine -> Result<Machine.Action, WebSocketPoolError>? in
             if Task.isCancelled { return .failure(machine.refuseCancelled()) }
             if request.kind == .any,
                 machine.joinQueue(
@@ -223,7 +231,7 @@ package final class PoolCore: Sendable {
     }
 
     /// Why a connection must not be lent, looked at after the lock was released and right before it is.
-    private func defect(of connection: any PooledConnection) -> ConnectionEndReason? {
+    private func defect(of connection: any WebSocketPooledConnection) -> WebSocketPoolEndReason? {
         if !connection.isOpen { return .closedByPeer }
         if self.isHygienic, connection.hasUnreadInput { return .unreadInput }
         return nil
@@ -231,7 +239,7 @@ package final class PoolCore: Sendable {
 
     // MARK: Leases
 
-    package func release(_ token: LeaseToken, of connection: any PooledConnection, discard: Bool) {
+    package func release(_ token: LeaseToken, of connection: any WebSocketPooledConnection, discard: Bool) {
         let verdict = self.verdict(on: connection, discard: discard)
         let now = self.time.now
         if verdict == .reuse, !self.observesLeases {
@@ -254,7 +262,7 @@ package final class PoolCore: Sendable {
         self.act(self.machine.withLock { $0.release(token, verdict, at: now) })
     }
 
-    private func verdict(on connection: any PooledConnection, discard: Bool) -> Machine.Verdict {
+    private func verdict(on connection: any WebSocketPooledConnection, discard: Bool) -> Machine.Verdict {
         if discard { return .discard(.discarded) }
         if !connection.isOpen { return .discard(.closedByPeer) }
         switch self.hygiene {
@@ -269,11 +277,11 @@ package final class PoolCore: Sendable {
         }
     }
 
-    private func isOwedInput(_ connection: any PooledConnection) -> Bool {
+    private func isOwedInput(_ connection: any WebSocketPooledConnection) -> Bool {
         self.expectsReplies && connection.isOwedInput
     }
 
-    package func detach(_ token: LeaseToken) throws(PoolError) {
+    package func detach(_ token: LeaseToken) throws(WebSocketPoolError) {
         let now = self.time.now
         guard let action = self.machine.withLock({ $0.detach(token, at: now) }) else { throw self.error(.leaseEnded) }
         self.act(action)
@@ -281,5 +289,7 @@ package final class PoolCore: Sendable {
 
     package func isValid(_ token: LeaseToken) -> Bool { self.machine.withLock { $0.isValid(token) } }
 
-    package func error(_ code: PoolError.Code) -> PoolError { self.machine.withLock { $0.error(code) } }
+    package func error(_ code: WebSocketPoolError.Code) -> WebSocketPoolError {
+        self.machine.withLock { $0.error(code) }
+    }
 }

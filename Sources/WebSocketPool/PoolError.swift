@@ -6,7 +6,7 @@
 /// Why the pool could not do what it was asked.
 ///
 /// A struct around a hidden enum, so that new codes never break a caller. Compare ``code``.
-public struct PoolError: Error, Sendable {
+public struct WebSocketPoolError: Error, Sendable {
     /// What went wrong.
     public struct Code: Sendable, Hashable, CustomStringConvertible {
         private enum Kind: String {
@@ -38,14 +38,14 @@ public struct PoolError: Error, Sendable {
     // One word instead of thirty, because errors travel through continuations and typed throws.
     private final class Storage: Sendable {
         let code: Code
-        let statistics: PoolStatistics
+        let statistics: WebSocketPoolStatistics
         let underlyingError: (any Error)?
         let reason: String?
-        let failedEndpoint: PoolEndpoint?
+        let failedEndpoint: WebSocketPoolEndpoint?
 
         init(
-            code: Code, statistics: PoolStatistics, underlyingError: (any Error)?, reason: String?,
-            failedEndpoint: PoolEndpoint?
+            code: Code, statistics: WebSocketPoolStatistics, underlyingError: (any Error)?, reason: String?,
+            failedEndpoint: WebSocketPoolEndpoint?
         ) {
             self.code = code
             self.statistics = statistics
@@ -58,8 +58,8 @@ public struct PoolError: Error, Sendable {
     private let storage: Storage
 
     package init(
-        _ code: Code, statistics: PoolStatistics, underlyingError: (any Error)? = nil, reason: String? = nil,
-        failedEndpoint: PoolEndpoint? = nil
+        _ code: Code, statistics: WebSocketPoolStatistics, underlyingError: (any Error)? = nil, reason: String? = nil,
+        failedEndpoint: WebSocketPoolEndpoint? = nil
     ) {
         self.storage = Storage(
             code: code, statistics: statistics, underlyingError: underlyingError, reason: reason,
@@ -70,19 +70,19 @@ public struct PoolError: Error, Sendable {
     public var code: Code { self.storage.code }
 
     /// The pool as it was when the error was made.
-    public var statistics: PoolStatistics { self.storage.statistics }
+    public var statistics: WebSocketPoolStatistics { self.storage.statistics }
 
     /// What to do about it, where the code alone would lead astray: for a pool that is suspended or does not run.
     package var reason: String? { self.storage.reason }
 
     /// Where the underlying error comes from, if it is a failure to connect.
-    public var failedEndpoint: PoolEndpoint? { self.storage.failedEndpoint }
+    public var failedEndpoint: WebSocketPoolEndpoint? { self.storage.failedEndpoint }
 
     /// What caused it, for example the factory's error.
     public var underlyingError: (any Error)? { self.storage.underlyingError }
 }
 
-extension PoolError: CustomStringConvertible {
+extension WebSocketPoolError: CustomStringConvertible {
     /// The code, the message and the pool's statistics at that moment.
     public var description: String {
         let advice = self.reason ?? self.advice
@@ -104,7 +104,7 @@ extension PoolError: CustomStringConvertible {
 }
 
 /// An attempt to connect, or another operation on a connection, took longer than the pool allows.
-public struct PoolOperationTimedOut: Error, Sendable, Hashable {
+public struct WebSocketPoolOperationTimedOut: Error, Sendable, Hashable {
     /// The error; what was being done is said where it is thrown on.
     public init() {}
 }

@@ -7,13 +7,13 @@
 ///
 /// A lease may be copied; all copies are the same lease. Prefer ``ConnectionPool/withConnection(timeout:file:line:_:)``,
 /// which cannot forget to release.
-public struct PoolLease<Connection: PooledConnection>: Sendable {
+public struct WebSocketPoolLease<Connection: WebSocketPooledConnection>: Sendable {
     let core: PoolCore
     let token: LeaseToken
     /// The connection, whether the lease still holds it or not.
     let leased: Connection
 
-    init(_ core: PoolCore, _ grant: Grant<any PooledConnection>) {
+    init(_ core: PoolCore, _ grant: Grant<any WebSocketPooledConnection>) {
         self.core = core
         self.token = grant.token
         // The core's factory made it from a `Connection`; the cast costs nothing, a checked one more than the lease.
@@ -30,9 +30,9 @@ public struct PoolLease<Connection: PooledConnection>: Sendable {
     /// The connection. Ask for it each time it is used rather than keeping it: that is what makes a use after release
     /// an error instead of a message in somebody else's conversation.
     ///
-    /// - Throws: ``PoolError`` with `leaseEnded`.
+    /// - Throws: ``WebSocketPoolError`` with `leaseEnded`.
     public var connection: Connection {
-        get throws(PoolError) {
+        get throws(WebSocketPoolError) {
             guard self.isValid else { throw self.core.error(.leaseEnded) }
             return self.leased
         }
@@ -47,8 +47,8 @@ public struct PoolLease<Connection: PooledConnection>: Sendable {
 
     /// Takes the connection out of the pool, which may open another in its place. Closing it is the caller's business.
     ///
-    /// - Throws: ``PoolError`` with `leaseEnded`.
-    public func detach() throws(PoolError) -> Connection {
+    /// - Throws: ``WebSocketPoolError`` with `leaseEnded`.
+    public func detach() throws(WebSocketPoolError) -> Connection {
         try self.core.detach(self.token)
         return self.leased
     }

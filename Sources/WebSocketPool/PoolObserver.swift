@@ -8,20 +8,20 @@
 /// Every method has a default that does nothing. They are called after the pool's lock was released, from the thread
 /// on which the event occurred, so they may ask the pool for its statistics but must not block. Events of different
 /// threads may arrive in another order than they occurred.
-public protocol PoolObserver: Sendable {
+public protocol WebSocketPoolObserver: Sendable {
     /// Whether `leaseGranted`, `leaseEnded`, `acquireQueued` and `acquireLeftQueue` are wanted. They make every lease a
     /// little slower; an observer that answers `false` costs nothing. The default is `true`.
     var observesLeases: Bool { get }
     /// An attempt to connect succeeded after `duration`.
-    func connectionOpened(endpoint: PoolEndpoint, after duration: Duration)
+    func connectionOpened(endpoint: WebSocketPoolEndpoint, after duration: Duration)
     /// An attempt to connect failed. Not told of attempts that a shutdown cancelled.
-    func connectFailed(endpoint: PoolEndpoint, error: any Error)
+    func connectFailed(endpoint: WebSocketPoolEndpoint, error: any Error)
     /// A connection left the pool.
-    func connectionClosed(endpoint: PoolEndpoint, reason: ConnectionEndReason)
+    func connectionClosed(endpoint: WebSocketPoolEndpoint, reason: WebSocketPoolEndReason)
     /// A connection did not prove alive; `connectionClosed` follows.
-    func validationFailed(endpoint: PoolEndpoint)
+    func validationFailed(endpoint: WebSocketPoolEndpoint)
     /// A connection was drained.
-    func drainFinished(endpoint: PoolEndpoint, outcome: DrainOutcome)
+    func drainFinished(endpoint: WebSocketPoolEndpoint, outcome: WebSocketPoolDrainOutcome)
     /// An acquire waits for a pool that nothing has run yet. It fails soon, unless `run()` is called.
     func acquiredBeforeRun()
     /// An acquire starts to wait; `depth` counts it.
@@ -34,32 +34,32 @@ public protocol PoolObserver: Sendable {
     /// A lease ended.
     func leaseEnded(after usage: Duration)
     /// An acquire ended without a connection.
-    func acquireFailed(_ error: PoolError)
+    func acquireFailed(_ error: WebSocketPoolError)
     /// A lease has lasted longer than `leakThreshold`. Reported once for each lease.
-    func leakSuspected(takenAt site: SourceSite, after duration: Duration)
+    func leakSuspected(takenAt site: WebSocketPoolSourceSite, after duration: Duration)
     /// A lease that had been reported as a suspected leak came back.
-    func suspectedLeakReturned(takenAt site: SourceSite, after duration: Duration)
+    func suspectedLeakReturned(takenAt site: WebSocketPoolSourceSite, after duration: Duration)
     /// A lease was released that had ended already. Harmless, but the caller has lost track.
     func releaseIgnored()
     /// An endpoint was ejected for `duration`.
-    func circuitOpened(endpoint: PoolEndpoint, for duration: Duration)
+    func circuitOpened(endpoint: WebSocketPoolEndpoint, for duration: Duration)
     /// An ejected endpoint accepted a connection again.
-    func circuitClosed(endpoint: PoolEndpoint)
+    func circuitClosed(endpoint: WebSocketPoolEndpoint)
 }
 
-extension PoolObserver {
+extension WebSocketPoolObserver {
     /// True: the default.
     public var observesLeases: Bool { true }
     /// Does nothing: the default.
-    public func connectionOpened(endpoint: PoolEndpoint, after duration: Duration) {}
+    public func connectionOpened(endpoint: WebSocketPoolEndpoint, after duration: Duration) {}
     /// Does nothing: the default.
-    public func connectFailed(endpoint: PoolEndpoint, error: any Error) {}
+    public func connectFailed(endpoint: WebSocketPoolEndpoint, error: any Error) {}
     /// Does nothing: the default.
-    public func connectionClosed(endpoint: PoolEndpoint, reason: ConnectionEndReason) {}
+    public func connectionClosed(endpoint: WebSocketPoolEndpoint, reason: WebSocketPoolEndReason) {}
     /// Does nothing: the default.
-    public func validationFailed(endpoint: PoolEndpoint) {}
+    public func validationFailed(endpoint: WebSocketPoolEndpoint) {}
     /// Does nothing: the default.
-    public func drainFinished(endpoint: PoolEndpoint, outcome: DrainOutcome) {}
+    public func drainFinished(endpoint: WebSocketPoolEndpoint, outcome: WebSocketPoolDrainOutcome) {}
     /// Does nothing: the default.
     public func acquiredBeforeRun() {}
     /// Does nothing: the default.
@@ -71,22 +71,22 @@ extension PoolObserver {
     /// Does nothing: the default.
     public func leaseEnded(after usage: Duration) {}
     /// Does nothing: the default.
-    public func acquireFailed(_ error: PoolError) {}
+    public func acquireFailed(_ error: WebSocketPoolError) {}
     /// Does nothing: the default.
-    public func leakSuspected(takenAt site: SourceSite, after duration: Duration) {}
+    public func leakSuspected(takenAt site: WebSocketPoolSourceSite, after duration: Duration) {}
     /// Does nothing: the default.
-    public func suspectedLeakReturned(takenAt site: SourceSite, after duration: Duration) {}
+    public func suspectedLeakReturned(takenAt site: WebSocketPoolSourceSite, after duration: Duration) {}
     /// Does nothing: the default.
     public func releaseIgnored() {}
     /// Does nothing: the default.
-    public func circuitOpened(endpoint: PoolEndpoint, for duration: Duration) {}
+    public func circuitOpened(endpoint: WebSocketPoolEndpoint, for duration: Duration) {}
     /// Does nothing: the default.
-    public func circuitClosed(endpoint: PoolEndpoint) {}
+    public func circuitClosed(endpoint: WebSocketPoolEndpoint) {}
 }
 
 /// One of the places that a pool connects to.
-public struct PoolEndpoint: Sendable, Hashable, CustomStringConvertible {
-    /// Its place in ``PoolStatistics/endpoints``.
+public struct WebSocketPoolEndpoint: Sendable, Hashable, CustomStringConvertible {
+    /// Its place in ``WebSocketPoolStatistics/endpoints``.
     public var index: Int
     /// What it is called: its URL, without credentials and query, and its address where each address is an endpoint.
     public var name: String
@@ -102,7 +102,7 @@ public struct PoolEndpoint: Sendable, Hashable, CustomStringConvertible {
 }
 
 /// Why a connection left the pool.
-public enum ConnectionEndReason: String, Sendable, Hashable {
+public enum WebSocketPoolEndReason: String, Sendable, Hashable {
     /// It closed by itself, or its peer closed it.
     case closedByPeer
     /// The borrower discarded it, or its body threw or was cancelled.
@@ -134,7 +134,7 @@ public enum ConnectionEndReason: String, Sendable, Hashable {
 }
 
 /// A place in the source: where a lease was taken.
-public struct SourceSite: Sendable, CustomStringConvertible {
+public struct WebSocketPoolSourceSite: Sendable, CustomStringConvertible {
     /// The file, as `#fileID` gives it.
     public var file: StaticString
     /// The line, counted from 1.
@@ -152,24 +152,24 @@ public struct SourceSite: Sendable, CustomStringConvertible {
 
 /// An observer's call, as a value that the state machine can return.
 package enum PoolEvent: Sendable {
-    case connectionOpened(endpoint: PoolEndpoint, after: Ticks)
-    case connectFailed(endpoint: PoolEndpoint, error: any Error)
-    case connectionClosed(endpoint: PoolEndpoint, reason: ConnectionEndReason)
-    case validationFailed(endpoint: PoolEndpoint)
-    case drainFinished(endpoint: PoolEndpoint, outcome: DrainOutcome)
+    case connectionOpened(endpoint: WebSocketPoolEndpoint, after: Ticks)
+    case connectFailed(endpoint: WebSocketPoolEndpoint, error: any Error)
+    case connectionClosed(endpoint: WebSocketPoolEndpoint, reason: WebSocketPoolEndReason)
+    case validationFailed(endpoint: WebSocketPoolEndpoint)
+    case drainFinished(endpoint: WebSocketPoolEndpoint, outcome: WebSocketPoolDrainOutcome)
     case acquiredBeforeRun
     case acquireQueued(depth: Int)
     case acquireLeftQueue(depth: Int)
     case leaseGranted(waited: Ticks)
     case leaseEnded(after: Ticks)
-    case acquireFailed(PoolError)
-    case leakSuspected(SourceSite, after: Ticks)
-    case suspectedLeakReturned(SourceSite, after: Ticks)
+    case acquireFailed(WebSocketPoolError)
+    case leakSuspected(WebSocketPoolSourceSite, after: Ticks)
+    case suspectedLeakReturned(WebSocketPoolSourceSite, after: Ticks)
     case releaseIgnored
-    case circuitOpened(endpoint: PoolEndpoint, duration: Ticks)
-    case circuitClosed(endpoint: PoolEndpoint)
+    case circuitOpened(endpoint: WebSocketPoolEndpoint, duration: Ticks)
+    case circuitClosed(endpoint: WebSocketPoolEndpoint)
 
-    /// See ``PoolObserver/observesLeases``.
+    /// See ``WebSocketPoolObserver/observesLeases``.
     var isOfLease: Bool {
         switch self {
         case .acquireQueued, .acquireLeftQueue, .leaseGranted, .leaseEnded: true
@@ -180,7 +180,7 @@ package enum PoolEvent: Sendable {
         }
     }
 
-    func report(to observer: any PoolObserver) {
+    func report(to observer: any WebSocketPoolObserver) {
         switch self {
         case .connectionOpened(let endpoint, let time):
             observer.connectionOpened(endpoint: endpoint, after: .nanoseconds(time))

@@ -4,13 +4,13 @@
 //===----------------------------------------------------------------------===//
 
 /// A consistent picture of a pool, taken under its lock.
-public struct PoolStatistics: Sendable, Hashable {
+public struct WebSocketPoolStatistics: Sendable, Hashable {
     /// What the connections and acquires are doing now.
-    public var counts = PoolCounts()
+    public var counts = WebSocketPoolCounts()
     /// What has happened since the pool was made.
-    public var totals = PoolTotals()
+    public var totals = WebSocketPoolTotals()
     /// The endpoints, in the order of their indexes.
-    public var endpoints: [EndpointStatistics] = []
+    public var endpoints: [WebSocketPoolEndpointStatistics] = []
     /// Whether the pool lends nothing until it is resumed.
     public var isSuspended = false
 
@@ -19,8 +19,8 @@ public struct PoolStatistics: Sendable, Hashable {
 }
 
 /// One endpoint of a pool.
-public struct EndpointStatistics: Sendable, Hashable {
-    /// What it is called; see ``PoolEndpoint/name``.
+public struct WebSocketPoolEndpointStatistics: Sendable, Hashable {
+    /// What it is called; see ``WebSocketPoolEndpoint/name``.
     public var name = ""
     /// Connections to it, whatever they are doing.
     public var total = 0
@@ -38,7 +38,7 @@ public struct EndpointStatistics: Sendable, Hashable {
 }
 
 /// Connections by state. Each connection is in exactly one.
-public struct PoolCounts: Sendable, Hashable {
+public struct WebSocketPoolCounts: Sendable, Hashable {
     /// Connections that wait for a lease now.
     public var idle = 0
     /// Connections that are leased now.
@@ -66,7 +66,7 @@ public struct PoolCounts: Sendable, Hashable {
     public init() {}
 }
 
-extension PoolCounts: CustomStringConvertible {
+extension WebSocketPoolCounts: CustomStringConvertible {
     /// All counts on one line.
     public var description: String {
         """
@@ -77,7 +77,7 @@ extension PoolCounts: CustomStringConvertible {
 }
 
 /// Monotonic counters and accumulated times.
-public struct PoolTotals: Sendable, Hashable {
+public struct WebSocketPoolTotals: Sendable, Hashable {
     /// Leases given out.
     public var acquired = 0
     /// Of those, leases that had to wait (puddle: `EmptyAcquireCount`).

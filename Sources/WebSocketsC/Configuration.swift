@@ -12,7 +12,7 @@ import WebSockets
 extension WebSocketClientConfiguration {
     /// Takes over what C has set.
     mutating func apply(_ config: wsx_client_config) throws(Failure) {
-        eventLoop = try EventLoop.named(config.loop)
+        eventLoop = try WebSocketEventLoop.named(config.loop)
         headers.append(contentsOf: try fields(config.headers))
         subprotocols = try texts(config.subprotocols, "subprotocols")
         if let agent = try text(config.user_agent, "user_agent") { userAgent = agent }
@@ -46,7 +46,7 @@ extension WebSocketClientConfiguration {
     }
 }
 
-extension TLSClientConfiguration {
+extension WebSocketTLSClientConfiguration {
     fileprivate mutating func apply(_ config: wsx_client_config) throws(Failure) {
         if let file = try text(config.ca_file, "ca_file") { trust = .certificates(.file(file)) }
         switch (try text(config.certificate_file, "certificate_file"), try text(config.key_file, "key_file")) {

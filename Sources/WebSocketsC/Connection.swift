@@ -23,7 +23,7 @@ private func begin(
         callbacks = try copied(config.callbacks, "wsx_callbacks")
         queue = try CallbackQueue.named(config.queue)
     }
-    let loop = configuration.eventLoop ?? EventLoopGroup.shared.next()
+    let loop = configuration.eventLoop ?? WebSocketEventLoopGroup.shared.next()
     configuration.eventLoop = loop
     // Found out now, while the caller can be told.
     do throws(WebSocketError) { _ = try configuration.request(for: url) } catch { throw Failure(error) }

@@ -68,7 +68,7 @@ final class Callbacks: @unchecked Sendable {
     }
 
     /// The last callback, after all others.
-    func release(on loop: EventLoop) {
+    func release(on loop: WebSocketEventLoop) {
         silence()
         let raw = raw
         guard raw.on_released != nil else { return }
@@ -76,7 +76,8 @@ final class Callbacks: @unchecked Sendable {
     }
 
     /// Runs something after the callback that runs now, also when the others are silent.
-    func last<Value: Sendable>(on loop: EventLoop, _ value: Value, _ body: @escaping @Sendable (Value) -> Void) {
+    func last<Value: Sendable>(on loop: WebSocketEventLoop, _ value: Value, _ body: @escaping @Sendable (Value) -> Void)
+    {
         if let queue {
             queue.push { body(value) }
         } else {
@@ -113,7 +114,7 @@ final class ConnectionBox: Sendable {
     }
 
     let callbacks: Callbacks
-    let loop: EventLoop
+    let loop: WebSocketEventLoop
     /// A server's: nobody else frees it.
     private let freesItself: Bool
     private let state: Mutex<State>
@@ -122,7 +123,7 @@ final class ConnectionBox: Sendable {
     /// The handle's number.
     var id: UInt64 { number.load(ordering: .acquiring) }
 
-    private init(_ state: State, callbacks: Callbacks, loop: EventLoop, freesItself: Bool) {
+    private init(_ state: State, callbacks: Callbacks, loop: WebSocketEventLoop, freesItself: Bool) {
         self.callbacks = callbacks
         self.loop = loop
         self.freesItself = freesItself
@@ -130,7 +131,7 @@ final class ConnectionBox: Sendable {
     }
 
     /// One that is to be opened, or is a server's.
-    static func make(callbacks: Callbacks, loop: EventLoop, freesItself: Bool = false) -> ConnectionBox {
+    static func make(callbacks: Callbacks, loop: WebSocketEventLoop, freesItself: Bool = false) -> ConnectionBox {
         let box = ConnectionBox(State(), callbacks: callbacks, loop: loop, freesItself: freesItself)
         box.number.store(Handles.connections.insert(box), ordering: .releasing)
         return box

@@ -10,11 +10,11 @@ import WebSockets
 
 /// What the handle of a loop on the program's own context stands for.
 final class LoopBox: Sendable {
-    let loop: EventLoop
+    let loop: WebSocketEventLoop
     /// Ends after `on_detached`.
     private let ending: Task<Void, Never>
 
-    init(_ loop: EventLoop, _ config: wsx_loop_config?) {
+    init(_ loop: WebSocketEventLoop, _ config: wsx_loop_config?) {
         self.loop = loop
         // What C gave is not changed, and it says itself where it is used.
         let config = Unchecked(config)
@@ -30,9 +30,9 @@ final class LoopBox: Sendable {
     }
 }
 
-extension EventLoop {
+extension WebSocketEventLoop {
     /// The loop that a configuration names; nil for zero.
-    static func named(_ loop: wsx_loop) throws(Failure) -> EventLoop? {
+    static func named(_ loop: wsx_loop) throws(Failure) -> WebSocketEventLoop? {
         loop.id == 0 ? nil : try Handles.loops.find(loop.id, "loop").loop
     }
 }
@@ -49,7 +49,7 @@ public func wsx_loop_attach(
         guard let context else { throw .argument("context is NULL") }
         let config = try copied(config, "wsx_loop_config")
         do throws(WebSocketError) {
-            let box = LoopBox(try EventLoop(attachedTo: context), config)
+            let box = LoopBox(try WebSocketEventLoop(attachedTo: context), config)
             result.pointee = wsx_loop(id: Handles.loops.insert(box))
         } catch {
             throw Failure(error)

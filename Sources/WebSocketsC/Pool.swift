@@ -14,9 +14,9 @@ final class PoolBox: Sendable {
     let pool: WebSocketConnectionPool
     let queue: CallbackQueue?
     /// The program's own, where all connections live.
-    let loop: EventLoop?
+    let loop: WebSocketEventLoop?
 
-    init(_ pool: WebSocketConnectionPool, queue: CallbackQueue?, loop: EventLoop?) {
+    init(_ pool: WebSocketConnectionPool, queue: CallbackQueue?, loop: WebSocketEventLoop?) {
         self.pool = pool
         self.queue = queue
         self.loop = loop
@@ -131,7 +131,7 @@ public func wsx_pool_acquire_start(
         let box = try Handles.pools.find(pool.id, "pool")
         guard let done else { throw .argument("done is NULL") }
         let user = Unchecked(user)
-        let loop = box.loop ?? EventLoopGroup.shared.next()
+        let loop = box.loop ?? WebSocketEventLoopGroup.shared.next()
         Task(executorPreference: loop.taskExecutor) {
             let tell: @Sendable () -> Void
             var drop: (@Sendable () -> Void)?

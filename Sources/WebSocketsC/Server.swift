@@ -29,7 +29,7 @@ final class ServerBox: Sendable {
                 _ = try? await socket.closed()
                 await box.finished()
             }
-            callbacks.release(on: EventLoopGroup.shared.next())
+            callbacks.release(on: WebSocketEventLoopGroup.shared.next())
         }
     }
 }
@@ -199,7 +199,7 @@ public func wsx_server_adopt(
         let box = try Handles.servers.find(server.id, "server")
         let callbacks = box.callbacks.forOneConnection()
         let id = try wait(-1, on: nil) { () async throws(WebSocketError) in
-            let socket = try await box.server.accept(try ConnectedSocket(adopting: descriptor))
+            let socket = try await box.server.accept(try WebSocketConnectedSocket(adopting: descriptor))
             let adopted = ConnectionBox.make(callbacks: callbacks, loop: socket.eventLoop)
             adopted.opened(socket)
             return adopted.id

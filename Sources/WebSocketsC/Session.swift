@@ -13,7 +13,7 @@ import WebSockets
 final class SessionBox: @unchecked Sendable {
     // Sendable: what C gave is not changed, and it says itself on which thread it is used.
     let session: WebSocketSession
-    let loop: EventLoop
+    let loop: WebSocketEventLoop
     private let config: wsx_session_config
     private let queue: CallbackQueue?
     private let isSilent = Atomic<Bool>(false)
@@ -22,7 +22,7 @@ final class SessionBox: @unchecked Sendable {
 
     var takesMessages: Bool { config.on_event != nil }
 
-    init(_ session: WebSocketSession, _ config: wsx_session_config, queue: CallbackQueue?, loop: EventLoop) {
+    init(_ session: WebSocketSession, _ config: wsx_session_config, queue: CallbackQueue?, loop: WebSocketEventLoop) {
         self.session = session
         self.config = config
         self.queue = queue
@@ -233,7 +233,7 @@ public func wsx_session_create(
             queue = try CallbackQueue.named(config.queue)
             try configuration.apply(config)
         }
-        let loop = configuration.client.eventLoop ?? EventLoopGroup.shared.next()
+        let loop = configuration.client.eventLoop ?? WebSocketEventLoopGroup.shared.next()
         configuration.client.eventLoop = loop
         let box: SessionBox
         do throws(WebSocketError) {
@@ -369,7 +369,7 @@ public func wsx_session_disconnect(
         }
         let delay: Duration? = reconnect_after_ms < 0 ? nil : .milliseconds(reconnect_after_ms)
         // It throws when the connection has ended meanwhile, which is what was asked for.
-        Task(executorPreference: box.loop.taskExecutor) { try? await session.requestDisconnect(reconnectAfter: delay) }
+        Task(executorPreference: box.loop.taskExecutor) { try? await session.disconnect(reconnectAfter: delay) }
     }
 }
 
@@ -410,7 +410,7 @@ public func wsx_session_shut_down(
     attempt(error) { () throws(Failure) in
         try checkMayWait()
         let box = try Handles.sessions.find(session.id, "session")
-        try wait(-1, on: box.loop) { () async throws(WebSocketError) in await box.session.shutdown() }
+        try wait(-1, on: box.loop) { () async throws(WebSocketError) in await box.session.shutDown() }
         Handles.sessions.remove(session.id)?.release()
     }
 }
@@ -420,7 +420,7 @@ public func wsx_session_shut_down(
 public func wsx_session_free(_ session: wsx_session) -> wsx_status {
     guard wsxc_may_be_used() else { return wsx_status(WSX_FORKED) }
     guard let box = Handles.sessions.remove(session.id) else { return wsx_status(WSX_INVALID_HANDLE) }
-    Task(executorPreference: box.loop.taskExecutor) { await box.session.forceClose() }
+    Task(executorPreference: box.loop.taskExecutor) { await box.session.abort() }
     box.release()
     return wsx_status(WSX_OK)
 }

@@ -34,10 +34,10 @@ private final class Outcome<Value: Sendable>: @unchecked Sendable {
 
 /// Whether the calling thread may wait for what happens on `loop`: in a callback, and where an attached loop's context is
 /// serviced, it would wait for itself.
-func mayWait(for loop: EventLoop) -> Bool { !wsxc_is_in_callback() && !loop.isOnServiceThread }
+func mayWait(for loop: WebSocketEventLoop) -> Bool { !wsxc_is_in_callback() && !loop.isOnServiceThread }
 
 /// Refuses to wait on a thread whose connections would wait too, and says why.
-func checkMayWait(for loop: EventLoop? = nil) throws(Failure) {
+func checkMayWait(for loop: WebSocketEventLoop? = nil) throws(Failure) {
     guard !wsxc_is_in_callback() else {
         throw Failure(
             WSX_WRONG_THREAD,
@@ -54,7 +54,7 @@ func checkMayWait(for loop: EventLoop? = nil) throws(Failure) {
 /// Runs `body` as a task and waits for it, in milliseconds; less than zero: for ever. When the time is over the task is
 /// cancelled, and what it has got nevertheless is not lost.
 func wait<Value: Sendable>(
-    _ timeout: Int64, on loop: EventLoop?, phase: WebSocketError.Phase? = nil,
+    _ timeout: Int64, on loop: WebSocketEventLoop?, phase: WebSocketError.Phase? = nil,
     _ body: @escaping @Sendable () async throws(WebSocketError) -> Value
 ) throws(Failure) -> Value {
     try checkMayWait(for: loop)

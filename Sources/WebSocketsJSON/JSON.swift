@@ -90,13 +90,13 @@ extension WebSocketConnection {
     /// after which iteration may go on with a new iterator.
     public func messages<Value: Decodable & Sendable>(
         json type: Value.Type, decoder: JSONDecoder = JSONDecoder()
-    ) -> JSONMessages<Value> {
-        JSONMessages(base: self.messages, decoder: decoder)
+    ) -> WebSocketJSONMessages<Value> {
+        WebSocketJSONMessages(base: self.messages, decoder: decoder)
     }
 }
 
 /// Messages as the values whose JSON they are.
-public struct JSONMessages<Value: Decodable & Sendable>: AsyncSequence, Sendable {
+public struct WebSocketJSONMessages<Value: Decodable & Sendable>: AsyncSequence, Sendable {
     /// One message's value.
     public typealias Element = Value
     /// How the connection ended, or what was wrong with a message.

@@ -12,7 +12,7 @@ import WebSocketsTestKit
 @Suite(.timeLimit(.minutes(5))) struct AfterCloseTests {
     @Test func dataWithoutEndIsBoundedAndCounted() async throws {
         try await withLoops { loops in
-            let listener = try BytePeerListener()
+            let listener = try WebSocketBytePeerListener()
             var configuration = try clientConfiguration(on: loops)
             configuration.options.closeTimeout = .seconds(1)
             configuration.options.inboundBuffer = .init(highMessages: 8, lowMessages: 1, highBytes: 1 << 20)

@@ -40,13 +40,13 @@ import WebSocketsTestKit
     }
 
     /// Lets the suspended call go on, as if nobody had cancelled.
-    private func satisfy(_ point: Point, _ peer: BytePeer) async throws {
+    private func satisfy(_ point: Point, _ peer: WebSocketBytePeer) async throws {
         switch point {
         case .send: break
         case .receive, .messages: try await peer.send(.text("here"))
         case .ping:
             let ping = try await peer.readFrame()
-            try await peer.send(WireFrame(WireFrame.pong, ping.payload))
+            try await peer.send(WebSocketWireFrame(WebSocketWireFrame.pong, ping.payload))
         case .close:
             #expect(try await peer.readFrame().closeCode == 1000)
             try await peer.send(.close(1000))
@@ -57,7 +57,7 @@ import WebSocketsTestKit
     @Test(arguments: Point.allCases, Moment.allCases)
     func everyPointAtEveryMoment(_ point: Point, _ moment: Moment) async throws {
         try await withLoops { loops in
-            let listener = try BytePeerListener()
+            let listener = try WebSocketBytePeerListener()
             var configuration = try clientConfiguration(on: loops)
             configuration.options.closeTimeout = .seconds(20)
             async let connecting = WebSocketClient.connect(

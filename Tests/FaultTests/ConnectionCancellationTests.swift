@@ -14,9 +14,9 @@ import WebSocketsTestKit
     typealias Moment = CancellationMatrixTests.Moment
 
     /// A client's connection and the peer that plays its server.
-    private func withPeer(_ body: (WebSocketConnection, BytePeer) async throws -> Void) async throws {
+    private func withPeer(_ body: (WebSocketConnection, WebSocketBytePeer) async throws -> Void) async throws {
         try await withLoops { loops in
-            let listener = try BytePeerListener()
+            let listener = try WebSocketBytePeerListener()
             let configuration = try clientConfiguration(on: loops)
             async let connecting = WebSocketClient.connect(
                 to: "ws://127.0.0.1:\(listener.port)/", configuration: configuration)
@@ -97,7 +97,7 @@ import WebSocketsTestKit
             case .after:
                 try result.get()
                 let frame = try await peer.readFrame()
-                #expect(frame.isFinal && frame.opcode == WireFrame.continuation)
+                #expect(frame.isFinal && frame.opcode == WebSocketWireFrame.continuation)
                 try await socket.send("next")
                 #expect(try await peer.readFrame().payload == Array("next".utf8))
             case .during, .twice:
@@ -107,7 +107,7 @@ import WebSocketsTestKit
                 #expect(throws: WebSocketError.self) { try result.get() }
                 try? await socket.send("next")
                 let frame = try await peer.readFrame()
-                if frame.opcode == WireFrame.binary {
+                if frame.opcode == WebSocketWireFrame.binary {
                     #expect(!frame.isFinal)
                     #expect(try await peer.readFrame().closeCode == 1011)
                 } else {

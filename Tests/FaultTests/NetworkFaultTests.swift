@@ -14,7 +14,7 @@ import WebSocketsTestKit
 @Suite(.timeLimit(.minutes(5))) struct NetworkFaultTests {
     private struct Scene: Sendable {
         let loopback: Loopback
-        let proxy: FaultProxy
+        let proxy: WebSocketFaultProxy
 
         /// Through the proxy.
         func connect(
@@ -29,11 +29,11 @@ import WebSocketsTestKit
     }
 
     private func withScene(
-        _ transport: Transport, conditions: FaultProxy.Conditions = .init(), seed: UInt64 = 1,
+        _ transport: Transport, conditions: WebSocketFaultProxy.Conditions = .init(), seed: UInt64 = 1,
         sourceLocation: SourceLocation = #_sourceLocation, _ body: (Scene) async throws -> Void
     ) async throws {
         try await withLoopback(transport, handler: echo, sourceLocation: sourceLocation) { loopback in
-            try await withFaultProxy(to: loopback.server.port, seed: seed, conditions: conditions) { proxy in
+            try await withWebSocketFaultProxy(to: loopback.server.port, seed: seed, conditions: conditions) { proxy in
                 let healthy = try await loopback.connect()
                 try await body(Scene(loopback: loopback, proxy: proxy))
                 // Isolation: what happened to the others did not touch this one.
@@ -47,7 +47,7 @@ import WebSocketsTestKit
     /// D10: cut into single bytes, everything still arrives as it was sent.
     @Test(arguments: Transport.all)
     func everyFrameIsCutAtEveryByte(_ transport: Transport) async throws {
-        var conditions = FaultProxy.Conditions()
+        var conditions = WebSocketFaultProxy.Conditions()
         conditions.toServer.slicer = .init(size: 1)
         conditions.toClient.slicer = .init(size: 1)
         try await withScene(transport, conditions: conditions) { scene in
@@ -125,7 +125,7 @@ import WebSocketsTestKit
                 $0.options.keepAlive = .init(interval: .milliseconds(20), timeout: .seconds(20))
             }
             scene.proxy.change {
-                for path in [\FaultProxy.Conditions.toServer, \.toClient] {
+                for path in [\WebSocketFaultProxy.Conditions.toServer, \.toClient] {
                     $0[keyPath: path].latency = .milliseconds(30)
                     $0[keyPath: path].jitter = .milliseconds(25)
                     $0[keyPath: path].bandwidth = 200_000
@@ -181,7 +181,7 @@ import WebSocketsTestKit
     /// A9: the connection is reset after so many bytes of what the server answers.
     @Test(arguments: [Transport.plain, .secure], [0, 1, 20, 100])
     func aResetDuringTheHandshakeIsAnError(_ transport: Transport, _ bytes: Int) async throws {
-        var conditions = FaultProxy.Conditions()
+        var conditions = WebSocketFaultProxy.Conditions()
         conditions.toClient.limitData = .init(bytes: bytes, then: .reset)
         try await withScene(transport, conditions: conditions) { scene in
             let error = await #expect(throws: WebSocketError.self) { _ = try await scene.connect() }

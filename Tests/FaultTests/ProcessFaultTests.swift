@@ -11,7 +11,7 @@ import WebSocketsTestKit
 
 /// Faults that concern the process as a whole, each in a process of its own: rows A10, H5, H6, X4 and X5.
 @Suite(.timeLimit(.minutes(5))) struct ProcessFaultTests {
-    private static func server(on loops: EventLoopGroup) throws -> WebSocketServer {
+    private static func server(on loops: WebSocketEventLoopGroup) throws -> WebSocketServer {
         var configuration = WebSocketServerConfiguration()
         configuration.eventLoopGroup = loops
         return try WebSocketServer(configuration: configuration)
@@ -70,21 +70,21 @@ import WebSocketsTestKit
             try await withLoops { loops in
                 let server = try Self.server(on: loops)
                 let running = Task { try await server.run(echo) }
-                let first = try await BytePeer.connect(port: server.port)
+                let first = try await WebSocketBytePeer.connect(port: server.port)
                 try await first.openHandshake()
                 let taken = try Self.takeDescriptors(leaving: 1)
                 // Its own end takes the last one, so the server cannot have the other.
-                let second = try await BytePeer.connect(port: server.port)
-                try await second.write(BytePeer.request(target: "/"))
+                let second = try await WebSocketBytePeer.connect(port: server.port)
+                try await second.write(WebSocketBytePeer.request(target: "/"))
                 // Meanwhile the loop serves those who are there.
                 for _ in 0..<10 {
-                    try await first.send(WireFrame(WireFrame.binary, [7]))
+                    try await first.send(WebSocketWireFrame(WebSocketWireFrame.binary, [7]))
                     let echo = try await first.readFrame()
                     try #require(echo.payload == [7])
                 }
                 try #require(second.unread.isEmpty && server.connections.count == 1)
                 for descriptor in taken { close(descriptor) }
-                _ = try BytePeer.check(answer: await second.readHead())
+                _ = try WebSocketBytePeer.check(answer: await second.readHead())
                 first.close()
                 second.close()
                 await server.shutDown()
@@ -152,7 +152,7 @@ import WebSocketsTestKit
 
     @Test("X5: a process may exit while connections live") func exitWithLiveConnections() async {
         await #expect(processExitsWith: .exitCode(3)) {
-            let loops = try EventLoopGroup(count: 2)
+            let loops = try WebSocketEventLoopGroup(count: 2)
             let server = try Self.server(on: loops)
             Task { try await server.run(echo) }
             var sockets: [WebSocketConnection] = []

@@ -84,7 +84,7 @@ import WebSockets
     @Test("Rule 21: two groups of loops share no trust and no end") func groupsAreIndependent() async throws {
         try await withLoopback(.secure, handler: echo) { loopback in
             let trusting = try await loopback.connect()
-            let other = try EventLoopGroup(count: 1)
+            let other = try WebSocketEventLoopGroup(count: 1)
             var stranger = loopback.client
             stranger.eventLoop = other.next()
             stranger.tls = .init()

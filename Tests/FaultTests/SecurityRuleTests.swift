@@ -18,7 +18,7 @@ import WebSocketsTestKit
     /// Rule 6: what a caller hands over to be secret stands in no error, however it is printed, and in no log.
     @Test func noSecretIsInAnErrorOrALog() async throws {
         let log = CapturedLog()
-        let group = try EventLoopGroup(count: 1, logger: log.logger)
+        let group = try WebSocketEventLoopGroup(count: 1, logger: log.logger)
         var configuration = try clientConfiguration(on: group)
         configuration.headers[.authorization] = "Bearer \(Self.canary)"
         configuration.headers[.cookie] = "session=\(Self.canary)"
@@ -27,7 +27,7 @@ import WebSocketsTestKit
             "garbage\r\n\r\n", "HTTP/1.1 401 No\r\n\r\n", "HTTP/1.1 101 Yes\r\nUpgrade: websocket\r\n\r\n", "",
         ]
         for answer in answers {
-            let listener = try BytePeerListener()
+            let listener = try WebSocketBytePeerListener()
             let attempt = Task { [configuration] in
                 try await WebSocketClient.connect(
                     to: "ws://user:\(Self.canary)@127.0.0.1:\(listener.port)/a?token=\(Self.canary)",
@@ -77,7 +77,7 @@ import WebSocketsTestKit
     /// Rule 24: text of an attacker and secrets in one compressed stream leak by their size, so clients have to ask.
     @Test func clientsDoNotOfferCompressionByThemselves() async throws {
         try await withLoops { loops in
-            let listener = try BytePeerListener()
+            let listener = try WebSocketBytePeerListener()
             var configuration = WebSocketClientConfiguration()
             configuration.eventLoop = loops.next()
             async let connecting = WebSocketClient.connect(
@@ -103,8 +103,8 @@ import WebSocketsTestKit
         try await withLoopback(handler: { socket in
             targets.withLock { $0.append(socket.requestTarget ?? "") }
         }) { loopback in
-            let peer = try await BytePeer.connect(port: loopback.server.port)
-            try await peer.write(BytePeer.request(target: target))
+            let peer = try await WebSocketBytePeer.connect(port: loopback.server.port)
+            try await peer.write(WebSocketBytePeer.request(target: target))
             let answer = try await peer.readHead()
             // A path may begin with two slashes; it stays one.
             #expect(answer.status == status)
@@ -116,8 +116,8 @@ import WebSocketsTestKit
     /// X2: code that holds the loop is told of, with the connection's address.
     @Test func codeThatHoldsTheLoopIsLogged() async throws {
         let log = CapturedLog()
-        let group = try EventLoopGroup(count: 1, logger: log.logger, blockedLoopThreshold: .milliseconds(20))
-        let listener = try BytePeerListener()
+        let group = try WebSocketEventLoopGroup(count: 1, logger: log.logger, blockedLoopThreshold: .milliseconds(20))
+        let listener = try WebSocketBytePeerListener()
         let configuration = try clientConfiguration(on: group)
         let connecting = Task {
             try await WebSocketClient.withConnection(

@@ -13,7 +13,7 @@ import WebSocketsTestKit
     typealias Moment = CancellationMatrixTests.Moment
 
     private func withServer(
-        _ body: (WebSocketServer, EventLoop, WebSocketClientConfiguration) async throws -> Void
+        _ body: (WebSocketServer, WebSocketEventLoop, WebSocketClientConfiguration) async throws -> Void
     ) async throws {
         try await withLoops { serverLoops in
             var configuration = WebSocketServerConfiguration()
@@ -105,7 +105,7 @@ import WebSocketsTestKit
                 }
             }
             // It does not answer a close, so that the shutdown has to wait.
-            let peer = try await BytePeer.connect(port: server.port)
+            let peer = try await WebSocketBytePeer.connect(port: server.port)
             _ = try await peer.openHandshake()
             try await started.next()
             let stopping = Task {

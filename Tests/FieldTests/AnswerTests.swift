@@ -24,7 +24,7 @@ struct AnswerTests {
         _ body: (_ connecting: Task<WebSocketConnection, any Error>) async throws -> Void
     ) async throws {
         try await withLoops { loops in
-            let listener = try BytePeerListener()
+            let listener = try WebSocketBytePeerListener()
             var configuration = try clientConfiguration(on: loops)
             configuration.subprotocols = subprotocols
             configuration.options.compression = compression
@@ -33,16 +33,16 @@ struct AnswerTests {
                 try await WebSocketClient.connect(to: url, configuration: configuration)
             }
             let peer = try await listener.accept()
-            let accept = HandshakeKey.accept(for: try await peer.readHead()["Sec-WebSocket-Key"] ?? "")
+            let accept = WebSocketHandshakeKey.accept(for: try await peer.readHead()["Sec-WebSocket-Key"] ?? "")
             let head = ([status] + lines).joined(separator: "\r\n").replacing("{A}", with: accept) + "\r\n\r\n"
             // A message that looks like a header field and an empty line.
-            let bytes = Array(head.utf8) + WireFrame.text("first:1\n\n").bytes
+            let bytes = Array(head.utf8) + WebSocketWireFrame.text("first:1\n\n").bytes
             do {
                 switch split {
                 case .none: try await peer.write(bytes)
                 case .singleBytes: for byte in bytes { try await peer.write([byte]) }
                 }
-            } catch is BytePeerError {
+            } catch is WebSocketBytePeerError {
                 // A client that has read enough to refuse the answer hangs up. What it says is for the body to judge.
             }
             try await body(connecting)

@@ -14,7 +14,7 @@ struct EarlyEndTests {
     @Test func aSessionLosesNoMessageOfAConnectionThatEndsAtOnce() async throws {
         let rounds = 50
         try await withLoops { loops in
-            let listener = try BytePeerListener()
+            let listener = try WebSocketBytePeerListener()
             var configuration = WebSocketSessionConfiguration()
             configuration.client = try clientConfiguration(on: loops)
             configuration.reconnect.strategy = .fixed(.zero)
@@ -23,7 +23,8 @@ struct EarlyEndTests {
                 for round in 0..<rounds {
                     let peer = try await listener.accept()
                     try await peer.acceptHandshake(
-                        behind: WireFrame.text("\(round)").bytes + WireFrame.close(1001, "restart").bytes)
+                        behind: WebSocketWireFrame.text("\(round)").bytes
+                            + WebSocketWireFrame.close(1001, "restart").bytes)
                     let answer = try await peer.readFrame()
                     #expect(answer.opcode == 0x8)
                     peer.close()

@@ -16,7 +16,7 @@ struct SilentTLSTests {
             var impatient = loopback.client
             impatient.openTimeout = .milliseconds(500)
             for _ in 0..<3 {
-                let silent = try (0..<3).map { _ in try BytePeerListener() }
+                let silent = try (0..<3).map { _ in try WebSocketBytePeerListener() }
                 await withTaskGroup(of: WebSocketError.Code?.self) { group in
                     for index in 0..<330 {
                         let url = "wss://127.0.0.1:\(silent[index % 3].port)/"

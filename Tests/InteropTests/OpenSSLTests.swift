@@ -56,7 +56,7 @@ struct OpenSSLTests {
         try await Peer.server("openssl", all, port: Self.port) { try await body("wss://127.0.0.1:\($0.port)") }
     }
 
-    static let refusals: [(arguments: [String], minimum: TLSVersion, failure: WebSocketError.TLSFailure)] = [
+    static let refusals: [(arguments: [String], minimum: WebSocketTLSVersion, failure: WebSocketError.TLSFailure)] = [
         (["-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0"], .tls12, .version),
         (["-tls1_2"], .tls13, .version),
         // Here the alert comes after the handshake, instead of the answer to our request.
@@ -100,8 +100,8 @@ struct OpenSSLTests {
                         String($0.output.1)
                     }
                 }
-                let request = try WireHead(Array("GET / HTTP/1.1\r\nSec-WebSocket-Key: \(key!)\r\n\r\n".utf8))
-                try await peer.write(BytePeer.answer(to: request))
+                let request = try WebSocketWireHead(Array("GET / HTTP/1.1\r\nSec-WebSocket-Key: \(key!)\r\n\r\n".utf8))
+                try await peer.write(WebSocketBytePeer.answer(to: request))
                 let socket = try await connecting
                 try await body(socket, peer)
                 socket.abort()
@@ -124,7 +124,7 @@ struct OpenSSLTests {
                 try await peer.write(Array("\(command)\n".utf8))
                 try await socket.send(Payload.noise(1_000))
                 try await line("SSL_do_handshake -> 1", of: peer)
-                try await peer.write(WireFrame.text("message \(number)").bytes)
+                try await peer.write(WebSocketWireFrame.text("message \(number)").bytes)
                 #expect(try await socket.receive() == .text("message \(number)"))
             }
         }
@@ -133,7 +133,7 @@ struct OpenSSLTests {
     @Test func aRenegotiationIsRefused() async throws {
         try await withCommandedServer("tls1_2") { socket, peer in
             #expect(socket.tls?.version == "TLSv1.2")
-            try await peer.write(WireFrame.text("before").bytes)
+            try await peer.write(WebSocketWireFrame.text("before").bytes)
             #expect(try await socket.receive() == .text("before"))
             try await peer.write(Array("R\n".utf8))
             // The openssl command takes the refusal for an error and ends the connection.

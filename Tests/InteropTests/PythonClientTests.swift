@@ -22,7 +22,7 @@ struct PythonClientTests {
     @Test(arguments: deflates, [false, true])
     func everythingComesBack(_ deflate: [String], isSecure: Bool) async throws {
         let closes = Events<WebSocketCloseInfo>()
-        let seen = Events<NegotiatedDeflate?>()
+        let seen = Events<WebSocketNegotiatedDeflate?>()
         try await withLoopback(
             Transport(isSecure: isSecure, compression: .deflate()),
             handler: { socket in

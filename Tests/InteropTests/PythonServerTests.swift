@@ -17,7 +17,7 @@ struct PythonServerTests {
     struct Deflate: Sendable, CustomStringConvertible {
         var compression = WebSocketCompression.deflate()
         let arguments: [String]
-        var agreed: NegotiatedDeflate?
+        var agreed: WebSocketNegotiatedDeflate?
         var description: String { arguments.isEmpty ? "deflate" : arguments.joined(separator: " ") }
     }
 
@@ -38,8 +38,8 @@ struct PythonServerTests {
 
     private static func agreed(
         _ server: Bool, _ client: Bool, _ serverBits: Int, _ clientBits: Int
-    ) -> NegotiatedDeflate {
-        NegotiatedDeflate(
+    ) -> WebSocketNegotiatedDeflate {
+        WebSocketNegotiatedDeflate(
             serverNoContextTakeover: server, clientNoContextTakeover: client, serverMaxWindowBits: serverBits,
             clientMaxWindowBits: clientBits)
     }

@@ -76,7 +76,7 @@ struct ServerPeersTests {
     /// TLS ends at haproxy, or passes through it to us. Either way we know whom it speaks for.
     @Test(arguments: ["terminate", "pass"])
     func haproxyTellsWhoTheClientIs(mode: String) async throws {
-        let seen = Events<(SocketAddress?, Bool)>()
+        let seen = Events<(WebSocketAddress?, Bool)>()
         try await withLoopback(
             mode == "pass" ? .secure : .plain,
             server: {

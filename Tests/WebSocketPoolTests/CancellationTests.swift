@@ -35,7 +35,7 @@ struct PoolCancellationTests {
     func acquire(point: Point, moment: Moment) throws {
         for seed in 0..<10 as Range<UInt64> {
             try withSimulatedPool(Self.configuration, server: Self.behaviour, seed: seed) { pool, _, simulation in
-                var holder: PoolLease<MockConnection>?
+                var holder: WebSocketPoolLease<MockConnection>?
                 switch point {
                 case .connecting: break
                 case .queued, .granted: holder = try await pool.acquire()
@@ -70,7 +70,7 @@ struct PoolCancellationTests {
                     // Nothing was awaited since a release, so the task has its grant and does not know it.
                     task.cancel()
                     if moment == .twice { task.cancel() }
-                    let error = await #expect(throws: PoolError.self) { _ = try await task.value }
+                    let error = await #expect(throws: WebSocketPoolError.self) { _ = try await task.value }
                     #expect(error?.code == .cancelled)
                     task.cancel()
                     #expect(pool.statistics.totals.acquireCancellations == former.acquireCancellations + 1)

@@ -13,7 +13,7 @@ struct ConcurrencyTests {
     @Test("Leases of a connection never overlap, and no more are out than allowed", .timeLimit(.minutes(5)))
     func disjointLeases() async throws {
         let rounds = ModelTests.setting("POOL_ROUNDS", default: 300)
-        var configuration = PoolConfiguration()
+        var configuration = WebSocketPoolConfiguration()
         configuration.softMaximum = 6
         configuration.hardMaximum = 8
         configuration.validationBypass = .microseconds(200)
@@ -57,10 +57,10 @@ struct ConcurrencyTests {
     ) async {
         let dice = random.next() % 100
         let timeout: Duration = dice < 5 ? .microseconds(Int(dice) * 40) : .seconds(20)
-        let lease: PoolLease<MockConnection>
+        let lease: WebSocketPoolLease<MockConnection>
         if dice < 15 {
             // An acquire whose task is cancelled at some point.
-            let outcome = await withTaskGroup(of: PoolLease<MockConnection>?.self) { group in
+            let outcome = await withTaskGroup(of: WebSocketPoolLease<MockConnection>?.self) { group in
                 group.addTask { try? await pool.acquire(timeout: timeout) }
                 for _ in 0..<dice % 7 { await Task.yield() }
                 group.cancelAll()

@@ -10,7 +10,7 @@ import WebSocketPool
 /// An endpoint that has gone without a word, and one that comes back.
 @Suite("Dead endpoints")
 struct DeadEndpointTests {
-    static func configuration(_ maximum: Int = 16) -> PoolConfiguration {
+    static func configuration(_ maximum: Int = 16) -> WebSocketPoolConfiguration {
         var configuration = RegressionTests.small(maximum)
         configuration.idleTimeout = nil
         configuration.keepaliveInterval = nil
@@ -19,7 +19,7 @@ struct DeadEndpointTests {
 
     /// Fills the pool, half for each endpoint, and lets it rest past the bypass window.
     static func fill(_ pool: SimulatedPool, _ simulation: Simulation) async throws {
-        var leases: [PoolLease<MockConnection>] = []
+        var leases: [WebSocketPoolLease<MockConnection>] = []
         for _ in 0..<16 { leases.append(try await pool.acquire()) }
         for lease in leases { lease.release() }
         #expect(pool.statistics.endpoints.map(\.total) == [8, 8])
@@ -94,7 +94,7 @@ struct DeadEndpointTests {
     @Test("One endpoint: the old connections are found out together, and a new one serves")
     func onlyEndpoint() throws {
         try withSimulatedPool(Self.configuration(4)) { pool, server, simulation in
-            var leases: [PoolLease<MockConnection>] = []
+            var leases: [WebSocketPoolLease<MockConnection>] = []
             for _ in 0..<4 { leases.append(try await pool.acquire()) }
             for lease in leases { lease.release() }
             await simulation.pass(.seconds(1))
@@ -113,7 +113,7 @@ struct DeadEndpointTests {
     func share(seed: UInt64) throws {
         try withSimulatedPool(Self.configuration(6), endpoints: 2, seed: seed) { pool, server, simulation in
             func use() async throws {
-                var leases: [PoolLease<MockConnection>] = []
+                var leases: [WebSocketPoolLease<MockConnection>] = []
                 for _ in 0..<6 { leases.append(try await pool.acquire()) }
                 for lease in leases { lease.release() }
             }

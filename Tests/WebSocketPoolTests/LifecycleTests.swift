@@ -11,7 +11,7 @@ import WebSocketPool
 /// Pools that do not run, run twice, start badly or are suspended.
 @Suite("Lifecycle")
 struct LifecycleTests {
-    final class StartObserver: PoolObserver {
+    final class StartObserver: WebSocketPoolObserver {
         let early = Mutex(0)
         let observesLeases = false
         func acquiredBeforeRun() { early.withLock { $0 += 1 } }
@@ -23,8 +23,8 @@ struct LifecycleTests {
             let observer = StartObserver()
             let pool = SimulatedPool(clock: simulation, observer: observer) { _ in throw CancellationError() }
             #expect(!pool.isRunning && !pool.isClosed)
-            let waiting = Task(executorPreference: simulation) { () -> PoolError? in
-                do throws(PoolError) { _ = try await pool.acquire() } catch { return error }
+            let waiting = Task(executorPreference: simulation) { () -> WebSocketPoolError? in
+                do throws(WebSocketPoolError) { _ = try await pool.acquire() } catch { return error }
                 return nil
             }
             await simulation.pass(.milliseconds(1))
@@ -32,7 +32,9 @@ struct LifecycleTests {
             let error = await waiting.value
             #expect(error?.code == .poolUnavailable && error?.description.contains("call run()") == true)
             #expect(simulation.elapsed == .seconds(1))
-            let immediate = await #expect(throws: PoolError.self) { _ = try await pool.acquire(timeout: .zero) }
+            let immediate = await #expect(throws: WebSocketPoolError.self) {
+                _ = try await pool.acquire(timeout: .zero)
+            }
             #expect(immediate?.code == .poolUnavailable && simulation.elapsed == .seconds(1))
             await pool.shutDown()
             #expect(pool.isClosed)
@@ -76,7 +78,7 @@ struct LifecycleTests {
     func secondRun() throws {
         try withSimulatedPool { pool, _, _ in
             try await pool.withConnection { _ in }
-            let error = await #expect(throws: PoolError.self) { try await pool.run() }
+            let error = await #expect(throws: WebSocketPoolError.self) { try await pool.run() }
             #expect(error?.code == .poolClosed && error?.description.contains("runs already") == true)
             try await pool.withConnection { _ in }
             #expect(pool.isRunning)
@@ -89,7 +91,9 @@ struct LifecycleTests {
             try await pool.withConnection { _ in }
             pool.suspend()
             #expect(pool.isSuspended && pool.isRunning)
-            let error = await #expect(throws: PoolError.self) { _ = try await pool.acquire(timeout: .seconds(1)) }
+            let error = await #expect(throws: WebSocketPoolError.self) {
+                _ = try await pool.acquire(timeout: .seconds(1))
+            }
             #expect(error?.code == .acquireTimedOut && error?.description.contains("resume()") == true)
             pool.resume()
             try await pool.withConnection { _ in }

@@ -100,7 +100,7 @@ struct LinearizabilityTests {
 
         let counter = Counter()
         let names = server.seen.connections.map(ObjectIdentifier.init)
-        @Sendable func name(_ lease: PoolLease<MockConnection>) throws -> Int {
+        @Sendable func name(_ lease: WebSocketPoolLease<MockConnection>) throws -> Int {
             try #require(names.firstIndex(of: ObjectIdentifier(lease.connection)))
         }
         var states: Set<[Int]> = [[0, 1], [1, 0]]
@@ -117,7 +117,7 @@ struct LinearizabilityTests {
                         for _ in 0..<2 {
                             if random.next() % 2 == 0 { await Task.yield() }
                             let invoked = counter.next()
-                            let lease: PoolLease<MockConnection>?
+                            let lease: WebSocketPoolLease<MockConnection>?
                             if random.next() % 3 == 0 {
                                 lease = pool.tryAcquire()
                                 note(.take(try lease.map(name)), invoked)

@@ -35,7 +35,7 @@ struct PoolTests {
 
     @Test("An error that the configuration calls harmless keeps the connection")
     func harmlessError() throws {
-        var configuration = PoolConfiguration()
+        var configuration = WebSocketPoolConfiguration()
         configuration.isReusableAfter = { $0 is BodyFailed }
         try withSimulatedPool(configuration) { pool, _, _ in
             await #expect(throws: BodyFailed.self) { try await pool.withConnection { _ in throw BodyFailed() } }
@@ -59,7 +59,7 @@ struct PoolTests {
 
     @Test("Waiters are served in the order of arrival", arguments: 0..<20)
     func fifo(seed: UInt64) throws {
-        var configuration = PoolConfiguration()
+        var configuration = WebSocketPoolConfiguration()
         configuration.softMaximum = 1
         configuration.hardMaximum = 1
         try withSimulatedPool(configuration, seed: seed) { pool, _, simulation in
@@ -85,13 +85,15 @@ struct PoolTests {
 
     @Test("An acquire ends at its timeout, to the nanosecond")
     func acquireTimeout() throws {
-        var configuration = PoolConfiguration()
+        var configuration = WebSocketPoolConfiguration()
         configuration.softMaximum = 1
         configuration.hardMaximum = 1
         try withSimulatedPool(configuration) { pool, _, simulation in
             let lease = try await pool.acquire()
             let start = simulation.elapsed
-            let error = await #expect(throws: PoolError.self) { _ = try await pool.acquire(timeout: .milliseconds(70)) }
+            let error = await #expect(throws: WebSocketPoolError.self) {
+                _ = try await pool.acquire(timeout: .milliseconds(70))
+            }
             #expect(error?.code == .acquireTimedOut)
             #expect(error?.statistics.counts.leased == 1)
             #expect(simulation.elapsed - start == .milliseconds(70))
@@ -103,7 +105,7 @@ struct PoolTests {
     func timeoutWithoutRun() throws {
         try Simulation.run { simulation in
             let pool = SimulatedPool(clock: simulation) { _ in throw BodyFailed() }
-            let error = await #expect(throws: PoolError.self) {
+            let error = await #expect(throws: WebSocketPoolError.self) {
                 _ = try await pool.acquire(timeout: .milliseconds(300))
             }
             #expect(error?.code == .poolUnavailable)
@@ -115,7 +117,7 @@ struct PoolTests {
 
     @Test("Cancelling an acquire in any of its states costs no slot", arguments: 0..<40)
     func cancelAcquire(seed: UInt64) throws {
-        var configuration = PoolConfiguration()
+        var configuration = WebSocketPoolConfiguration()
         configuration.softMaximum = 2
         configuration.hardMaximum = 2
         var behaviour = MockServer.Behaviour()
@@ -144,7 +146,7 @@ struct PoolTests {
 
     @Test("acquireNew never reuses and makes room in a full pool")
     func acquireNew() throws {
-        var configuration = PoolConfiguration()
+        var configuration = WebSocketPoolConfiguration()
         configuration.softMaximum = 1
         configuration.hardMaximum = 1
         try withSimulatedPool(configuration) { pool, server, _ in
@@ -179,13 +181,13 @@ struct PoolTests {
             let lease = try await pool.acquire(timeout: .zero)
             #expect(simulation.elapsed - start == .milliseconds(20))
             // Nothing is idle: at once.
-            let busy = await #expect(throws: PoolError.self) { _ = try await pool.acquire(timeout: .zero) }
+            let busy = await #expect(throws: WebSocketPoolError.self) { _ = try await pool.acquire(timeout: .zero) }
             #expect(busy?.code == .acquireTimedOut && simulation.elapsed - start == .milliseconds(20))
             lease.release()
             await simulation.pass(.seconds(1))
             server.set { $0.answersPings = false }
             let later = simulation.elapsed
-            let error = await #expect(throws: PoolError.self) { _ = try await pool.acquire(timeout: .zero) }
+            let error = await #expect(throws: WebSocketPoolError.self) { _ = try await pool.acquire(timeout: .zero) }
             #expect(error?.code == .acquireTimedOut && simulation.elapsed - later == .milliseconds(250))
             server.set { $0.answersPings = true }
         }
@@ -204,7 +206,7 @@ struct PoolTests {
         }
     }
 
-    final class QueueObserver: PoolObserver {
+    final class QueueObserver: WebSocketPoolObserver {
         let depths = Mutex<[Int]>([])
         let waiting = Mutex(0)
         let failed = Mutex(0)
@@ -213,7 +215,7 @@ struct PoolTests {
             waiting.withLock { $0 -= 1 }
             depths.withLock { $0.append(depth) }
         }
-        func connectFailed(endpoint: PoolEndpoint, error: any Error) { failed.withLock { $0 += 1 } }
+        func connectFailed(endpoint: WebSocketPoolEndpoint, error: any Error) { failed.withLock { $0 += 1 } }
     }
 
     @Test("Observers count the waiters down to zero, however they end")
@@ -260,7 +262,7 @@ struct PoolTests {
             let connection = try lease.detach()
             #expect(pool.statistics.counts.total == 0)
             #expect(!lease.isValid)
-            #expect(throws: PoolError.self) { _ = try lease.detach() }
+            #expect(throws: WebSocketPoolError.self) { _ = try lease.detach() }
             await pool.shutDown()
             #expect(connection.isOpen)
             await connection.close()
@@ -270,7 +272,7 @@ struct PoolTests {
 
     @Test("Idle connections end at their timeout, except the minimum")
     func idleTimeout() throws {
-        var configuration = PoolConfiguration()
+        var configuration = WebSocketPoolConfiguration()
         configuration.minimumIdle = 2
         configuration.idleTimeout = .seconds(10)
         configuration.keepaliveInterval = nil
@@ -287,7 +289,7 @@ struct PoolTests {
 
     @Test("Connections opened together do not end together")
     func lifetimeJitter() throws {
-        var configuration = PoolConfiguration()
+        var configuration = WebSocketPoolConfiguration()
         configuration.softMaximum = 50
         configuration.hardMaximum = 50
         configuration.minimumIdle = 50
@@ -308,7 +310,7 @@ struct PoolTests {
 
     @Test("A lease outlives the maximum lifetime of its connection")
     func lifetimeSparesLeases() throws {
-        var configuration = PoolConfiguration()
+        var configuration = WebSocketPoolConfiguration()
         configuration.maximumLifetime = .seconds(10)
         configuration.lifetimeJitter = 0
         try withSimulatedPool(configuration) { pool, server, simulation in
@@ -323,7 +325,7 @@ struct PoolTests {
 
     @Test("Overflow connections are closed as soon as nobody wants them")
     func overflow() throws {
-        var configuration = PoolConfiguration()
+        var configuration = WebSocketPoolConfiguration()
         configuration.softMaximum = 1
         configuration.hardMaximum = 3
         try withSimulatedPool(configuration) { pool, server, simulation in
@@ -344,7 +346,9 @@ struct PoolTests {
             #expect(pool.statistics.counts.total == 2)
 
             pool.suspend()
-            let error = await #expect(throws: PoolError.self) { _ = try await pool.acquire(timeout: .milliseconds(5)) }
+            let error = await #expect(throws: WebSocketPoolError.self) {
+                _ = try await pool.acquire(timeout: .milliseconds(5))
+            }
             #expect(error?.code == .acquireTimedOut)
             pool.resume()
 
@@ -365,7 +369,7 @@ struct PoolTests {
 
     @Test("A suspected leak is reported with the place where the lease was taken")
     func leaks() throws {
-        var configuration = PoolConfiguration()
+        var configuration = WebSocketPoolConfiguration()
         configuration.leakThreshold = .seconds(2)
         let observer = RecordingObserver()
         try withSimulatedPool(configuration, observer: observer) { pool, _, simulation in
@@ -398,7 +402,7 @@ struct PoolTests {
 
     @Test("Statistics add up waiting, usage and connecting times")
     func times() throws {
-        var configuration = PoolConfiguration()
+        var configuration = WebSocketPoolConfiguration()
         configuration.softMaximum = 1
         configuration.hardMaximum = 1
         var behaviour = MockServer.Behaviour()
@@ -421,29 +425,37 @@ final class Log<Element: Sendable>: Sendable {
 }
 
 /// Writes every event down in words.
-final class RecordingObserver: PoolObserver {
+final class RecordingObserver: WebSocketPoolObserver {
     let events = Log<String>()
 
-    func connectionOpened(endpoint: PoolEndpoint, after duration: Duration) { self.events.append("opened \(endpoint)") }
-    func connectFailed(endpoint: PoolEndpoint, error: any Error) { self.events.append("connect failed \(endpoint)") }
-    func connectionClosed(endpoint: PoolEndpoint, reason: ConnectionEndReason) {
+    func connectionOpened(endpoint: WebSocketPoolEndpoint, after duration: Duration) {
+        self.events.append("opened \(endpoint)")
+    }
+    func connectFailed(endpoint: WebSocketPoolEndpoint, error: any Error) {
+        self.events.append("connect failed \(endpoint)")
+    }
+    func connectionClosed(endpoint: WebSocketPoolEndpoint, reason: WebSocketPoolEndReason) {
         self.events.append("closed \(reason)")
     }
-    func validationFailed(endpoint: PoolEndpoint) { self.events.append("validation failed") }
-    func drainFinished(endpoint: PoolEndpoint, outcome: DrainOutcome) { self.events.append("drained \(outcome)") }
+    func validationFailed(endpoint: WebSocketPoolEndpoint) { self.events.append("validation failed") }
+    func drainFinished(endpoint: WebSocketPoolEndpoint, outcome: WebSocketPoolDrainOutcome) {
+        self.events.append("drained \(outcome)")
+    }
     func acquireQueued(depth: Int) { self.events.append("queued \(depth)") }
     func leaseGranted(waited: Duration) { self.events.append("granted") }
     func leaseEnded(after usage: Duration) { self.events.append("ended") }
-    func acquireFailed(_ error: PoolError) { self.events.append("failed \(error.code)") }
-    func leakSuspected(takenAt site: SourceSite, after duration: Duration) { self.events.append("leak \(site)") }
-    func suspectedLeakReturned(takenAt site: SourceSite, after duration: Duration) {
+    func acquireFailed(_ error: WebSocketPoolError) { self.events.append("failed \(error.code)") }
+    func leakSuspected(takenAt site: WebSocketPoolSourceSite, after duration: Duration) {
+        self.events.append("leak \(site)")
+    }
+    func suspectedLeakReturned(takenAt site: WebSocketPoolSourceSite, after duration: Duration) {
         self.events.append("leak returned")
     }
     func releaseIgnored() { self.events.append("release ignored") }
-    func circuitOpened(endpoint: PoolEndpoint, for duration: Duration) {
+    func circuitOpened(endpoint: WebSocketPoolEndpoint, for duration: Duration) {
         self.events.append("circuit opened \(endpoint)")
     }
-    func circuitClosed(endpoint: PoolEndpoint) { self.events.append("circuit closed \(endpoint)") }
+    func circuitClosed(endpoint: WebSocketPoolEndpoint) { self.events.append("circuit closed \(endpoint)") }
 }
 
 /// Counts the jobs that it passes on.

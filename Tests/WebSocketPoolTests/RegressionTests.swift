@@ -10,8 +10,10 @@ import WebSocketPool
 /// One test for each weakness of the systems this pool replaces, named after it.
 @Suite("Weaknesses of others")
 struct RegressionTests {
-    static func small(_ maximum: Int, _ change: (inout PoolConfiguration) -> Void = { _ in }) -> PoolConfiguration {
-        var configuration = PoolConfiguration()
+    static func small(_ maximum: Int, _ change: (inout WebSocketPoolConfiguration) -> Void = { _ in })
+        -> WebSocketPoolConfiguration
+    {
+        var configuration = WebSocketPoolConfiguration()
         configuration.softMaximum = maximum
         configuration.hardMaximum = maximum
         change(&configuration)
@@ -86,7 +88,7 @@ struct RegressionTests {
             let lease = try await pool.acquire()
             _ = try lease.connection
             lease.release()
-            let error = #expect(throws: PoolError.self) { _ = try lease.connection }
+            let error = #expect(throws: WebSocketPoolError.self) { _ = try lease.connection }
             #expect(error?.code == .leaseEnded)
 
             let next = try await pool.acquire()
@@ -164,12 +166,12 @@ struct RegressionTests {
     @Test("aio 3: a dead server is reported by a foreign error, late")
     func deadServer() throws {
         try withSimulatedPool(server: .init(refusing: [0])) { pool, _, simulation in
-            let error = await #expect(throws: PoolError.self) { _ = try await pool.acquire() }
+            let error = await #expect(throws: WebSocketPoolError.self) { _ = try await pool.acquire() }
             #expect(error?.code == .poolUnavailable)
             #expect(error?.underlyingError is MockServer.Refused)
             #expect(simulation.elapsed < .seconds(3))
             let start = simulation.elapsed
-            let second = await #expect(throws: PoolError.self) { _ = try await pool.acquire() }
+            let second = await #expect(throws: WebSocketPoolError.self) { _ = try await pool.acquire() }
             #expect(second?.code == .poolUnavailable && simulation.elapsed == start, "an open circuit fails at once")
         }
     }

@@ -25,7 +25,7 @@ struct ReliabilityTests {
                 for _ in 0..<30 {
                     group.addTask {
                         let start = simulation.elapsed
-                        await #expect(throws: PoolError.self) { try await pool.withConnection { _ in } }
+                        await #expect(throws: WebSocketPoolError.self) { try await pool.withConnection { _ in } }
                         #expect(simulation.elapsed - start <= .seconds(5))
                     }
                     await simulation.pass(.seconds(2))
@@ -118,10 +118,10 @@ struct ReliabilityTests {
 
     @Test("A fatal error opens the circuit at once")
     func fatal() throws {
-        var configuration = PoolConfiguration()
+        var configuration = WebSocketPoolConfiguration()
         configuration.isFatalConnectError = { $0 is MockServer.Refused }
         try withSimulatedPool(configuration, server: .init(refusing: [0])) { pool, server, _ in
-            let error = await #expect(throws: PoolError.self) { _ = try await pool.acquire() }
+            let error = await #expect(throws: WebSocketPoolError.self) { _ = try await pool.acquire() }
             #expect(error?.code == .poolUnavailable)
             #expect(server.seen.attempts.count == 1)
         }
@@ -174,7 +174,7 @@ struct ReliabilityTests {
         let configuration = RegressionTests.small(12)
         let observer = RecordingObserver()
         try withSimulatedPool(configuration, endpoints: 3, observer: observer) { pool, server, simulation in
-            var leases: [PoolLease<MockConnection>] = []
+            var leases: [WebSocketPoolLease<MockConnection>] = []
             for _ in 0..<6 { leases.append(try await pool.acquire()) }
             #expect(pool.statistics.endpoints.map(\.leased) == [2, 2, 2])
             for lease in leases { lease.release(discard: true) }
@@ -209,7 +209,7 @@ struct ReliabilityTests {
 
     @Test("Warm-up at start: best effort goes on, fail fast ends the pool")
     func warmUp() throws {
-        var configuration = PoolConfiguration()
+        var configuration = WebSocketPoolConfiguration()
         configuration.warmUpCount = 4
         try withSimulatedPool(configuration) { pool, server, simulation in
             await simulation.pass(.milliseconds(1))
@@ -220,7 +220,7 @@ struct ReliabilityTests {
             #expect(pool.statistics.counts.total == 0)
         }
         configuration.warmUpPolicy = .failFast
-        let error = #expect(throws: PoolError.self) {
+        let error = #expect(throws: WebSocketPoolError.self) {
             try withSimulatedPool(configuration, server: .init(refusing: [0])) { pool, _, _ in
                 _ = try await pool.acquire()
             }
@@ -249,9 +249,9 @@ struct ReliabilityTests {
 
             let start = simulation.elapsed
             async let end: Void = pool.shutDown(grace: .seconds(4))
-            var codes: [PoolError.Code] = []
-            do { _ = try await third } catch { codes.append((error as? PoolError)?.code ?? .connectFailed) }
-            do { _ = try await fourth } catch { codes.append((error as? PoolError)?.code ?? .connectFailed) }
+            var codes: [WebSocketPoolError.Code] = []
+            do { _ = try await third } catch { codes.append((error as? WebSocketPoolError)?.code ?? .connectFailed) }
+            do { _ = try await fourth } catch { codes.append((error as? WebSocketPoolError)?.code ?? .connectFailed) }
             #expect(codes == [.poolClosed, .poolClosed])
             #expect(simulation.elapsed == start)
             #expect(lease.isValid)
@@ -261,7 +261,7 @@ struct ReliabilityTests {
             lease.release()
             #expect(pool.statistics.totals.releasesIgnored == 0, "the first release of a broken lease is no mistake")
             #expect(server.openConnections.isEmpty)
-            let error = await #expect(throws: PoolError.self) { _ = try await pool.acquire() }
+            let error = await #expect(throws: WebSocketPoolError.self) { _ = try await pool.acquire() }
             #expect(error?.code == .poolClosed)
         }
     }

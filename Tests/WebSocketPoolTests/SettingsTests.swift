@@ -11,15 +11,15 @@ import WebSocketPool
 @Suite("Settings")
 struct SettingsTests {
     private static func change<Value>(
-        _ member: WritableKeyPath<PoolConfiguration, Value>, _ value: Value, _ problem: String
-    ) -> (PoolConfiguration, String) {
-        var configuration = PoolConfiguration()
+        _ member: WritableKeyPath<WebSocketPoolConfiguration, Value>, _ value: Value, _ problem: String
+    ) -> (WebSocketPoolConfiguration, String) {
+        var configuration = WebSocketPoolConfiguration()
         configuration[keyPath: member] = value
         return (configuration, problem)
     }
 
-    private static func sized(_ soft: Int, _ hard: Int, _ problem: String) -> (PoolConfiguration, String) {
-        var configuration = PoolConfiguration()
+    private static func sized(_ soft: Int, _ hard: Int, _ problem: String) -> (WebSocketPoolConfiguration, String) {
+        var configuration = WebSocketPoolConfiguration()
         configuration.softMaximum = soft
         configuration.hardMaximum = hard
         return (configuration, problem)
@@ -27,7 +27,7 @@ struct SettingsTests {
 
     @Test("Each setting out of range is refused by its name, with its value and its range")
     func refused() {
-        let wrong: [(PoolConfiguration, String)] = [
+        let wrong: [(WebSocketPoolConfiguration, String)] = [
             Self.sized(0, 0, "maximumConnections is 0; it must be at least 1"),
             Self.sized(-5, -5, "maximumConnections is -5; it must be at least 1"),
             Self.sized(0, -1, "hardMaximum is -1; it must be at least 1"),
@@ -43,7 +43,7 @@ struct SettingsTests {
             Self.change(\.connectTimeout, .zero, "connectTimeout is 0.0 seconds; it must be more than zero"),
             Self.change(\.connectStagger, .seconds(-1), "connectStagger is -1.0 seconds; it must be zero or more"),
             Self.change(
-                \.backoff, Backoff(base: .seconds(20)),
+                \.backoff, WebSocketPoolBackoff(base: .seconds(20)),
                 "backoff.maximum is 10.0 seconds; it must be at least backoff.base, which is 20.0 seconds"),
             Self.change(
                 \.circuitBreaker.openDuration, .zero,
@@ -58,12 +58,12 @@ struct SettingsTests {
                 "hygiene.drain.timeout is 1.0 seconds; it must be at least its quietPeriod, which is 2.0 seconds"),
         ]
         for (configuration, problem) in wrong { #expect(configuration.problem == problem) }
-        #expect(PoolConfiguration().problem == nil)
+        #expect(WebSocketPoolConfiguration().problem == nil)
     }
 
     @Test("Zero switches idle timeout, lifetime, keepalive and leak detection off, as in HikariCP")
     func zeroIsOff() throws {
-        var configuration = PoolConfiguration()
+        var configuration = WebSocketPoolConfiguration()
         configuration.softMaximum = 2
         configuration.hardMaximum = 2
         configuration.minimumIdle = 2

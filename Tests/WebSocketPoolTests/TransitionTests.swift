@@ -12,10 +12,10 @@ struct TransitionTests {
     typealias Machine = PoolStateMachine<String, Int>
     struct Failure: Error {}
 
-    let site = SourceSite(file: #fileID, line: #line)
+    let site = WebSocketPoolSourceSite(file: #fileID, line: #line)
 
-    func makeMachine(maximum: Int = 1, _ change: (inout PoolConfiguration) -> Void = { _ in }) -> Machine {
-        var configuration = PoolConfiguration()
+    func makeMachine(maximum: Int = 1, _ change: (inout WebSocketPoolConfiguration) -> Void = { _ in }) -> Machine {
+        var configuration = WebSocketPoolConfiguration()
         configuration.softMaximum = maximum
         configuration.hardMaximum = maximum
         configuration.idleTimeout = nil
@@ -40,14 +40,16 @@ struct TransitionTests {
     }
 
     /// A machine with its only connection lent, and the lease.
-    func lent(_ change: (inout PoolConfiguration) -> Void = { _ in }) throws -> (Machine, LeaseToken, ConnectionKey) {
+    func lent(_ change: (inout WebSocketPoolConfiguration) -> Void = { _ in }) throws -> (
+        Machine, LeaseToken, ConnectionKey
+    ) {
         var machine = self.makeMachine(change)
         let key = try #require(self.acquire(&machine, 1).connects.first)
         let action = machine.connected(key, "a", at: 0).1
         return (machine, try #require(action.grants.first).token, key)
     }
 
-    func idle(_ change: (inout PoolConfiguration) -> Void = { _ in }) throws -> (Machine, ConnectionKey) {
+    func idle(_ change: (inout WebSocketPoolConfiguration) -> Void = { _ in }) throws -> (Machine, ConnectionKey) {
         var (machine, token, key) = try self.lent(change)
         _ = machine.release(token, .reuse, at: 0)
         #expect(machine.slots[0].state == .idle)
@@ -224,7 +226,7 @@ struct TransitionTests {
         (machine, key) = try draining()
         _ = self.acquire(&machine, 2)
         #expect(machine.drained(key, .clean, at: 2).grants.count == 1)
-        for outcome in [DrainOutcome.unexpectedInput, .timedOut, .failed] {
+        for outcome in [WebSocketPoolDrainOutcome.unexpectedInput, .timedOut, .failed] {
             (machine, key) = try draining()
             #expect(machine.drained(key, outcome, at: 2).closes == [key])
         }
@@ -274,7 +276,7 @@ struct TransitionTests {
         var random = PoolRandom(seed: 3)
         let settings = PoolSettings(
             {
-                var configuration = PoolConfiguration()
+                var configuration = WebSocketPoolConfiguration()
                 configuration.circuitBreaker = .init(
                     failureThreshold: 2, openDuration: .nanoseconds(100), maximumOpenDuration: .nanoseconds(300))
                 return configuration
@@ -333,7 +335,7 @@ extension PoolAction {
     }
 
     var grants: [Grant<Handle>] { self.resumptions.compactMap { try? $0.result.get() } }
-    var failures: [PoolError.Code] {
+    var failures: [WebSocketPoolError.Code] {
         self.resumptions.compactMap { if case .failure(let error) = $0.result { error.code } else { nil } }
     }
 }

@@ -11,7 +11,7 @@ import WebSocketPool
 /// Connections that are opened ahead.
 @Suite("Warm-up")
 struct WarmUpTests {
-    private static func configuration(_ maximum: Int, warm: Int) -> PoolConfiguration {
+    private static func configuration(_ maximum: Int, warm: Int) -> WebSocketPoolConfiguration {
         var configuration = RegressionTests.small(maximum)
         configuration.warmUpCount = warm
         return configuration
@@ -80,7 +80,7 @@ struct WarmUpTests {
         var configuration = Self.configuration(4, warm: warm)
         configuration.warmUpPolicy = .failFast
         let began = Mutex(false)
-        let error = #expect(throws: PoolError.self) {
+        let error = #expect(throws: WebSocketPoolError.self) {
             try withSimulatedPool(configuration, server: .init(connectDelay: .seconds(1), refusing: [0])) { _, _, _ in
                 began.withLock { $0 = true }
             }
@@ -99,12 +99,12 @@ struct WarmUpTests {
             let running = Task(executorPreference: simulation) { try await pool.run() }
             await simulation.pass(.milliseconds(1))
             for _ in 0..<2 {
-                let error = await #expect(throws: PoolError.self) { _ = try await pool.acquire() }
+                let error = await #expect(throws: WebSocketPoolError.self) { _ = try await pool.acquire() }
                 #expect(error?.code == .poolClosed && error?.underlyingError is MockServer.Refused)
                 #expect(error?.description.contains("could not start") == true)
                 #expect(simulation.elapsed == .seconds(1) && pool.isClosed)
             }
-            await #expect(throws: PoolError.self) { try await running.value }
+            await #expect(throws: WebSocketPoolError.self) { try await running.value }
         }
     }
 }

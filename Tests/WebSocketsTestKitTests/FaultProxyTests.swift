@@ -10,21 +10,21 @@ import WebSocketsTestKit
 
 /// Both ends of a TCP connection with the proxy between them.
 private struct Path {
-    let proxy: FaultProxy
-    let listener: BytePeerListener
-    let client: BytePeer
-    let server: BytePeer
+    let proxy: WebSocketFaultProxy
+    let listener: WebSocketBytePeerListener
+    let client: WebSocketBytePeer
+    let server: WebSocketBytePeer
 }
 
 private func withPath<Result: Sendable>(
-    seed: UInt64 = 1, _ change: @Sendable (inout FaultProxy.Conditions) -> Void = { _ in },
+    seed: UInt64 = 1, _ change: @Sendable (inout WebSocketFaultProxy.Conditions) -> Void = { _ in },
     _ body: (Path) async throws -> Result
 ) async throws -> Result {
-    let listener = try BytePeerListener(patience: .seconds(30))
-    var conditions = FaultProxy.Conditions()
+    let listener = try WebSocketBytePeerListener(patience: .seconds(30))
+    var conditions = WebSocketFaultProxy.Conditions()
     change(&conditions)
-    return try await withFaultProxy(to: listener.port, seed: seed, conditions: conditions) { proxy in
-        let client = try await BytePeer.connect(port: proxy.port, patience: .seconds(30))
+    return try await withWebSocketFaultProxy(to: listener.port, seed: seed, conditions: conditions) { proxy in
+        let client = try await WebSocketBytePeer.connect(port: proxy.port, patience: .seconds(30))
         let server = try await listener.accept()
         defer {
             client.close()
@@ -44,12 +44,12 @@ private func measured(_ body: () async throws -> Void) async throws -> Duration 
 @Suite(.timeLimit(.minutes(5))) struct FaultProxyTests {
     private let message = (0..<1_000).map { UInt8(truncatingIfNeeded: $0) }
 
-    private func isReset(_ peer: BytePeer) async -> Bool {
+    private func isReset(_ peer: WebSocketBytePeer) async -> Bool {
         do {
             _ = try await peer.readToEnd()
             return false
         } catch {
-            return error as? BytePeerError == .system(errno: ECONNRESET)
+            return error as? WebSocketBytePeerError == .system(errno: ECONNRESET)
         }
     }
 
@@ -219,11 +219,11 @@ private func measured(_ body: () async throws -> Void) async throws -> Duration 
             #expect(await isReset(path.client))
             #expect(await isReset(path.server))
             path.proxy.refuse()
-            await #expect(throws: BytePeerError.system(errno: ECONNREFUSED)) {
-                _ = try await BytePeer.connect(port: path.proxy.port)
+            await #expect(throws: WebSocketBytePeerError.system(errno: ECONNREFUSED)) {
+                _ = try await WebSocketBytePeer.connect(port: path.proxy.port)
             }
             path.proxy.listen()
-            let again = try await BytePeer.connect(port: path.proxy.port)
+            let again = try await WebSocketBytePeer.connect(port: path.proxy.port)
             let other = try await path.listener.accept()
             try await again.write([1])
             #expect(try await other.read(1) == [1])
@@ -232,9 +232,9 @@ private func measured(_ body: () async throws -> Void) async throws -> Duration 
     }
 
     @Test func aStoppedProxyStaysStopped() async throws {
-        let listener = try BytePeerListener()
-        let proxy = try FaultProxy(to: listener.port)
-        let client = try await BytePeer.connect(port: proxy.port)
+        let listener = try WebSocketBytePeerListener()
+        let proxy = try WebSocketFaultProxy(to: listener.port)
+        let client = try await WebSocketBytePeer.connect(port: proxy.port)
         let server = try await listener.accept()
         try await server.write([1])
         #expect(try await client.read(1) == [1])
@@ -249,13 +249,13 @@ private func measured(_ body: () async throws -> Void) async throws -> Duration 
     @Test func aServerThatIsNotThereResetsTheClient() async throws {
         let port: Int
         do {
-            let listener = try BytePeerListener()
+            let listener = try WebSocketBytePeerListener()
             port = listener.port
         }
-        try await withFaultProxy(to: port) { proxy in
+        try await withWebSocketFaultProxy(to: port) { proxy in
             // The reset may come while the client still looks whether it is connected.
-            let error = await #expect(throws: BytePeerError.self) {
-                _ = try await BytePeer.connect(port: proxy.port).readToEnd()
+            let error = await #expect(throws: WebSocketBytePeerError.self) {
+                _ = try await WebSocketBytePeer.connect(port: proxy.port).readToEnd()
             }
             #expect(error == .system(errno: ECONNRESET))
         }

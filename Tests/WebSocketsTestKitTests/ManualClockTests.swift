@@ -8,7 +8,7 @@ import WebSocketsTestKit
 
 @Suite(.timeLimit(.minutes(5))) struct ManualClockTests {
     @Test func sleepersWakeWhenTheirTimeHasComeAndNotBefore() async throws {
-        let clock = ManualClock()
+        let clock = WebSocketManualClock()
         let order = AsyncStream.makeStream(of: Int.self)
         let tasks = [30, 10, 20].map { seconds in
             Task {
@@ -27,18 +27,18 @@ import WebSocketsTestKit
         #expect(await iterator.next() == 20)
         clock.advance(by: .seconds(100))
         #expect(await iterator.next() == 30)
-        #expect(clock.now == ManualClock.Instant(offset: .seconds(120)))
+        #expect(clock.now == WebSocketManualClock.Instant(offset: .seconds(120)))
         for task in tasks { try await task.value }
     }
 
     @Test func aPastDeadlineDoesNotWait() async throws {
-        let clock = ManualClock(start: .init(offset: .seconds(5)))
+        let clock = WebSocketManualClock(start: .init(offset: .seconds(5)))
         try await clock.sleep(until: .init(offset: .seconds(5)))
         #expect(clock.sleepers == 0)
     }
 
     @Test func cancelledCallsThrow() async throws {
-        let clock = ManualClock()
+        let clock = WebSocketManualClock()
         let sleeping = Task { try await clock.sleep(for: .seconds(1)) }
         try await clock.waitForSleepers()
         sleeping.cancel()

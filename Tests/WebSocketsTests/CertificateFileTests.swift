@@ -137,10 +137,10 @@ struct CertificateFileTests {
 
     @Test func whereverABundleIsReadItIsReadWhole() async throws {
         let valid = try Self.blocks("valid")[0]
-        let key = PEMSource.file(try TestEnvironment.key("valid"))
+        let key = WebSocketPEMSource.file(try TestEnvironment.key("valid"))
         for bundle in try Self.damagedBundles(valid, try Self.text("ca")) {
-            let source = PEMSource.bytes(Array(bundle.utf8))
-            var servers = [TLSServerConfiguration(certificateChain: source, privateKey: key)]
+            let source = WebSocketPEMSource.bytes(Array(bundle.utf8))
+            var servers = [WebSocketTLSServerConfiguration(certificateChain: source, privateKey: key)]
             var asking = try TestEnvironment.identity("valid")
             asking.clientCertificates = .required(source)
             servers.append(asking)
@@ -157,7 +157,7 @@ struct CertificateFileTests {
                     #expect(error.code == .invalidConfiguration && error.message.contains("block "), "\(error)")
                 }
                 var client = try clientConfiguration(on: loops)
-                client.tls.identity = TLSClientIdentity(certificateChain: source, privateKey: key)
+                client.tls.identity = WebSocketTLSClientIdentity(certificateChain: source, privateKey: key)
                 let configuration = client
                 let error = try await failure {
                     try await WebSocketClient.connect(to: "wss://127.0.0.1:9", configuration: configuration)
@@ -223,7 +223,7 @@ struct CertificateFileTests {
     }
 
     @Test func aServerKnowsNamesWithADot() async throws {
-        func identity(_ name: String, _ file: String) throws -> TLSServerConfiguration.Identity {
+        func identity(_ name: String, _ file: String) throws -> WebSocketTLSServerConfiguration.Identity {
             .init(
                 serverNames: [name], certificateChain: .file(try TestEnvironment.certificate(file)),
                 privateKey: .file(try TestEnvironment.key(file)))

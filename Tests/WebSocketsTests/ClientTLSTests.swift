@@ -34,7 +34,7 @@ struct ClientTLSTests {
                 let ca = try #require(socket.tls?.peerCertificate?.issuer)
                 #expect(ca == "CN=Test Root")
             }
-            for verification: TLSClientConfiguration.Verification in [.full, .insecureNoVerification] {
+            for verification: WebSocketTLSClientConfiguration.Verification in [.full, .insecureNoVerification] {
                 let error = try await failure {
                     try await loopback.connect {
                         $0.tls.publicKeyPins = [renewed]
@@ -159,10 +159,10 @@ struct ClientTLSTests {
         let certificate = try TestEnvironment.certificate("client")
         let (key, encrypted) = (try TestEnvironment.key("client"), try TestEnvironment.key("client-encrypted"))
         let malformed = try TestEnvironment.certificate("malformed")
-        func identity(_ certificate: String, _ key: String, _ passphrase: String? = nil) -> TLSClientIdentity {
+        func identity(_ certificate: String, _ key: String, _ passphrase: String? = nil) -> WebSocketTLSClientIdentity {
             .files(certificate: certificate, key: key, passphrase: passphrase)
         }
-        let identities: [(TLSClientIdentity, String)] = [
+        let identities: [(WebSocketTLSClientIdentity, String)] = [
             (
                 identity("/nonexistent.pem", key),
                 "tls.identity.certificateChain: the file “/nonexistent.pem” cannot be read"
@@ -201,7 +201,7 @@ struct ClientTLSTests {
         }
     }
 
-    private func refusal(_ change: (inout TLSClientConfiguration) -> Void) async throws -> WebSocketError {
+    private func refusal(_ change: (inout WebSocketTLSClientConfiguration) -> Void) async throws -> WebSocketError {
         try await withLoops { loops in
             var configuration = try clientConfiguration(on: loops)
             change(&configuration.tls)
@@ -217,7 +217,7 @@ struct ClientTLSTests {
 
     @Test func secretsAreNeverPrinted() throws {
         var configuration = WebSocketClientConfiguration()
-        configuration.tls.identity = TLSClientIdentity(
+        configuration.tls.identity = WebSocketTLSClientIdentity(
             certificateChain: .file("c"), privateKey: .bytes(Array("secret".utf8)), passphrase: "secret")
         configuration.proxy = try WebSocketProxy("http://user:secret@proxy")
         var text = "\(configuration)"

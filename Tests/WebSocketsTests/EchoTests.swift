@@ -82,40 +82,53 @@ struct EchoTests {
     }
 
     /// Both sides' names for one and the same agreement (RFC 7692 §7.1).
-    static let agreements: [(client: WebSocketCompression, server: WebSocketCompression, agreed: NegotiatedDeflate?)] =
-        [
-            (.disabled, .deflate(), nil),
-            (.deflate(), .disabled, nil),
-            (deflate(), deflate(), agreed()),
-            (deflate { $0.serverNoContextTakeover = true }, deflate(), agreed { $0.serverNoContextTakeover = true }),
-            (deflate { $0.clientNoContextTakeover = true }, deflate(), agreed { $0.clientNoContextTakeover = true }),
-            (deflate { $0.serverMaxWindowBits = 9 }, deflate(), agreed { $0.serverMaxWindowBits = 9 }),
-            (deflate { $0.clientMaxWindowBits = 10 }, deflate(), agreed { $0.clientMaxWindowBits = 10 }),
-            (deflate(), deflate { $0.serverNoContextTakeover = true }, agreed { $0.serverNoContextTakeover = true }),
-            (deflate(), deflate { $0.clientNoContextTakeover = true }, agreed { $0.clientNoContextTakeover = true }),
-            (deflate(), deflate { $0.serverMaxWindowBits = 11 }, agreed { $0.serverMaxWindowBits = 11 }),
-            (deflate(), deflate { $0.clientMaxWindowBits = 12 }, agreed { $0.clientMaxWindowBits = 12 }),
-            (
-                deflate { $0.serverMaxWindowBits = 12 }, deflate { $0.serverMaxWindowBits = 9 },
-                agreed { $0.serverMaxWindowBits = 9 }
-            ),
-            (
-                deflate {
-                    $0.clientNoContextTakeover = true
-                    $0.clientMaxWindowBits = 8
-                },
-                deflate {
-                    $0.serverNoContextTakeover = true
-                    $0.serverMaxWindowBits = 8
-                },
-                agreed {
-                    $0.clientNoContextTakeover = true
-                    $0.serverNoContextTakeover = true
-                    $0.clientMaxWindowBits = 8
-                    $0.serverMaxWindowBits = 8
-                }
-            ),
-        ]
+    static let agreements:
+        [(client: WebSocketCompression, server: WebSocketCompression, agreed: WebSocketNegotiatedDeflate?)] =
+            [
+                (.disabled, .deflate(), nil),
+                (.deflate(), .disabled, nil),
+                (deflate(), deflate(), agreed()),
+                (
+                    deflate { $0.serverNoContextTakeover = true }, deflate(),
+                    agreed { $0.serverNoContextTakeover = true }
+                ),
+                (
+                    deflate { $0.clientNoContextTakeover = true }, deflate(),
+                    agreed { $0.clientNoContextTakeover = true }
+                ),
+                (deflate { $0.serverMaxWindowBits = 9 }, deflate(), agreed { $0.serverMaxWindowBits = 9 }),
+                (deflate { $0.clientMaxWindowBits = 10 }, deflate(), agreed { $0.clientMaxWindowBits = 10 }),
+                (
+                    deflate(), deflate { $0.serverNoContextTakeover = true },
+                    agreed { $0.serverNoContextTakeover = true }
+                ),
+                (
+                    deflate(), deflate { $0.clientNoContextTakeover = true },
+                    agreed { $0.clientNoContextTakeover = true }
+                ),
+                (deflate(), deflate { $0.serverMaxWindowBits = 11 }, agreed { $0.serverMaxWindowBits = 11 }),
+                (deflate(), deflate { $0.clientMaxWindowBits = 12 }, agreed { $0.clientMaxWindowBits = 12 }),
+                (
+                    deflate { $0.serverMaxWindowBits = 12 }, deflate { $0.serverMaxWindowBits = 9 },
+                    agreed { $0.serverMaxWindowBits = 9 }
+                ),
+                (
+                    deflate {
+                        $0.clientNoContextTakeover = true
+                        $0.clientMaxWindowBits = 8
+                    },
+                    deflate {
+                        $0.serverNoContextTakeover = true
+                        $0.serverMaxWindowBits = 8
+                    },
+                    agreed {
+                        $0.clientNoContextTakeover = true
+                        $0.serverNoContextTakeover = true
+                        $0.clientMaxWindowBits = 8
+                        $0.serverMaxWindowBits = 8
+                    }
+                ),
+            ]
 
     private static func deflate(
         _ change: (inout WebSocketCompression.Deflate) -> Void = { _ in }
@@ -125,8 +138,10 @@ struct EchoTests {
         return .deflate(deflate)
     }
 
-    private static func agreed(_ change: (inout NegotiatedDeflate) -> Void = { _ in }) -> NegotiatedDeflate {
-        var agreed = NegotiatedDeflate()
+    private static func agreed(_ change: (inout WebSocketNegotiatedDeflate) -> Void = { _ in })
+        -> WebSocketNegotiatedDeflate
+    {
+        var agreed = WebSocketNegotiatedDeflate()
         change(&agreed)
         return agreed
     }
@@ -134,7 +149,7 @@ struct EchoTests {
     @Test(arguments: agreements.indices, [false, true])
     func bothSidesAgreeOnDeflate(_ row: Int, isSecure: Bool) async throws {
         let row = Self.agreements[row]
-        let agreedOnServer = Events<NegotiatedDeflate?>()
+        let agreedOnServer = Events<WebSocketNegotiatedDeflate?>()
         try await withLoopback(
             Transport(isSecure: isSecure), server: { $0.options.compression = row.server },
             handler: { socket in

@@ -14,7 +14,7 @@ struct IteratorTests {
     /// There, a redirect rewrites the address, and takes the credentials, of all later connections.
     @Test func everyConnectionBeginsAtItsOwnURL() async throws {
         try await withLoops { loops in
-            let (front, back) = (try BytePeerListener(), try BytePeerListener())
+            let (front, back) = (try WebSocketBytePeerListener(), try WebSocketBytePeerListener())
             var client = try clientConfiguration(on: loops)
             client.maximumRedirects = 1
             client.headers[.authorization] = "Bearer t"

@@ -87,7 +87,7 @@ struct TLSTests {
         try await withLoopback(.secure, handler: echo) { loopback in
             let file = try TestEnvironment.certificate("ca")
             let bundle = try TestEnvironment.certificate("bundle")
-            for source: PEMSource in [
+            for source: WebSocketPEMSource in [
                 .file(file), .file(bundle), .bytes(try TestEnvironment.bytes(file)),
                 .bytes(try TestEnvironment.bytes(bundle)),
             ] {
@@ -95,7 +95,7 @@ struct TLSTests {
                 try await socket.close()
             }
             let other = try TestEnvironment.certificate("other-ca")
-            for trust: TLSClientConfiguration.Trust in [.system, .certificates(.file(other))] {
+            for trust: WebSocketTLSClientConfiguration.Trust in [.system, .certificates(.file(other))] {
                 let error = try await failure { try await loopback.connect { $0.tls.trust = trust } }
                 #expect(error.tlsFailure == .untrusted, "\(error)")
             }
@@ -105,7 +105,7 @@ struct TLSTests {
     }
 
     @Test func theMinimumVersionIsKept() async throws {
-        for minimum in [TLSVersion.tls12, .tls13] {
+        for minimum in [WebSocketTLSVersion.tls12, .tls13] {
             try await withLoopback(
                 .secure, server: { $0.tls?.minimumVersion = minimum },
                 handler: { socket in try await socket.send(socket.tls?.version ?? "none") }
@@ -121,7 +121,7 @@ struct TLSTests {
     @Test func pemThatCannotBeUsedIsNamed() async throws {
         let valid = try TestEnvironment.certificate("valid")
         let key = try TestEnvironment.key("valid")
-        let servers: [(TLSServerConfiguration, String)] = [
+        let servers: [(WebSocketTLSServerConfiguration, String)] = [
             (.files(certificate: "/nonexistent.pem", key: key), "/nonexistent.pem"),
             (.files(certificate: valid, key: "/nonexistent.key"), "/nonexistent.key"),
             (.files(certificate: valid, key: try TestEnvironment.key("renewed")), "privateKey"),

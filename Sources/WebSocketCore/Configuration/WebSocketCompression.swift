@@ -65,7 +65,7 @@ public enum WebSocketCompression: Sendable, Hashable {
 }
 
 /// What both sides agreed on for one connection.
-public struct NegotiatedDeflate: Sendable, Hashable {
+public struct WebSocketNegotiatedDeflate: Sendable, Hashable {
     /// The server compresses each message by itself (RFC 7692 §7.1.1.1).
     public var serverNoContextTakeover: Bool
     /// The client compresses each message by itself (RFC 7692 §7.1.1.2).
@@ -86,7 +86,7 @@ public struct NegotiatedDeflate: Sendable, Hashable {
     }
 }
 
-extension NegotiatedDeflate: CustomStringConvertible {
+extension WebSocketNegotiatedDeflate: CustomStringConvertible {
     /// The parameters as in a `Sec-WebSocket-Extensions` header.
     public var description: String {
         "permessage-deflate"

@@ -172,22 +172,22 @@ public struct WebSocketError: Error, Sendable, Hashable {
     /// A sentence that says what happened and what to do. Peer text in it is escaped.
     public var message: String { details.message }
     /// How far the opening had come, if it is the opening that failed.
-    public var phase: Phase? {
+    public package(set) var phase: Phase? {
         get { details.phase }
         set { details.phase = newValue }
     }
     /// What TLS found wrong, if it is TLS that failed.
-    public var tlsFailure: TLSFailure? {
+    public package(set) var tlsFailure: TLSFailure? {
         get { details.tlsFailure }
         set { details.tlsFailure = newValue }
     }
     /// The server's HTTP response, if it refused the upgrade with one.
-    public var response: Response? {
+    public package(set) var response: Response? {
         get { details.response }
         set { details.response = newValue }
     }
     /// How the connection ended, if it ended.
-    public var closeInfo: WebSocketCloseInfo? {
+    public package(set) var closeInfo: WebSocketCloseInfo? {
         get { details.closeInfo }
         set { details.closeInfo = newValue }
     }
@@ -195,7 +195,7 @@ public struct WebSocketError: Error, Sendable, Hashable {
     /// read to the end.
     package var isNormalEnd: Bool { code == .connectionClosed && closeInfo?.isNormal == true }
     /// The `errno` behind the failure, when the system gave one.
-    public var systemError: Int32? {
+    public package(set) var systemError: Int32? {
         get { details.systemError }
         set { details.systemError = newValue }
     }

@@ -36,7 +36,7 @@ package struct ClientHandshakeMachine: Sendable {
     package struct Opened: Equatable, Sendable {
         package var response: WebSocketError.Response
         package var subprotocol: String?
-        package var deflate: NegotiatedDeflate?
+        package var deflate: WebSocketNegotiatedDeflate?
     }
 
     package enum Action: Equatable, Sendable {
@@ -193,7 +193,7 @@ package struct ClientHandshakeMachine: Sendable {
 
     private func deflate(
         _ fields: HTTPFields, _ refuse: (String) -> WebSocketError
-    ) throws(WebSocketError) -> NegotiatedDeflate? {
+    ) throws(WebSocketError) -> WebSocketNegotiatedDeflate? {
         do throws(DeflateNegotiation.Refusal) {
             // Several fields are one list (RFC 6455 §9.1), which is how they are joined here.
             return try DeflateNegotiation.accept(

@@ -28,7 +28,7 @@ package enum DeflateNegotiation {
     /// the first offer, too: they differ in what a server may add only.
     package static func accept(
         answer: String?, offered: WebSocketCompression
-    ) throws(Refusal) -> NegotiatedDeflate? {
+    ) throws(Refusal) -> WebSocketNegotiatedDeflate? {
         guard let answer else { return nil }
         guard let extensions = ExtensionOffer.parse(answer) else {
             throw Refusal(reason: "the Sec-WebSocket-Extensions header is malformed")
@@ -37,7 +37,7 @@ package enum DeflateNegotiation {
         guard extensions.count == 1, first.name == extensionName, case .deflate(let deflate) = offered else {
             throw Refusal(reason: "the server chose an extension that was not offered")
         }
-        var agreed = NegotiatedDeflate()
+        var agreed = WebSocketNegotiatedDeflate()
         var seen: Set<String> = []
         for parameter in first.parameters {
             guard seen.insert(parameter.name).inserted else {
@@ -78,7 +78,7 @@ package enum DeflateNegotiation {
     }
 
     package struct Answer: Equatable {
-        package let agreed: NegotiatedDeflate
+        package let agreed: WebSocketNegotiatedDeflate
         /// What goes behind `permessage-deflate` in the response, beginning with `;`, or nothing.
         package let parameterText: String
     }
@@ -96,7 +96,7 @@ package enum DeflateNegotiation {
     }
 
     private static func answer(_ offer: ExtensionOffer, _ deflate: WebSocketCompression.Deflate) -> Answer? {
-        var agreed = NegotiatedDeflate(
+        var agreed = WebSocketNegotiatedDeflate(
             serverNoContextTakeover: deflate.serverNoContextTakeover,
             clientNoContextTakeover: deflate.clientNoContextTakeover,
             serverMaxWindowBits: deflate.serverMaxWindowBits)

@@ -67,7 +67,7 @@ extension SessionStateMachine {
     }
 
     /// Ends for good without asking the server.
-    package mutating func forceClose() -> [Command] {
+    package mutating func abort() -> [Command] {
         let commands = shutDown(WebSocketCloseFrame(code: .goingAway))
         var forced: [Command] = commands.map { command in
             if case .close(let connection, _) = command { .abort(connection) } else { command }

@@ -28,7 +28,7 @@ public enum WebSocketSessionState: String, Sendable, Hashable, CaseIterable {
 
 /// Why a connection of a session ended.
 public enum WebSocketDisconnectReason: String, Sendable, Hashable, CaseIterable {
-    /// `requestDisconnect`, `close`, `shutdown` or `forceClose`.
+    /// `disconnect`, `close`, `shutDown` or `abort`.
     case userRequested
     /// `scheduleDisconnect`.
     case scheduled

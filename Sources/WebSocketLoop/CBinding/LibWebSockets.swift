@@ -79,11 +79,11 @@ package enum LibWebSockets {
 
     /// Creates a loop's context. `nil` when neither backend can be had.
     static func makeContext(
-        loop: EventLoop, uv: UnsafeMutablePointer<uv_loop_t>, backend wanted: EventLoop.Backend?
-    ) -> (OpaquePointer, EventLoop.Backend)? {
+        loop: WebSocketEventLoop, uv: UnsafeMutablePointer<uv_loop_t>, backend wanted: WebSocketEventLoop.Backend?
+    ) -> (OpaquePointer, WebSocketEventLoop.Backend)? {
         _ = unsafe initialize
         // Handed out of the lock; the context is the loop's alone.
-        nonisolated(unsafe) var result: (OpaquePointer, EventLoop.Backend)?
+        nonisolated(unsafe) var result: (OpaquePointer, WebSocketEventLoop.Backend)?
         creation.withLock { _ in
             unsafe result = unsafe withLoweredDescriptorLimit {
                 var info = unsafe lws_context_creation_info()
@@ -132,7 +132,8 @@ package enum LibWebSockets {
 
     /// Destroys a loop's context. Runs on the loop's thread, outside `uv_run`.
     static func destroyContext(
-        of loop: EventLoop, uv: UnsafeMutablePointer<uv_loop_t>, backend: EventLoop.Backend, nested: NestedPoll?
+        of loop: WebSocketEventLoop, uv: UnsafeMutablePointer<uv_loop_t>, backend: WebSocketEventLoop.Backend,
+        nested: NestedPoll?
     ) -> Bool {
         guard backend == .libuv else {
             nested?.close()
@@ -174,11 +175,11 @@ package enum LibWebSockets {
 /// Drives a context that polls by itself beside a libuv loop: the libuv loop's backend descriptor is a raw file of
 /// the context, and its timeout a timer of it. A context that somebody else services is lived on in the same way.
 @safe final class NestedPoll {
-    private unowned let loop: EventLoop
+    private unowned let loop: WebSocketEventLoop
     private let timer: UnsafeMutablePointer<lws_sorted_usec_list_t>
     private var file: OpaquePointer?
 
-    init?(loop: EventLoop) {
+    init?(loop: WebSocketEventLoop) {
         self.loop = loop
         unsafe timer = .allocate(capacity: 1)
         unsafe timer.initialize(to: lws_sorted_usec_list_t())

@@ -20,7 +20,7 @@ struct VhostTable {
 
     init() {}
 
-    mutating func plain(of loop: EventLoop) -> OpaquePointer? {
+    mutating func plain(of loop: WebSocketEventLoop) -> OpaquePointer? {
         if let plainVhost { return unsafe plainVhost.handle }
         plainVhost = Vhost(loop: loop, name: Vhost.uniqueName(), kind: .plain)
         return unsafe plainVhost?.handle
@@ -29,7 +29,7 @@ struct VhostTable {
     var plainName: String? { plainVhost?.name }
 
     /// The vhost of a client's TLS context, counted as used until `release`.
-    mutating func acquire(_ tls: ClientTLSContext, of loop: EventLoop) -> Vhost? {
+    mutating func acquire(_ tls: ClientTLSContext, of loop: WebSocketEventLoop) -> Vhost? {
         if let known = clients[ObjectIdentifier(tls)] {
             known.users += 1
             return known
@@ -47,7 +47,7 @@ struct VhostTable {
     }
 
     /// The vhost of a server's TLS context. It lives as long as the loop: servers are few.
-    mutating func acquire(_ tls: ServerTLSContext, of loop: EventLoop) -> Vhost? {
+    mutating func acquire(_ tls: ServerTLSContext, of loop: WebSocketEventLoop) -> Vhost? {
         if let known = servers[ObjectIdentifier(tls)] { return known }
         guard let vhost = Vhost(loop: loop, name: Vhost.uniqueName(), kind: .server(tls)) else { return nil }
         servers[ObjectIdentifier(tls)] = vhost
@@ -83,7 +83,7 @@ struct VhostTable {
     var users = 0
     private(set) var isAlive = true
 
-    init?(loop: EventLoop, name: String, kind: Kind) {
+    init?(loop: WebSocketEventLoop, name: String, kind: Kind) {
         self.name = name
         self.kind = kind
         // 4.1.6 frees a vhost's memory some time after `lws_vhost_destroy`, without saying when: the name stays as long

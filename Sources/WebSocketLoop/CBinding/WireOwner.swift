@@ -10,10 +10,10 @@ import CLibWebSocketsShims
 /// `LWS_CALLBACK_WSI_DESTROY`. All methods run on the loop's thread; those named after callbacks run inside one, where
 /// no user code runs and no wsi is killed synchronously.
 @usableFromInline @safe package class WireOwner {
-    package let loop: EventLoop
+    package let loop: WebSocketEventLoop
     var wsi: OpaquePointer?
 
-    init(loop: EventLoop) { self.loop = loop }
+    init(loop: WebSocketEventLoop) { self.loop = loop }
 
     // Callbacks of established connections. Returning other than 0 closes the wsi.
     func received(_ bytes: UnsafeRawBufferPointer) -> CInt { 0 }
@@ -63,7 +63,7 @@ let lwsCallback:
             guard let wsi = unsafe wsi, let context = unsafe lws_get_context(wsi),
                 let pointer = unsafe lws_context_user(context)
             else { return nil }
-            return unsafe Unmanaged<EventLoop>.fromOpaque(pointer).takeUnretainedValue()
+            return unsafe Unmanaged<WebSocketEventLoop>.fromOpaque(pointer).takeUnretainedValue()
         }
     }
 
@@ -74,7 +74,7 @@ extension WireOwner {
     @inline(__always)
     static func call(
         _ wsi: OpaquePointer?, _ reason: lws_callback_reasons, _ user: UnsafeMutableRawPointer?,
-        _ input: UnsafeMutableRawPointer?, _ length: Int, loop: () -> EventLoop?
+        _ input: UnsafeMutableRawPointer?, _ length: Int, loop: () -> WebSocketEventLoop?
     ) -> CInt {
         switch reason {
         // A server's connection is in libwebsockets' WebSocket role, a client's in its raw one.

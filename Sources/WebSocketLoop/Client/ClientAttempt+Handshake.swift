@@ -152,16 +152,16 @@ extension ClientAttempt {
         details.response = opened.response
         details.subprotocol = opened.subprotocol
         details.deflate = opened.deflate
-        details.localAddress = SocketAddress.local(of: socket)
+        details.localAddress = WebSocketAddress.local(of: socket)
         details.remoteAddress =
-            if case .unix(let path) = request.route { .unix(path: path) } else { SocketAddress.remote(of: socket) }
+            if case .unix(let path) = request.route { .unix(path: path) } else { WebSocketAddress.remote(of: socket) }
         if stream == nil {
             // libuv cannot poll one descriptor twice.
             stopWatching()
             guard unsafe adopt(into: loop.vhosts.plain(of: loop), secure: false) else { return end(untaken()) }
         }
         guard let wsi = unsafe wsi else { return end(brokenOff()) }
-        details.tls = unsafe TLSInfo(wsi: wsi)
+        details.tls = unsafe WebSocketTLSInfo(wsi: wsi)
         stream?.finish()
         let connection = Connection(loop: loop, isClient: true, options: Shared(request.options), details: details)
         connection.vhost = vhost

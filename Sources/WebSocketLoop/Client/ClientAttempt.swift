@@ -34,8 +34,8 @@ final class ClientAttempt: WireOwner {
 
         var description: String {
             switch self {
-            case .ip(let address, let port): SocketAddress.ip(address: address, port: port).description
-            case .unix(let path): SocketAddress.unix(path: path).description
+            case .ip(let address, let port): WebSocketAddress.ip(address: address, port: port).description
+            case .unix(let path): WebSocketAddress.unix(path: path).description
             }
         }
     }
@@ -62,7 +62,7 @@ final class ClientAttempt: WireOwner {
     var hasPlace = false
     private var poll: DescriptorPoll?
     /// The next try of a full Unix socket, or the end of the time for a refusal's body.
-    private var timer: EventLoop.TimerToken?
+    private var timer: WebSocketEventLoop.TimerToken?
     var vhost: Vhost?
     /// The TLS session on libwebsockets' SSL.
     var stream: TLSStream?

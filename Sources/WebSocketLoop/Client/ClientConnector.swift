@@ -13,7 +13,7 @@ package import WebSocketCore
 final class ClientConnector: @unchecked Sendable {
     // Created, used and released on one loop; Sendable only to get there.
 
-    let loop: EventLoop
+    let loop: WebSocketEventLoop
     let request: ClientRequest
     /// When the whole of it must be done, redirects before it included.
     private let deadlineTime: UInt64
@@ -21,8 +21,8 @@ final class ClientConnector: @unchecked Sendable {
     private var resolver: NameResolver?
     private var candidates: ArraySlice<Candidate> = []
     private var attempts: [ClientAttempt] = []
-    private var deadline: EventLoop.TimerToken?
-    private var nextAttempt: EventLoop.TimerToken?
+    private var deadline: WebSocketEventLoop.TimerToken?
+    private var nextAttempt: WebSocketEventLoop.TimerToken?
     private var failures: [(candidate: String, error: WebSocketError)] = []
     private var isResolved = false
 
@@ -34,9 +34,9 @@ final class ClientConnector: @unchecked Sendable {
 
         var description: String {
             switch self {
-            case .address(let address, let port): SocketAddress.ip(address: address, port: port).description
-            case .unix(let path): SocketAddress.unix(path: path).description
-            case .proxy(let proxy, let address, _): SocketAddress.ip(address: address, port: proxy.port).description
+            case .address(let address, let port): WebSocketAddress.ip(address: address, port: port).description
+            case .unix(let path): WebSocketAddress.unix(path: path).description
+            case .proxy(let proxy, let address, _): WebSocketAddress.ip(address: address, port: proxy.port).description
             }
         }
     }
@@ -44,7 +44,7 @@ final class ClientConnector: @unchecked Sendable {
     /// RFC 8305 §5: how long an address has the network for itself.
     private static let attemptDelay: UInt64 = 250_000_000
 
-    init(loop: EventLoop, request: ClientRequest, deadline: UInt64) {
+    init(loop: WebSocketEventLoop, request: ClientRequest, deadline: UInt64) {
         self.loop = loop
         self.request = request
         deadlineTime = deadline
@@ -241,7 +241,7 @@ final class ClientConnector: @unchecked Sendable {
     }
 }
 
-extension EventLoop {
+extension WebSocketEventLoop {
     /// Opens a connection on this loop.
     package func connect(_ request: ClientRequest) async throws(WebSocketError) -> Connection {
         let deadline = now &+ request.openTimeout.nanoseconds

@@ -61,14 +61,14 @@ package struct ClientRequest: Sendable {
     package var addresses: [String] = []
     /// Told of the handshake's steps, redirects included.
     package var trace: Trace?
-    private let tlsConfiguration: TLSClientConfiguration
+    private let tlsConfiguration: WebSocketTLSClientConfiguration
     /// Whether there is a client certificate.
     var isIdentified: Bool { tlsConfiguration.identity != nil }
 
     /// Checks every string and value before a byte is sent; may read certificate files.
     package init(
         url: WebSocketURL, fields: HTTPFields, subprotocols: [String], options: WebSocketOptions,
-        openTimeout: Duration, tls: TLSClientConfiguration, way: Way = Way()
+        openTimeout: Duration, tls: WebSocketTLSClientConfiguration, way: Way = Way()
     ) throws(WebSocketError) {
         self.url = url
         try HandshakeText.validate(fields: fields)
@@ -185,7 +185,7 @@ extension ClientRequest {
     }
 
     private func continued(
-        _ url: WebSocketURL, fields: HTTPFields, tls: TLSClientConfiguration
+        _ url: WebSocketURL, fields: HTTPFields, tls: WebSocketTLSClientConfiguration
     ) throws(WebSocketError) -> ClientRequest {
         var next = try ClientRequest(
             url: url, fields: fields, subprotocols: subprotocols, options: options, openTimeout: openTimeout, tls: tls,

@@ -17,7 +17,7 @@ package import WebSocketCore
 
     /// Begins a look-up. `completion` runs on the loop; after `forget` it does not.
     static func resolve(
-        _ host: String, on loop: EventLoop, completion: @escaping (Result<[String], WebSocketError>) -> Void
+        _ host: String, on loop: WebSocketEventLoop, completion: @escaping (Result<[String], WebSocketError>) -> Void
     ) -> NameResolver {
         let resolver = NameResolver(host: host, names: loop.names, completion: completion)
         resolver.ticket = loop.names.begin(host) { answer in
@@ -92,7 +92,7 @@ private final class NameQuery: @unchecked Sendable {
     private var waiter: LoopWaiter<[String]>?
     private var resolver: NameResolver?
 
-    func start(_ host: String, on loop: EventLoop, _ waiter: LoopWaiter<[String]>) {
+    func start(_ host: String, on loop: WebSocketEventLoop, _ waiter: LoopWaiter<[String]>) {
         self.waiter = waiter
         guard !loop.isStopping else {
             cancel(on: loop)?.resume(.failure(WebSocketError(.shutDown, "the event loop \(loop.name) was shut down")))
@@ -104,7 +104,7 @@ private final class NameQuery: @unchecked Sendable {
         resolver = NameResolver.resolve(host, on: loop) { [self] in cancel(on: loop)?.resume($0) }
     }
 
-    func cancel(on loop: EventLoop) -> LoopWaiter<[String]>? {
+    func cancel(on loop: WebSocketEventLoop) -> LoopWaiter<[String]>? {
         loop.onStop[ObjectIdentifier(self)] = nil
         resolver?.forget()
         resolver = nil
@@ -112,7 +112,7 @@ private final class NameQuery: @unchecked Sendable {
     }
 }
 
-extension EventLoop {
+extension WebSocketEventLoop {
     /// The addresses of a name, in the order in which they should be tried.
     ///
     /// - Throws: `nameNotFound`, `cancelled`, `shutDown`.

@@ -170,7 +170,7 @@ package import WebSocketCore
         var addresses: [String] = []
         var next = unsafe results
         while let entry = unsafe next {
-            if case .ip(let address, _)? = unsafe SocketAddress(storage: entry.pointee.ai_addr),
+            if case .ip(let address, _)? = unsafe WebSocketAddress(storage: entry.pointee.ai_addr),
                 !addresses.contains(address)
             {
                 addresses.append(address)

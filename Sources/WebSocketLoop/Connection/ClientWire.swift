@@ -16,7 +16,7 @@ final class ClientWire {
     /// What could not be parsed, until what came before it has been dealt with.
     var violation: FrameParser.Violation?
     /// How long that may take.
-    var patience: EventLoop.TimerToken?
+    var patience: WebSocketEventLoop.TimerToken?
     /// The burst that the socket has taken a part of, and how much.
     @exclusivity(unchecked) var held = FrameBuffer()
     @exclusivity(unchecked) var taken = 0

@@ -391,7 +391,7 @@ extension Connection {
     package func popMessage() -> Popped {
         popped(
             inbound.withLock { queue in
-                guard queue.takesOneMore(now: EventLoop.coarseNanoseconds) else {
+                guard queue.takesOneMore(now: WebSocketEventLoop.coarseNanoseconds) else {
                     mustGiveWay.store(true, ordering: .relaxed)
                     return .empty
                 }

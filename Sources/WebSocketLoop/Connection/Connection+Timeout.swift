@@ -8,10 +8,10 @@ package import WebSocketCore
 
 /// A deadline of one call, on the loop.
 package final class LoopTimer: @unchecked Sendable {
-    private let loop: EventLoop
-    private var token: EventLoop.TimerToken?
+    private let loop: WebSocketEventLoop
+    private var token: WebSocketEventLoop.TimerToken?
 
-    package init(_ loop: EventLoop) { self.loop = loop }
+    package init(_ loop: WebSocketEventLoop) { self.loop = loop }
 
     /// On the loop only.
     package func start(_ delay: Duration, _ action: @escaping () -> Void) {

@@ -19,10 +19,10 @@ package struct ConnectionDetails: Sendable {
     package var requestBytes: [UInt8]?
     @Boxed package var response: WebSocketError.Response?
     package var subprotocol: String?
-    package var deflate: NegotiatedDeflate?
-    @Boxed package var tls: TLSInfo?
-    package var localAddress: SocketAddress?
-    package var remoteAddress: SocketAddress?
+    package var deflate: WebSocketNegotiatedDeflate?
+    @Boxed package var tls: WebSocketTLSInfo?
+    package var localAddress: WebSocketAddress?
+    package var remoteAddress: WebSocketAddress?
     package var upgrade: UpgradeContext?
 
     package init() {}
@@ -125,9 +125,9 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
     /// Parts of a message that wait for room.
     var waitingParts = WaiterList<WaitingPart>()
     var pongHandlers: [PongHandler] = []
-    var closeTimer: EventLoop.TimerToken?
-    var keepAliveTimer: EventLoop.TimerToken?
-    var probeTimer: EventLoop.TimerToken?
+    var closeTimer: WebSocketEventLoop.TimerToken?
+    var keepAliveTimer: WebSocketEventLoop.TimerToken?
+    var probeTimer: WebSocketEventLoop.TimerToken?
     var closeWaiters = WaiterList<LoopWaiter<WebSocketCloseInfo>>()
     @Boxed package internal(set) var closeInfo: WebSocketCloseInfo?
     /// How the connection ended, for other threads.
@@ -147,7 +147,7 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
 
     /// On the loop; elsewhere with a `nonce`.
     init(
-        loop: EventLoop, isClient: Bool, options shared: Shared<WebSocketOptions>, details: ConnectionDetails,
+        loop: WebSocketEventLoop, isClient: Bool, options shared: Shared<WebSocketOptions>, details: ConnectionDetails,
         nonce: UInt32? = nil
     ) {
         let options = shared.value
@@ -237,7 +237,7 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
 
     /// A timer of this connection, whose owner cancels it at the end. None for a connection that has ended, which what is
     /// left of its last turn may still ask for: nobody would cancel that one.
-    func schedule(at deadline: UInt64, _ action: @escaping (Connection) -> Void) -> EventLoop.TimerToken? {
+    func schedule(at deadline: UInt64, _ action: @escaping (Connection) -> Void) -> WebSocketEventLoop.TimerToken? {
         guard closeInfo == nil else { return nil }
         return loop.schedule(at: deadline) { [self] in action(self) }
     }

@@ -26,7 +26,7 @@ import WebSocketCore
     private let isServiced = Mutex(true)
     private let parts: UnsafeMutablePointer<wsx_attachment>
     /// Until the end: nobody else may keep it.
-    private(set) var loop: EventLoop?
+    private(set) var loop: WebSocketEventLoop?
     /// libuv's descriptor.
     private var file: OpaquePointer?
     /// What has to go before the vhosts can.
@@ -45,7 +45,7 @@ import WebSocketCore
 
     deinit { unsafe parts.deallocate() }
 
-    func start(_ loop: EventLoop) throws(WebSocketError) {
+    func start(_ loop: WebSocketEventLoop) throws(WebSocketError) {
         self.loop = loop
         let before = loop.enter()
         defer { loop.leave(before) }
@@ -69,7 +69,7 @@ import WebSocketCore
         wake()
     }
 
-    private func adoptFile(_ loop: EventLoop) -> Bool {
+    private func adoptFile(_ loop: WebSocketEventLoop) -> Bool {
         var descriptor = lws_sock_file_fd_type()
         unsafe descriptor.filefd = unsafe fcntl(uv_backend_fd(loop.uv), F_DUPFD_CLOEXEC, 0)
         guard unsafe descriptor.filefd >= 0 else { return false }
@@ -158,7 +158,7 @@ import WebSocketCore
     }
 
     /// Ends what is left on the loop, and then the vhosts, as far as it goes in this turn. Whether all of it is gone.
-    private func detach(_ loop: EventLoop) -> Bool {
+    private func detach(_ loop: WebSocketEventLoop) -> Bool {
         while let wsi = unsafe connections.popFirst() {
             // Killing may free the wsi at once; its owner knows.
             let owner = unsafe WireOwner.owner(of: wsi)
@@ -203,7 +203,7 @@ import WebSocketCore
         if vhosts == 0, isContextLeaving, let loop { end(loop) }
     }
 
-    private func end(_ loop: EventLoop) {
+    private func end(_ loop: WebSocketEventLoop) {
         isServiced.withLock { $0 = false }
         unsafe wsx_attachment_end(context, parts)
         self.loop = nil

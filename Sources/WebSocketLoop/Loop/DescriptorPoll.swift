@@ -16,14 +16,14 @@ import CLibWebSocketsShims
         static let disconnected = Events(rawValue: CInt(UV_DISCONNECT.rawValue))
     }
 
-    private unowned let loop: EventLoop
+    private unowned let loop: WebSocketEventLoop
     private let handle: UnsafeMutablePointer<uv_poll_t>
     private var action: (() -> Void)?
     private var isClosed = false
     private var wanted: Events = []
 
     /// `nil` when the descriptor cannot be polled, such as a regular file.
-    init?(loop: EventLoop, descriptor: CInt, action: @escaping () -> Void) {
+    init?(loop: WebSocketEventLoop, descriptor: CInt, action: @escaping () -> Void) {
         self.loop = loop
         unsafe handle = .allocate(capacity: 1)
         unsafe handle.initialize(to: uv_poll_t())

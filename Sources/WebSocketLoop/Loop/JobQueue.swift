@@ -5,7 +5,7 @@
 
 import Synchronization
 
-extension EventLoop {
+extension WebSocketEventLoop {
     struct LocalJob {
         let job: UnownedJob
         let isSerial: Bool

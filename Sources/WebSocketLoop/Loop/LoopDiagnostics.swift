@@ -6,7 +6,7 @@
 import Synchronization
 
 /// What lives on a loop. Always counted; a test that has ended everything it began must find zeros.
-public struct LoopDiagnostics: Sendable, Hashable, CustomStringConvertible {
+public struct WebSocketLoopDiagnostics: Sendable, Hashable, CustomStringConvertible {
     /// libwebsockets' connection objects, handshakes included.
     public let connections: Int
     /// Calls that are suspended in the library.
@@ -29,10 +29,10 @@ public struct LoopDiagnostics: Sendable, Hashable, CustomStringConvertible {
     }
 }
 
-extension EventLoop {
+extension WebSocketEventLoop {
     /// A snapshot; each figure is exact, all of them together only when the loop is at rest.
-    public var diagnostics: LoopDiagnostics {
-        LoopDiagnostics(
+    public var diagnostics: WebSocketLoopDiagnostics {
+        WebSocketLoopDiagnostics(
             connections: counters.connections.value, pendingContinuations: counters.continuations.value,
             internalTasks: counters.tasks.value, timers: counters.timers.value, descriptors: counters.descriptors.value)
     }

@@ -23,9 +23,9 @@ struct LoopInbox {
 struct LateJobs {
     struct Entry {
         let job: UnownedJob
-        let task: LoopTaskExecutor
+        let task: WebSocketLoopTaskExecutor
         /// For an actor's.
-        let serial: LoopSerialExecutor?
+        let serial: WebSocketLoopSerialExecutor?
     }
     var entries: [Entry] = []
     /// Somebody runs them.
@@ -40,7 +40,7 @@ struct LateJobs {
     /// The loop's thread; on a context of somebody else's theirs, while it is in the loop's hands. 0 after the end.
     let thread = Atomic<UInt>(0)
     /// Jobs that are ready. Loop-confined.
-    @exclusivity(unchecked) var localJobs: [EventLoop.LocalJob] = []
+    @exclusivity(unchecked) var localJobs: [WebSocketEventLoop.LocalJob] = []
     private let inbox = Mutex(LoopInbox())
     private let wakePending = Atomic<Bool>(false)
     private let lateJobs = Mutex(LateJobs())
@@ -61,17 +61,17 @@ struct LateJobs {
 
     // MARK: From any thread
 
-    func enqueue(_ job: UnownedJob, on executor: LoopTaskExecutor) {
+    func enqueue(_ job: UnownedJob, on executor: WebSocketLoopTaskExecutor) {
         if isOnLoop {
-            unsafe localJobs.append(EventLoop.LocalJob(job: job, isSerial: false))
+            unsafe localJobs.append(WebSocketEventLoop.LocalJob(job: job, isSerial: false))
         } else if !post(.taskJob(job)) {
             runLate(LateJobs.Entry(job: job, task: executor, serial: nil))
         }
     }
 
-    func enqueue(_ job: UnownedJob, on executor: LoopSerialExecutor) {
+    func enqueue(_ job: UnownedJob, on executor: WebSocketLoopSerialExecutor) {
         if isOnLoop {
-            unsafe localJobs.append(EventLoop.LocalJob(job: job, isSerial: true))
+            unsafe localJobs.append(WebSocketEventLoop.LocalJob(job: job, isSerial: true))
         } else if !post(.serialJob(job)) {
             runLate(LateJobs.Entry(job: job, task: executor.task, serial: executor))
         }

@@ -60,7 +60,7 @@ private let waiterIDs = Atomic<UInt64>(1)
 /// A number that no other waiter of the process has.
 func nextWaiterID() -> UInt64 { waiterIDs.wrappingAdd(1, ordering: .relaxed).oldValue }
 
-extension EventLoop {
+extension WebSocketEventLoop {
     /// Suspends the caller, from any executor, until `register` or whatever it leaves the waiter with resumes it.
     ///
     /// - Parameters:

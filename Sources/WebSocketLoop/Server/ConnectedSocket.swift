@@ -12,7 +12,7 @@ public import WebSocketCore
 
 /// The owner of a connected stream socket: TCP or unix. It closes the socket exactly once, when it goes without having
 /// been given away.
-@safe public struct ConnectedSocket: ~Copyable, Sendable {
+@safe public struct WebSocketConnectedSocket: ~Copyable, Sendable {
     /// The socket, for questions. It stays this object's.
     public let descriptor: CInt
 
@@ -89,7 +89,7 @@ public import WebSocketCore
         guard wsx_is_listening(descriptor) == 0 else {
             throw bad(descriptor, "it listens; give one that `accept` returned", EINVAL)
         }
-        guard SocketAddress.remote(of: descriptor) != nil else {
+        guard WebSocketAddress.remote(of: descriptor) != nil else {
             throw bad(descriptor, "it is not connected, or of a family other than IPv4, IPv6 and unix", ENOTCONN)
         }
         guard descriptor < LibWebSockets.maximumDescriptors else {

@@ -38,7 +38,7 @@ package final class ConnectionLimiter: Sendable {
     }
 
     /// A socket has been accepted. `address` counts only where there is a limit for each.
-    package func enter(_ address: SocketAddress?) -> Admission {
+    package func enter(_ address: WebSocketAddress?) -> Admission {
         let key = key(address)
         return counts.withLock { counts in
             if let maximum, counts.total >= maximum {
@@ -62,7 +62,7 @@ package final class ConnectionLimiter: Sendable {
     }
 
     /// Counts a ticket for another address, which a trusted proxy has told. `false` when that one has too many.
-    func move(_ ticket: ConnectionTicket, to address: SocketAddress?) -> Bool {
+    func move(_ ticket: ConnectionTicket, to address: WebSocketAddress?) -> Bool {
         guard let maximumPerAddress else { return true }
         let key = key(address)
         return counts.withLock { counts in
@@ -84,7 +84,7 @@ package final class ConnectionLimiter: Sendable {
     /// Sockets that were refused or closed because of a limit.
     package var refusedCount: Int { counts.withLock(\.refused) }
 
-    private func key(_ address: SocketAddress?) -> ClientKey? {
+    private func key(_ address: WebSocketAddress?) -> ClientKey? {
         guard maximumPerAddress != nil, case .ip(let address, _) = address else { return nil }
         return ClientKey(address, ipv6PrefixLength: ipv6PrefixLength)
     }
@@ -113,7 +113,7 @@ package final class ConnectionTicket: @unchecked Sendable {
         self.key = key
     }
 
-    func move(to address: SocketAddress?) -> Bool { limiter.move(self, to: address) }
+    func move(to address: WebSocketAddress?) -> Bool { limiter.move(self, to: address) }
 
     deinit { limiter.leave(key) }
 }

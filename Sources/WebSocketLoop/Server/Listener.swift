@@ -13,14 +13,14 @@ package import WebSocketCore
 package final class Listener: @unchecked Sendable {
     // Loop-confined but for the immutable properties.
 
-    package let loop: EventLoop
-    package let address: SocketAddress
+    package let loop: WebSocketEventLoop
+    package let address: WebSocketAddress
     private var socket: ListeningSocket?
     private let accepted: @Sendable (CInt) -> Void
     private let accept: @Sendable (CInt) -> CInt
     private var poll: DescriptorPoll?
     private var isStarted = false
-    private var retry: EventLoop.TimerToken?
+    private var retry: WebSocketEventLoop.TimerToken?
     private var lastWarning: UInt64?
 
     /// How long accepting pauses when descriptors have run out.
@@ -35,7 +35,7 @@ package final class Listener: @unchecked Sendable {
     ///
     /// - Parameter accept: How a connection is taken from the socket's queue: a descriptor, or -1 and `errno`.
     package init(
-        loop: EventLoop, address: WebSocketListenAddress, backlog: Int, sharesPort: Bool = false,
+        loop: WebSocketEventLoop, address: WebSocketListenAddress, backlog: Int, sharesPort: Bool = false,
         accept: @escaping @Sendable (CInt) -> CInt = Listener.take(from:), accepted: @escaping @Sendable (CInt) -> Void
     ) throws(WebSocketError) {
         self.loop = loop
@@ -48,7 +48,7 @@ package final class Listener: @unchecked Sendable {
 
     /// On a port of an address.
     package convenience init(
-        loop: EventLoop, host: String, port: Int, backlog: Int, accepted: @escaping @Sendable (CInt) -> Void
+        loop: WebSocketEventLoop, host: String, port: Int, backlog: Int, accepted: @escaping @Sendable (CInt) -> Void
     ) throws(WebSocketError) {
         try self.init(loop: loop, address: .tcp(host: host, port: port), backlog: backlog, accepted: accepted)
     }

@@ -23,7 +23,7 @@ public enum WebSocketListenAddress: Sendable, Hashable {
 /// A bound socket that listens, and what has to be tidied up behind it.
 @safe struct ListeningSocket {
     let descriptor: CInt
-    let address: SocketAddress
+    let address: WebSocketAddress
     /// The file of a unix socket, if it has one, and which one it is.
     private let file: (path: String, device: dev_t, inode: ino_t)?
 
@@ -55,7 +55,7 @@ public enum WebSocketListenAddress: Sendable, Hashable {
 
     private static func bindTCP(
         host: String, port: Int, backlog: Int, sharesPort: Bool
-    ) throws(WebSocketError) -> (CInt, SocketAddress) {
+    ) throws(WebSocketError) -> (CInt, WebSocketAddress) {
         guard (0...65_535).contains(port) else {
             throw WebSocketError(.invalidConfiguration, "port is \(port); it must be in 0...65535")
         }
@@ -92,7 +92,7 @@ public enum WebSocketListenAddress: Sendable, Hashable {
             _ = Glibc.close(descriptor)
             throw error
         }
-        return (descriptor, SocketAddress.local(of: descriptor) ?? .ip(address: host, port: port))
+        return (descriptor, WebSocketAddress.local(of: descriptor) ?? .ip(address: host, port: port))
     }
 
     // MARK: Unix
@@ -104,7 +104,7 @@ public enum WebSocketListenAddress: Sendable, Hashable {
 
     private static func bindUnix(
         _ path: String, _ permissions: UInt32, backlog: Int
-    ) throws(WebSocketError) -> (CInt, SocketAddress, (path: String, device: dev_t, inode: ino_t)?) {
+    ) throws(WebSocketError) -> (CInt, WebSocketAddress, (path: String, device: dev_t, inode: ino_t)?) {
         var address = sockaddr_un()
         let length = path.utf8.contains(0) ? 0 : unsafe wsx_unix_address(&address, path)
         guard length > 0, permissions <= 0o777 else {

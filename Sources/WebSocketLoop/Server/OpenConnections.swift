@@ -18,15 +18,15 @@ package final class OpenConnections: @unchecked Sendable {
         }
     }
 
-    private let loop: EventLoop
+    private let loop: WebSocketEventLoop
     private let lifetimes: Lifetimes
     private var connections: [ObjectIdentifier: Connection] = [:]
     private var upgrades: [ObjectIdentifier: ServerUpgrade] = [:]
     private var closing: WebSocketCloseFrame?
-    private var deadline: EventLoop.TimerToken?
+    private var deadline: WebSocketEventLoop.TimerToken?
     /// Those that are still to be closed, in their order, and when.
     private var leaving: [ObjectIdentifier] = []
-    private var nextToLeave: EventLoop.TimerToken?
+    private var nextToLeave: WebSocketEventLoop.TimerToken?
     private var waiters: [CheckedContinuation<Void, Never>] = []
 
     /// Between two looks at who is to leave, so that a timer is not needed for each of thousands.
@@ -34,7 +34,7 @@ package final class OpenConnections: @unchecked Sendable {
     /// The longest time over which close frames are spread.
     private static let maximumSpread: UInt64 = 86_400_000_000_000
 
-    package init(loop: EventLoop, lifetimes: Lifetimes = Lifetimes()) {
+    package init(loop: WebSocketEventLoop, lifetimes: Lifetimes = Lifetimes()) {
         self.loop = loop
         self.lifetimes = lifetimes
     }

@@ -9,7 +9,7 @@ import WebSocketCore
 final class ServerSide {
     private let ticket: ConnectionTicket?
     private enum Watch { case idle, lifetime }
-    private var timers: [Watch: EventLoop.TimerToken] = [:]
+    private var timers: [Watch: WebSocketEventLoop.TimerToken] = [:]
     private var whenEnded: [() -> Void] = []
     /// The newest broadcast of each topic that waits until the peer has read what is before it.
     private var latest: [(key: String, message: EncodedMessage)] = []
@@ -22,7 +22,7 @@ final class ServerSide {
 
     func onEnd(_ action: @escaping () -> Void) { whenEnded.append(action) }
 
-    func ended(on loop: EventLoop) {
+    func ended(on loop: WebSocketEventLoop) {
         latest = []
         held = []
         for timer in timers.values { loop.cancel(timer) }

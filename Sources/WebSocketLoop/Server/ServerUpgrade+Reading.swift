@@ -66,8 +66,8 @@ extension ServerUpgrade {
             let status = unsafe SSL_accept(ssl)
             guard status == 1 else { return unsafe wait(for: SSL_get_error(ssl, status), during: "the TLS handshake") }
             isTLSAccepted = true
-            details.tls = unsafe TLSInfo(wsi: wsi)
-            clientCertificate = unsafe ClientCertificate(ssl: ssl)
+            details.tls = unsafe WebSocketTLSInfo(wsi: wsi)
+            clientCertificate = unsafe WebSocketTLSClientCertificate(ssl: ssl)
         }
         while stage == .request {
             // Looked at first, so that only the request is taken: what follows it is libwebsockets' to read.
@@ -153,7 +153,7 @@ extension ServerUpgrade {
             poll?.close()
             poll = nil
             if case .client(let address, let port) = header {
-                details.remoteAddress = .ip(address: SocketAddress.normalized(address), port: port)
+                details.remoteAddress = .ip(address: WebSocketAddress.normalized(address), port: port)
             }
             if ticket?.move(to: details.remoteAddress) == false { refusal = .tooMany }
             startReading()
@@ -188,7 +188,7 @@ extension ServerUpgrade {
             throw .badRequest("the header in which the proxy names its client is malformed")
         }
         if let address = client?.address {
-            details.remoteAddress = .ip(address: SocketAddress.normalized(address), port: client?.port ?? 0)
+            details.remoteAddress = .ip(address: WebSocketAddress.normalized(address), port: client?.port ?? 0)
         }
         if ticket?.move(to: details.remoteAddress) == false { refusal = .tooMany }
         return (client?.isSecure, client?.host)

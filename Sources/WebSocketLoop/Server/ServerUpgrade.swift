@@ -60,8 +60,8 @@ package final class ServerUpgrade: WireOwner, @unchecked Sendable {
     var poll: DescriptorPoll?
     /// libuv cannot poll one descriptor twice, and libwebsockets polls the original.
     var duplicate: CInt = -1
-    private var deadline: EventLoop.TimerToken?
-    var proxyRetry: EventLoop.TimerToken?
+    private var deadline: WebSocketEventLoop.TimerToken?
+    var proxyRetry: WebSocketEventLoop.TimerToken?
     var head: [UInt8] = []
     var progress: HeadProgress
     var isTLSAccepted = false
@@ -81,7 +81,7 @@ package final class ServerUpgrade: WireOwner, @unchecked Sendable {
     var acceptance = UpgradeAcceptance()
     var deflate: DeflateNegotiation.Answer?
     var details = ConnectionDetails()
-    var clientCertificate: ClientCertificate?
+    var clientCertificate: WebSocketTLSClientCertificate?
     /// What is still to be written of an answer.
     var answer: ArraySlice<UInt8> = []
     /// What the upgrade became, for the rest of `letGo`. Not weak: that would slow down every retain of a connection.
@@ -97,7 +97,7 @@ package final class ServerUpgrade: WireOwner, @unchecked Sendable {
     ///   - preread: The request, when another server has read it. There is no TLS then.
     ///   - outcome: Told once what became of the socket.
     package static func begin(
-        _ descriptor: CInt, on loop: EventLoop, policy: UpgradePolicy, register: OpenConnections? = nil,
+        _ descriptor: CInt, on loop: WebSocketEventLoop, policy: UpgradePolicy, register: OpenConnections? = nil,
         preread: Preread? = nil, cancellation: UpgradeCancellation? = nil, outcome: Outcome? = nil
     ) {
         let upgrade = ServerUpgrade(
@@ -109,7 +109,8 @@ package final class ServerUpgrade: WireOwner, @unchecked Sendable {
     }
 
     private init(
-        descriptor: CInt, loop: EventLoop, policy: UpgradePolicy, register: OpenConnections?, preread: Preread?,
+        descriptor: CInt, loop: WebSocketEventLoop, policy: UpgradePolicy, register: OpenConnections?,
+        preread: Preread?,
         outcome: Outcome?
     ) {
         self.policy = policy
@@ -128,8 +129,8 @@ package final class ServerUpgrade: WireOwner, @unchecked Sendable {
         loop.counters.descriptors.add(1)
         var one: CInt = 1
         unsafe setsockopt(descriptor, CInt(IPPROTO_TCP), TCP_NODELAY, &one, socklen_t(MemoryLayout<CInt>.size))
-        details.localAddress = SocketAddress.local(of: descriptor)
-        details.remoteAddress = SocketAddress.remote(of: descriptor)
+        details.localAddress = WebSocketAddress.local(of: descriptor)
+        details.remoteAddress = WebSocketAddress.remote(of: descriptor)
         loop.onStop[ObjectIdentifier(self)] = { [self] in drop(Self.stopped) }
         deadline = loop.schedule(after: policy.handshakeTimeout.nanoseconds) { [self] in
             deadline = nil

@@ -7,12 +7,12 @@ import Synchronization
 
 /// The subscribers of one loop. Loop-confined behind `execute`, but for the counts.
 package final class TopicTable: @unchecked Sendable {
-    package let loop: EventLoop
+    package let loop: WebSocketEventLoop
     private var topics: [String: [ObjectIdentifier: Connection]] = [:]
     private var memberships: [ObjectIdentifier: Set<String>] = [:]
     private let counts = Mutex<[String: Int]>([:])
 
-    package init(loop: EventLoop) { self.loop = loop }
+    package init(loop: WebSocketEventLoop) { self.loop = loop }
 
     /// From any thread.
     package func count(of topic: String) -> Int { counts.withLock { $0[topic] ?? 0 } }

@@ -6,11 +6,11 @@
 /// How whoever handed over a socket says that it is not wanted any more, before or after the handshake has begun.
 package final class UpgradeCancellation: @unchecked Sendable {
     // Sendable because everything mutable is loop-confined.
-    private let loop: EventLoop
+    private let loop: WebSocketEventLoop
     private var upgrade: ServerUpgrade?
     private var isCancelled = false
 
-    package init(loop: EventLoop) { self.loop = loop }
+    package init(loop: WebSocketEventLoop) { self.loop = loop }
 
     /// From any thread.
     package func cancel() {

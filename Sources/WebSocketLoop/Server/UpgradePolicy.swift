@@ -63,15 +63,15 @@ package struct UpgradeInquiry: Sendable {
     package let head: HTTPRequestHead
     /// The handshake, or what a request without one is refused with unless it is answered otherwise.
     package let upgrade: Result<ValidatedUpgrade, UpgradeRefusal>
-    package let localAddress: SocketAddress?
+    package let localAddress: WebSocketAddress?
     /// The client's, which a trusted proxy may have told.
-    package let remoteAddress: SocketAddress?
+    package let remoteAddress: WebSocketAddress?
     /// Whether the client used TLS, here or as a trusted proxy says.
     package let isSecure: Bool
     /// The host that the client asked for.
     package let host: String?
-    package let tls: TLSInfo?
-    package let clientCertificate: ClientCertificate?
+    package let tls: WebSocketTLSInfo?
+    package let clientCertificate: WebSocketTLSClientCertificate?
 }
 
 /// How a request is answered.
@@ -105,11 +105,11 @@ package final class UpgradeContext: Sendable {
     package let route: Int?
     package let parameters: [String: String]
     package let user: String?
-    package let clientCertificate: ClientCertificate?
+    package let clientCertificate: WebSocketTLSClientCertificate?
 
     package init(
         route: Int? = nil, parameters: [String: String] = [:], user: String? = nil,
-        clientCertificate: ClientCertificate? = nil
+        clientCertificate: WebSocketTLSClientCertificate? = nil
     ) {
         self.route = route
         self.parameters = parameters
@@ -122,7 +122,7 @@ package final class UpgradeContext: Sendable {
 package struct UpgradeReply: Sendable {
     let upgrade: ServerUpgrade
 
-    package var loop: EventLoop { upgrade.loop }
+    package var loop: WebSocketEventLoop { upgrade.loop }
 
     package func callAsFunction(_ verdict: UpgradeVerdict) {
         upgrade.loop.execute { upgrade.decided(verdict) }

@@ -5,7 +5,7 @@
 
 import WebSocketCore
 
-extension EventLoop {
+extension WebSocketEventLoop {
     /// Starts a task that the loop's registry counts until it ends.
     ///
     /// - Parameter isOnLoop: Whether it prefers the loop, and else the global executor.

@@ -10,7 +10,7 @@ import WebSocketCore
 
 /// Reads PEM through OpenSSL: a source is read whole, or refused with the number of the block that is wrong.
 enum PEM {
-    static func certificates(_ source: PEMSource, field: String) throws(WebSocketError) -> [OpaquePointer] {
+    static func certificates(_ source: WebSocketPEMSource, field: String) throws(WebSocketError) -> [OpaquePointer] {
         let bytes = try contents(source, field: field)
         let blocks: [PEMText.Block]
         do throws(PEMText.Problem) {
@@ -50,18 +50,18 @@ enum PEM {
         }
     }
 
-    private static func refusal(_ source: PEMSource, _ field: String, _ what: String) -> WebSocketError {
+    private static func refusal(_ source: WebSocketPEMSource, _ field: String, _ what: String) -> WebSocketError {
         WebSocketError(
             .invalidConfiguration,
             "\(field)\(name(source)): \(what); it is read whole or not at all, so mend the block or remove it")
     }
 
-    private static func name(_ source: PEMSource) -> String {
+    private static func name(_ source: WebSocketPEMSource) -> String {
         if case .file(let path) = source { ": the file “\(path.escapedForLog)”" } else { "" }
     }
 
     static func privateKey(
-        _ source: PEMSource, passphrase: String? = nil, field: String
+        _ source: WebSocketPEMSource, passphrase: String? = nil, field: String
     ) throws(WebSocketError) -> OpaquePointer {
         // What an encrypted key says in its first lines, in both of the forms that there are.
         let bytes = try contents(source, field: "\(field).privateKey")
@@ -95,7 +95,7 @@ enum PEM {
         return unsafe key
     }
 
-    private static func contents(_ source: PEMSource, field: String) throws(WebSocketError) -> [UInt8] {
+    private static func contents(_ source: WebSocketPEMSource, field: String) throws(WebSocketError) -> [UInt8] {
         switch source {
         case .bytes(let bytes): return bytes
         case .file(let path):

@@ -14,7 +14,8 @@ package import WebSocketCore
     let chain: [OpaquePointer]
     let key: OpaquePointer
 
-    init(_ certificateChain: PEMSource, _ privateKey: PEMSource, field: String) throws(WebSocketError) {
+    init(_ certificateChain: WebSocketPEMSource, _ privateKey: WebSocketPEMSource, field: String) throws(WebSocketError)
+    {
         unsafe chain = try unsafe PEM.certificates(certificateChain, field: "\(field).certificateChain")
         do throws(WebSocketError) {
             unsafe key = try unsafe PEM.privateKey(privateKey, field: field)
@@ -49,8 +50,8 @@ package import WebSocketCore
     private let store: OpaquePointer
     private let authorities: [OpaquePointer]
 
-    init?(_ policy: TLSServerConfiguration.ClientCertificates) throws(WebSocketError) {
-        let source: PEMSource
+    init?(_ policy: WebSocketTLSServerConfiguration.ClientCertificates) throws(WebSocketError) {
+        let source: WebSocketPEMSource
         switch policy {
         case .ignored: return nil
         case .optional(let trust): (isRequired, source) = (false, trust)
@@ -90,7 +91,7 @@ package import WebSocketCore
     }
 
     private let current: Mutex<Current>
-    private let minimumVersion: TLSVersion
+    private let minimumVersion: WebSocketTLSVersion
     /// Decided once: a vhost's SSL_CTX keeps what it was made with.
     private let asksForCertificates: Bool
     let unusedClientContext: OpaquePointer
@@ -98,7 +99,7 @@ package import WebSocketCore
     private let ticketKeys: OpaquePointer
 
     /// Reads and checks certificates and keys.
-    package init(_ configuration: TLSServerConfiguration) throws(WebSocketError) {
+    package init(_ configuration: WebSocketTLSServerConfiguration) throws(WebSocketError) {
         _ = unsafe LibWebSockets.initialize
         let loaded = try Self.load(configuration)
         guard let keys = unsafe wsx_ticket_keys_new() else {
@@ -112,7 +113,7 @@ package import WebSocketCore
     }
 
     /// Handshakes that begin from now on get these. When it throws nothing has changed.
-    package func reload(_ configuration: TLSServerConfiguration) throws(WebSocketError) {
+    package func reload(_ configuration: WebSocketTLSServerConfiguration) throws(WebSocketError) {
         let loaded = try Self.load(configuration)
         guard (loaded.verification != nil) == asksForCertificates, configuration.minimumVersion == minimumVersion else {
             throw WebSocketError(
@@ -123,7 +124,7 @@ package import WebSocketCore
         current.withLock { $0 = loaded }
     }
 
-    private static func load(_ configuration: TLSServerConfiguration) throws(WebSocketError) -> Current {
+    private static func load(_ configuration: WebSocketTLSServerConfiguration) throws(WebSocketError) -> Current {
         let fallback = try ServerIdentity(configuration.certificateChain, configuration.privateKey, field: "tls")
         var named: [String: ServerIdentity] = [:]
         for identity in configuration.additionalIdentities {
@@ -198,7 +199,7 @@ package import WebSocketCore
 }
 
 /// Whom a client's certificate names. It has been verified.
-public struct ClientCertificate: Sendable, Hashable {
+public struct WebSocketTLSClientCertificate: Sendable, Hashable {
     /// The subject (RFC 2253), such as `CN=alice,O=Example`.
     public let subject: String
     /// The SHA-256 of the certificate in DER form, 32 bytes: what to pin.

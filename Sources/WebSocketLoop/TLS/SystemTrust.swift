@@ -17,7 +17,7 @@ package struct FileVersion: Hashable, Sendable {
     /// All missing files are one version.
     package init(path: String) { numbers = Self.numbers(path) }
 
-    init(_ source: PEMSource) {
+    init(_ source: WebSocketPEMSource) {
         numbers = if case .file(let path) = source { Self.numbers(path) } else { [] }
     }
 

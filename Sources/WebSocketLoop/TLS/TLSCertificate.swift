@@ -9,7 +9,7 @@ import Glibc
 import WebSocketCore
 
 /// A certificate that a peer has shown. Everything in it is text of the peer's: verify before you believe.
-@safe public struct TLSCertificate: Sendable {
+@safe public struct WebSocketTLSCertificate: Sendable {
     /// OpenSSL's object, which nothing changes any more.
     @safe private final class Storage: @unchecked Sendable {
         let certificate: OpaquePointer
@@ -48,7 +48,7 @@ import WebSocketCore
     public var uris: [String] { names(GEN_URI) { String(decoding: $0, as: UTF8.self) } }
     /// The IP addresses among its subject alternative names.
     public var ipAddresses: [String] { names(GEN_IPADD, Self.address) }
-    /// What ``TLSClientConfiguration/publicKeyPins`` would have for it: SHA-256 of the public key, in base64.
+    /// What ``WebSocketTLSClientConfiguration/publicKeyPins`` would have for it: SHA-256 of the public key, in base64.
     public var publicKeyPin: String {
         unsafe PublicKeyPin.of(storage.certificate).map { HandshakeText.base64($0) } ?? ""
     }
@@ -86,7 +86,7 @@ import WebSocketCore
     }
 }
 
-extension TLSCertificate: Hashable, CustomStringConvertible {
+extension WebSocketTLSCertificate: Hashable, CustomStringConvertible {
     /// Equal byte for byte.
     public static func == (left: Self, right: Self) -> Bool {
         left.storage === right.storage || left.derBytes == right.derBytes

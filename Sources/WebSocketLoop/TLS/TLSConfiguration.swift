@@ -6,18 +6,18 @@
 /// PEM text from a file or from memory, at most 4 MiB. A client's files are read again by the first attempt to connect that
 /// finds them changed, a server's by `reloadTLS`. While one cannot be read attempts fail: with `invalidConfiguration`, or
 /// with `resourceExhausted` when it is descriptors that are missing. What was read before is not used instead.
-public enum PEMSource: Sendable, Hashable {
+public enum WebSocketPEMSource: Sendable, Hashable {
     case file(String)
     case bytes([UInt8])
 }
 
 /// The least TLS version that is accepted.
-public enum TLSVersion: Sendable, Hashable {
+public enum WebSocketTLSVersion: Sendable, Hashable {
     case tls12, tls13
 }
 
 /// How a client checks a server. The default is safe: the system's CAs, the URL's name, TLS 1.2 or later.
-public struct TLSClientConfiguration: Sendable, Hashable {
+public struct WebSocketTLSClientConfiguration: Sendable, Hashable {
     /// Whose certificates are trusted.
     public enum Trust: Sendable, Hashable {
         /// The system's CAs (Debian: `ca-certificates`), or those of the variables `SSL_CERT_FILE` and `SSL_CERT_DIR`. They
@@ -25,7 +25,7 @@ public struct TLSClientConfiguration: Sendable, Hashable {
         case system
         /// Only these, each of which is an anchor: a root, an intermediate CA without its root, or a server's own
         /// certificate. A bundle is read whole, or refused with the number of the block that cannot be read.
-        case certificates(PEMSource)
+        case certificates(WebSocketPEMSource)
     }
 
     /// How the server's certificate is verified.
@@ -41,12 +41,12 @@ public struct TLSClientConfiguration: Sendable, Hashable {
     /// Default `.full`.
     public var verification: Verification = .full
     /// Default TLS 1.2.
-    public var minimumVersion: TLSVersion = .tls12
+    public var minimumVersion: WebSocketTLSVersion = .tls12
     /// The name to verify and to send as SNI, both without a dot at its end. Default: the URL's host. A host that a
     /// redirect leads to goes by its own.
     public var serverName: String?
     /// What the client shows to a server that asks who it is (mutual TLS). Default: nothing.
-    public var identity: TLSClientIdentity?
+    public var identity: WebSocketTLSClientIdentity?
     /// Ciphers for TLS 1.2, as OpenSSL's list (`openssl ciphers`), such as `ECDHE+AESGCM`. Default: OpenSSL's own.
     public var ciphers: String?
     /// Cipher suites for TLS 1.3, separated by colons, such as `TLS_AES_256_GCM_SHA384`. Default: OpenSSL's own.
@@ -67,16 +67,16 @@ public struct TLSClientConfiguration: Sendable, Hashable {
 }
 
 /// A client's certificate and key.
-public struct TLSClientIdentity: Sendable, Hashable {
+public struct WebSocketTLSClientIdentity: Sendable, Hashable {
     /// The certificate, followed by the intermediates.
-    public var certificateChain: PEMSource
+    public var certificateChain: WebSocketPEMSource
     /// The private key of the first certificate in the chain.
-    public var privateKey: PEMSource
+    public var privateKey: WebSocketPEMSource
     /// What the private key is encrypted with, at most 1,023 bytes. Default: it is not encrypted.
     public var passphrase: String?
 
     /// A client's certificate and key.
-    public init(certificateChain: PEMSource, privateKey: PEMSource, passphrase: String? = nil) {
+    public init(certificateChain: WebSocketPEMSource, privateKey: WebSocketPEMSource, passphrase: String? = nil) {
         self.certificateChain = certificateChain
         self.privateKey = privateKey
         self.passphrase = passphrase
@@ -88,21 +88,21 @@ public struct TLSClientIdentity: Sendable, Hashable {
     }
 }
 
-extension TLSClientIdentity: CustomStringConvertible, CustomReflectable {
+extension WebSocketTLSClientIdentity: CustomStringConvertible, CustomReflectable {
     /// Without the secrets.
-    public var description: String { "TLSClientIdentity" }
+    public var description: String { "WebSocketTLSClientIdentity" }
     /// Nothing: `dump` and test frameworks print mirrors.
     public var customMirror: Mirror { Mirror(self, children: [:], displayStyle: .struct) }
 }
 
 /// A server's identity.
-public struct TLSServerConfiguration: Sendable, Hashable {
+public struct WebSocketTLSServerConfiguration: Sendable, Hashable {
     /// The certificate, followed by the intermediates.
-    public var certificateChain: PEMSource
+    public var certificateChain: WebSocketPEMSource
     /// The private key of the first certificate in the chain.
-    public var privateKey: PEMSource
+    public var privateKey: WebSocketPEMSource
     /// Default TLS 1.2.
-    public var minimumVersion: TLSVersion = .tls12
+    public var minimumVersion: WebSocketTLSVersion = .tls12
     /// Other certificates, for clients that ask for their names (SNI, RFC 6066 §3). Clients that ask for another name, or
     /// none, get the main one. Default none.
     public var additionalIdentities: [Identity] = []
@@ -114,12 +114,12 @@ public struct TLSServerConfiguration: Sendable, Hashable {
         /// The names, such as `example.com`, or `*.example.com` for one label in front.
         public var serverNames: [String]
         /// The certificate, followed by the intermediates.
-        public var certificateChain: PEMSource
+        public var certificateChain: WebSocketPEMSource
         /// The private key of the first certificate in the chain.
-        public var privateKey: PEMSource
+        public var privateKey: WebSocketPEMSource
 
         /// A certificate for some names.
-        public init(serverNames: [String], certificateChain: PEMSource, privateKey: PEMSource) {
+        public init(serverNames: [String], certificateChain: WebSocketPEMSource, privateKey: WebSocketPEMSource) {
             self.serverNames = serverNames
             self.certificateChain = certificateChain
             self.privateKey = privateKey
@@ -132,13 +132,13 @@ public struct TLSServerConfiguration: Sendable, Hashable {
         /// Clients are not asked.
         case ignored
         /// Clients may come without one. One that does not verify ends the handshake.
-        case optional(PEMSource)
+        case optional(WebSocketPEMSource)
         /// Clients without one, or with one that does not verify, are refused in the TLS handshake.
-        case required(PEMSource)
+        case required(WebSocketPEMSource)
     }
 
     /// A server's identity.
-    public init(certificateChain: PEMSource, privateKey: PEMSource) {
+    public init(certificateChain: WebSocketPEMSource, privateKey: WebSocketPEMSource) {
         self.certificateChain = certificateChain
         self.privateKey = privateKey
     }
@@ -150,7 +150,7 @@ public struct TLSServerConfiguration: Sendable, Hashable {
 }
 
 /// What TLS negotiated on a connection.
-public struct TLSInfo: Sendable, Hashable {
+public struct WebSocketTLSInfo: Sendable, Hashable {
     /// Such as `TLSv1.3`.
     public let version: String
     /// Such as `TLS_AES_256_GCM_SHA384`.
@@ -158,5 +158,5 @@ public struct TLSInfo: Sendable, Hashable {
     /// Whether an earlier session was resumed.
     public let isResumed: Bool
     /// What the peer has shown: a server's certificate, or a client's if it was asked for one.
-    public let peerCertificate: TLSCertificate?
+    public let peerCertificate: WebSocketTLSCertificate?
 }

@@ -22,7 +22,7 @@ package import WebSocketCore
     let pins: Set<[UInt8]>
 
     private struct Key: Hashable {
-        let configuration: TLSClientConfiguration
+        let configuration: WebSocketTLSClientConfiguration
         let name: String
         /// Files that have changed make another context.
         let files: [FileVersion]
@@ -46,7 +46,7 @@ package import WebSocketCore
     /// loading the system's CAs takes about 16 ms the first time, so this does not run on a loop. To be asked for each
     /// attempt anew.
     package static func make(
-        _ configuration: TLSClientConfiguration, host: String, system: SystemTrust = .standard
+        _ configuration: WebSocketTLSClientConfiguration, host: String, system: SystemTrust = .standard
     ) throws(WebSocketError) -> ClientTLSContext {
         _ = unsafe LibWebSockets.initialize
         let asksSystem = configuration.trust == .system && configuration.verification == .full
@@ -90,7 +90,7 @@ package import WebSocketCore
     }
 
     private init(
-        _ configuration: TLSClientConfiguration, name: String, systemStore: OpaquePointer?
+        _ configuration: WebSocketTLSClientConfiguration, name: String, systemStore: OpaquePointer?
     ) throws(WebSocketError) {
         guard !name.isEmpty, name.utf8.count <= 253, name.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
             throw WebSocketError(.invalidConfiguration, "tls.serverName is not a host name or an IP address")
@@ -127,7 +127,7 @@ package import WebSocketCore
         }
     }
 
-    private func setCiphers(_ configuration: TLSClientConfiguration) throws(WebSocketError) {
+    private func setCiphers(_ configuration: WebSocketTLSClientConfiguration) throws(WebSocketError) {
         defer { ERR_clear_error() }
         if let list = configuration.ciphers {
             guard !list.utf8.contains(0), unsafe SSL_CTX_set_cipher_list(context, list) == 1 else {
@@ -145,7 +145,7 @@ package import WebSocketCore
         }
     }
 
-    private func setIdentity(_ identity: TLSClientIdentity) throws(WebSocketError) {
+    private func setIdentity(_ identity: WebSocketTLSClientIdentity) throws(WebSocketError) {
         let chain = try unsafe PEM.certificates(identity.certificateChain, field: "tls.identity.certificateChain")
         defer { unsafe chain.forEach { unsafe X509_free($0) } }
         let key = try unsafe PEM.privateKey(
@@ -194,16 +194,16 @@ package import WebSocketCore
     }
 }
 
-extension TLSClientConfiguration {
-    fileprivate var sources: [PEMSource] {
-        var result: [PEMSource] = []
+extension WebSocketTLSClientConfiguration {
+    fileprivate var sources: [WebSocketPEMSource] {
+        var result: [WebSocketPEMSource] = []
         if case .certificates(let source) = trust { result.append(source) }
         if let identity { result += [identity.certificateChain, identity.privateKey] }
         return result
     }
 }
 
-extension TLSVersion {
+extension WebSocketTLSVersion {
     var openSSLValue: CInt {
         switch self {
         case .tls12: TLS1_2_VERSION

@@ -95,12 +95,12 @@ enum TLSErrors {
     }
 }
 
-extension TLSInfo {
+extension WebSocketTLSInfo {
     init?(wsi: OpaquePointer) {
         guard let ssl = unsafe lws_get_ssl(wsi) else { return nil }
         version = unsafe String(cString: SSL_get_version(ssl))
         cipher = unsafe SSL_CIPHER_get_name(SSL_get_current_cipher(ssl)).map { unsafe String(cString: $0) } ?? "unknown"
         isResumed = unsafe SSL_session_reused(ssl) != 0
-        peerCertificate = unsafe TLSCertificate(peerOf: ssl)
+        peerCertificate = unsafe WebSocketTLSCertificate(peerOf: ssl)
     }
 }

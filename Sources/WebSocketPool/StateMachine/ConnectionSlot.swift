@@ -57,10 +57,10 @@ package struct ConnectionSlot: Sendable {
     /// When the connection was last returned, or opened. Keepalives do not count as use: they change neither the idle
     /// timeout nor whose turn it is.
     var returnedAt: Ticks = 0
-    package var endReason = ConnectionEndReason.discarded
+    package var endReason = WebSocketPoolEndReason.discarded
 
     package var leaseID: UInt64 = 0
-    var site = SourceSite(file: "", line: 0)
+    var site = WebSocketPoolSourceSite(file: "", line: 0)
     var isSuspectedLeak = false
 
     init() {}
@@ -74,7 +74,7 @@ package struct ConnectionSlot: Sendable {
     }
 
     /// Begins a lease, after `leased` was entered.
-    mutating func lend(id: UInt64, site: SourceSite, leakThreshold: Ticks) {
+    mutating func lend(id: UInt64, site: WebSocketPoolSourceSite, leakThreshold: Ticks) {
         self.leaseID = id
         self.site = site
         self.isSuspectedLeak = false

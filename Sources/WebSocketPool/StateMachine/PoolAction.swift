@@ -18,7 +18,7 @@ package struct PoolAction<Handle, Waiter> {
     package struct Resumption {
         package var waiter: Waiter
         /// A warm-up that succeeded has no grant: its connection is in the pool.
-        package var result: Result<Grant<Handle>?, PoolError>
+        package var result: Result<Grant<Handle>?, WebSocketPoolError>
     }
 
     /// Acquires that end now. Each waiter appears in exactly one action, once.

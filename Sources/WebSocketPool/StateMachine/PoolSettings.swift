@@ -10,7 +10,7 @@ package struct PoolSettings: Sendable {
     package var minimumIdle: Int
     package var maximumWaiters: Int
     package var connectLimit: Int
-    package var reuseOrder: ReuseOrder
+    package var reuseOrder: WebSocketPoolReuseOrder
 
     package var connectTimeout: Ticks
     package var connectStagger: Ticks
@@ -33,7 +33,7 @@ package struct PoolSettings: Sendable {
     /// How long a waiter trusts validations and attempts under way before the pool opens a connection for it as well.
     var patience: Ticks
 
-    package init(_ configuration: PoolConfiguration) {
+    package init(_ configuration: WebSocketPoolConfiguration) {
         self.hardMaximum = max(1, configuration.hardMaximum)
         self.softMaximum = min(max(0, configuration.softMaximum), self.hardMaximum)
         self.minimumIdle = min(max(0, configuration.minimumIdle), self.softMaximum)
@@ -65,7 +65,7 @@ package struct PoolSettings: Sendable {
         }
     }
 
-    // What is out of range has been refused by then, see `PoolConfiguration.problem`; here it does no harm.
+    // What is out of range has been refused by then, see `WebSocketPoolConfiguration.problem`; here it does no harm.
 
     mutating func resize(soft: Int, hard: Int, minimumIdle: Int) {
         self.hardMaximum = max(1, hard)

@@ -116,7 +116,7 @@ extension PoolStateMachine {
         }
     }
 
-    package mutating func drained(_ key: ConnectionKey, _ outcome: DrainOutcome, at now: Ticks) -> Action {
+    package mutating func drained(_ key: ConnectionKey, _ outcome: WebSocketPoolDrainOutcome, at now: Ticks) -> Action {
         var action = Action()
         guard let index = self.index(of: key), self.slots[index].state == .draining else { return action }
         self.finishDrain(index, outcome, at: now, &action)
@@ -124,7 +124,8 @@ extension PoolStateMachine {
         return action
     }
 
-    mutating func finishDrain(_ index: Int, _ outcome: DrainOutcome, at now: Ticks, _ action: inout Action) {
+    mutating func finishDrain(_ index: Int, _ outcome: WebSocketPoolDrainOutcome, at now: Ticks, _ action: inout Action)
+    {
         self.emit(.drainFinished(endpoint: self.place(self.slots[index].endpoint), outcome: outcome), &action)
         if outcome == .clean {
             self.slots[index].provenAt = now
@@ -132,7 +133,7 @@ extension PoolStateMachine {
             self.makeAvailable(index, isNew: false, at: now, &action)
         } else {
             if outcome != .clean { self.totals.drainsFailed += 1 }
-            let reason = outcome == .unexpectedInput ? ConnectionEndReason.unreadInput : .drainFailed
+            let reason = outcome == .unexpectedInput ? WebSocketPoolEndReason.unreadInput : .drainFailed
             self.close(index, reason: reason, at: now, &action)
         }
     }

@@ -109,7 +109,7 @@ extension PoolStateMachine {
     }
 
     private mutating func closeIdle(
-        atMost limit: Int, reason: ConnectionEndReason, at now: Ticks, _ action: inout Action
+        atMost limit: Int, reason: WebSocketPoolEndReason, at now: Ticks, _ action: inout Action
     ) -> Int {
         var count = 0
         for index in self.slots.indices.sorted(by: { self.slots[$0].returnedAt < self.slots[$1].returnedAt })
@@ -156,7 +156,7 @@ extension PoolStateMachine {
 
         for entry in self.waiters.entries where self.deadline(of: entry) <= now {
             _ = self.waiters.remove(ticket: entry.ticket)
-            let code: PoolError.Code = self.lifecycle == .initial ? .poolUnavailable : .acquireTimedOut
+            let code: WebSocketPoolError.Code = self.lifecycle == .initial ? .poolUnavailable : .acquireTimedOut
             self.fail(entry, code, cause: self.lastFailure, &action)
         }
         while let index = self.warmUps.firstIndex(where: { self.deadline(of: $0) <= now }) {
@@ -192,7 +192,7 @@ extension PoolStateMachine {
         case .free:
             break
         case .connecting:
-            if isDue { self.attemptFailed(index, PoolOperationTimedOut(), isFatal: false, at: now, &action) }
+            if isDue { self.attemptFailed(index, WebSocketPoolOperationTimedOut(), isFatal: false, at: now, &action) }
         case .validating:
             if isDue { self.finishValidation(index, isAlive: false, at: now, &action) }
         case .draining:

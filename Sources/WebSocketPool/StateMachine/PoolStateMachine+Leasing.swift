@@ -10,7 +10,7 @@ extension PoolStateMachine {
     package enum Verdict: Sendable, Hashable {
         case reuse
         case drain
-        case discard(ConnectionEndReason)
+        case discard(WebSocketPoolEndReason)
     }
 
     // MARK: Acquiring
@@ -28,7 +28,7 @@ extension PoolStateMachine {
     ///
     /// The fast path: no waiter is made and nothing is allocated.
     /// - Returns: `nil` when the acquire has to ``acquire`` and perhaps to wait.
-    package mutating func acquireIdle(site: SourceSite, at now: Ticks) -> IdleGrant? {
+    package mutating func acquireIdle(site: WebSocketPoolSourceSite, at now: Ticks) -> IdleGrant? {
         guard self.waiters.isEmpty, case .running(isSuspended: false) = self.lifecycle,
             let index = self.nextIdle(), self.isFresh(index, at: now)
         else { return nil }
@@ -59,7 +59,8 @@ extension PoolStateMachine {
 
     /// An acquire that is ready to wait, at the place in the queue that its ticket says.
     package mutating func acquire(
-        _ waiter: Waiter, ticket: UInt64, kind: AcquireKind, site: SourceSite, queuedAt: Ticks, deadline: Ticks,
+        _ waiter: Waiter, ticket: UInt64, kind: AcquireKind, site: WebSocketPoolSourceSite, queuedAt: Ticks,
+        deadline: Ticks,
         at now: Ticks
     ) -> Action {
         var action = Action()
@@ -94,7 +95,7 @@ extension PoolStateMachine {
         } else if deadline <= now {
             // A timeout of zero asks for what is there. The attempt it may have started goes on.
             if let entry = self.waiters.remove(ticket: ticket) {
-                let code: PoolError.Code = self.lifecycle == .initial ? .poolUnavailable : .acquireTimedOut
+                let code: WebSocketPoolError.Code = self.lifecycle == .initial ? .poolUnavailable : .acquireTimedOut
                 self.fail(entry, code, cause: self.lastFailure, &action)
             }
         } else {
@@ -110,7 +111,7 @@ extension PoolStateMachine {
     /// nothing else changes.
     /// - Returns: `false`, and nothing has happened, when the general path is needed.
     package mutating func joinQueue(
-        _ waiter: Waiter, ticket: UInt64, site: SourceSite, queuedAt: Ticks, deadline: Ticks, at now: Ticks
+        _ waiter: Waiter, ticket: UInt64, site: WebSocketPoolSourceSite, queuedAt: Ticks, deadline: Ticks, at now: Ticks
     ) -> Bool {
         // No idle connection, no room for another, and somebody for whom everything has been set in motion.
         guard !self.observesLeases, self.lifecycle == .running(isSuspended: false), !self.waiters.isEmpty,
@@ -137,7 +138,7 @@ extension PoolStateMachine {
     }
 
     /// A task that is cancelled already asks for a connection.
-    package mutating func refuseCancelled() -> PoolError {
+    package mutating func refuseCancelled() -> WebSocketPoolError {
         self.totals.acquireCancellations += 1
         return self.error(.cancelled)
     }
@@ -147,7 +148,7 @@ extension PoolStateMachine {
         /// The acquiring task was cancelled meanwhile; the connection was not touched.
         case cancelled
         /// The connection died, or received something, before its borrower got it.
-        case unusable(ConnectionEndReason)
+        case unusable(WebSocketPoolEndReason)
     }
 
     /// A grant was not passed on to a borrower: it does not count as a lease.
@@ -277,7 +278,7 @@ extension PoolStateMachine {
     // MARK: Lending
 
     /// Lends a connection that is in no list.
-    mutating func lease(_ index: Int, site: SourceSite, at now: Ticks) -> LeaseToken {
+    mutating func lease(_ index: Int, site: WebSocketPoolSourceSite, at now: Ticks) -> LeaseToken {
         self.lastLeaseID += 1
         self.setState(index, .leased, at: now)
         self.slots[index].lend(id: self.lastLeaseID, site: site, leakThreshold: self.settings.leakThreshold)

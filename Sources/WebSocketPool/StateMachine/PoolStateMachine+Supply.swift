@@ -63,7 +63,7 @@ extension PoolStateMachine {
         guard case .running = self.lifecycle, self.slots[index].epoch == self.epoch,
             let handle = self.handles[index]
         else {
-            let reason: ConnectionEndReason
+            let reason: WebSocketPoolEndReason
             if case .running = self.lifecycle { reason = .reset } else { reason = .shutdown }
             self.close(index, reason: reason, at: now, &action)
             return

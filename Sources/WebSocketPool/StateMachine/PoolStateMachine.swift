@@ -36,9 +36,9 @@ package struct PoolStateMachine<Handle, Waiter> {
     /// Connections that are to be opened ahead. The next attempt that succeeds satisfies one, whichever acquire gets
     /// its connection. Apart from `waiters`: no acquire waits behind them.
     package internal(set) var warmUps: Deque<WaiterQueue<Waiter>.Entry> = []
-    package internal(set) var counts = PoolCounts()
+    package internal(set) var counts = WebSocketPoolCounts()
 
-    package internal(set) var totals = PoolTotals()
+    package internal(set) var totals = WebSocketPoolTotals()
     // The sums of `totals`, in ticks: cheaper to add to than durations.
     var waitTime: Ticks = 0
     var usageTime: Ticks = 0
@@ -90,8 +90,8 @@ package struct PoolStateMachine<Handle, Waiter> {
         self.observesLeases = observesLeases ?? isObserved
     }
 
-    package var statistics: PoolStatistics {
-        var statistics = PoolStatistics()
+    package var statistics: WebSocketPoolStatistics {
+        var statistics = WebSocketPoolStatistics()
         statistics.counts = self.counts
         statistics.counts.waiting = self.waiters.count
         statistics.isSuspended = self.isSuspended
@@ -100,7 +100,7 @@ package struct PoolStateMachine<Handle, Waiter> {
         statistics.totals.usageTime = .nanoseconds(self.usageTime)
         statistics.totals.connectTime = .nanoseconds(self.connectTime)
         statistics.endpoints = self.endpoints.map { endpoint in
-            var entry = EndpointStatistics()
+            var entry = WebSocketPoolEndpointStatistics()
             entry.name = endpoint.name
             entry.total = endpoint.total
             entry.leased = endpoint.leased
@@ -117,10 +117,12 @@ package struct PoolStateMachine<Handle, Waiter> {
     // MARK: Steps shared by the events
 
     /// An endpoint as observers see it.
-    func place(_ endpoint: Int) -> PoolEndpoint { PoolEndpoint(index: endpoint, name: self.endpoints[endpoint].name) }
+    func place(_ endpoint: Int) -> WebSocketPoolEndpoint {
+        WebSocketPoolEndpoint(index: endpoint, name: self.endpoints[endpoint].name)
+    }
 
-    func error(_ code: PoolError.Code, cause: (any Error)? = nil) -> PoolError {
-        PoolError(
+    func error(_ code: WebSocketPoolError.Code, cause: (any Error)? = nil) -> WebSocketPoolError {
+        WebSocketPoolError(
             code, statistics: self.statistics,
             underlyingError: cause ?? (code == .poolClosed ? self.startFailure : nil),
             reason: self.reason(for: code), failedEndpoint: cause == nil ? nil : self.lastFailedEndpoint.map(self.place)
@@ -128,7 +130,7 @@ package struct PoolStateMachine<Handle, Waiter> {
     }
 
     /// What the code's usual advice does not say.
-    private func reason(for code: PoolError.Code) -> String? {
+    private func reason(for code: WebSocketPoolError.Code) -> String? {
         switch (code, self.lifecycle) {
         case (.acquireTimedOut, .initial), (.poolUnavailable, .initial):
             "the pool does not run, so nothing can be lent; call run() in a task, or use withPool"
@@ -187,7 +189,7 @@ package struct PoolStateMachine<Handle, Waiter> {
     func key(_ index: Int) -> ConnectionKey { ConnectionKey(slot: index, serial: self.slots[index].serial) }
 
     /// Gives the slot back. The connection is closed, was never opened, or is nobody's business any more.
-    mutating func free(_ index: Int, reason: ConnectionEndReason?, at now: Ticks, _ action: inout Action) {
+    mutating func free(_ index: Int, reason: WebSocketPoolEndReason?, at now: Ticks, _ action: inout Action) {
         if self.slots[index].state == .idle { self.removeFromIdle(index) }
         if let reason {
             if reason == .detached { self.totals.connectionsDetached += 1 } else { self.totals.connectionsClosed += 1 }
@@ -199,7 +201,7 @@ package struct PoolStateMachine<Handle, Waiter> {
     }
 
     /// Starts closing an open connection.
-    mutating func close(_ index: Int, reason: ConnectionEndReason, at now: Ticks, _ action: inout Action) {
+    mutating func close(_ index: Int, reason: WebSocketPoolEndReason, at now: Ticks, _ action: inout Action) {
         if self.slots[index].state == .idle { self.removeFromIdle(index) }
         self.setState(index, .closing, at: now)
         self.slots[index].endReason = reason
@@ -209,7 +211,7 @@ package struct PoolStateMachine<Handle, Waiter> {
     }
 
     /// Ends an open connection that does not answer: there is no goodbye to wait for, so its slot is free at once.
-    mutating func abort(_ index: Int, reason: ConnectionEndReason, at now: Ticks, _ action: inout Action) {
+    mutating func abort(_ index: Int, reason: WebSocketPoolEndReason, at now: Ticks, _ action: inout Action) {
         if let handle = self.handles[index] { action.operations.append(.abort(self.key(index), handle)) }
         self.free(index, reason: reason, at: now, &action)
     }
@@ -233,7 +235,8 @@ package struct PoolStateMachine<Handle, Waiter> {
     }
 
     mutating func fail(
-        _ entry: WaiterQueue<Waiter>.Entry, _ code: PoolError.Code, cause: (any Error)? = nil, _ action: inout Action
+        _ entry: WaiterQueue<Waiter>.Entry, _ code: WebSocketPoolError.Code, cause: (any Error)? = nil,
+        _ action: inout Action
     ) {
         let error = self.error(code, cause: cause)
         action.resumptions.append(.init(waiter: entry.waiter, result: .failure(error)))

@@ -23,7 +23,7 @@ package struct WaiterQueue<Waiter> {
         package var kind: AcquireKind
         package var queuedAt: Ticks
         package var deadline: Ticks
-        package var site: SourceSite
+        package var site: WebSocketPoolSourceSite
         /// Observers have been told that it waits.
         package var isQueued = false
     }

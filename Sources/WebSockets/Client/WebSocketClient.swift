@@ -13,7 +13,7 @@ public struct WebSocketClientConfiguration: Sendable {
     /// (see ``WebSocketCompression``).
     public var options = WebSocketOptions()
     /// How the server is verified.
-    public var tls = TLSClientConfiguration()
+    public var tls = WebSocketTLSClientConfiguration()
     /// Additional headers of the handshake, such as `Authorization`, `Cookie` or `Origin`. Headers that belong to the
     /// handshake are refused.
     public var headers: HTTPFields = [:]
@@ -39,8 +39,8 @@ public struct WebSocketClientConfiguration: Sendable {
     public var maximumRedirects = 0
     /// Who is told of attempts to connect, and of what happens to the connection. Default: nobody.
     public var observers: [any WebSocketObserver] = []
-    /// The loop for the connection. Default: the next one of ``EventLoopGroup/shared``.
-    public var eventLoop: EventLoop?
+    /// The loop for the connection. Default: the next one of ``WebSocketEventLoopGroup/shared``.
+    public var eventLoop: WebSocketEventLoop?
 
     /// Told of the handshake's steps.
     package var trace: ClientRequest.Trace?
@@ -95,7 +95,7 @@ public enum WebSocketClient {
         to url: String, configuration: WebSocketClientConfiguration = .init()
     ) async throws(WebSocketError) -> WebSocketConnection {
         let request = try configuration.request(for: url)
-        let loop = configuration.eventLoop ?? EventLoopGroup.shared.next()
+        let loop = configuration.eventLoop ?? WebSocketEventLoopGroup.shared.next()
         let observation = Observation(observers: configuration.observers)
         return WebSocketConnection(
             try await PoolSpan.connect.traced(request.url) { () throws(WebSocketError) in

@@ -44,17 +44,17 @@ public final class WebSocketConnection: Sendable {
     /// A number that no other connection of the process has; the same as in logs and observers' summaries.
     public var id: UInt64 { connection.number }
     /// The loop that the connection lives on.
-    public var eventLoop: EventLoop { connection.loop }
+    public var eventLoop: WebSocketEventLoop { connection.loop }
     /// The subprotocol agreed on, if any (RFC 6455 §1.9).
     public var subprotocol: String? { wire.details.subprotocol }
     /// permessage-deflate's parameters, if it was agreed on.
-    public var deflate: NegotiatedDeflate? { wire.details.deflate }
+    public var deflate: WebSocketNegotiatedDeflate? { wire.details.deflate }
     /// What TLS negotiated; `nil` without TLS.
-    public var tls: TLSInfo? { wire.details.tls }
+    public var tls: WebSocketTLSInfo? { wire.details.tls }
     /// This end's address; nil for sockets without one.
-    public var localAddress: SocketAddress? { wire.details.localAddress }
+    public var localAddress: WebSocketAddress? { wire.details.localAddress }
     /// The peer's address; nil for sockets without one. A proxy's, if there is one.
-    public var remoteAddress: SocketAddress? { wire.details.remoteAddress }
+    public var remoteAddress: WebSocketAddress? { wire.details.remoteAddress }
     /// On a client: the URL that is connected to, which is another than was asked for after redirects.
     public var url: WebSocketURL? { wire.details.url }
     /// On a client: the server's answer to the handshake, with all its headers.
@@ -267,7 +267,7 @@ public enum WebSocketBodyExecutor: Sendable {
     case global
 
     /// The global one is said out loud, because the caller may prefer a loop.
-    func taskExecutor(on loop: EventLoop?) -> any TaskExecutor {
+    func taskExecutor(on loop: WebSocketEventLoop?) -> any TaskExecutor {
         switch self {
         case .loop: loop?.taskExecutor ?? globalConcurrentExecutor
         case .global: globalConcurrentExecutor

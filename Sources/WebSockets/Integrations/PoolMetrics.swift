@@ -21,7 +21,7 @@ public import WebSocketPool
 /// | `<label>_connects_failed` | counter, by `endpoint` | |
 /// | `<label>_connections_closed` | counter, by `reason` | |
 /// | `<label>_validations_failed`, `<label>_leaks_suspected`, `<label>_circuits_opened` | counters | |
-public struct WebSocketPoolMetrics: PoolObserver {
+public struct WebSocketPoolMetrics: WebSocketPoolObserver {
     private let scope: MetricsScope
     private let wait: Timer
     private let usage: Timer
@@ -54,13 +54,13 @@ public struct WebSocketPoolMetrics: PoolObserver {
     }
 
     /// Records how long the opening took.
-    public func connectionOpened(endpoint: PoolEndpoint, after duration: Duration) {
+    public func connectionOpened(endpoint: WebSocketPoolEndpoint, after duration: Duration) {
         creation.observe(duration)
         connections.increment()
     }
 
     /// Counts the end, by its reason.
-    public func connectionClosed(endpoint: PoolEndpoint, reason: ConnectionEndReason) {
+    public func connectionClosed(endpoint: WebSocketPoolEndpoint, reason: WebSocketPoolEndReason) {
         connections.decrement()
         scope.count("connections_closed", ("reason", reason.rawValue))
     }
@@ -83,16 +83,18 @@ public struct WebSocketPoolMetrics: PoolObserver {
     /// Shows one less that waits.
     public func acquireLeftQueue(depth: Int) { pending.decrement() }
     /// Counts the failure, by its code.
-    public func acquireFailed(_ error: PoolError) { scope.count("acquires_failed", ("code", "\(error.code)")) }
+    public func acquireFailed(_ error: WebSocketPoolError) { scope.count("acquires_failed", ("code", "\(error.code)")) }
     /// Counts the failure, by its endpoint.
-    public func connectFailed(endpoint: PoolEndpoint, error: any Error) {
+    public func connectFailed(endpoint: WebSocketPoolEndpoint, error: any Error) {
         scope.count("connects_failed", ("endpoint", "\(endpoint)"))
     }
     /// Counts the failed health check.
-    public func validationFailed(endpoint: PoolEndpoint) { validationsFailed.increment() }
+    public func validationFailed(endpoint: WebSocketPoolEndpoint) { validationsFailed.increment() }
     /// Counts the suspected leak.
-    public func leakSuspected(takenAt site: SourceSite, after duration: Duration) { leaksSuspected.increment() }
+    public func leakSuspected(takenAt site: WebSocketPoolSourceSite, after duration: Duration) {
+        leaksSuspected.increment()
+    }
     /// Counts the opening.
-    public func circuitOpened(endpoint: PoolEndpoint, for duration: Duration) { circuitsOpened.increment() }
+    public func circuitOpened(endpoint: WebSocketPoolEndpoint, for duration: Duration) { circuitsOpened.increment() }
 }
 #endif

@@ -12,9 +12,9 @@ public import ServiceLifecycle
 extension WebSocketConnectionPool: Service {}
 
 extension ConnectionPool {
-    func runAsService(grace: Duration) async throws(PoolError) {
-        let result: Result<Void, PoolError> = await withGracefulShutdownHandler {
-            do throws(PoolError) { return .success(try await self.run()) } catch { return .failure(error) }
+    func runAsService(grace: Duration) async throws(WebSocketPoolError) {
+        let result: Result<Void, WebSocketPoolError> = await withGracefulShutdownHandler {
+            do throws(WebSocketPoolError) { return .success(try await self.run()) } catch { return .failure(error) }
         } onGracefulShutdown: {
             self.beginShutdown(grace: grace)
         }
@@ -69,7 +69,7 @@ public struct WebSocketServerService: Service {
 }
 #else
 extension ConnectionPool {
-    func runAsService(grace: Duration) async throws(PoolError) { try await run() }
+    func runAsService(grace: Duration) async throws(WebSocketPoolError) { try await run() }
 }
 
 extension SessionCore {

@@ -33,11 +33,13 @@ extension WebSocketError {
         case .draining:
             WebSocketError(.connectionBusy, "the connection is being drained after its last use; wait until it is done")
         case .closed(.closed):
-            WebSocketError(.connectionUnavailable, "the connection was closed for good; make a new ManagedConnection")
+            WebSocketError(
+                .connectionUnavailable, "the connection was closed for good; make a new WebSocketManagedConnection")
         case .closed(.idleTimeout):
             WebSocketError(
                 .connectionUnavailable,
-                "nobody used the connection for idleTimeout, so it was closed for good; make a new ManagedConnection")
+                "nobody used the connection for idleTimeout, so it was closed for good; make a new WebSocketManagedConnection"
+            )
         }
     }
 }

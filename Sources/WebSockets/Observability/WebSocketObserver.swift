@@ -44,7 +44,7 @@ public struct WebSocketConnectionSummary: Sendable, Hashable, CustomStringConver
     /// On a client: where it connected to. Its description hides credentials and the query's values.
     public let url: WebSocketURL?
     /// The peer's address.
-    public let remoteAddress: SocketAddress?
+    public let remoteAddress: WebSocketAddress?
     /// The subprotocol agreed on.
     public let subprotocol: String?
     /// The version of TLS; nil without TLS.

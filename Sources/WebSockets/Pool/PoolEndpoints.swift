@@ -36,11 +36,11 @@ final class PoolEndpoints: Sendable {
     private let usesAllAddresses: Bool
     private let resolutionLifetime: Duration
     private let elapsed: @Sendable () -> Duration
-    private let loop: @Sendable () -> EventLoop
+    private let loop: @Sendable () -> WebSocketEventLoop
     private let resolve: Resolve
 
     /// Looks a host up on a loop.
-    typealias Resolve = @Sendable (String, EventLoop) async throws(WebSocketError) -> [String]
+    typealias Resolve = @Sendable (String, WebSocketEventLoop) async throws(WebSocketError) -> [String]
 
     /// Checks every URL and setting; may read certificate files.
     init(
@@ -133,7 +133,7 @@ final class PoolEndpoints: Sendable {
     }
 
     /// Looks the host up again when the last time is too long ago. Addresses that are known outlive a failure.
-    private func refresh(_ url: Int, on loop: EventLoop) async throws(WebSocketError) {
+    private func refresh(_ url: Int, on loop: WebSocketEventLoop) async throws(WebSocketError) {
         let now = elapsed()
         let isKnown: Bool? = state.withLock { state in
             guard let last = state.resolvedAt[url] else { return false }

@@ -7,12 +7,12 @@ import Logging
 import WebSocketPool
 
 /// Tells the log what happens, and passes it on to the user's observers.
-struct PoolReporter: PoolObserver {
+struct PoolReporter: WebSocketPoolObserver {
     let logger: Logger
-    private let others: [any PoolObserver]
+    private let others: [any WebSocketPoolObserver]
     let observesLeases: Bool
 
-    init(logger: Logger, name: String?, others: [any PoolObserver]) {
+    init(logger: Logger, name: String?, others: [any WebSocketPoolObserver]) {
         var logger = logger
         if let name { logger[metadataKey: "pool"] = "\(name)" }
         self.logger = logger
@@ -20,18 +20,18 @@ struct PoolReporter: PoolObserver {
         observesLeases = others.contains { $0.observesLeases }
     }
 
-    func connectionOpened(endpoint: PoolEndpoint, after duration: Duration) {
+    func connectionOpened(endpoint: WebSocketPoolEndpoint, after duration: Duration) {
         logger.debug("pool: a connection was opened", metadata: ["endpoint": "\(endpoint)", "after": "\(duration)"])
         for other in others { other.connectionOpened(endpoint: endpoint, after: duration) }
     }
 
-    func connectFailed(endpoint: PoolEndpoint, error: any Error) {
+    func connectFailed(endpoint: WebSocketPoolEndpoint, error: any Error) {
         logger.debug(
             "pool: a connection could not be opened", metadata: ["endpoint": "\(endpoint)", "error": "\(error)"])
         for other in others { other.connectFailed(endpoint: endpoint, error: error) }
     }
 
-    func connectionClosed(endpoint: PoolEndpoint, reason: ConnectionEndReason) {
+    func connectionClosed(endpoint: WebSocketPoolEndpoint, reason: WebSocketPoolEndReason) {
         logger.debug(
             "pool: a connection left", metadata: ["endpoint": "\(endpoint)", "reason": "\(reason.rawValue)"])
         for other in others { other.connectionClosed(endpoint: endpoint, reason: reason) }
@@ -42,8 +42,10 @@ struct PoolReporter: PoolObserver {
         for other in others { other.acquiredBeforeRun() }
     }
 
-    func validationFailed(endpoint: PoolEndpoint) { for other in others { other.validationFailed(endpoint: endpoint) } }
-    func drainFinished(endpoint: PoolEndpoint, outcome: DrainOutcome) {
+    func validationFailed(endpoint: WebSocketPoolEndpoint) {
+        for other in others { other.validationFailed(endpoint: endpoint) }
+    }
+    func drainFinished(endpoint: WebSocketPoolEndpoint, outcome: WebSocketPoolDrainOutcome) {
         for other in others { other.drainFinished(endpoint: endpoint, outcome: outcome) }
     }
     func acquireQueued(depth: Int) {
@@ -58,16 +60,16 @@ struct PoolReporter: PoolObserver {
     func leaseEnded(after usage: Duration) {
         for other in others where other.observesLeases { other.leaseEnded(after: usage) }
     }
-    func acquireFailed(_ error: PoolError) { for other in others { other.acquireFailed(error) } }
+    func acquireFailed(_ error: WebSocketPoolError) { for other in others { other.acquireFailed(error) } }
 
-    func leakSuspected(takenAt site: SourceSite, after duration: Duration) {
+    func leakSuspected(takenAt site: WebSocketPoolSourceSite, after duration: Duration) {
         logger.warning(
             "pool: a lease has not come back; it may have leaked",
             metadata: ["takenAt": "\(site)", "after": "\(duration)"])
         for other in others { other.leakSuspected(takenAt: site, after: duration) }
     }
 
-    func suspectedLeakReturned(takenAt site: SourceSite, after duration: Duration) {
+    func suspectedLeakReturned(takenAt site: WebSocketPoolSourceSite, after duration: Duration) {
         logger.info(
             "pool: a lease came back that had been reported as a leak",
             metadata: ["takenAt": "\(site)", "after": "\(duration)"])
@@ -79,12 +81,12 @@ struct PoolReporter: PoolObserver {
         for other in others { other.releaseIgnored() }
     }
 
-    func circuitOpened(endpoint: PoolEndpoint, for duration: Duration) {
+    func circuitOpened(endpoint: WebSocketPoolEndpoint, for duration: Duration) {
         logger.debug("pool: an endpoint was ejected", metadata: ["endpoint": "\(endpoint)", "for": "\(duration)"])
         for other in others { other.circuitOpened(endpoint: endpoint, for: duration) }
     }
 
-    func circuitClosed(endpoint: PoolEndpoint) {
+    func circuitClosed(endpoint: WebSocketPoolEndpoint) {
         logger.debug("pool: an endpoint has returned", metadata: ["endpoint": "\(endpoint)"])
         for other in others { other.circuitClosed(endpoint: endpoint) }
     }

@@ -9,7 +9,7 @@ import WebSocketLoop
 import WebSocketPool
 
 /// A connection as the generic pool sees it. Each lease sees it through a socket of its own, which ends with the lease.
-final class PooledWebSocket: PooledConnection {
+final class PooledWebSocket: WebSocketPooledConnection {
     /// The pool, so that a lease is one reference.
     let core: PoolCore
     private let clock: any Clock<Duration>
@@ -133,7 +133,7 @@ final class PooledWebSocket: PooledConnection {
         }
     }
 
-    func drain(_ options: DrainOptions) async -> DrainOutcome {
+    func drain(_ options: WebSocketPoolDrainOptions) async -> WebSocketPoolDrainOutcome {
         while true {
             switch wire.popMessageNow() {
             case .message(let message):

@@ -13,7 +13,7 @@ extension WebSocketConnectionPool {
     /// When the body throws or its task is cancelled the connection is closed instead of reused, because an exchange
     /// may be incomplete; `isReusableAfter` can say otherwise for some errors. Messages that the body leaves unread are
     /// never delivered to the next borrower, nor is an answer that it did not wait for: a body that sent more messages
-    /// than arrived has left early, and its connection is closed or drained. See `ReleaseHygiene` and `expectsReplies`.
+    /// than arrived has left early, and its connection is closed or drained. See `WebSocketPoolReleaseHygiene` and `expectsReplies`.
     ///
     /// - Parameters:
     ///   - timeout: How long to wait for a connection, connecting included; `nil` for `acquireTimeout`, 30 s by
@@ -55,25 +55,26 @@ extension WebSocketConnectionPool {
     public func acquire(
         timeout: Duration? = nil, file: StaticString = #fileID, line: UInt = #line
     ) async throws(WebSocketError) -> WebSocketLease {
-        if let grant = core.acquireIdle(site: SourceSite(file: file, line: line)) {
+        if let grant = core.acquireIdle(site: WebSocketPoolSourceSite(file: file, line: line)) {
             return WebSocketLease(grant)
         }
         guard isTraced else {
-            do throws(PoolError) {
+            do throws(WebSocketPoolError) {
                 return WebSocketLease(
-                    try await core.acquire(.any, timeout: timeout, site: SourceSite(file: file, line: line)))
+                    try await core.acquire(
+                        .any, timeout: timeout, site: WebSocketPoolSourceSite(file: file, line: line)))
             } catch {
                 throw WebSocketError(error)
             }
         }
-        return try await acquireTraced(.any, timeout: timeout, site: SourceSite(file: file, line: line))
+        return try await acquireTraced(.any, timeout: timeout, site: WebSocketPoolSourceSite(file: file, line: line))
     }
 
     private func acquireTraced(
-        _ kind: AcquireKind, timeout: Duration?, site: SourceSite
+        _ kind: AcquireKind, timeout: Duration?, site: WebSocketPoolSourceSite
     ) async throws(WebSocketError) -> WebSocketLease {
         try await PoolSpan.acquire.around { () throws(WebSocketError) in
-            do throws(PoolError) {
+            do throws(WebSocketPoolError) {
                 return WebSocketLease(try await core.acquire(kind, timeout: timeout, site: site))
             } catch {
                 throw WebSocketError(error)
@@ -87,7 +88,7 @@ extension WebSocketConnectionPool {
     public func acquireNew(
         timeout: Duration? = nil, file: StaticString = #fileID, line: UInt = #line
     ) async throws(WebSocketError) -> WebSocketLease {
-        try await acquireTraced(.new, timeout: timeout, site: SourceSite(file: file, line: line))
+        try await acquireTraced(.new, timeout: timeout, site: WebSocketPoolSourceSite(file: file, line: line))
     }
 
     /// Borrows an idle connection if one can be lent without validation and nobody waits, else `nil`.
@@ -96,7 +97,7 @@ extension WebSocketConnectionPool {
     /// that one is pinged in the background, for the next call; `acquire(timeout: .zero)` waits for the pong. Opens
     /// nothing for the caller; the minimum of idle connections is refilled in the background as after any acquire.
     public func tryAcquire(file: StaticString = #fileID, line: UInt = #line) -> WebSocketLease? {
-        core.tryAcquire(site: SourceSite(file: file, line: line)).map { WebSocketLease($0) }
+        core.tryAcquire(site: WebSocketPoolSourceSite(file: file, line: line)).map { WebSocketLease($0) }
     }
 
     /// Gives a connection back; see ``WebSocketLease/release(discard:)``.
@@ -115,7 +116,7 @@ public struct WebSocketLease: Sendable {
 
     private var core: PoolCore { leased.core }
 
-    init(_ grant: Grant<any PooledConnection>) {
+    init(_ grant: Grant<any WebSocketPooledConnection>) {
         token = grant.token
         // Every connection of a pool of ours is one: the cast costs nothing, a checked one more than the lease.
         leased = unsafeDowncast(grant.handle, to: PooledWebSocket.self)
@@ -159,7 +160,7 @@ public struct WebSocketLease: Sendable {
     /// - Throws: `leaseEnded`.
     public func detach() throws(WebSocketError) -> WebSocketConnection {
         let socket = try socket
-        do throws(PoolError) { try core.detach(token) } catch { throw WebSocketError(error) }
+        do throws(WebSocketPoolError) { try core.detach(token) } catch { throw WebSocketError(error) }
         leased.detach()
         return socket
     }

@@ -53,7 +53,7 @@ public final class WebSocketConnectionPool: Sendable {
     /// Makes a pool of connections to several endpoints. Starts nothing.
     ///
     /// A new connection goes to the endpoint with the fewest leases. One that refuses connections is ejected for a
-    /// while and returns gradually; see `CircuitBreaker`.
+    /// while and returns gradually; see `WebSocketPoolCircuitBreaker`.
     ///
     /// - Throws: `invalidURL`; `invalidConfiguration`, also for an empty list.
     public convenience init(
@@ -77,7 +77,7 @@ public final class WebSocketConnectionPool: Sendable {
         // Longer than the client's own timeout, whose error says in which step the time ran out.
         settings.connectTimeout = configuration.attemptTimeout + .seconds(1)
         pool = ConnectionPool(
-            configuration: settings, anyClock: clock, coarseClock: EventLoop.coarseNanoseconds,
+            configuration: settings, anyClock: clock, coarseClock: WebSocketEventLoop.coarseNanoseconds,
             endpointNames: endpoints.initialNames,
             observer: PoolReporter(
                 logger: configuration.logger, name: configuration.name, others: configuration.observers)
@@ -107,7 +107,7 @@ public final class WebSocketConnectionPool: Sendable {
     /// - Throws: Why the warm-up failed, when `warmUpPolicy` is `failFast`; the pool is closed then. `poolClosed` when
     ///   it was called before, which changes nothing for the first call.
     public func run() async throws(WebSocketError) {
-        do throws(PoolError) { try await pool.runAsService(grace: configuration.pool.shutdownGrace) } catch {
+        do throws(WebSocketPoolError) { try await pool.runAsService(grace: configuration.pool.shutdownGrace) } catch {
             throw WebSocketError(error)
         }
     }
@@ -166,11 +166,13 @@ public final class WebSocketConnectionPool: Sendable {
     /// - Returns: How many were opened. With `bestEffort` failures only make it smaller.
     /// - Throws: With `failFast`, the first failure; `invalidConfiguration` for a negative count.
     @discardableResult
-    public func warmUp(_ count: Int, policy: WarmUpPolicy = .bestEffort) async throws(WebSocketError) -> Int {
+    public func warmUp(_ count: Int, policy: WebSocketPoolWarmUpPolicy = .bestEffort) async throws(WebSocketError)
+        -> Int
+    {
         guard count >= 0 else {
             throw WebSocketError(.invalidConfiguration, "the count is \(count); it must be at least 0")
         }
-        do throws(PoolError) {
+        do throws(WebSocketPoolError) {
             return try await pool.warmUp(count, policy: policy)
         } catch {
             throw WebSocketError(error)
@@ -183,7 +185,8 @@ public final class WebSocketConnectionPool: Sendable {
     ///
     /// - Throws: `invalidConfiguration` for a size that a pool could not be made with; nothing has changed then.
     public func resize(softMaximum: Int, hardMaximum: Int, minimumIdle: Int) throws(WebSocketError) {
-        let problem = PoolConfiguration.sizeProblem(soft: softMaximum, hard: hardMaximum, minimumIdle: minimumIdle)
+        let problem = WebSocketPoolConfiguration.sizeProblem(
+            soft: softMaximum, hard: hardMaximum, minimumIdle: minimumIdle)
         if let problem { throw WebSocketError(.invalidConfiguration, problem) }
         pool.resize(softMaximum: softMaximum, hardMaximum: hardMaximum, minimumIdle: minimumIdle)
     }
@@ -221,7 +224,7 @@ public final class WebSocketConnectionPool: Sendable {
     public var isSuspended: Bool { pool.isSuspended }
 
     /// A consistent snapshot. Takes the pool's lock for a moment.
-    public var statistics: PoolStatistics { pool.statistics }
+    public var statistics: WebSocketPoolStatistics { pool.statistics }
 }
 
 /// Tells connections of a pool which one, without keeping it alive.

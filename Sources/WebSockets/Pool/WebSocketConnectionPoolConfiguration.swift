@@ -10,7 +10,7 @@ public import WebSocketPool
 
 /// How a ``WebSocketConnectionPool`` connects, lends and cleans up. Every default is finite and safe.
 ///
-/// The knobs of the pool itself are those of `PoolConfiguration`, which has their defaults and what they do to one
+/// The knobs of the pool itself are those of `WebSocketPoolConfiguration`, which has their defaults and what they do to one
 /// another; they can be set here as if they were properties of this type:
 ///
 /// ```swift
@@ -22,7 +22,7 @@ public import WebSocketPool
 @dynamicMemberLookup
 public struct WebSocketConnectionPoolConfiguration: Sendable {
     /// Size, waiting, health and cleanliness.
-    public var pool = PoolConfiguration()
+    public var pool = WebSocketPoolConfiguration()
 
     /// What the pool is called in the log, as metadata `pool`. Default none (HikariCP: `poolName`). For metrics, give
     /// it to `WebSocketPoolMetrics` as a dimension.
@@ -35,8 +35,8 @@ public struct WebSocketConnectionPoolConfiguration: Sendable {
     /// connections; the former also those that are lent.
     public var client = WebSocketClientConfiguration()
 
-    /// The loops that connections are spread over, in turn. Default ``EventLoopGroup/shared``.
-    public var eventLoopGroup: EventLoopGroup?
+    /// The loops that connections are spread over, in turn. Default ``WebSocketEventLoopGroup/shared``.
+    public var eventLoopGroup: WebSocketEventLoopGroup?
 
     /// Where the bodies of `withConnection` run, unless the call says otherwise. Default
     /// ``WebSocketBodyExecutor/loop``.
@@ -62,7 +62,7 @@ public struct WebSocketConnectionPoolConfiguration: Sendable {
     public var resolutionLifetime: Duration = .seconds(30)
 
     /// Told what happens, for metrics and the like. Default none.
-    public var observers: [any PoolObserver] = []
+    public var observers: [any WebSocketPoolObserver] = []
 
     /// Connections coming and going are logged at `debug`, suspected leaks at `warning`.
     public var logger = Logger(label: "swift-libwebsockets")
@@ -101,7 +101,7 @@ public struct WebSocketConnectionPoolConfiguration: Sendable {
     }
 
     /// Every setting of the pool itself: sizes, times, health, retry.
-    public subscript<Value>(dynamicMember member: WritableKeyPath<PoolConfiguration, Value>) -> Value {
+    public subscript<Value>(dynamicMember member: WritableKeyPath<WebSocketPoolConfiguration, Value>) -> Value {
         get { pool[keyPath: member] }
         set { pool[keyPath: member] = newValue }
     }

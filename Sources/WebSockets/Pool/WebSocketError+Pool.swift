@@ -8,10 +8,10 @@ public import WebSocketPool
 
 /// What a pool adds to an error.
 final class PoolErrorDetails: Sendable {
-    let statistics: PoolStatistics
+    let statistics: WebSocketPoolStatistics
     let cause: WebSocketError?
 
-    init(statistics: PoolStatistics, cause: WebSocketError?) {
+    init(statistics: WebSocketPoolStatistics, cause: WebSocketError?) {
         self.statistics = statistics
         self.cause = cause
     }
@@ -19,14 +19,14 @@ final class PoolErrorDetails: Sendable {
 
 extension WebSocketError {
     /// On an error of a pool: the pool as it was then.
-    public var poolStatistics: PoolStatistics? { poolDetails?.statistics }
+    public var poolStatistics: WebSocketPoolStatistics? { poolDetails?.statistics }
 
     /// On an error of a pool: the failure behind it, for example why the last attempt to connect failed.
     public var poolCause: WebSocketError? { poolDetails?.cause }
 
     private var poolDetails: PoolErrorDetails? { attachment?.object as? PoolErrorDetails }
 
-    init(_ error: PoolError) {
+    init(_ error: WebSocketPoolError) {
         let cause = error.underlyingError.map(Self.cause)
         let counts = error.statistics.counts
         let place = error.failedEndpoint.map { ", to \($0)," } ?? ""
@@ -63,7 +63,7 @@ extension WebSocketError {
     }
 
     /// The codes that have a reason of their own.
-    private static func code(_ code: PoolError.Code) -> Code? {
+    private static func code(_ code: WebSocketPoolError.Code) -> Code? {
         switch code {
         case .acquireTimedOut: .acquireTimedOut
         case .poolUnavailable: .poolUnavailable
@@ -74,7 +74,7 @@ extension WebSocketError {
 
     private static func cause(_ error: any Error) -> WebSocketError {
         if let error = error as? WebSocketError { return error }
-        if error is PoolOperationTimedOut {
+        if error is WebSocketPoolOperationTimedOut {
             return WebSocketError(
                 .timedOut, "the connection was not open within connectTimeout; check that the server answers",
                 phase: .connect)

@@ -32,7 +32,7 @@ final class ServerState: Sendable {
     let accepted = Atomic<Int>(0)
     let broadcasts = BroadcastTotals()
 
-    init(loops: [EventLoop], lifetimes: OpenConnections.Lifetimes) {
+    init(loops: [WebSocketEventLoop], lifetimes: OpenConnections.Lifetimes) {
         queues = loops.map { ConnectionQueue(loop: $0, lifetimes: lifetimes) }
     }
 
@@ -45,7 +45,7 @@ final class ServerState: Sendable {
         queues[Int(turn.wrappingAdd(1, ordering: .relaxed).oldValue % UInt(queues.count))]
     }
 
-    func queue(of loop: EventLoop) -> ConnectionQueue? { queues.first { $0.loop === loop } }
+    func queue(of loop: WebSocketEventLoop) -> ConnectionQueue? { queues.first { $0.loop === loop } }
 
     /// On the connection's loop.
     func established(_ connection: Connection) {
@@ -115,7 +115,7 @@ final class ConnectionQueue: Sendable {
         var isStopped = false
     }
 
-    let loop: EventLoop
+    let loop: WebSocketEventLoop
     private let shared = Mutex(Shared())
     let open: OpenConnections
     /// Connections whose handlers run.
@@ -123,7 +123,7 @@ final class ConnectionQueue: Sendable {
     /// Connections that were taken over. They are their owners', whose last reference ends them.
     private let adopted = Mutex<[UInt64: WeakConnection]>([:])
 
-    init(loop: EventLoop, lifetimes: OpenConnections.Lifetimes) {
+    init(loop: WebSocketEventLoop, lifetimes: OpenConnections.Lifetimes) {
         self.loop = loop
         open = OpenConnections(loop: loop, lifetimes: lifetimes)
     }

@@ -16,10 +16,10 @@ public protocol WebSocketUpgradeSource {
     /// What the other server has read behind the request: a client may send frames early.
     var bytesBehindRequest: [UInt8] { get }
     /// The socket. Afterwards the other server must neither read nor write; one that closes its descriptor in any case
-    /// gives a duplicate (``ConnectedSocket/init(duplicating:)``).
+    /// gives a duplicate (``WebSocketConnectedSocket/init(duplicating:)``).
     ///
     /// It must be the client's own TCP or unix socket. One that carries TLS cannot be taken over in the middle.
-    func takeSocket() throws -> ConnectedSocket
+    func takeSocket() throws -> WebSocketConnectedSocket
 }
 
 extension WebSocketServer {
@@ -37,7 +37,7 @@ extension WebSocketServer {
     ///   `invalidConfiguration` for a request that cannot be written in HTTP/1.1; `connectionClosed` when the client left;
     ///   `timedOut`; `shutDown`; `cancelled`: the client gets 503 if it was waiting for a decision, and is cut off before.
     public func accept(
-        _ socket: consuming ConnectedSocket, request: HTTPRequest, bytesBehind: [UInt8] = []
+        _ socket: consuming WebSocketConnectedSocket, request: HTTPRequest, bytesBehind: [UInt8] = []
     ) async throws(WebSocketError) -> WebSocketConnection {
         let preread = try Self.preread(request, bytesBehind)
         return try await take(socket.handOver(), preread)
@@ -47,7 +47,8 @@ extension WebSocketServer {
     /// Otherwise as ``accept(_:request:bytesBehind:)``.
     ///
     /// - Throws: As ``accept(_:request:bytesBehind:)``; also `tlsFailed`.
-    public func accept(_ socket: consuming ConnectedSocket) async throws(WebSocketError) -> WebSocketConnection {
+    public func accept(_ socket: consuming WebSocketConnectedSocket) async throws(WebSocketError) -> WebSocketConnection
+    {
         try await take(socket.handOver(), nil)
     }
 

@@ -21,9 +21,9 @@ public final class WebSocketServer: Sendable {
     /// The first address that the server listens on, with the real port.
     ///
     /// Of a server that listens nowhere it is a unix address with an empty path.
-    public var address: SocketAddress { addresses.first ?? .unix(path: "") }
+    public var address: WebSocketAddress { addresses.first ?? .unix(path: "") }
     /// The addresses that the server listens on, with the real ports.
-    public let addresses: [SocketAddress]
+    public let addresses: [WebSocketAddress]
     let configuration: WebSocketServerConfiguration
     private let listeners: [Listener]
     let state: ServerState
@@ -57,13 +57,13 @@ public final class WebSocketServer: Sendable {
         policy.logger = configuration.logger
         self.policy = policy
         listeners = try Self.listen(configuration, group, state, policy)
-        var addresses: [SocketAddress] = []
+        var addresses: [WebSocketAddress] = []
         for listener in listeners where !addresses.contains(listener.address) { addresses.append(listener.address) }
         self.addresses = addresses
     }
 
     private static func listen(
-        _ configuration: WebSocketServerConfiguration, _ group: EventLoopGroup, _ state: ServerState,
+        _ configuration: WebSocketServerConfiguration, _ group: WebSocketEventLoopGroup, _ state: ServerState,
         _ policy: UpgradePolicy
     ) throws(WebSocketError) -> [Listener] {
         @Sendable func begin(_ descriptor: CInt, _ queue: ConnectionQueue) {
@@ -201,7 +201,7 @@ public final class WebSocketServer: Sendable {
     ///
     /// - Throws: `invalidConfiguration` for PEM that cannot be used, for a server without TLS, and for a change of
     ///   `minimumVersion` or of whether clients are asked for certificates. Then nothing has changed.
-    public func reloadTLS(_ configuration: TLSServerConfiguration) throws(WebSocketError) {
+    public func reloadTLS(_ configuration: WebSocketTLSServerConfiguration) throws(WebSocketError) {
         guard let tls = policy.tls else {
             throw WebSocketError(.invalidConfiguration, "the server was started without TLS; start a new one")
         }

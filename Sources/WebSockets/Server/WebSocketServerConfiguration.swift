@@ -25,7 +25,7 @@ public struct WebSocketServerConfiguration: Sendable {
     /// Connections that wait to be accepted. Default 1,024; the kernel's `net.core.somaxconn` caps it.
     public var backlog = 1_024
     /// A certificate and its key; `nil` for plain TCP. Default `nil`.
-    public var tls: TLSServerConfiguration?
+    public var tls: WebSocketTLSServerConfiguration?
     /// From the accepted socket to the answered request, whatever the client sends meanwhile. Default 10 s; a slower
     /// client is dropped.
     public var handshakeTimeout: Duration = .seconds(10)
@@ -88,8 +88,8 @@ public struct WebSocketServerConfiguration: Sendable {
     /// The time over which a shutdown sends its close frames, before that timeout begins: so that many clients do not come
     /// back all at once. Default zero: at once; at most a day.
     public var shutdownSpread: Duration = .zero
-    /// The loops that connections are spread over. Default ``EventLoopGroup/shared``.
-    public var eventLoopGroup: EventLoopGroup?
+    /// The loops that connections are spread over. Default ``WebSocketEventLoopGroup/shared``.
+    public var eventLoopGroup: WebSocketEventLoopGroup?
     /// Where handlers and hooks run. Default ``WebSocketBodyExecutor/loop``.
     public var executor = WebSocketBodyExecutor.loop
     /// Who is told what happens to the connections. Default: nobody.
@@ -109,7 +109,7 @@ public struct WebSocketServerConfiguration: Sendable {
     }
 
     /// A configuration; port 0 lets the system choose one.
-    public init(port: Int = 0, tls: TLSServerConfiguration? = nil) {
+    public init(port: Int = 0, tls: WebSocketTLSServerConfiguration? = nil) {
         self.port = port
         self.tls = tls
         var options = WebSocketOptions()

@@ -44,13 +44,13 @@ public struct WebSocketUpgradeRequest: Sendable {
     /// Whether the client used TLS, here or, as it says, at a trusted proxy.
     public var isSecure: Bool { inquiry.isSecure }
     /// The server's end.
-    public var localAddress: SocketAddress? { inquiry.localAddress }
+    public var localAddress: WebSocketAddress? { inquiry.localAddress }
     /// The client's end; as a trusted proxy says, if there is one.
-    public var remoteAddress: SocketAddress? { inquiry.remoteAddress }
+    public var remoteAddress: WebSocketAddress? { inquiry.remoteAddress }
     /// What TLS negotiated; `nil` without TLS here.
-    public var tls: TLSInfo? { inquiry.tls }
+    public var tls: WebSocketTLSInfo? { inquiry.tls }
     /// The client's certificate, verified; `nil` when it showed none.
-    public var clientCertificate: ClientCertificate? { inquiry.clientCertificate }
+    public var clientCertificate: WebSocketTLSClientCertificate? { inquiry.clientCertificate }
 }
 
 /// What becomes of a request.
@@ -97,5 +97,5 @@ extension WebSocketConnection {
     /// On a server with authentication: who the client is.
     public var user: String? { wire.details.upgrade?.user }
     /// On a server that asks for them: the client's certificate, verified.
-    public var clientCertificate: ClientCertificate? { wire.details.upgrade?.clientCertificate }
+    public var clientCertificate: WebSocketTLSClientCertificate? { wire.details.upgrade?.clientCertificate }
 }

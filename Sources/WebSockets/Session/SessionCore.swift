@@ -143,7 +143,7 @@ final class SessionCore: Sendable {
                 self.perform { parts, _, _ in ((), parts.machine.start()) }
             }
         } onCancel: {
-            self.perform { parts, _, _ in ((), parts.machine.forceClose()) }
+            self.perform { parts, _, _ in ((), parts.machine.abort()) }
         }
         if let failure = parts.withLock({ $0.failure }) { throw failure }
     }

@@ -67,7 +67,7 @@ extension WebSocketSession {
     /// - Parameter delay: When to connect again, counted from the end. nil leaves that to `shouldReconnect`, or to
     ///   ``connect()`` without that closure. The wait belongs to the session: this call does not wait for it.
     /// - Throws: `notConnected`.
-    public func requestDisconnect(reconnectAfter delay: Duration? = nil) async throws(WebSocketError) {
+    public func disconnect(reconnectAfter delay: Duration? = nil) async throws(WebSocketError) {
         let isLeaving = core.perform { parts, _, _ in
             let commands = parts.machine.disconnect(.userRequested, reconnectAfter: delay)
             return (commands != nil, commands ?? [])
@@ -82,7 +82,7 @@ extension WebSocketSession {
     ///
     /// - Parameters:
     ///   - delay: From now.
-    ///   - reconnectAfter: See ``requestDisconnect(reconnectAfter:)``.
+    ///   - reconnectAfter: See ``disconnect(reconnectAfter:)``.
     /// - Throws: `notConnected`.
     public func scheduleDisconnect(
         after delay: Duration, reconnectAfter: Duration? = nil
@@ -129,14 +129,14 @@ extension WebSocketSession {
     }
 
     /// Closes with 1000 and ends the session, within `closeTimeout`; ``run()`` returns.
-    public func shutdown() async {
+    public func shutDown() async {
         core.beginShutdown()
         await core.waitUntilLeft()
     }
 
     /// Ends the session without asking the server; ``run()`` returns.
-    public func forceClose() async {
-        core.perform { parts, _, _ in ((), parts.machine.forceClose()) }
+    public func abort() async {
+        core.perform { parts, _, _ in ((), parts.machine.abort()) }
         await core.waitUntilLeft()
     }
 

@@ -50,7 +50,9 @@ public final class WebSocketSession: Sendable {
         var configuration = configuration.clamped
         let address = try WebSocketURL(international: url)
         // All connections of a session live on one loop, where the body of `withSession` runs too.
-        if configuration.client.eventLoop == nil { configuration.client.eventLoop = EventLoopGroup.shared.next() }
+        if configuration.client.eventLoop == nil {
+            configuration.client.eventLoop = WebSocketEventLoopGroup.shared.next()
+        }
         let client = configuration.client
         self.init(
             configuration: configuration, clock: clock, seed: .random(in: 0 ... .max), name: address.description
@@ -70,10 +72,10 @@ public final class WebSocketSession: Sendable {
             configuration: configuration, clock: SessionClock(clock), seed: seed, name: name, open: open)
     }
 
-    /// Runs the session: connects, and stays until ``shutdown()``, ``forceClose()`` or giving up. May be called once.
+    /// Runs the session: connects, and stays until ``shutDown()``, ``abort()`` or giving up. May be called once.
     ///
-    /// Returns when every connection has ended. Cancelling the task is ``forceClose()``; in a `ServiceGroup` a graceful
-    /// shutdown is ``shutdown()``.
+    /// Returns when every connection has ended. Cancelling the task is ``abort()``; in a `ServiceGroup` a graceful
+    /// shutdown is ``shutDown()``.
     ///
     /// - Throws: `reconnectFailed` when the session gave up after as many attempts as its policy allows; the error of
     ///   the first attempt when it would only come again.
@@ -105,7 +107,7 @@ public final class WebSocketSession: Sendable {
             } catch {
                 result = .failure(error)
             }
-            await shutdown()
+            await shutDown()
             do {
                 try await group.waitForAll()
             } catch {
@@ -126,7 +128,7 @@ public final class WebSocketSession: Sendable {
     public var isDead: Bool { state == .disconnected || state == .closed }
     /// Whether ``connect()`` would bring a dead session back.
     public var isRecoverable: Bool { state == .disconnected && !isShutdown }
-    /// Whether ``shutdown()`` or ``forceClose()`` was called, or the session gave up.
+    /// Whether ``shutDown()`` or ``abort()`` was called, or the session gave up.
     public var isShutdown: Bool {
         core.parts.withLock { $0.machine.isShutdown || $0.machine.publicState == .closed }
     }

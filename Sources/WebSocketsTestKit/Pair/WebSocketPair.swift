@@ -25,7 +25,7 @@ public func withWebSocketPair<Result: Sendable>(
     var shared = WebSocketOptions()
     shared.keepAlive = nil
     if let options { shared = options }
-    let loops = try EventLoopGroup(count: 2)
+    let loops = try WebSocketEventLoopGroup(count: 2)
     var configuration = WebSocketServerConfiguration()
     configuration.eventLoopGroup = loops
     configuration.options = shared

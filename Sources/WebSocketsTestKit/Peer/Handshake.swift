@@ -4,7 +4,7 @@
 //===----------------------------------------------------------------------===//
 
 /// An HTTP head as it was read.
-public struct WireHead: Sendable, Hashable {
+public struct WebSocketWireHead: Sendable, Hashable {
     /// All of it, with the empty line.
     public let bytes: [UInt8]
     /// The request line or the status line.
@@ -21,7 +21,7 @@ public struct WireHead: Sendable, Hashable {
     }
 
     /// Parses a head that ends in an empty line; every line must end in CRLF.
-    public init(_ bytes: [UInt8]) throws(BytePeerError) {
+    public init(_ bytes: [UInt8]) throws(WebSocketBytePeerError) {
         self.bytes = bytes
         let text = String(decoding: bytes, as: UTF8.self)
         var lines = text.split(separator: "\r\n", omittingEmptySubsequences: false)[...]
@@ -52,19 +52,21 @@ public struct WireHead: Sendable, Hashable {
     }
 }
 
-extension BytePeer {
+extension WebSocketBytePeer {
     /// Reads an HTTP head.
-    public func readHead() async throws -> WireHead { try WireHead(await read(through: Array("\r\n\r\n".utf8))) }
+    public func readHead() async throws -> WebSocketWireHead {
+        try WebSocketWireHead(await read(through: Array("\r\n\r\n".utf8)))
+    }
 
     // MARK: The server's side
 
     /// The right answer to a request (RFC 6455 §4.2.2).
     public static func answer(
-        to request: WireHead, extensions: String? = nil, subprotocol: String? = nil, fields: [String] = []
+        to request: WebSocketWireHead, extensions: String? = nil, subprotocol: String? = nil, fields: [String] = []
     ) -> [UInt8] {
         var lines = [
             "HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade",
-            "Sec-WebSocket-Accept: \(HandshakeKey.accept(for: request["Sec-WebSocket-Key"] ?? ""))",
+            "Sec-WebSocket-Accept: \(WebSocketHandshakeKey.accept(for: request["Sec-WebSocket-Key"] ?? ""))",
         ]
         if let extensions { lines.append("Sec-WebSocket-Extensions: \(extensions)") }
         if let subprotocol { lines.append("Sec-WebSocket-Protocol: \(subprotocol)") }
@@ -77,7 +79,7 @@ extension BytePeer {
     @discardableResult
     public func acceptHandshake(
         extensions: String? = nil, subprotocol: String? = nil, fields: [String] = [], behind: [UInt8] = []
-    ) async throws -> WireHead {
+    ) async throws -> WebSocketWireHead {
         let request = try await readHead()
         try await write(
             Self.answer(to: request, extensions: extensions, subprotocol: subprotocol, fields: fields) + behind)
@@ -88,7 +90,8 @@ extension BytePeer {
 
     /// A right request (RFC 6455 §4.1).
     public static func request(
-        target: String = "/", host: String = "127.0.0.1", key: String = HandshakeKey.sample, extensions: String? = nil,
+        target: String = "/", host: String = "127.0.0.1", key: String = WebSocketHandshakeKey.sample,
+        extensions: String? = nil,
         fields: [String] = []
     ) -> [UInt8] {
         var lines = [
@@ -105,23 +108,23 @@ extension BytePeer {
     @discardableResult
     public func openHandshake(
         target: String = "/", extensions: String? = nil, fields: [String] = [], behind: [UInt8] = []
-    ) async throws -> WireHead {
+    ) async throws -> WebSocketWireHead {
         try await write(Self.request(target: target, extensions: extensions, fields: fields) + behind)
         return try Self.check(answer: await readHead())
     }
 
     /// Checks a server's answer to ``request(target:host:key:extensions:fields:)``.
-    public static func check(answer: WireHead) throws(BytePeerError) -> WireHead {
+    public static func check(answer: WebSocketWireHead) throws(WebSocketBytePeerError) -> WebSocketWireHead {
         guard answer.status == 101, answer["Upgrade"]?.lowercased() == "websocket",
             answer["Connection"]?.lowercased() == "upgrade",
-            answer["Sec-WebSocket-Accept"] == HandshakeKey.accept(for: HandshakeKey.sample)
+            answer["Sec-WebSocket-Accept"] == WebSocketHandshakeKey.accept(for: WebSocketHandshakeKey.sample)
         else { throw .handshake(String(decoding: answer.bytes, as: UTF8.self)) }
         return answer
     }
 }
 
 /// `Sec-WebSocket-Key` and what answers it.
-public enum HandshakeKey {
+public enum WebSocketHandshakeKey {
     /// The key of RFC 6455 §1.3.
     public static let sample = "dGhlIHNhbXBsZSBub25jZQ=="
 

@@ -31,7 +31,7 @@ struct ProxyLane {
     private(set) var wantsWrite = false
     private(set) var wakeAt: Instant?
 
-    private func limitVerdict(_ limit: Toxics.Limit) -> Verdict {
+    private func limitVerdict(_ limit: WebSocketToxics.Limit) -> Verdict {
         switch limit.then {
         case .close: .close
         case .reset: .reset
@@ -41,7 +41,7 @@ struct ProxyLane {
 
     /// Reads once.
     mutating func read(
-        from source: CInt, now: Instant, toxics: Toxics, random: inout ProxyRandom, chunk: inout [UInt8]
+        from source: CInt, now: Instant, toxics: WebSocketToxics, random: inout ProxyRandom, chunk: inout [UInt8]
     ) -> Verdict {
         if case .closing = toxics.timeout {
             // Something came that will not pass: the time runs. It stays where it is.
@@ -71,7 +71,7 @@ struct ProxyLane {
 
     /// Writes what is due, and finds out what to wait for.
     mutating func advance(
-        to destination: CInt, now: Instant, toxics: Toxics, random: inout ProxyRandom
+        to destination: CInt, now: Instant, toxics: WebSocketToxics, random: inout ProxyRandom
     ) -> Verdict {
         wantsRead = false
         wantsWrite = false
@@ -111,7 +111,7 @@ struct ProxyLane {
     private mutating func wake(at instant: Instant) { wakeAt = min(wakeAt ?? instant, instant) }
 
     private mutating func write(
-        to destination: CInt, now: Instant, toxics: Toxics, random: inout ProxyRandom
+        to destination: CInt, now: Instant, toxics: WebSocketToxics, random: inout ProxyRandom
     ) -> Verdict {
         while let first = chunks.first {
             if let limit = toxics.limitData, passed >= limit.bytes { return .goOn }

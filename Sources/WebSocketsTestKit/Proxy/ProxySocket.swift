@@ -17,9 +17,9 @@ enum ProxySocket {
         return address
     }
 
-    static func listen(host: String, port: Int) throws(FaultProxy.Failure) -> (descriptor: CInt, port: Int) {
+    static func listen(host: String, port: Int) throws(WebSocketFaultProxy.Failure) -> (descriptor: CInt, port: Int) {
         let descriptor = socket(AF_INET, CInt(SOCK_STREAM.rawValue) | flags, 0)
-        guard descriptor >= 0 else { throw FaultProxy.Failure(errno: errno) }
+        guard descriptor >= 0 else { throw WebSocketFaultProxy.Failure(errno: errno) }
         var one: CInt = 1
         setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &one, socklen_t(MemoryLayout<CInt>.size))
         var address = address(host, port)
@@ -33,7 +33,7 @@ enum ProxySocket {
         guard isListening else {
             let code = errno
             close(descriptor)
-            throw FaultProxy.Failure(errno: code)
+            throw WebSocketFaultProxy.Failure(errno: code)
         }
         return (descriptor, Int(in_port_t(bigEndian: address.sin_port)))
     }

@@ -18,14 +18,14 @@ struct ProxyWorker {
         var toClient = ProxyLane()
     }
 
-    private let proxy: FaultProxy
+    private let proxy: WebSocketFaultProxy
     private var listener: CInt
     private var random: ProxyRandom
-    private var conditions: FaultProxy.Conditions
+    private var conditions: WebSocketFaultProxy.Conditions
     private var connections: [Connection] = []
     private var chunk = [UInt8](repeating: 0, count: 64 << 10)
 
-    init(proxy: FaultProxy, listener: CInt, seed: UInt64, conditions: FaultProxy.Conditions) {
+    init(proxy: WebSocketFaultProxy, listener: CInt, seed: UInt64, conditions: WebSocketFaultProxy.Conditions) {
         self.proxy = proxy
         self.listener = listener
         self.conditions = conditions

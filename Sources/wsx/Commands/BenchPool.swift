@@ -148,7 +148,7 @@ struct BenchPoolResult: Sendable {
     var elapsed = Duration.zero
     var waits = histogram()
     var echoes = histogram()
-    var statistics = PoolStatistics()
+    var statistics = WebSocketPoolStatistics()
 
     init(lease: Double, tasks: Int) {
         self.lease = lease

@@ -148,7 +148,7 @@ struct Connect: AsyncParsableCommand {
     private func clientConfiguration() throws -> WebSocketClientConfiguration {
         var configuration = WebSocketClientConfiguration()
         // One connection needs no loop per core.
-        configuration.eventLoop = try EventLoopGroup(count: 1).loops[0]
+        configuration.eventLoop = try WebSocketEventLoopGroup(count: 1).loops[0]
         configuration.headers = try fields()
         configuration.subprotocols = self.protocol
         configuration.openTimeout = .seconds(openTimeout)

@@ -74,12 +74,12 @@ struct Demo: AsyncParsableCommand {
         let corpus = DemoCorpus()
         // Half of the cores for each side, as if they were two machines.
         let count = max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)) / 2)
-        let serverLoops = try EventLoopGroup(count: count)
-        let clientLoops = try EventLoopGroup(count: count)
+        let serverLoops = try WebSocketEventLoopGroup(count: count)
+        let clientLoops = try WebSocketEventLoopGroup(count: count)
         report.backend = clientLoops.loops[0].backend
 
         var serverConfiguration = WebSocketServerConfiguration(
-            tls: TLSServerConfiguration(
+            tls: WebSocketTLSServerConfiguration(
                 certificateChain: .bytes(certificate.certificate), privateKey: .bytes(certificate.privateKey)))
         serverConfiguration.eventLoopGroup = serverLoops
         let server = try WebSocketServer(configuration: serverConfiguration)
@@ -104,7 +104,7 @@ struct Demo: AsyncParsableCommand {
         let begin = clock.now
         let end = begin + .seconds(seconds)
         let url = "wss://localhost:\(server.port)/demo"
-        let result: Result<([DemoTally], PoolStatistics), any Error>
+        let result: Result<([DemoTally], WebSocketPoolStatistics), any Error>
         do {
             result = .success(
                 try await WebSocketConnectionPool.withPool(to: url, configuration: poolConfiguration) {

@@ -12,8 +12,8 @@ struct DemoReport {
     let connections: Int
     var elapsed = Duration.zero
     var tally = DemoTally()
-    var backend = EventLoop.Backend.libuv
-    var pool = PoolStatistics()
+    var backend = WebSocketEventLoop.Backend.libuv
+    var pool = WebSocketPoolStatistics()
     var session: DemoSession.Report?
     var failure: WebSocketError?
 

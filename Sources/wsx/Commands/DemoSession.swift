@@ -126,7 +126,7 @@ struct DemoSession: Sendable {
                 let result: Result<Void, any Error>
                 do { result = .success(try await group.waitForAll()) } catch { result = .failure(error) }
                 report.connections = session.statistics.connects
-                await session.shutdown()
+                await session.shutDown()
                 await second.shutDown()
                 try await servingAgain.value
                 try result.get()

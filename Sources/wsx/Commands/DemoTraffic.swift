@@ -89,8 +89,8 @@ struct DemoTally: Sendable {
     var payloadBytes = 0
     /// Of the messages that went out compressed: before and after.
     var compressible = (plain: 0, compressed: 0)
-    var tls: TLSInfo?
-    var deflate: NegotiatedDeflate?
+    var tls: WebSocketTLSInfo?
+    var deflate: WebSocketNegotiatedDeflate?
     /// Round trips in nanoseconds.
     var latency: Histogram<UInt64>
 

@@ -17,7 +17,7 @@ struct DemoWeb {
         let certificate = try ThrowawayCertificate()
         var configuration = WebSocketServerConfiguration(
             port: port,
-            tls: TLSServerConfiguration(
+            tls: WebSocketTLSServerConfiguration(
                 certificateChain: .bytes(certificate.certificate), privateKey: .bytes(certificate.privateKey)))
         configuration.options.compression = .deflate()
         configuration.onRequest = { Self.answer($0) }

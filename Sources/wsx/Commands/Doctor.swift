@@ -90,7 +90,7 @@ struct Doctor: AsyncParsableCommand {
     }
 
     private static func checkBackend() async throws -> Check {
-        let group = try EventLoopGroup(count: 1)
+        let group = try WebSocketEventLoopGroup(count: 1)
         let backend = group.loops[0].backend
         await group.shutDown()
         var check = Check(name: "event loop", value: backend == .libuv ? "libuv plugin" : "poll()")

@@ -53,7 +53,7 @@ final class SessionConversation: Sendable {
             interruption.onFirst {
                 Task {
                     try? await session.close(code: .goingAway)
-                    await session.shutdown()
+                    await session.shutDown()
                 }
             }
             try await SessionConversation(
@@ -80,8 +80,8 @@ final class SessionConversation: Sendable {
                 group.addTask {
                     guard await self.arrivals.quiet(for: limit) else { return }
                     self.isSilent.store(true, ordering: .relaxed)
-                    await self.session.forceClose()
-                    await self.session.shutdown()
+                    await self.session.abort()
+                    await self.session.shutDown()
                 }
             }
             defer { group.cancelAll() }
@@ -133,7 +133,7 @@ final class SessionConversation: Sendable {
                     continue
                 case .close(let frame):
                     try? await session.close(code: frame.code, reason: frame.reason)
-                    return await session.shutdown()
+                    return await session.shutDown()
                 case .complaint(let complaint):
                     Terminal.status(complaint)
                     continue
@@ -180,7 +180,7 @@ final class SessionConversation: Sendable {
 
     private func finish() async {
         try? await session.close(code: behaviour.close.code, reason: behaviour.close.reason)
-        await session.shutdown()
+        await session.shutDown()
     }
 
     /// Whether the session goes on.

@@ -23,7 +23,7 @@ struct Transcript: Sendable {
     private func begin(_ request: ClientRequest) {
         switch request.route {
         case .host(let host, let port): Terminal.status("* connecting to \(host):\(port)")
-        case .unix(let path): Terminal.status("* connecting to \(SocketAddress.unix(path: path))")
+        case .unix(let path): Terminal.status("* connecting to \(WebSocketAddress.unix(path: path))")
         case .proxy(let proxy):
             Terminal.status("* connecting to \(request.url.host):\(request.url.port) through \(proxy)")
         }

@@ -12,7 +12,7 @@ import WebSocketLoop
 /// A handle that another thread frees after a call has found what it names: the steps of both, in that order.
 @Suite struct FreedHandleTests {
     private func connection() -> ConnectionBox {
-        .make(callbacks: Callbacks(nil, queue: nil), loop: EventLoopGroup.shared.next())
+        .make(callbacks: Callbacks(nil, queue: nil), loop: WebSocketEventLoopGroup.shared.next())
     }
 
     /// The call was told to wait for `on_open`, which does not come any more.

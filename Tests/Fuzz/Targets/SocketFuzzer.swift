@@ -19,7 +19,7 @@ final class SocketFuzzer: Sendable {
     /// Longer than this is a hang: nothing in the peer's hands may hold a connection that the peer has ended.
     private static let patience: CInt = 30
 
-    private let loops: EventLoopGroup
+    private let loops: WebSocketEventLoopGroup
     private let listener: WebSocketServer
     private let port: Int
     private let connections = Atomic<Int>(0)
@@ -28,7 +28,7 @@ final class SocketFuzzer: Sendable {
 
     private init() {
         do {
-            loops = try EventLoopGroup(count: 1)
+            loops = try WebSocketEventLoopGroup(count: 1)
             var configuration = WebSocketServerConfiguration()
             configuration.eventLoopGroup = loops
             configuration.options.keepAlive = nil
@@ -74,13 +74,13 @@ final class SocketFuzzer: Sendable {
     func frames(_ bytes: UnsafeRawBufferPointer) -> String? {
         let descriptor = connect()
         defer { close(descriptor) }
-        var wire = BytePeer.request(extensions: "permessage-deflate; client_no_context_takeover")
+        var wire = WebSocketBytePeer.request(extensions: "permessage-deflate; client_no_context_takeover")
         var rest = bytes[...]
         while let first = rest.popFirst() {
             let size = Int(rest.popFirst() ?? 0)
-            var frame = WireFrame(first & 15, Array(rest.prefix(size)), final: first & 0x80 != 0)
+            var frame = WebSocketWireFrame(first & 15, Array(rest.prefix(size)), final: first & 0x80 != 0)
             frame.reserved = .init(rawValue: first & 0x70)
-            frame.maskKey = BytePeer.someMaskKey
+            frame.maskKey = WebSocketBytePeer.someMaskKey
             wire += frame.bytes
             rest = rest.dropFirst(size)
         }
@@ -119,11 +119,11 @@ final class SocketFuzzer: Sendable {
             guard count > 0 else { return "the client sent no request" }
             head += chunk[..<count]
         }
-        guard let request = try? WireHead(head) else { return "the client's request is malformed" }
+        guard let request = try? WebSocketWireHead(head) else { return "the client's request is malformed" }
         // Either everything is the fuzzer's, or only what follows a right answer.
         var wire = Array(bytes.dropFirst())
         if let first = bytes.first, first & 1 == 0 {
-            wire = BytePeer.answer(to: request, extensions: first & 2 == 0 ? "permessage-deflate" : nil) + wire
+            wire = WebSocketBytePeer.answer(to: request, extensions: first & 2 == 0 ? "permessage-deflate" : nil) + wire
         }
         if let problem = talk(descriptor, wire) { return problem }
         guard ended.wait(seconds: Self.patience) else { return "the client hangs" }

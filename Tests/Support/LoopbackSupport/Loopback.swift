@@ -35,8 +35,8 @@ package struct Loopback: Sendable {
     package let url: String
     package var client: WebSocketClientConfiguration
     /// The clients' loop. Nothing of the server lives there.
-    package let loop: EventLoop
-    package let serverLoops: EventLoopGroup
+    package let loop: WebSocketEventLoop
+    package let serverLoops: WebSocketEventLoopGroup
 
     package func connect(
         _ target: String = "/", _ change: (inout WebSocketClientConfiguration) -> Void = { _ in }
@@ -50,7 +50,7 @@ package struct Loopback: Sendable {
 /// Runs a server with `handler`, hands it to `body`, and shuts it down. The registries must be empty afterwards.
 @discardableResult
 package func withLoopback<Result: Sendable>(
-    _ transport: Transport = .plain, serverLoops count: Int = 1, backend: EventLoop.Backend? = nil,
+    _ transport: Transport = .plain, serverLoops count: Int = 1, backend: WebSocketEventLoop.Backend? = nil,
     server change: (inout WebSocketServerConfiguration) throws -> Void = { _ in },
     handler: @escaping Handler, sourceLocation: SourceLocation = #_sourceLocation,
     _ body: (Loopback) async throws -> Result
@@ -88,7 +88,7 @@ package func withLoopback<Result: Sendable>(
 
 /// Trusts the tests' CA, sends no pings, and has all the time it needs.
 package func clientConfiguration(
-    _ transport: Transport = .plain, on loops: EventLoopGroup
+    _ transport: Transport = .plain, on loops: WebSocketEventLoopGroup
 ) throws -> WebSocketClientConfiguration {
     var client = WebSocketClientConfiguration()
     client.eventLoop = loops.next()

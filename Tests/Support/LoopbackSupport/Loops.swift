@@ -11,11 +11,11 @@ package import WebSockets
 /// With a sanitizer on a machine that has other things to do a turn may take seconds.
 private let patience: Duration = .seconds(60)
 
-extension EventLoop {
+extension WebSocketEventLoop {
     /// Waits until the registry of this loop looks as wanted: how a test knows that a call is really suspended.
     package func reaches(
         _ what: String, sourceLocation: SourceLocation = #_sourceLocation,
-        _ condition: @escaping @Sendable (LoopDiagnostics) -> Bool
+        _ condition: @escaping @Sendable (WebSocketLoopDiagnostics) -> Bool
     ) async throws {
         try await until("\(name): \(what)", on: self, sourceLocation: sourceLocation) { condition(self.diagnostics) }
     }
@@ -23,7 +23,7 @@ extension EventLoop {
 
 /// Waits for a condition that some turn of the loop brings about.
 package func until(
-    _ what: String, on loop: EventLoop, sourceLocation: SourceLocation = #_sourceLocation,
+    _ what: String, on loop: WebSocketEventLoop, sourceLocation: SourceLocation = #_sourceLocation,
     _ condition: @escaping @Sendable () -> Bool
 ) async throws {
     let isMet = await withTaskExecutorPreference(loop.taskExecutor) { @Sendable in
@@ -45,11 +45,11 @@ private func turns(_ condition: @Sendable () -> Bool) async -> Bool {
 
 /// Loops of one test's own. Afterwards nothing may be left on them.
 package func withLoops<Result: Sendable>(
-    _ count: Int = 1, backend: EventLoop.Backend? = nil, sourceLocation: SourceLocation = #_sourceLocation,
-    _ body: (EventLoopGroup) async throws -> Result
+    _ count: Int = 1, backend: WebSocketEventLoop.Backend? = nil, sourceLocation: SourceLocation = #_sourceLocation,
+    _ body: (WebSocketEventLoopGroup) async throws -> Result
 ) async throws -> Result {
     LeakGate.install()
-    let group = try EventLoopGroup(count: count, backend: backend, blockedLoopThreshold: .seconds(30))
+    let group = try WebSocketEventLoopGroup(count: count, backend: backend, blockedLoopThreshold: .seconds(30))
     do {
         let result = try await body(group)
         for loop in group.loops {

@@ -23,7 +23,7 @@ package enum TestEnvironment {
     /// Its key's file.
     package static func key(_ name: String) throws -> String { try variable("WSX_TEST_CERTS") + "/\(name).key" }
 
-    package static func identity(_ name: String) throws -> TLSServerConfiguration {
+    package static func identity(_ name: String) throws -> WebSocketTLSServerConfiguration {
         try .files(certificate: certificate(name), key: key(name))
     }
 

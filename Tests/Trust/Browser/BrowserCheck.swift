@@ -40,7 +40,7 @@ struct BrowserCheck {
         }
     }
 
-    private static func checkServer(_ browser: Browser, tls: TLSServerConfiguration?) async throws {
+    private static func checkServer(_ browser: Browser, tls: WebSocketTLSServerConfiguration?) async throws {
         let server = try CheckServer(tls: tls)
         let scheme = tls != nil ? "wss" : "ws"
         try await browser.open(server.url, until: "run")

@@ -22,7 +22,7 @@ final class CheckServer: Sendable {
         func note(_ line: String) { lines.withLock { $0.append(line) } }
     }
 
-    init(tls: TLSServerConfiguration?) throws {
+    init(tls: WebSocketTLSServerConfiguration?) throws {
         var configuration = WebSocketServerConfiguration()
         configuration.tls = tls
         configuration.subprotocols = ["chat"]

@@ -72,8 +72,8 @@ enum Crowd {
             var took = Duration.zero
             let healthy = try await withHealthyConnection(to: url, configuration) {
                 let began = ContinuousClock.now
-                var frame = WireFrame.close(1000)
-                frame.maskKey = BytePeer.someMaskKey
+                var frame = WebSocketWireFrame.close(1000)
+                frame.maskKey = WebSocketBytePeer.someMaskKey
                 let close = frame.bytes
                 for (index, descriptor) in peers.enumerated() {
                     if index.isMultiple(of: 2) {
@@ -114,7 +114,7 @@ enum Crowd {
             }
         }
         try require(status == 0, "a peer could not connect: errno \(errno)")
-        let request = BytePeer.request(target: "/")
+        let request = WebSocketBytePeer.request(target: "/")
         _ = send(descriptor, request, request.count, CInt(MSG_NOSIGNAL))
         var answer: [UInt8] = []
         var chunk = [UInt8](repeating: 0, count: 1_024)

@@ -10,7 +10,7 @@ import WebSockets
 enum Network {
     /// A6: each argument is a URL and the `errno` that connecting there must end with, as `URL=NUMBER`.
     static func routes(_ cases: [String]) async throws {
-        let loops = try EventLoopGroup(count: 1)
+        let loops = try WebSocketEventLoopGroup(count: 1)
         for text in cases {
             let parts = text.split(separator: "=")
             let url = String(parts[0])
@@ -51,7 +51,7 @@ enum Network {
 
     /// G6: an interface goes down for five seconds. A keepalive that is more patient survives it, and nothing is lost.
     static func interface(_ name: String, url: String) async throws {
-        let loops = try EventLoopGroup(count: 1)
+        let loops = try WebSocketEventLoopGroup(count: 1)
         var configuration = clientConfiguration(on: loops)
         configuration.options.keepAlive = .init(interval: .seconds(1), timeout: .seconds(30))
         let socket = try await WebSocketClient.connect(to: url, configuration: configuration)

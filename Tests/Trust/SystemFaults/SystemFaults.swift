@@ -59,10 +59,10 @@ func wait(_ limit: Duration, for what: String, _ condition: () -> Bool) async th
 func withEchoServer(
     _ change: (inout WebSocketServerConfiguration) throws -> Void = { _ in },
     onEnd: @escaping @Sendable () -> Void = {},
-    _ body: (WebSocketServer, EventLoopGroup) async throws -> Void
+    _ body: (WebSocketServer, WebSocketEventLoopGroup) async throws -> Void
 ) async throws {
-    let serverLoops = try EventLoopGroup(count: 2)
-    let clientLoops = try EventLoopGroup(count: 1)
+    let serverLoops = try WebSocketEventLoopGroup(count: 2)
+    let clientLoops = try WebSocketEventLoopGroup(count: 1)
     var configuration = WebSocketServerConfiguration()
     configuration.eventLoopGroup = serverLoops
     configuration.backlog = 4_096
@@ -86,7 +86,7 @@ func withEchoServer(
     await clientLoops.shutDown()
 }
 
-func clientConfiguration(on loops: EventLoopGroup) -> WebSocketClientConfiguration {
+func clientConfiguration(on loops: WebSocketEventLoopGroup) -> WebSocketClientConfiguration {
     var configuration = WebSocketClientConfiguration()
     configuration.eventLoop = loops.next()
     configuration.openTimeout = .seconds(120)

@@ -32,17 +32,17 @@ import WebSocketCore
     }
 
     @Test(arguments: [
-        (NegotiatedDeflate(), "permessage-deflate"),
-        (NegotiatedDeflate(serverNoContextTakeover: true), "permessage-deflate; server_no_context_takeover"),
+        (WebSocketNegotiatedDeflate(), "permessage-deflate"),
+        (WebSocketNegotiatedDeflate(serverNoContextTakeover: true), "permessage-deflate; server_no_context_takeover"),
         (
-            NegotiatedDeflate(
+            WebSocketNegotiatedDeflate(
                 serverNoContextTakeover: true, clientNoContextTakeover: true, serverMaxWindowBits: 9,
                 clientMaxWindowBits: 8),
             "permessage-deflate; server_no_context_takeover; client_no_context_takeover; server_max_window_bits=9"
                 + "; client_max_window_bits=8"
         ),
     ])
-    func descriptionIsTheHeader(_ negotiated: NegotiatedDeflate, _ expected: String) {
+    func descriptionIsTheHeader(_ negotiated: WebSocketNegotiatedDeflate, _ expected: String) {
         #expect(negotiated.description == expected)
     }
 }

@@ -204,7 +204,7 @@ enum Answer {
     ])
     func rfc6455Section4_1Item5ExtensionsAreRead(lines: String) throws {
         let opened = try Answer.opened(Answer.head([Answer.upgrade, Answer.connection, Answer.accept, lines]))
-        #expect(opened.deflate == NegotiatedDeflate())
+        #expect(opened.deflate == WebSocketNegotiatedDeflate())
     }
 
     @Test(arguments: [

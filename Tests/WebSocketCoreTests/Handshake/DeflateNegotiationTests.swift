@@ -10,8 +10,8 @@ import Testing
 @Suite struct DeflateNegotiationTests {
     private static func negotiated(
         _ serverNoContext: Bool = false, _ clientNoContext: Bool = false, server: Int = 15, client: Int = 15
-    ) -> NegotiatedDeflate {
-        NegotiatedDeflate(
+    ) -> WebSocketNegotiatedDeflate {
+        WebSocketNegotiatedDeflate(
             serverNoContextTakeover: serverNoContext, clientNoContextTakeover: clientNoContext,
             serverMaxWindowBits: server, clientMaxWindowBits: client)
     }
@@ -72,7 +72,7 @@ import Testing
 
     // MARK: Client
 
-    static let accepted: [(WebSocketCompression, String?, NegotiatedDeflate?)] = [
+    static let accepted: [(WebSocketCompression, String?, WebSocketNegotiatedDeflate?)] = [
         (deflate(), nil, nil), (.disabled, nil, nil), (deflate(), "", nil), (.disabled, "", nil),
         (deflate(), " ,", nil),
         (deflate(), "permessage-deflate", negotiated()),
@@ -133,7 +133,7 @@ import Testing
     ]
 
     @Test(arguments: accepted)
-    func accepts(_ offered: WebSocketCompression, _ answer: String?, _ expected: NegotiatedDeflate?) throws {
+    func accepts(_ offered: WebSocketCompression, _ answer: String?, _ expected: WebSocketNegotiatedDeflate?) throws {
         #expect(try DeflateNegotiation.accept(answer: answer, offered: offered) == expected)
     }
 
@@ -210,7 +210,7 @@ import Testing
 
     // MARK: Server
 
-    static let answered: [(WebSocketCompression, String, NegotiatedDeflate, String)] = [
+    static let answered: [(WebSocketCompression, String, WebSocketNegotiatedDeflate, String)] = [
         (deflate(), "permessage-deflate", negotiated(), ""),
         (deflate(), "permessage-deflate; client_max_window_bits", negotiated(), ""),
         (deflate(), "foo, permessage-deflate", negotiated(), ""),
@@ -307,7 +307,9 @@ import Testing
     ]
 
     @Test(arguments: answered)
-    func answers(_ configured: WebSocketCompression, _ offers: String, _ agreed: NegotiatedDeflate, _ text: String) {
+    func answers(
+        _ configured: WebSocketCompression, _ offers: String, _ agreed: WebSocketNegotiatedDeflate, _ text: String
+    ) {
         let answer = DeflateNegotiation.answer(offers: offers, configured: configured)
         #expect(answer == .init(agreed: agreed, parameterText: text))
     }
@@ -345,7 +347,7 @@ import Testing
                 let text = "permessage-deflate" + answer.parameterText
                 let agreed = try DeflateNegotiation.accept(answer: text, offered: .deflate(client))
                 try check(agreed == answer.agreed, "\(offer) → \(text): \(String(describing: agreed))")
-                let expected = NegotiatedDeflate(
+                let expected = WebSocketNegotiatedDeflate(
                     serverNoContextTakeover: client.serverNoContextTakeover || server.serverNoContextTakeover,
                     clientNoContextTakeover: client.clientNoContextTakeover || server.clientNoContextTakeover,
                     serverMaxWindowBits: min(client.serverMaxWindowBits, server.serverMaxWindowBits),

@@ -128,7 +128,7 @@ private struct World: ~Copyable {
         ("close", { try $0.take($0.machine.close(WebSocketCloseFrame(code: .normalClosure))) }),
         ("kill", { try $0.take($0.machine.kill()) }),
         ("shut down", { try $0.take($0.machine.shutDown(WebSocketCloseFrame(code: .normalClosure))) }),
-        ("force close", { try $0.take($0.machine.forceClose()) }),
+        ("force close", { try $0.take($0.machine.abort()) }),
         (
             "schedule",
             { world in

@@ -19,7 +19,7 @@ import WebSocketLoop
         way.connectTo = connectTo
         return try ClientRequest(
             url: WebSocketURL(url), fields: [:], subprotocols: [], options: .quiet, openTimeout: openTimeout,
-            tls: TLSClientConfiguration(), way: way)
+            tls: WebSocketTLSClientConfiguration(), way: way)
     }
 
     // MARK: Several addresses
@@ -30,7 +30,7 @@ import WebSocketLoop
     ])
     func deadAddressesAreNotWaitedFor(_ kinds: [String]) async throws {
         try await withLoops { group in
-            let listener = try BytePeerListener()
+            let listener = try WebSocketBytePeerListener()
             try await withBlackHole(last: 3, port: listener.port) {
                 let addresses = ["refused": "127.0.0.2", "hole": "127.0.0.3", "alive": "127.0.0.1"]
                 var request = try Self.request("ws://example.test:\(listener.port)/")
@@ -48,7 +48,7 @@ import WebSocketLoop
     }
 
     @Test func whenAllAreDeadEachIsNamed() async throws {
-        let port = try BytePeerListener().port
+        let port = try WebSocketBytePeerListener().port
         let error = try await error {
             try await withLoops { group in
                 var request = try Self.request("ws://example.test:\(port)/")
@@ -64,7 +64,7 @@ import WebSocketLoop
     }
 
     @Test func whenNoneAnswersTheDeadlineCounts() async throws {
-        let port = try BytePeerListener().port
+        let port = try WebSocketBytePeerListener().port
         try await withBlackHole(last: 3, port: port) {
             let error = try await error {
                 try await withLoops { group in
@@ -82,7 +82,7 @@ import WebSocketLoop
     @Test(arguments: ["127.0.0.1", "localhost"])
     func anotherHostIsConnectedTo(_ host: String) async throws {
         try await withLoops { group in
-            let listener = try BytePeerListener()
+            let listener = try WebSocketBytePeerListener()
             let request = try Self.request(
                 "ws://example.test:81/path", connectTo: .host(host, port: listener.port))
             async let connecting = group.loops[0].connect(request)
@@ -99,9 +99,9 @@ import WebSocketLoop
 
     // MARK: Unix sockets
 
-    private func unix(_ path: String, backend: EventLoop.Backend? = nil) async throws {
+    private func unix(_ path: String, backend: WebSocketEventLoop.Backend? = nil) async throws {
         try await withLoops(backend: backend) { group in
-            let listener = BytePeerListener(descriptor: try listen(unix: path))
+            let listener = WebSocketBytePeerListener(descriptor: try listen(unix: path))
             let request = try Self.request("ws://localhost/path", connectTo: .unix(path: path))
             async let connecting = group.loops[0].connect(request)
             let peer = try await listener.accept()
@@ -118,8 +118,8 @@ import WebSocketLoop
         }
     }
 
-    @Test(arguments: [EventLoop.Backend.libuv, .poll])
-    func aUnixSocketIsConnectedTo(_ backend: EventLoop.Backend) async throws {
+    @Test(arguments: [WebSocketEventLoop.Backend.libuv, .poll])
+    func aUnixSocketIsConnectedTo(_ backend: WebSocketEventLoop.Backend) async throws {
         try await withTemporaryPath { try await unix($0, backend: backend) }
     }
 
@@ -150,7 +150,7 @@ import WebSocketLoop
     @Test func aFullUnixSocketIsTriedAgain() async throws {
         try await withTemporaryPath { path in
             try await withLoops { group in
-                let listener = BytePeerListener(descriptor: try listen(unix: path, backlog: 0))
+                let listener = WebSocketBytePeerListener(descriptor: try listen(unix: path, backlog: 0))
                 var waiting: [CInt] = []
                 while waiting.count < 16 {
                     let (descriptor, code) = connect(unix: path)

@@ -44,14 +44,14 @@ import WebSocketsTestKit
 
     @Test func itsASCIIFormGoesToTheServer() async throws {
         try await withLoops { group in
-            let listener = try BytePeerListener()
+            let listener = try WebSocketBytePeerListener()
             var way = ClientRequest.Way()
             way.connectTo = .host("127.0.0.1", port: listener.port)
             way.maximumRedirects = 1
             let request = try ClientRequest(
                 url: WebSocketURL(international: "ws://bücher.example/grüße an?ü"),
                 fields: [.authorization: "Basic x"], subprotocols: [], options: .quiet, openTimeout: .seconds(60),
-                tls: TLSClientConfiguration(), way: way)
+                tls: WebSocketTLSClientConfiguration(), way: way)
             async let connecting = group.loops[0].connect(request)
             let first = try await listener.accept()
             let head = try await first.readHead()

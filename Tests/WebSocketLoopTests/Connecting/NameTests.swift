@@ -62,7 +62,7 @@ import WebSocketCore
     /// A loop whose names are these. All of their threads must come to an end.
     private func withNames(
         _ limits: NameLookUps<NameService.Waiter>.Limits = .init(),
-        _ body: (EventLoop, Names) async throws -> Void
+        _ body: (WebSocketEventLoop, Names) async throws -> Void
     ) async throws {
         let names = Names()
         let service = names.service(limits)
@@ -99,12 +99,14 @@ import WebSocketCore
         }
     }
 
-    private func addresses(_ loop: EventLoop, _ name: String) async throws -> [String] { try await loop.resolve(name) }
+    private func addresses(_ loop: WebSocketEventLoop, _ name: String) async throws -> [String] {
+        try await loop.resolve(name)
+    }
 
     private func request(_ url: String, openTimeout: Duration = .seconds(60)) throws -> ClientRequest {
         try ClientRequest(
             url: WebSocketURL(url), fields: [:], subprotocols: [], options: .quiet, openTimeout: openTimeout,
-            tls: TLSClientConfiguration())
+            tls: WebSocketTLSClientConfiguration())
     }
 
     @Test func aLookUpWaitsForNoOther() async throws {
@@ -214,7 +216,7 @@ import WebSocketCore
     @Test func aLoopMayStopMeanwhile() async throws {
         let names = Names()
         let service = names.service()
-        let group = try EventLoopGroup(count: 1, logger: silentLogger)
+        let group = try WebSocketEventLoopGroup(count: 1, logger: silentLogger)
         let loop = group.loops[0]
         await loop.run { loop.names = service }
         let (looking, connecting) = (

@@ -18,7 +18,7 @@ import WebSocketLoop
         way.proxy = try WebSocketProxy(proxy)
         return try ClientRequest(
             url: WebSocketURL(url), fields: [.userAgent: "me/1"], subprotocols: [], options: .quiet,
-            openTimeout: openTimeout, tls: TLSClientConfiguration(), way: way)
+            openTimeout: openTimeout, tls: WebSocketTLSClientConfiguration(), way: way)
     }
 
     private static let established = Array("HTTP/1.1 200 Connection established\r\n\r\n".utf8)
@@ -26,10 +26,10 @@ import WebSocketLoop
     /// The attempt must fail, and nothing be left.
     private func failure(
         _ scheme: String = "http", openTimeout: Duration = .seconds(60),
-        _ script: @escaping @Sendable (BytePeer) async throws -> Void
+        _ script: @escaping @Sendable (WebSocketBytePeer) async throws -> Void
     ) async throws -> WebSocketError {
         try await withLoops { group in
-            let listener = try BytePeerListener()
+            let listener = try WebSocketBytePeerListener()
             let request = try Self.request("\(scheme)://u:secret@127.0.0.1:\(listener.port)", openTimeout: openTimeout)
             async let connecting = error { await (try group.loops[0].connect(request)).end() }
             let peer = try await listener.accept()
@@ -41,10 +41,10 @@ import WebSocketLoop
         }
     }
 
-    @Test(arguments: [EventLoop.Backend.libuv, .poll], [false, true])
-    func messagesGoThroughTheTunnel(backend: EventLoop.Backend, inSingleBytes: Bool) async throws {
+    @Test(arguments: [WebSocketEventLoop.Backend.libuv, .poll], [false, true])
+    func messagesGoThroughTheTunnel(backend: WebSocketEventLoop.Backend, inSingleBytes: Bool) async throws {
         try await withLoops(backend: backend) { group in
-            let listener = try BytePeerListener()
+            let listener = try WebSocketBytePeerListener()
             let request = try Self.request("http://u:p@127.0.0.1:\(listener.port)")
             async let connecting = group.loops[0].connect(request)
             let peer = try await listener.accept()
@@ -80,7 +80,7 @@ import WebSocketLoop
 
     @Test func socksOpensATunnelToo() async throws {
         try await withLoops { group in
-            let listener = try BytePeerListener()
+            let listener = try WebSocketBytePeerListener()
             let request = try Self.request("socks5h://u:p@127.0.0.1:\(listener.port)")
             async let connecting = group.loops[0].connect(request)
             let peer = try await listener.accept()
@@ -105,7 +105,7 @@ import WebSocketLoop
         ] as [(String, String, [UInt8], [UInt8])])
     func socks4OpensATunnelToo(scheme: String, host: String, address: [UInt8], name: [UInt8]) async throws {
         try await withLoops { group in
-            let listener = try BytePeerListener()
+            let listener = try WebSocketBytePeerListener()
             let request = try Self.request("\(scheme)://me:@127.0.0.1:\(listener.port)", url: "ws://\(host):81/")
             async let connecting = group.loops[0].connect(request)
             let peer = try await listener.accept()
@@ -129,7 +129,7 @@ import WebSocketLoop
 
     @Test func socks5ResolvesTheNameHere() async throws {
         try await withLoops { group in
-            let listener = try BytePeerListener()
+            let listener = try WebSocketBytePeerListener()
             let request = try Self.request(
                 "socks5://127.0.0.1:\(listener.port)", url: "ws://127.0.0.9:82/", openTimeout: .seconds(60))
             async let connecting = group.loops[0].connect(request)
@@ -153,7 +153,7 @@ import WebSocketLoop
     }
 
     @Test func aProxyThatIsNotThereIsTold() async throws {
-        let port = try BytePeerListener().port
+        let port = try WebSocketBytePeerListener().port
         for proxy in ["http://127.0.0.1:\(port)", "socks5h://127.0.0.1:\(port)"] {
             let error = try await error {
                 try await withLoops { group in await (try group.loops[0].connect(Self.request(proxy))).end() }
@@ -217,7 +217,7 @@ import WebSocketLoop
 
     @Test func tlsIsSpokenThroughTheTunnel() async throws {
         try await withLoops { group in
-            let listener = try BytePeerListener()
+            let listener = try WebSocketBytePeerListener()
             let request = try Self.request("http://127.0.0.1:\(listener.port)", url: "wss://example.test/")
             async let connecting = error { await (try group.loops[0].connect(request)).end() }
             let peer = try await listener.accept()
@@ -235,7 +235,7 @@ import WebSocketLoop
     @Test func aCancelledAttemptLeavesNothing() async throws {
         try await withLoops { group in
             let loop = group.loops[0]
-            let listener = try BytePeerListener()
+            let listener = try WebSocketBytePeerListener()
             let request = try Self.request("http://127.0.0.1:\(listener.port)")
             let attempt = Task { try await loop.connect(request) }
             let peer = try await listener.accept()
@@ -248,9 +248,9 @@ import WebSocketLoop
     }
 
     @Test func aLoopThatEndsTakesTheTunnelAlong() async throws {
-        let group = try EventLoopGroup(count: 1, logger: silentLogger)
+        let group = try WebSocketEventLoopGroup(count: 1, logger: silentLogger)
         let loop = group.loops[0]
-        let listener = try BytePeerListener()
+        let listener = try WebSocketBytePeerListener()
         let request = try Self.request("http://127.0.0.1:\(listener.port)")
         let attempt = Task { try await loop.connect(request) }
         let peer = try await listener.accept()
@@ -269,7 +269,7 @@ import WebSocketLoop
         let error = #expect(throws: WebSocketError.self) {
             try ClientRequest(
                 url: WebSocketURL("ws://host"), fields: [:], subprotocols: [], options: .quiet,
-                openTimeout: .seconds(1), tls: TLSClientConfiguration(), way: way)
+                openTimeout: .seconds(1), tls: WebSocketTLSClientConfiguration(), way: way)
         }
         #expect(error?.code == .invalidConfiguration && error?.message.contains("proxy") == true)
     }

@@ -19,14 +19,14 @@ import WebSocketLoop
         change(&way)
         return try ClientRequest(
             url: WebSocketURL("ws://127.0.0.1:\(port)/first"), fields: fields, subprotocols: ["one"], options: .quiet,
-            openTimeout: openTimeout, tls: TLSClientConfiguration(), way: way)
+            openTimeout: openTimeout, tls: WebSocketTLSClientConfiguration(), way: way)
     }
 
     /// Answers the next request with a redirect; returns the request.
     @discardableResult
     private static func redirect(
-        _ listener: BytePeerListener, to location: String, status: Int = 302
-    ) async throws -> WireHead {
+        _ listener: WebSocketBytePeerListener, to location: String, status: Int = 302
+    ) async throws -> WebSocketWireHead {
         let peer = try await listener.accept()
         let head = try await peer.readHead()
         let answer = "HTTP/1.1 \(status) Elsewhere\r\nLocation: \(location)\r\nContent-Length: 0\r\n\r\n"
@@ -39,7 +39,7 @@ import WebSocketLoop
     @Test(arguments: [300, 301, 302, 303, 307, 308])
     func aRedirectIsFollowedWithinItsOrigin(status: Int) async throws {
         try await withLoops { group in
-            let listener = try BytePeerListener()
+            let listener = try WebSocketBytePeerListener()
             let fields: HTTPFields = [.authorization: "Basic secret", .cookie: "a=b", .origin: "https://x"]
             let request = try Self.request(listener.port, fields)
             async let connecting = group.loops[0].connect(request)
@@ -61,7 +61,7 @@ import WebSocketLoop
 
     @Test func credentialsStayBehindForGood() async throws {
         try await withLoops { group in
-            let (here, there) = (try BytePeerListener(), try BytePeerListener())
+            let (here, there) = (try WebSocketBytePeerListener(), try WebSocketBytePeerListener())
             let fields: HTTPFields = [
                 .authorization: "Basic secret", .cookie: "a=b", .proxyAuthorization: "Basic x", .origin: "https://x",
             ]
@@ -88,7 +88,7 @@ import WebSocketLoop
 
     @Test func aLocationMayBringItsOwnCredentials() async throws {
         try await withLoops { group in
-            let (here, there) = (try BytePeerListener(), try BytePeerListener())
+            let (here, there) = (try WebSocketBytePeerListener(), try WebSocketBytePeerListener())
             let request = try Self.request(here.port, [.authorization: "Basic secret"])
             async let connecting = group.loops[0].connect(request)
             try await Self.redirect(here, to: "ws://u:p@127.0.0.1:\(there.port)/")
@@ -104,7 +104,7 @@ import WebSocketLoop
     @Test(arguments: [0, 1, 10])
     func noMoreThanTheMaximumIsFollowed(maximum: Int) async throws {
         try await withLoops { group in
-            let listener = try BytePeerListener()
+            let listener = try WebSocketBytePeerListener()
             let request = try Self.request(listener.port, maximum: maximum)
             async let connecting = error { await (try group.loops[0].connect(request)).end() }
             for _ in 0...maximum { try await Self.redirect(listener, to: "/again") }
@@ -119,7 +119,7 @@ import WebSocketLoop
     /// One deadline for all hops.
     @Test func redirectsShareTheDeadline() async throws {
         try await withLoops { group in
-            let listener = try BytePeerListener()
+            let listener = try WebSocketBytePeerListener()
             let request = try Self.request(listener.port, openTimeout: .milliseconds(500))
             async let connecting = error { await (try group.loops[0].connect(request)).end() }
             try await Self.redirect(listener, to: "/silent")
@@ -137,7 +137,7 @@ import WebSocketLoop
     @Test func tlsIsNotGivenUp() throws {
         var way = ClientRequest.Way()
         way.maximumRedirects = 10
-        var tls = TLSClientConfiguration()
+        var tls = WebSocketTLSClientConfiguration()
         tls.serverName = "other.example"
         let request = try ClientRequest(
             url: WebSocketURL("wss://host/"), fields: [:], subprotocols: [], options: .quiet,

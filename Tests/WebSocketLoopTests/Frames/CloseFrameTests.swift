@@ -17,7 +17,7 @@ import WebSocketsTestKit
         try await withPair(side) { pair in
             try await pair.peer.send(.close(code, "wegen Umbau geschloßen"))
             let echo = try await pair.peer.readFrame()
-            #expect(echo.opcode == WireFrame.close && echo.closeCode == code)
+            #expect(echo.opcode == WebSocketWireFrame.close && echo.closeCode == code)
             let info = try await pair.ours.closed()
             #expect(info.received?.code.rawValue == code)
             #expect(info.reason == "wegen Umbau geschloßen")
@@ -45,9 +45,9 @@ import WebSocketsTestKit
     @Test(arguments: Side.allCases)
     func anEmptyCloseIsAnsweredWithAnEmptyOne(side: Side) async throws {
         try await withPair(side) { pair in
-            try await pair.peer.send(WireFrame(WireFrame.close))
+            try await pair.peer.send(WebSocketWireFrame(WebSocketWireFrame.close))
             let echo = try await pair.peer.readFrame()
-            #expect(echo.opcode == WireFrame.close && echo.payload.isEmpty)
+            #expect(echo.opcode == WebSocketWireFrame.close && echo.payload.isEmpty)
             let info = try await pair.ours.closed()
             #expect(info.code == .noStatusReceived && info.isNormal)
         }
@@ -58,10 +58,11 @@ import WebSocketsTestKit
     @Test(
         arguments: Side.allCases,
         [
-            [], [.close(1000)], [WireFrame(0x3, [1])], [WireFrame(0xB)], [.text("late")],
-            [WireFrame(WireFrame.ping, [1]), WireFrame(0x3)], [WireFrame(WireFrame.text, [0xFF])],
-        ] as [[WireFrame]])
-    func nothingIsLeftWhenTheConnectionEndsBeforeItsAnswer(side: Side, tail: [WireFrame]) async throws {
+            [], [.close(1000)], [WebSocketWireFrame(0x3, [1])], [WebSocketWireFrame(0xB)], [.text("late")],
+            [WebSocketWireFrame(WebSocketWireFrame.ping, [1]), WebSocketWireFrame(0x3)],
+            [WebSocketWireFrame(WebSocketWireFrame.text, [0xFF])],
+        ] as [[WebSocketWireFrame]])
+    func nothingIsLeftWhenTheConnectionEndsBeforeItsAnswer(side: Side, tail: [WebSocketWireFrame]) async throws {
         for isCut in [false, true] {
             try await withPair(side) { pair in
                 let ours = pair.ours
@@ -80,12 +81,12 @@ import WebSocketsTestKit
     @Test(arguments: Side.allCases)
     func malformedPayloadsAreAnswered(side: Side) async throws {
         try await withPair(side) { pair in
-            try await pair.peer.send(WireFrame(WireFrame.close, [0x03]))
+            try await pair.peer.send(WebSocketWireFrame(WebSocketWireFrame.close, [0x03]))
             #expect(try await pair.peer.readFrame().closeCode == 1002)
             #expect(try await error { _ = try await pair.ours.receive() }.code == .protocolViolation)
         }
         try await withPair(side) { pair in
-            try await pair.peer.send(WireFrame(WireFrame.close, [0x03, 0xE8, 0xE2, 0x82]))
+            try await pair.peer.send(WebSocketWireFrame(WebSocketWireFrame.close, [0x03, 0xE8, 0xE2, 0x82]))
             #expect(try await pair.peer.readFrame().closeCode == 1007)
             #expect(try await error { _ = try await pair.ours.receive() }.code == .invalidUTF8)
         }
@@ -103,7 +104,10 @@ import WebSocketsTestKit
             let reason = String(repeating: "ü", count: 61) + "y"
             async let closed = ours.close(WebSocketCloseFrame(code: .normalClosure, reason: reason))
             let frame = try await pair.peer.readFrame()
-            #expect(frame == WireFrame(WireFrame.close, [0x03, 0xE8] + Array(reason.utf8), maskKey: frame.maskKey))
+            #expect(
+                frame
+                    == WebSocketWireFrame(
+                        WebSocketWireFrame.close, [0x03, 0xE8] + Array(reason.utf8), maskKey: frame.maskKey))
             try await pair.peer.send(.close(1000))
             #expect(try await closed.isNormal)
         }

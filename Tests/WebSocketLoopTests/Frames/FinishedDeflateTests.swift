@@ -24,7 +24,7 @@ import WebSocketsTestKit
         case flushed, finished, finishedWithOctet, finishedStored, finishedByTheTail, finishedTwice
         case finishedThenFlushed, flushedThenFinished, octetOnly, nothing, uncompressible
 
-        func send(_ message: [UInt8], with compressor: RawDeflate) -> Sent {
+        func send(_ message: [UInt8], with compressor: WebSocketRawDeflate) -> Sent {
             let half = message.count / 2
             let (front, back) = (Array(message[..<half]), Array(message[half...]))
             switch self {
@@ -57,7 +57,7 @@ import WebSocketsTestKit
         }
 
         /// zlib has nothing to flush when there is nothing new (§7.2.3.6).
-        private func flush(_ message: [UInt8], with compressor: RawDeflate) -> [UInt8] {
+        private func flush(_ message: [UInt8], with compressor: WebSocketRawDeflate) -> [UInt8] {
             message.isEmpty ? [0] : compressor.compress(message)
         }
 
@@ -113,7 +113,7 @@ import WebSocketsTestKit
         for second in Form.allCases {
             for texts in Self.texts {
                 let receiver = Receiver(keepsContext: keepsContext)
-                let compressor = RawDeflate.compressor(keepsContext: keepsContext)
+                let compressor = WebSocketRawDeflate.compressor(keepsContext: keepsContext)
                 for (index, form) in [Form.flushed, first, second, first, .flushed].enumerated() {
                     let sent = form.send(texts[index], with: compressor)
                     let isRight = try receiver.receive(sent.payload) == sent.message
@@ -127,7 +127,7 @@ import WebSocketsTestKit
     @Test(arguments: [true, false], Form.allCases)
     func everyFormIsUnderstoodInPieces(keepsContext: Bool, form: Form) throws {
         let receiver = Receiver(keepsContext: keepsContext)
-        let compressor = RawDeflate.compressor(keepsContext: keepsContext)
+        let compressor = WebSocketRawDeflate.compressor(keepsContext: keepsContext)
         func expect(_ form: Form, _ seed: Int, cuts: ([UInt8]) -> [Int]) throws {
             let sent = form.send(Self.text(60, seed: UInt32(seed)), with: compressor)
             let cuts = cuts(sent.payload)
@@ -146,7 +146,7 @@ import WebSocketsTestKit
     @Test(arguments: [true, false], 1...20 as ClosedRange<UInt32>)
     func anyOrderOfFormsIsUnderstood(keepsContext: Bool, seed: UInt32) throws {
         let receiver = Receiver(keepsContext: keepsContext)
-        let compressor = RawDeflate.compressor(keepsContext: keepsContext, level: Int32(seed % 10))
+        let compressor = WebSocketRawDeflate.compressor(keepsContext: keepsContext, level: Int32(seed % 10))
         let choices = Self.noise(400, seed: seed)
         for round in 0..<100 {
             let choice = choices[(4 * round)...].prefix(4).map(Int.init)
@@ -178,7 +178,7 @@ import WebSocketsTestKit
         let text = Self.text(300, seed: 9)
         for finish in [[3, 0], [3, 0, 0]] as [[UInt8]] {
             let receiver = Receiver(keepsContext: true)
-            let compressor = RawDeflate.compressor()
+            let compressor = WebSocketRawDeflate.compressor()
             #expect(try receiver.receive(compressor.compress(text)) == text)
             let reference = compressor.compress(text)
             #expect(try receiver.receive(finish).isEmpty)
@@ -198,7 +198,7 @@ import WebSocketsTestKit
                 (Self.hello, "Hello"), (Self.world, "World"), (Self.hello, "Hello"), ([0], ""), (Self.world, "World"),
                 ([3, 0], ""), ([0], ""), (Self.hello + [0], "Hello"), ([], ""), (Self.world, "World"),
             ] as [([UInt8], String)] {
-                try await pair.peer.send(WireFrame(WireFrame.binary, payload, reserved: .rsv1))
+                try await pair.peer.send(WebSocketWireFrame(WebSocketWireFrame.binary, payload, reserved: .rsv1))
                 #expect(try await pair.ours.receive() == .binary(Array(message.utf8)))
             }
             try await pair.peer.send(.close(1000))
@@ -209,11 +209,12 @@ import WebSocketsTestKit
     @Test(arguments: Side.allCases, [true, false])
     func everyFormArrives(side: Side, keepsContext: Bool) async throws {
         try await withDeflatePair(side, keepsContext: keepsContext) { pair in
-            let compressor = RawDeflate.compressor(keepsContext: keepsContext)
+            let compressor = WebSocketRawDeflate.compressor(keepsContext: keepsContext)
             for first in Form.allCases {
                 for form in [first, .flushed, first, .uncompressible, .octetOnly] {
                     let sent = form.send(Self.text(500, seed: 5), with: compressor)
-                    try await pair.peer.send(WireFrame(WireFrame.binary, sent.payload, reserved: .rsv1))
+                    try await pair.peer.send(
+                        WebSocketWireFrame(WebSocketWireFrame.binary, sent.payload, reserved: .rsv1))
                     #expect(try await pair.ours.receive() == .binary(sent.message), "\(form) after \(first)")
                 }
             }
@@ -230,12 +231,13 @@ import WebSocketsTestKit
                 for cuts in (0...payload.count).map({ [$0] }) + [Array(1..<payload.count)] {
                     let starts = [0] + cuts
                     let frames = zip(starts, cuts + [payload.count]).enumerated().map { index, range in
-                        WireFrame(
-                            index == 0 ? WireFrame.text : WireFrame.continuation, Array(payload[range.0..<range.1]),
+                        WebSocketWireFrame(
+                            index == 0 ? WebSocketWireFrame.text : WebSocketWireFrame.continuation,
+                            Array(payload[range.0..<range.1]),
                             final: index == cuts.count, reserved: index == 0 ? .rsv1 : [])
                     }
                     try await pair.peer.write(pair.bytes(of: frames))
-                    try await pair.peer.send(WireFrame(WireFrame.text, Self.world, reserved: .rsv1))
+                    try await pair.peer.send(WebSocketWireFrame(WebSocketWireFrame.text, Self.world, reserved: .rsv1))
                     #expect(try await pair.ours.receive() == .text(message), "cut at \(cuts)")
                     #expect(try await pair.ours.receive() == .text("World"), "cut at \(cuts)")
                 }
@@ -246,7 +248,8 @@ import WebSocketsTestKit
     @Test(arguments: Side.allCases)
     func aMessageThatDoesNotEndIs1007(side: Side) async throws {
         try await withPair(side, .deflate) { pair in
-            try await pair.peer.send(WireFrame(WireFrame.binary, Self.hello + [0, 0, 0, 0xFF, 0xFF], reserved: .rsv1))
+            try await pair.peer.send(
+                WebSocketWireFrame(WebSocketWireFrame.binary, Self.hello + [0, 0, 0, 0xFF, 0xFF], reserved: .rsv1))
             let error = try await error { _ = try await pair.ours.receive() }
             #expect(error.code == .protocolViolation && error.closeInfo?.sent?.code == .invalidPayloadData)
             #expect(try await pair.peer.readFrame().closeCode == 1007)

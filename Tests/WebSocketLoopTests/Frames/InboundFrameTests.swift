@@ -17,7 +17,7 @@ import WebSocketsTestKit
             let sizes = [0, 1, 125, 126, 127, 65_535, 65_536, 200_000]
             for size in sizes {
                 let payload = [UInt8](count: size) { UInt8(truncatingIfNeeded: $0 &* 31) }
-                try await pair.peer.send(WireFrame(WireFrame.binary, payload))
+                try await pair.peer.send(WebSocketWireFrame(WebSocketWireFrame.binary, payload))
                 #expect(try await pair.ours.receive() == .binary(payload))
             }
             try await pair.peer.send(.text(""), .text("ä€😀"))
@@ -33,21 +33,23 @@ import WebSocketsTestKit
             for round in 0..<20 {
                 let text = String(repeating: "message \(round) ", count: 1 + round * 40)
                 switch round % 4 {
-                case 0: try await peer.send(pair.compressed(WireFrame.text, Array(text.utf8)))
+                case 0: try await peer.send(pair.compressed(WebSocketWireFrame.text, Array(text.utf8)))
                 case 1: try await peer.send(.text(text))
                 case 2:
                     let bytes = pair.compressor.compress(Array(text.utf8))
                     let cut = bytes.count / 2
                     try await peer.send(
-                        WireFrame(WireFrame.text, Array(bytes[..<cut]), final: false, reserved: .rsv1),
-                        WireFrame(WireFrame.continuation, Array(bytes[cut...])))
+                        WebSocketWireFrame(
+                            WebSocketWireFrame.text, Array(bytes[..<cut]), final: false, reserved: .rsv1),
+                        WebSocketWireFrame(WebSocketWireFrame.continuation, Array(bytes[cut...])))
                 default:
                     let bytes = Array(text.utf8)
                     let cut = bytes.count / 3
                     try await peer.send(
-                        WireFrame(WireFrame.text, Array(bytes[..<cut]), final: false),
-                        WireFrame(WireFrame.continuation, Array(bytes[cut..<(2 * cut)]), final: false),
-                        WireFrame(WireFrame.continuation, Array(bytes[(2 * cut)...])))
+                        WebSocketWireFrame(WebSocketWireFrame.text, Array(bytes[..<cut]), final: false),
+                        WebSocketWireFrame(
+                            WebSocketWireFrame.continuation, Array(bytes[cut..<(2 * cut)]), final: false),
+                        WebSocketWireFrame(WebSocketWireFrame.continuation, Array(bytes[(2 * cut)...])))
                 }
                 #expect(try await pair.ours.receive() == .text(text))
             }
@@ -60,16 +62,18 @@ import WebSocketsTestKit
             let text = String(repeating: "ä€😀", count: 50)
             let whole = Array(text.utf8)
             let bytes = compression == .deflate ? pair.compressor.compress(whole) : whole
-            let reserved: WireFrame.Reserved = compression == .deflate ? .rsv1 : []
+            let reserved: WebSocketWireFrame.Reserved = compression == .deflate ? .rsv1 : []
             var burst: [UInt8] = []
             for (index, byte) in bytes.enumerated() {
-                let frame = WireFrame(
-                    index == 0 ? WireFrame.text : WireFrame.continuation, [byte], final: false,
+                let frame = WebSocketWireFrame(
+                    index == 0 ? WebSocketWireFrame.text : WebSocketWireFrame.continuation, [byte], final: false,
                     reserved: index == 0 ? reserved : [])
                 burst += pair.peer.bytes(of: frame)
-                if index % 7 == 0 { burst += pair.peer.bytes(of: WireFrame(WireFrame.continuation, final: false)) }
+                if index % 7 == 0 {
+                    burst += pair.peer.bytes(of: WebSocketWireFrame(WebSocketWireFrame.continuation, final: false))
+                }
             }
-            burst += pair.peer.bytes(of: WireFrame(WireFrame.continuation))
+            burst += pair.peer.bytes(of: WebSocketWireFrame(WebSocketWireFrame.continuation))
             try await pair.peer.write(burst)
             #expect(try await pair.ours.receive() == .text(text))
         }
@@ -81,11 +85,11 @@ import WebSocketsTestKit
             let long = String(repeating: "long enough for sixteen bits. ", count: 10)
             var bytes = pair.peer.bytes(of: .text("first"))
             if compression == .deflate {
-                bytes += pair.peer.bytes(of: pair.compressed(WireFrame.text, Array(long.utf8)))
+                bytes += pair.peer.bytes(of: pair.compressed(WebSocketWireFrame.text, Array(long.utf8)))
             } else {
                 bytes += pair.peer.bytes(of: .text(long))
             }
-            bytes += pair.peer.bytes(of: WireFrame(WireFrame.ping, [1, 2, 3]))
+            bytes += pair.peer.bytes(of: WebSocketWireFrame(WebSocketWireFrame.ping, [1, 2, 3]))
             for byte in bytes {
                 try await pair.peer.write([byte])
                 // Each byte is read before the next is sent.
@@ -94,7 +98,7 @@ import WebSocketsTestKit
             #expect(try await pair.ours.receive() == .text("first"))
             #expect(try await pair.ours.receive() == .text(long))
             let pong = try await pair.peer.readFrame()
-            #expect(pong.opcode == WireFrame.pong && pong.payload == [1, 2, 3])
+            #expect(pong.opcode == WebSocketWireFrame.pong && pong.payload == [1, 2, 3])
         }
     }
 
@@ -102,7 +106,7 @@ import WebSocketsTestKit
     func pongsThatNobodyAskedForChangeNothing(side: Side, compression: Compression) async throws {
         try await withPair(side, compression) { pair in
             for payload in [[], [0x2A], Array(repeating: 0x55, count: 125), Array(0..<8)] as [[UInt8]] {
-                try await pair.peer.send(WireFrame(WireFrame.pong, payload), .text("after a pong"))
+                try await pair.peer.send(WebSocketWireFrame(WebSocketWireFrame.pong, payload), .text("after a pong"))
                 #expect(try await pair.ours.receive() == .text("after a pong"))
             }
             try await pair.fence()
@@ -114,17 +118,18 @@ import WebSocketsTestKit
         try await withPair(side, compression) { pair in
             let text = String(repeating: "between the fragments ", count: 100)
             let bytes = compression == .deflate ? pair.compressor.compress(Array(text.utf8)) : Array(text.utf8)
-            let reserved: WireFrame.Reserved = compression == .deflate ? .rsv1 : []
+            let reserved: WebSocketWireFrame.Reserved = compression == .deflate ? .rsv1 : []
             let step = max(1, bytes.count / 5)
             var start = 0
             while start < bytes.count {
                 let end = min(start + step, bytes.count)
                 try await pair.peer.send(
-                    WireFrame(
-                        start == 0 ? WireFrame.text : WireFrame.continuation, Array(bytes[start..<end]),
+                    WebSocketWireFrame(
+                        start == 0 ? WebSocketWireFrame.text : WebSocketWireFrame.continuation,
+                        Array(bytes[start..<end]),
                         final: end == bytes.count, reserved: start == 0 ? reserved : []))
                 if end < bytes.count {
-                    try await pair.peer.send(WireFrame(WireFrame.pong, [7]))
+                    try await pair.peer.send(WebSocketWireFrame(WebSocketWireFrame.pong, [7]))
                     try await pair.fence()
                 }
                 start = end
@@ -139,14 +144,16 @@ import WebSocketsTestKit
     func manyPingsInOneSegmentDisturbNothing(side: Side, compression: Compression) async throws {
         try await withPair(side, compression) { pair in
             var burst = pair.peer.bytes(of: .text("before"))
-            for number in 0..<10 { burst += pair.peer.bytes(of: WireFrame(WireFrame.ping, [UInt8(number)])) }
+            for number in 0..<10 {
+                burst += pair.peer.bytes(of: WebSocketWireFrame(WebSocketWireFrame.ping, [UInt8(number)]))
+            }
             burst += pair.peer.bytes(of: .text("after"))
             try await pair.peer.write(burst)
             #expect(try await pair.ours.receive() == .text("before"))
             #expect(try await pair.ours.receive() == .text("after"))
             for number in 0..<(side == .client ? 10 : 1) {
                 let pong = try await pair.peer.readFrame()
-                #expect(pong.opcode == WireFrame.pong)
+                #expect(pong.opcode == WebSocketWireFrame.pong)
                 #expect(pong.payload == [UInt8(number)])
             }
             try await pair.fence()
@@ -163,13 +170,13 @@ import WebSocketsTestKit
             }
             for round in 0..<20 as Range<UInt8> {
                 try await pair.peer.send(
-                    .text("a", final: false), WireFrame(WireFrame.ping, [round]),
-                    WireFrame(WireFrame.continuation, [0x62]), .text("c"))
+                    .text("a", final: false), WebSocketWireFrame(WebSocketWireFrame.ping, [round]),
+                    WebSocketWireFrame(WebSocketWireFrame.continuation, [0x62]), .text("c"))
                 let pong = try await pair.peer.readFrame()
-                #expect(pong.opcode == WireFrame.pong && pong.payload == [round])
+                #expect(pong.opcode == WebSocketWireFrame.pong && pong.payload == [round])
                 for text in ["ab", "c"] {
                     let frame = try await pair.peer.readFrame(compression: compression == .deflate)
-                    #expect(frame.opcode == WireFrame.text)
+                    #expect(frame.opcode == WebSocketWireFrame.text)
                     let payload =
                         frame.reserved.contains(.rsv1) ? try pair.decompressor.decompress(frame.payload) : frame.payload
                     #expect(payload == Array(text.utf8))
@@ -185,9 +192,9 @@ import WebSocketsTestKit
         try await withPair(side) { pair in
             for count in [0, 1, 124, 125] {
                 let payload = [UInt8](repeating: 0xA5, count: count)
-                try await pair.peer.send(WireFrame(WireFrame.ping, payload))
+                try await pair.peer.send(WebSocketWireFrame(WebSocketWireFrame.ping, payload))
                 let pong = try await pair.peer.readFrame()
-                #expect(pong.opcode == WireFrame.pong && pong.payload == payload)
+                #expect(pong.opcode == WebSocketWireFrame.pong && pong.payload == payload)
             }
         }
     }

@@ -27,14 +27,14 @@ import WebSocketsTestKit
     func aMessageAtTheLimitArrives(side: Side, compression: Compression) async throws {
         try await withPair(side, compression, options: Self.limited) { pair in
             let message = [UInt8](count: Self.limit) { UInt8(truncatingIfNeeded: $0 &* 7) }
-            try await pair.peer.send(WireFrame(WireFrame.binary, message))
+            try await pair.peer.send(WebSocketWireFrame(WebSocketWireFrame.binary, message))
             #expect(try await pair.ours.receive() == .binary(message))
             try await pair.peer.send(
-                WireFrame(WireFrame.binary, Array(message[..<5_000]), final: false),
-                WireFrame(WireFrame.continuation, Array(message[5_000...])))
+                WebSocketWireFrame(WebSocketWireFrame.binary, Array(message[..<5_000]), final: false),
+                WebSocketWireFrame(WebSocketWireFrame.continuation, Array(message[5_000...])))
             #expect(try await pair.ours.receive() == .binary(message))
             if compression == .deflate {
-                try await pair.peer.send(pair.compressed(WireFrame.binary, message))
+                try await pair.peer.send(pair.compressed(WebSocketWireFrame.binary, message))
                 #expect(try await pair.ours.receive() == .binary(message))
             }
         }
@@ -44,19 +44,19 @@ import WebSocketsTestKit
     func oneByteMoreIsTooMuch(side: Side, compression: Compression) async throws {
         let message = [UInt8](repeating: 7, count: Self.limit + 1)
         try await withPair(side, compression, options: Self.limited) { pair in
-            try await pair.peer.send(WireFrame(WireFrame.binary, message))
+            try await pair.peer.send(WebSocketWireFrame(WebSocketWireFrame.binary, message))
             try await expectTooBig(pair)
         }
         // The last fragment need not come.
         try await withPair(side, compression, options: Self.limited) { pair in
             try await pair.peer.send(
-                WireFrame(WireFrame.binary, Array(message[..<9_000]), final: false),
-                WireFrame(WireFrame.continuation, Array(message[9_000...]), final: false))
+                WebSocketWireFrame(WebSocketWireFrame.binary, Array(message[..<9_000]), final: false),
+                WebSocketWireFrame(WebSocketWireFrame.continuation, Array(message[9_000...]), final: false))
             try await expectTooBig(pair)
         }
         guard compression == .deflate else { return }
         try await withPair(side, compression, options: Self.limited) { pair in
-            try await pair.peer.send(pair.compressed(WireFrame.binary, message))
+            try await pair.peer.send(pair.compressed(WebSocketWireFrame.binary, message))
             try await expectTooBig(pair)
         }
     }
@@ -67,7 +67,7 @@ import WebSocketsTestKit
     func anAnnouncementIsEnough(side: Side, compression: Compression) async throws {
         for announced in [Self.limit + 1, 1 << 32, 1 << 62] {
             try await withPair(side, compression, options: .with { $0.maximumMessageSize = 9_999 }) { pair in
-                var frame = WireFrame(WireFrame.binary)
+                var frame = WebSocketWireFrame(WebSocketWireFrame.binary)
                 if side == .server { frame.maskKey = [0, 0, 0, 0] }
                 let start = min(announced, 64 << 10)
                 try await pair.peer.write(
@@ -80,16 +80,16 @@ import WebSocketsTestKit
     /// 64 MiB in 64 KiB: refused at the limit, long before its end.
     @Test(arguments: Side.allCases)
     func aDeflateBombIsStoppedAtTheLimit(side: Side) async throws {
-        let bomb = RawDeflate.compressor().compress([UInt8](repeating: 0, count: 64 << 20))
+        let bomb = WebSocketRawDeflate.compressor().compress([UInt8](repeating: 0, count: 64 << 20))
         #expect(bomb.count < 80_000)
         try await withPair(side, .deflate, options: Self.limited) { pair in
-            try await pair.peer.send(WireFrame(WireFrame.binary, bomb, reserved: .rsv1))
+            try await pair.peer.send(WebSocketWireFrame(WebSocketWireFrame.binary, bomb, reserved: .rsv1))
             try await expectTooBig(pair)
         }
         // Its first 100 bytes, a hundred thousand when inflated, are enough, as the beginning of a fragment.
         try await withPair(side, .deflate, options: Self.limited) { pair in
             try await pair.peer.send(
-                WireFrame(WireFrame.binary, Array(bomb[..<100]), final: false, reserved: .rsv1))
+                WebSocketWireFrame(WebSocketWireFrame.binary, Array(bomb[..<100]), final: false, reserved: .rsv1))
             try await expectTooBig(pair)
         }
     }
@@ -97,10 +97,11 @@ import WebSocketsTestKit
     @Test(arguments: Side.allCases, Compression.allCases)
     func tooManyFragmentsEndWith1009(side: Side, compression: Compression) async throws {
         try await withPair(side, compression, options: .with { $0.maximumFragments = 10 }) { pair in
-            let rest = WireFrame(WireFrame.continuation, final: false)
-            var burst = pair.peer.bytes(of: WireFrame(WireFrame.binary, [1], final: false))
+            let rest = WebSocketWireFrame(WebSocketWireFrame.continuation, final: false)
+            var burst = pair.peer.bytes(of: WebSocketWireFrame(WebSocketWireFrame.binary, [1], final: false))
             for _ in 0..<8 { burst += pair.peer.bytes(of: rest) }
-            try await pair.peer.write(burst + pair.peer.bytes(of: WireFrame(WireFrame.continuation, [2])))
+            try await pair.peer.write(
+                burst + pair.peer.bytes(of: WebSocketWireFrame(WebSocketWireFrame.continuation, [2])))
             #expect(try await pair.ours.receive() == .binary([1, 2]))
             for _ in 0..<2 { burst += pair.peer.bytes(of: rest) }
             try await pair.peer.write(burst)
@@ -117,8 +118,9 @@ import WebSocketsTestKit
     func whatFollowsARefusedMessageIsIgnored(side: Side) async throws {
         try await withPair(side, .deflate, options: Self.limited) { pair in
             var burst = pair.peer.bytes(
-                of: WireFrame(WireFrame.binary, [UInt8](repeating: 1, count: Self.limit + 1), final: false))
-            burst += pair.peer.bytes(of: WireFrame(WireFrame.continuation, [1]))
+                of: WebSocketWireFrame(
+                    WebSocketWireFrame.binary, [UInt8](repeating: 1, count: Self.limit + 1), final: false))
+            burst += pair.peer.bytes(of: WebSocketWireFrame(WebSocketWireFrame.continuation, [1]))
             burst += pair.peer.bytes(of: .text("later"))
             burst += pair.peer.bytes(of: .close(1000))
             try await pair.peer.write(burst)

@@ -50,19 +50,19 @@ struct WireCase: Sendable, CustomTestStringConvertible {
 
     /// Frames that break the protocol.
     static func violation(
-        _ title: String, on compressions: [Compression] = Compression.allCases, _ frames: WireFrame...,
+        _ title: String, on compressions: [Compression] = Compression.allCases, _ frames: WebSocketWireFrame...,
         closeCode: UInt16 = 1002, error: WebSocketError.Code = .protocolViolation
     ) -> WireCase {
         WireCase(title, on: compressions, .fails(closeCode, error)) { $0.bytes(of: frames) }
     }
 
     /// Frames with text that is not UTF-8.
-    static func notUTF8(_ title: String, _ frames: WireFrame...) -> WireCase {
+    static func notUTF8(_ title: String, _ frames: WebSocketWireFrame...) -> WireCase {
         WireCase(title, .fails(1007, .invalidUTF8)) { $0.bytes(of: frames) }
     }
 
     /// Deflate data that does not decompress.
-    static func corrupt(_ title: String, _ frames: WireFrame...) -> WireCase {
+    static func corrupt(_ title: String, _ frames: WebSocketWireFrame...) -> WireCase {
         WireCase(title, on: [.deflate], .fails(1007, .protocolViolation)) { $0.bytes(of: frames) }
     }
 
@@ -70,7 +70,7 @@ struct WireCase: Sendable, CustomTestStringConvertible {
     static func delivery(
         _ title: String, on compressions: [Compression] = Compression.allCases, exception: String? = nil,
         onClient: Outcome? = nil, options: WebSocketOptions = .quiet, _ messages: [WebSocketMessage],
-        pongs: [[UInt8]] = [], frames: @escaping @Sendable (Pair) -> [WireFrame]
+        pongs: [[UInt8]] = [], frames: @escaping @Sendable (Pair) -> [WebSocketWireFrame]
     ) -> WireCase {
         WireCase(
             title, on: compressions, exception: exception, onClient: onClient, options: options,
@@ -89,19 +89,19 @@ struct WireCase: Sendable, CustomTestStringConvertible {
 }
 
 extension Pair {
-    func bytes(of frames: [WireFrame]) -> [UInt8] { frames.flatMap { peer.bytes(of: $0) } }
+    func bytes(of frames: [WebSocketWireFrame]) -> [UInt8] { frames.flatMap { peer.bytes(of: $0) } }
 
     /// Whole text, compressed.
-    func compressed(_ text: String) -> WireFrame { compressed(WireFrame.text, Array(text.utf8)) }
+    func compressed(_ text: String) -> WebSocketWireFrame { compressed(WebSocketWireFrame.text, Array(text.utf8)) }
 
     /// A compressed text in fragments.
-    func fragments(of text: String, _ count: Int) -> [WireFrame] {
+    func fragments(of text: String, _ count: Int) -> [WebSocketWireFrame] {
         let bytes = compressor.compress(Array(text.utf8))
         let size = max(1, bytes.count / count)
         return (0..<count).map { index in
             let end = index == count - 1 ? bytes.count : min(bytes.count, (index + 1) * size)
-            return WireFrame(
-                index == 0 ? WireFrame.text : WireFrame.continuation,
+            return WebSocketWireFrame(
+                index == 0 ? WebSocketWireFrame.text : WebSocketWireFrame.continuation,
                 Array(bytes[min(index * size, bytes.count)..<end]),
                 final: index == count - 1, reserved: index == 0 ? .rsv1 : [])
         }
@@ -129,7 +129,7 @@ extension Pair {
             for message in messages { #expect(try await pair.ours.receive() == message) }
             for pong in pongs {
                 let frame = try await pair.peer.readFrame()
-                #expect(frame.opcode == WireFrame.pong && frame.payload == pong)
+                #expect(frame.opcode == WebSocketWireFrame.pong && frame.payload == pong)
             }
             try await pair.fence()
             try await pair.peer.send(.text("after"))
@@ -140,13 +140,13 @@ extension Pair {
             #expect(error.closeInfo?.sent?.code.rawValue == closeCode)
             #expect(error.closeInfo?.cause == .peerViolation)
             let close = try await pair.peer.readFrame()
-            #expect(close.opcode == WireFrame.close && close.closeCode == closeCode)
+            #expect(close.opcode == WebSocketWireFrame.close && close.closeCode == closeCode)
             try await pair.peer.send(.close(closeCode))
             #expect(try await pair.ours.closed().cause == .peerViolation)
         case .closes(let answer, let text):
             if let text { #expect(try await pair.ours.receive() == .text(text)) }
             let close = try await pair.peer.readFrame()
-            #expect(close.opcode == WireFrame.close && close.closeCode == answer)
+            #expect(close.opcode == WebSocketWireFrame.close && close.closeCode == answer)
             let info = try await pair.ours.closed()
             #expect(info.cause == .closingHandshake && info.receivedFirst == true)
         }

@@ -18,13 +18,13 @@ import WebSocketsTestKit
     private func failure(
         options: WebSocketOptions = .quiet, subprotocols: [String] = [], openTimeout: Duration = .seconds(60),
         patience: Duration = .seconds(60), sourceLocation: SourceLocation = #_sourceLocation,
-        _ script: @escaping @Sendable (BytePeer) async throws -> Void
+        _ script: @escaping @Sendable (WebSocketBytePeer) async throws -> Void
     ) async throws -> WebSocketError {
         try await withLoops(sourceLocation: sourceLocation) { group in
-            let listener = try BytePeerListener(patience: patience)
+            let listener = try WebSocketBytePeerListener(patience: patience)
             let request = try ClientRequest(
                 port: listener.port, subprotocols: subprotocols, options: options, openTimeout: openTimeout)
-            async let playing: BytePeer = {
+            async let playing: WebSocketBytePeer = {
                 let peer = try await Self.client(of: listener)
                 try await script(peer)
                 return peer
@@ -39,17 +39,18 @@ import WebSocketsTestKit
     }
 
     /// The next client, however long it takes: a peer's patience is for its script.
-    private static func client(of listener: BytePeerListener) async throws -> BytePeer {
+    private static func client(of listener: WebSocketBytePeerListener) async throws -> WebSocketBytePeer {
         while true {
-            do { return try await listener.accept() } catch BytePeerError.timedOut {}
+            do { return try await listener.accept() } catch WebSocketBytePeerError.timedOut {}
         }
     }
 
     /// The right answer with lines replaced; an empty replacement removes the line.
     private static func answer(
-        _ request: WireHead, replacing prefix: String = "\n", with line: String = "", adding lines: [String] = []
+        _ request: WebSocketWireHead, replacing prefix: String = "\n", with line: String = "",
+        adding lines: [String] = []
     ) -> [UInt8] {
-        let head = String(decoding: BytePeer.answer(to: request), as: UTF8.self)
+        let head = String(decoding: WebSocketBytePeer.answer(to: request), as: UTF8.self)
         var result: [String] = []
         for old in head.split(separator: "\r\n") {
             if !old.hasPrefix(prefix) { result.append(String(old)) } else if !line.isEmpty { result.append(line) }
@@ -69,7 +70,7 @@ import WebSocketsTestKit
         // A status line without a phrase is right: it shows that the table's other rows fail for their own reason.
         guard let part else {
             try await withLoops { group in
-                let listener = try BytePeerListener()
+                let listener = try WebSocketBytePeerListener()
                 let request = try ClientRequest(port: listener.port)
                 async let connecting = group.loops[0].connect(request)
                 let peer = try await listener.accept()
@@ -182,13 +183,13 @@ import WebSocketsTestKit
     @Test func anAnswerMayComeInSingleBytes() async throws {
         try await withLoops { group in
             let loop = group.loops[0]
-            let listener = try BytePeerListener()
+            let listener = try WebSocketBytePeerListener()
             let request = try ClientRequest(
                 port: listener.port, subprotocols: ["chat"], options: Self.compressing)
             async let connecting = loop.connect(request)
             let peer = try await listener.accept()
             let head = try await peer.readHead()
-            let answer = BytePeer.answer(
+            let answer = WebSocketBytePeer.answer(
                 to: head, extensions: "permessage-deflate; client_max_window_bits=12", subprotocol: "chat")
             for byte in answer {
                 try await peer.write([byte])
@@ -196,7 +197,7 @@ import WebSocketsTestKit
             }
             let client = try await connecting
             #expect(client.details.subprotocol == "chat")
-            #expect(client.details.deflate == NegotiatedDeflate(clientMaxWindowBits: 12))
+            #expect(client.details.deflate == WebSocketNegotiatedDeflate(clientMaxWindowBits: 12))
             try await peer.send(.text("hello"))
             #expect(try await client.receive() == .text("hello"))
             peer.close()
@@ -205,7 +206,9 @@ import WebSocketsTestKit
     }
 
     @Test func framesInTheAnswersSegmentArrive() async throws {
-        let frames = WireFrame.text("early").bytes + WireFrame.text("bird").bytes + WireFrame.close(4000).bytes
+        let frames =
+            WebSocketWireFrame.text("early").bytes + WebSocketWireFrame.text("bird").bytes
+            + WebSocketWireFrame.close(4000).bytes
         try await withPair(.client, behind: frames) { (pair) async throws in
             #expect(try await pair.ours.receive() == .text("early"))
             #expect(try await pair.ours.receive() == .text("bird"))
@@ -258,7 +261,7 @@ import WebSocketsTestKit
                 _ = try await peer.readHead()
                 try await peer.write(Array("HTTP/1.1 10".utf8))
             case .inTheHeaders:
-                let answer = BytePeer.answer(to: try await peer.readHead())
+                let answer = WebSocketBytePeer.answer(to: try await peer.readHead())
                 try await peer.write(answer.dropLast(2))
             }
             if isReset { peer.reset() } else { peer.close() }
@@ -280,9 +283,9 @@ import WebSocketsTestKit
     /// The deadline is that of the whole attempt, however busily the server drips.
     @Test func aDrippingServerTimesOut() async throws {
         let error = try await failure(openTimeout: .milliseconds(500), patience: .milliseconds(10)) { peer in
-            var head: WireHead?
+            var head: WebSocketWireHead?
             while head == nil {
-                do { head = try await peer.readHead() } catch BytePeerError.timedOut {}
+                do { head = try await peer.readHead() } catch WebSocketBytePeerError.timedOut {}
             }
             var line = "HTTP/1.1 101 Switching Protocols\r\n"
             // A line whenever the client has not hung up within the peer's patience.
@@ -291,8 +294,8 @@ import WebSocketsTestKit
                     try await peer.write(Array(line.utf8))
                     line = "X: y\r\n"
                     if try await peer.readSome().isEmpty { return }
-                } catch BytePeerError.timedOut {
-                } catch BytePeerError.system(errno: ECONNRESET), BytePeerError.system(errno: EPIPE) {
+                } catch WebSocketBytePeerError.timedOut {
+                } catch WebSocketBytePeerError.system(errno: ECONNRESET), WebSocketBytePeerError.system(errno: EPIPE) {
                     // It hung up with a line unread.
                     return
                 }
@@ -305,7 +308,7 @@ import WebSocketsTestKit
     @Test func aCancelledAttemptLeavesNothing() async throws {
         try await withLoops { group in
             let loop = group.loops[0]
-            let listener = try BytePeerListener()
+            let listener = try WebSocketBytePeerListener()
             let request = try ClientRequest(port: listener.port)
             let attempt = Task { try await loop.connect(request) }
             let peer = try await listener.accept()
@@ -319,7 +322,7 @@ import WebSocketsTestKit
     }
 
     @Test func aClosedPortIsRefused() async throws {
-        let port = try BytePeerListener().port
+        let port = try WebSocketBytePeerListener().port
         let error = try await error {
             try await withLoops { group in
                 await (try group.loops[0].connect(ClientRequest(port: port))).end()

@@ -14,9 +14,9 @@ import WebSocketsTestKit
     /// Connects with a request, answers it, and returns the head that came.
     private func head(
         _ make: (Int) throws -> ClientRequest, isIPv6: Bool = false, subprotocol: String? = nil
-    ) async throws -> (WireHead, Int, ConnectionDetails) {
+    ) async throws -> (WebSocketWireHead, Int, ConnectionDetails) {
         try await withLoops { group in
-            let listener = try BytePeerListener(isIPv6: isIPv6)
+            let listener = try WebSocketBytePeerListener(isIPv6: isIPv6)
             let request = try make(listener.port)
             async let connecting = group.loops[0].connect(request)
             let peer = try await listener.accept()
@@ -91,7 +91,7 @@ import WebSocketsTestKit
         let (head, port, _) = try await head {
             try ClientRequest(
                 url: WebSocketURL("ws://LOCALHOST:\($0)"), fields: [:], subprotocols: [], options: .quiet,
-                openTimeout: .seconds(60), tls: TLSClientConfiguration())
+                openTimeout: .seconds(60), tls: WebSocketTLSClientConfiguration())
         }
         let key = try #require(head["Sec-WebSocket-Key"])
         #expect(
@@ -102,7 +102,7 @@ import WebSocketsTestKit
         func request(_ port: Int) throws -> ClientRequest {
             try ClientRequest(
                 url: WebSocketURL("ws://[::1]:\(port)/v6"), fields: [:], subprotocols: [], options: .quiet,
-                openTimeout: .seconds(60), tls: TLSClientConfiguration())
+                openTimeout: .seconds(60), tls: WebSocketTLSClientConfiguration())
         }
         do {
             let (head, port, details) = try await head(request, isIPv6: true)
@@ -111,7 +111,7 @@ import WebSocketsTestKit
                 String(decoding: head.bytes, as: UTF8.self)
                     == expectedHead(port, target: "/v6", host: "[::1]", key: key))
             #expect(details.remoteAddress?.description == "[::1]:\(port)")
-        } catch is BytePeerError {
+        } catch is WebSocketBytePeerError {
             // A machine without IPv6 cannot listen there; then our client must say that it cannot connect.
             let error = try await error {
                 try await withLoops { group in _ = try await group.loops[0].connect(request(9)) }

@@ -37,7 +37,7 @@ import WebSocketsTestKit
             let loop = group.loops[0]
             // The deadline for the handshake is a minute away, longer than the peer waits.
             try await withServer(on: loop, tls: try TestCertificate.server()) { server in
-                let tls = TLSPeer(try await BytePeer.connect(port: server.port))
+                let tls = TLSPeer(try await WebSocketBytePeer.connect(port: server.port))
                 try await tls.handshake()
                 try await tls.peer.write(try tls.keyUpdates(Self.flood))
                 // Nothing but what TLS itself has to say comes before the end.
@@ -66,23 +66,23 @@ import WebSocketsTestKit
             let loop = group.loops[0]
             switch ours {
             case .client:
-                let listener = try BytePeerListener()
+                let listener = try WebSocketBytePeerListener()
                 let request = try ClientRequest(
                     url: WebSocketURL("wss://127.0.0.1:\(listener.port)/"), fields: [:], subprotocols: [],
                     options: .quiet, openTimeout: .seconds(60), tls: TestCertificate.client)
                 async let connecting = loop.connect(request)
                 let tls = TLSPeer(try await listener.accept(), server: TestCertificate.shared)
                 try await tls.handshake()
-                try await tls.write(BytePeer.answer(to: try await tls.readHead()))
+                try await tls.write(WebSocketBytePeer.answer(to: try await tls.readHead()))
                 let client = try await connecting
                 try await body(client, tls)
                 tls.peer.close()
                 await client.end()
             case .server:
                 try await withServer(on: loop, tls: try TestCertificate.server()) { server in
-                    let tls = TLSPeer(try await BytePeer.connect(port: server.port))
+                    let tls = TLSPeer(try await WebSocketBytePeer.connect(port: server.port))
                     try await tls.handshake()
-                    try await tls.write(BytePeer.request())
+                    try await tls.write(WebSocketBytePeer.request())
                     _ = try await tls.readHead()
                     let connection = try await server.next()
                     try await body(connection, tls)

@@ -13,7 +13,7 @@ import WebSocketLoop
 @Suite(.timeLimit(.minutes(5))) struct RefusalBodyTests {
     private func response(_ parts: [String]) async throws -> WebSocketError.Response? {
         try await withLoops { group in
-            let listener = try BytePeerListener()
+            let listener = try WebSocketBytePeerListener()
             let request = try ClientRequest(port: listener.port)
             async let connecting = error { await (try group.loops[0].connect(request)).end() }
             let peer = try await listener.accept()
@@ -64,7 +64,7 @@ import WebSocketLoop
     /// A body that drips does not put off the error until the whole attempt runs out of time.
     @Test func aDrippingBodyIsNotWaitedFor() async throws {
         try await withLoops { group in
-            let listener = try BytePeerListener()
+            let listener = try WebSocketBytePeerListener()
             let request = try ClientRequest(port: listener.port)
             async let connecting = error { await (try group.loops[0].connect(request)).end() }
             let peer = try await listener.accept()

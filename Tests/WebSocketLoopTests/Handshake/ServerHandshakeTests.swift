@@ -12,19 +12,19 @@ import WebSocketsTestKit
 @Suite(.timeLimit(.minutes(5))) struct ServerHandshakeTests {
     private static let compressing = WebSocketOptions.with { $0.compression = .deflate() }
     private static let frames =
-        WireFrame(WireFrame.text, Array("early".utf8), maskKey: [1, 2, 3, 4]).bytes
-        + WireFrame(WireFrame.text, Array("bird".utf8), maskKey: [5, 6, 7, 8]).bytes
+        WebSocketWireFrame(WebSocketWireFrame.text, Array("early".utf8), maskKey: [1, 2, 3, 4]).bytes
+        + WebSocketWireFrame(WebSocketWireFrame.text, Array("bird".utf8), maskKey: [5, 6, 7, 8]).bytes
 
     @Test func aHeadMayComeInSingleBytes() async throws {
         try await withLoops { group in
             let loop = group.loops[0]
             try await withServer(on: loop, options: Self.compressing) { server in
-                let peer = try await BytePeer.connect(port: server.port)
-                for byte in BytePeer.request(extensions: "permessage-deflate") + Self.frames {
+                let peer = try await WebSocketBytePeer.connect(port: server.port)
+                for byte in WebSocketBytePeer.request(extensions: "permessage-deflate") + Self.frames {
                     try await peer.write([byte])
                     await loop.run {}
                 }
-                let head = try BytePeer.check(answer: await peer.readHead())
+                let head = try WebSocketBytePeer.check(answer: await peer.readHead())
                 #expect(head["Sec-WebSocket-Extensions"] == "permessage-deflate")
                 let connection = try await server.next()
                 #expect(try await connection.receive() == .text("early"))
@@ -38,13 +38,13 @@ import WebSocketsTestKit
         try await withLoops { group in
             let loop = group.loops[0]
             try await withServer(on: loop, options: Self.compressing, tls: TestCertificate.server()) { server in
-                let tls = TLSPeer(try await BytePeer.connect(port: server.port))
+                let tls = TLSPeer(try await WebSocketBytePeer.connect(port: server.port))
                 try await tls.handshake()
-                for byte in BytePeer.request(extensions: "permessage-deflate") + Self.frames {
+                for byte in WebSocketBytePeer.request(extensions: "permessage-deflate") + Self.frames {
                     try await tls.write([byte])
                     await loop.run {}
                 }
-                let head = try BytePeer.check(answer: await tls.readHead())
+                let head = try WebSocketBytePeer.check(answer: await tls.readHead())
                 #expect(head["Sec-WebSocket-Extensions"] == "permessage-deflate")
                 let connection = try await server.next()
                 #expect(try await connection.receive() == .text("early"))
@@ -58,10 +58,11 @@ import WebSocketsTestKit
     func framesInTheRequestsSegmentArrive(compression: Compression) async throws {
         var frames = Self.frames
         if compression == .deflate {
-            let payload = RawDeflate.compressor().compress(Array("deflated".utf8))
-            frames += WireFrame(WireFrame.text, payload, reserved: .rsv1, maskKey: [9, 8, 7, 6]).bytes
+            let payload = WebSocketRawDeflate.compressor().compress(Array("deflated".utf8))
+            frames +=
+                WebSocketWireFrame(WebSocketWireFrame.text, payload, reserved: .rsv1, maskKey: [9, 8, 7, 6]).bytes
         }
-        frames += WireFrame(WireFrame.close, [0x0F, 0xA0], maskKey: [1, 1, 1, 1]).bytes
+        frames += WebSocketWireFrame(WebSocketWireFrame.close, [0x0F, 0xA0], maskKey: [1, 1, 1, 1]).bytes
         try await withPair(.server, compression, behind: frames) { (pair) async throws in
             #expect(try await pair.ours.receive() == .text("early"))
             #expect(try await pair.ours.receive() == .text("bird"))
@@ -77,16 +78,16 @@ import WebSocketsTestKit
     func framesBehindTheRequestArriveOverTLS(place: String) async throws {
         try await withLoops { group in
             try await withServer(on: group.loops[0], tls: TestCertificate.server()) { server in
-                let tls = TLSPeer(try await BytePeer.connect(port: server.port))
+                let tls = TLSPeer(try await WebSocketBytePeer.connect(port: server.port))
                 try await tls.handshake()
                 switch place {
-                case "the same record": try await tls.write(BytePeer.request() + Self.frames)
-                case "a record behind it": try await tls.write(BytePeer.request(), Self.frames)
+                case "the same record": try await tls.write(WebSocketBytePeer.request() + Self.frames)
+                case "a record behind it": try await tls.write(WebSocketBytePeer.request(), Self.frames)
                 default:
                     try await tls.write(
-                        BytePeer.request(), Array(Self.frames.prefix(5)), Array(Self.frames.dropFirst(5)))
+                        WebSocketBytePeer.request(), Array(Self.frames.prefix(5)), Array(Self.frames.dropFirst(5)))
                 }
-                _ = try BytePeer.check(answer: await tls.readHead())
+                _ = try WebSocketBytePeer.check(answer: await tls.readHead())
                 let connection = try await server.next()
                 #expect(connection.details.tls?.version == "TLSv1.3")
                 #expect(try await connection.receive() == .text("early"))
@@ -103,12 +104,12 @@ import WebSocketsTestKit
         try await withLoops { group in
             let options = WebSocketOptions.with { $0.inboundBuffer.highMessages = 1_000 }
             try await withServer(on: group.loops[0], options: options, tls: TestCertificate.server()) { server in
-                let tls = TLSPeer(try await BytePeer.connect(port: server.port))
+                let tls = TLSPeer(try await WebSocketBytePeer.connect(port: server.port))
                 try await tls.handshake()
                 let payload = [UInt8](repeating: 0x42, count: 1_000)
-                let frame = WireFrame(WireFrame.binary, payload, maskKey: [0, 0, 0, 0]).bytes
+                let frame = WebSocketWireFrame(WebSocketWireFrame.binary, payload, maskKey: [0, 0, 0, 0]).bytes
                 let record = Array(repeatElement(frame, count: 16).joined())
-                try await tls.write(BytePeer.request(), record, record, record, record)
+                try await tls.write(WebSocketBytePeer.request(), record, record, record, record)
                 let connection = try await server.next()
                 for _ in 0..<64 { #expect(try await connection.receive() == .binary(payload)) }
                 tls.peer.close()
@@ -123,7 +124,7 @@ import WebSocketsTestKit
                 on: group.loops[0], tls: isSecure ? TestCertificate.server() : nil,
                 handshakeTimeout: .milliseconds(100)
             ) { server in
-                let peer = try await BytePeer.connect(port: server.port)
+                let peer = try await WebSocketBytePeer.connect(port: server.port)
                 #expect(try await peer.readToEnd().isEmpty)
             }
         }
@@ -135,16 +136,16 @@ import WebSocketsTestKit
                 on: group.loops[0], tls: TestCertificate.server(), handshakeTimeout: .milliseconds(150)
             ) { server in
                 let peers = (
-                    TLSPeer(try await BytePeer.connect(port: server.port)),
-                    TLSPeer(try await BytePeer.connect(port: server.port)),
-                    TLSPeer(try await BytePeer.connect(port: server.port))
+                    TLSPeer(try await WebSocketBytePeer.connect(port: server.port)),
+                    TLSPeer(try await WebSocketBytePeer.connect(port: server.port)),
+                    TLSPeer(try await WebSocketBytePeer.connect(port: server.port))
                 )
                 // In the middle of the ClientHello.
                 try await peers.0.peer.write(Array(peers.0.clientHello().prefix(100)))
                 // After the TLS handshake, and in the middle of the request, unless the deadline is before that.
                 try? await peers.1.handshake()
                 try? await peers.2.handshake()
-                try? await peers.2.write(BytePeer.request().dropLast(2))
+                try? await peers.2.write(WebSocketBytePeer.request().dropLast(2))
                 for tls in [peers.0, peers.1, peers.2] { _ = try? await tls.peer.readToEnd() }
                 let loop = group.loops[0]
                 await loop.turn { loop.diagnostics.connections == 0 && loop.diagnostics.timers == 0 }
@@ -157,14 +158,14 @@ import WebSocketsTestKit
         try await withLoops { group in
             let loop = group.loops[0]
             try await withServer(on: loop, handshakeTimeout: .milliseconds(300)) { server in
-                let request = BytePeer.request()
-                var slow: [BytePeer] = []
+                let request = WebSocketBytePeer.request()
+                var slow: [WebSocketBytePeer] = []
                 for number in 0..<100 {
-                    let peer = try await BytePeer.connect(port: server.port, patience: .seconds(60))
+                    let peer = try await WebSocketBytePeer.connect(port: server.port, patience: .seconds(60))
                     try await peer.write(Array(request.prefix(number)))
                     slow.append(peer)
                 }
-                let peer = try await BytePeer.connect(port: server.port)
+                let peer = try await WebSocketBytePeer.connect(port: server.port)
                 try await peer.openHandshake()
                 let connection = try await server.next()
                 try await peer.send(.text("quick"))
@@ -188,9 +189,9 @@ import WebSocketsTestKit
         try await withLoops { group in
             for isSecure in [false, true] {
                 try await withServer(on: group.loops[0], tls: isSecure ? TestCertificate.server() : nil) { server in
-                    let request = BytePeer.request()
+                    let request = WebSocketBytePeer.request()
                     for count in [0, 1, 50, request.count] {
-                        let peer = try await BytePeer.connect(port: server.port)
+                        let peer = try await WebSocketBytePeer.connect(port: server.port)
                         if isSecure {
                             let tls = TLSPeer(peer)
                             if count > 0 {
@@ -206,7 +207,7 @@ import WebSocketsTestKit
                     }
                     // A whole request may have become a connection before its end was seen.
                     let loop = group.loops[0]
-                    let peer = try await BytePeer.connect(port: server.port)
+                    let peer = try await WebSocketBytePeer.connect(port: server.port)
                     if !isSecure { try await peer.openHandshake() }
                     peer.close()
                     // Long before the handshake's deadline.
@@ -220,7 +221,7 @@ import WebSocketsTestKit
 
     /// Behind an upgraded request there are frames, whatever they look like.
     @Test func aSecondRequestIsNoRequest() async throws {
-        try await withPair(.server, behind: BytePeer.request(target: "/admin")) { pair in
+        try await withPair(.server, behind: WebSocketBytePeer.request(target: "/admin")) { pair in
             let error = try await error { _ = try await pair.ours.receive() }
             #expect(error.code == .protocolViolation || error.code == .messageTooBig)
         }

@@ -19,7 +19,7 @@ struct RequestCase: Sendable, CustomTestStringConvertible {
     init(_ description: String, _ prefix: String, _ line: String?, _ status: Int) {
         testDescription = description
         self.status = status
-        let lines = String(decoding: BytePeer.request(), as: UTF8.self).split(separator: "\r\n")
+        let lines = String(decoding: WebSocketBytePeer.request(), as: UTF8.self).split(separator: "\r\n")
             .compactMap { $0.hasPrefix(prefix) ? line : String($0) }
         bytes = Array((lines.joined(separator: "\r\n") + "\r\n\r\n").utf8)
     }
@@ -28,7 +28,7 @@ struct RequestCase: Sendable, CustomTestStringConvertible {
     init(_ description: String, adding lines: [String], _ status: Int) {
         testDescription = description
         self.status = status
-        bytes = BytePeer.request(fields: lines)
+        bytes = WebSocketBytePeer.request(fields: lines)
     }
 
     init(_ description: String, raw: String, _ status: Int) {
@@ -37,7 +37,7 @@ struct RequestCase: Sendable, CustomTestStringConvertible {
         bytes = Array(raw.utf8)
     }
 
-    private static let right = String(decoding: BytePeer.request(), as: UTF8.self)
+    private static let right = String(decoding: WebSocketBytePeer.request(), as: UTF8.self)
 
     static let all: [RequestCase] = [
         // The request line.
@@ -116,7 +116,7 @@ struct RequestCase: Sendable, CustomTestStringConvertible {
     func wrongRequestsAreRefused(request: RequestCase) async throws {
         try await withLoops { group in
             try await withServer(on: group.loops[0]) { server in
-                let peer = try await BytePeer.connect(port: server.port)
+                let peer = try await WebSocketBytePeer.connect(port: server.port)
                 try await peer.write(request.bytes)
                 try await expectRefusal(
                     peer.readToEnd(), request.status, isHead: request.bytes.starts(with: Array("HEAD ".utf8)))
@@ -129,7 +129,7 @@ struct RequestCase: Sendable, CustomTestStringConvertible {
     func wrongRequestsAreRefusedOverTLS(request: RequestCase) async throws {
         try await withLoops { group in
             try await withServer(on: group.loops[0], tls: TestCertificate.server()) { server in
-                let tls = TLSPeer(try await BytePeer.connect(port: server.port))
+                let tls = TLSPeer(try await WebSocketBytePeer.connect(port: server.port))
                 try await tls.handshake()
                 try await tls.write(request.bytes)
                 try await expectRefusal(
@@ -141,7 +141,7 @@ struct RequestCase: Sendable, CustomTestStringConvertible {
 
     private func expectRefusal(_ bytes: [UInt8], _ status: Int, isHead: Bool = false) throws {
         let end = try #require(bytes.firstRange(of: Array("\r\n\r\n".utf8))).upperBound
-        let head = try WireHead(Array(bytes[..<end]))
+        let head = try WebSocketWireHead(Array(bytes[..<end]))
         #expect(head.status == status)
         // The answer to a HEAD has only the length of a body (RFC 9110 §9.3.2).
         let length = try #require(head["Content-Length"].flatMap(Int.init))
@@ -161,7 +161,7 @@ struct RequestCase: Sendable, CustomTestStringConvertible {
     @Test func aRefusalArrivesThoughABodyFollows() async throws {
         try await withLoops { group in
             try await withServer(on: group.loops[0]) { server in
-                let peer = try await BytePeer.connect(port: server.port)
+                let peer = try await WebSocketBytePeer.connect(port: server.port)
                 try await peer.write(Array("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n".utf8))
                 try await peer.write([UInt8](repeating: 1, count: 1_000_000))
                 try await expectRefusal(peer.readToEnd(), 405)
@@ -178,7 +178,7 @@ struct RequestCase: Sendable, CustomTestStringConvertible {
     func unusualRequestsAreAccepted(lines: [String]) async throws {
         try await withLoops { group in
             try await withServer(on: group.loops[0]) { server in
-                let peer = try await BytePeer.connect(port: server.port)
+                let peer = try await WebSocketBytePeer.connect(port: server.port)
                 let head = try await peer.openHandshake(target: "/a%20b?c=d&e=//..", fields: lines)
                 #expect(head["Sec-WebSocket-Protocol"] == nil)
                 let connection = try await server.next()
@@ -207,8 +207,8 @@ struct RequestCase: Sendable, CustomTestStringConvertible {
                                 .utf8)
                         // The last character carries bits that mean nothing (RFC 6455 §4.2.1: 16 bytes when decoded).
                         + Array("Sec-WebSocket-Key: AQIDBAUGBwgJCgsMDQ4PEC==\r\n\r\n".utf8)
-                    let peer = try await BytePeer.connect(port: server.port)
-                    let head: WireHead
+                    let peer = try await WebSocketBytePeer.connect(port: server.port)
+                    let head: WebSocketWireHead
                     if isSecure {
                         let tls = TLSPeer(peer)
                         try await tls.handshake()
@@ -216,7 +216,7 @@ struct RequestCase: Sendable, CustomTestStringConvertible {
                         head = try await tls.readHead()
                     } else {
                         try await peer.write(bytes)
-                        head = try WireHead(try await peer.read(through: Array("\r\n\r\n".utf8)))
+                        head = try WebSocketWireHead(try await peer.read(through: Array("\r\n\r\n".utf8)))
                     }
                     #expect(head.status == 101, "\(what)")
                     #expect(head["Sec-WebSocket-Accept"] == "OfS0wDaT5NoxF2gqm7Zj2YtetzM=")
@@ -247,12 +247,12 @@ struct RequestCase: Sendable, CustomTestStringConvertible {
                 }
             ) { server in
                 for (target, status) in [("/forbidden", 403), ("/full", 503)] {
-                    let peer = try await BytePeer.connect(port: server.port)
-                    try await peer.write(BytePeer.request(target: target))
+                    let peer = try await WebSocketBytePeer.connect(port: server.port)
+                    try await peer.write(WebSocketBytePeer.request(target: target))
                     try await expectRefusal(peer.readToEnd(), status)
                     peer.close()
                 }
-                let peer = try await BytePeer.connect(port: server.port)
+                let peer = try await WebSocketBytePeer.connect(port: server.port)
                 let head = try await peer.openHandshake(fields: ["Sec-WebSocket-Protocol: one, two"])
                 #expect(head["Sec-WebSocket-Protocol"] == "two")
                 #expect(head["Set-Cookie"] == "a=1; Path=/" && head["Server"] == "test")

@@ -17,8 +17,8 @@ import WebSocketCore
         let servers: [LoopServer]
         let tls: ServerTLSContext
         let certificate: ThrowawayCertificate
-        let client: TLSClientConfiguration
-        let loop: EventLoop
+        let client: WebSocketTLSClientConfiguration
+        let loop: WebSocketEventLoop
 
         /// Connects to one of the loops.
         func check(
@@ -42,7 +42,7 @@ import WebSocketCore
             return tls.isResumed
         }
 
-        var configuration: TLSServerConfiguration {
+        var configuration: WebSocketTLSServerConfiguration {
             .init(certificateChain: .bytes(certificate.certificate), privateKey: .bytes(certificate.privateKey))
         }
     }
@@ -50,10 +50,10 @@ import WebSocketCore
     private func withFixture(_ body: (Fixture) async throws -> Void) async throws {
         // Sessions are kept for a configuration, so it has to be a new one.
         let certificate = try ThrowawayCertificate()
-        let configuration = TLSServerConfiguration(
+        let configuration = WebSocketTLSServerConfiguration(
             certificateChain: .bytes(certificate.certificate), privateKey: .bytes(certificate.privateKey))
         let tls = try ServerTLSContext(configuration)
-        var client = TLSClientConfiguration()
+        var client = WebSocketTLSClientConfiguration()
         client.trust = .certificates(.bytes(certificate.authority))
         let trusting = client
         try await withLoops(3) { group in
@@ -136,9 +136,9 @@ import WebSocketCore
     @Test func withoutVerificationThereIsNoEnd() async throws {
         let certificate = try ThrowawayCertificate()
         let tls = try ServerTLSContext(
-            TLSServerConfiguration(
+            WebSocketTLSServerConfiguration(
                 certificateChain: .bytes(certificate.certificate), privateKey: .bytes(certificate.privateKey)))
-        var client = TLSClientConfiguration()
+        var client = WebSocketTLSClientConfiguration()
         client.verification = .insecureNoVerification
         // Something that makes it a configuration of its own.
         client.cipherSuites = "TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256"

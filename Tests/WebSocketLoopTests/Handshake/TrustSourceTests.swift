@@ -33,7 +33,7 @@ import WebSocketCore
         try withDirectory { directory in
             let file = "\(directory)/cert.pem"
             let system = SystemTrust(file: file, directories: ["\(directory)/certs"])
-            let configuration = TLSClientConfiguration()
+            let configuration = WebSocketTLSClientConfiguration()
             func make() throws -> ClientTLSContext {
                 try ClientTLSContext.make(configuration, host: "localhost", system: system)
             }
@@ -62,7 +62,7 @@ import WebSocketCore
     }
 
     @Test func whoVerifiesNothingNeedsNoAuthorities() throws {
-        var configuration = TLSClientConfiguration()
+        var configuration = WebSocketTLSClientConfiguration()
         configuration.verification = .insecureNoVerification
         _ = try ClientTLSContext.make(
             configuration, host: "localhost", system: SystemTrust(file: "/nonexistent", directories: []))
@@ -71,7 +71,7 @@ import WebSocketCore
     @Test func filesAreReadAgainWhenTheyHaveChanged() throws {
         try withDirectory { directory in
             let path = "\(directory)/ca.pem"
-            var configuration = TLSClientConfiguration()
+            var configuration = WebSocketTLSClientConfiguration()
             configuration.trust = .certificates(.file(path))
             func make() throws -> ClientTLSContext {
                 try ClientTLSContext.make(configuration, host: "localhost")

@@ -19,7 +19,7 @@ import WebSocketsTestKit
     @Test(arguments: End.allCases)
     func theCloseFramesSayHowItEnded(_ end: End) async throws {
         try await withLoops { group in
-            let listener = try BytePeerListener()
+            let listener = try WebSocketBytePeerListener()
             let request = try ClientRequest(
                 url: WebSocketURL("wss://127.0.0.1:\(listener.port)/"), fields: [:], subprotocols: [], options: .quiet,
                 openTimeout: .seconds(60), tls: TestCertificate.client)
@@ -27,10 +27,10 @@ import WebSocketsTestKit
             let tls = TLSPeer(try await listener.accept(), server: TestCertificate.shared)
             try await tls.handshake()
             let head = try await tls.readHead()
-            try await tls.write(BytePeer.answer(to: head) + WireFrame.text("last words").bytes)
+            try await tls.write(WebSocketBytePeer.answer(to: head) + WebSocketWireFrame.text("last words").bytes)
             let client = try await connecting
             if end != .withoutAny {
-                try await tls.write(WireFrame.close(1000, "done").bytes)
+                try await tls.write(WebSocketWireFrame.close(1000, "done").bytes)
                 // The client's, masked.
                 let answer = try await tls.read(8)
                 #expect(answer[0] == 0x88 && answer[1] == 0x82)

@@ -12,7 +12,7 @@ import WebSocketsTestKit
 
 /// What runs on a loop, in which order, and where.
 @Suite(.timeLimit(.minutes(5))) struct EventLoopJobTests {
-    static let backends = [EventLoop.Backend.libuv, .poll]
+    static let backends = [WebSocketEventLoop.Backend.libuv, .poll]
 
     /// Numbers in the order in which a loop saw them.
     private final class Journal: Sendable {
@@ -22,7 +22,7 @@ import WebSocketsTestKit
     }
 
     @Test(arguments: backends)
-    func operationsRunInOrderOnTheLoop(backend: EventLoop.Backend) async throws {
+    func operationsRunInOrderOnTheLoop(backend: WebSocketEventLoop.Backend) async throws {
         try await withLoops(backend: backend) { group in
             let loop = group.loops[0]
             #expect(loop.backend == backend && !loop.isOnLoop)
@@ -71,7 +71,7 @@ import WebSocketsTestKit
     }
 
     @Test(arguments: backends)
-    func everyJobFromManyThreadsRunsOnce(backend: EventLoop.Backend) async throws {
+    func everyJobFromManyThreadsRunsOnce(backend: WebSocketEventLoop.Backend) async throws {
         try await withLoops(backend: backend) { group in
             let loop = group.loops[0]
             let (tasks, each) = (8, 3_000)
@@ -96,7 +96,7 @@ import WebSocketsTestKit
 
     /// A task's jobs and operations keep their order, and the task stays on the loop.
     @Test(arguments: backends)
-    func aTaskWithTheLoopsPreferenceStaysThere(backend: EventLoop.Backend) async throws {
+    func aTaskWithTheLoopsPreferenceStaysThere(backend: WebSocketEventLoop.Backend) async throws {
         try await withLoops(backend: backend) { group in
             let loop = group.loops[0]
             let journal = Journal()
@@ -114,10 +114,10 @@ import WebSocketsTestKit
         }
     }
 
-    @concurrent private static func isOn(_ loop: EventLoop) async -> Bool { loop.isOnLoop }
+    @concurrent private static func isOn(_ loop: WebSocketEventLoop) async -> Bool { loop.isOnLoop }
 
     @Test(arguments: backends)
-    func codeStaysOnTheLoopAcrossOurCalls(backend: EventLoop.Backend) async throws {
+    func codeStaysOnTheLoopAcrossOurCalls(backend: WebSocketEventLoop.Backend) async throws {
         try await withPair(.client, backend: backend) { pair in
             let (ours, peer, loop) = (pair.ours, pair.peer, pair.loop)
             let task = Task(executorPreference: loop.taskExecutor) {
@@ -138,7 +138,7 @@ import WebSocketsTestKit
             try await peer.send(.text("one"))
             #expect(try await peer.readFrame().payload == Array("two".utf8))
             let ping = try await peer.readFrame()
-            try await peer.send(WireFrame(WireFrame.pong, ping.payload))
+            try await peer.send(WebSocketWireFrame(WebSocketWireFrame.pong, ping.payload))
             #expect(try await peer.readFrame().closeCode == 1000)
             try await peer.send(.close(1000))
             #expect(try await task.value == [Bool](repeating: true, count: 6))
@@ -147,10 +147,10 @@ import WebSocketsTestKit
 
     /// An actor on the loop.
     private actor Resident {
-        let loop: EventLoop
+        let loop: WebSocketEventLoop
         nonisolated var unownedExecutor: UnownedSerialExecutor { loop.serialExecutor.asUnownedSerialExecutor() }
         private var count = 0
-        init(loop: EventLoop) { self.loop = loop }
+        init(loop: WebSocketEventLoop) { self.loop = loop }
         func visit() -> Bool {
             count += 1
             return loop.isOnLoop
@@ -160,7 +160,7 @@ import WebSocketsTestKit
     }
 
     @Test(arguments: backends)
-    func anActorMayLiveOnTheLoop(backend: EventLoop.Backend) async throws {
+    func anActorMayLiveOnTheLoop(backend: WebSocketEventLoop.Backend) async throws {
         try await withLoops(backend: backend) { group in
             let loop = group.loops[0]
             let resident = Resident(loop: loop)
@@ -177,8 +177,8 @@ import WebSocketsTestKit
     }
 
     @Test(arguments: backends)
-    func afterTheShutdownOperationsAreRefusedAndTasksRun(backend: EventLoop.Backend) async throws {
-        let group = try EventLoopGroup(count: 2, logger: silentLogger, backend: backend)
+    func afterTheShutdownOperationsAreRefusedAndTasksRun(backend: WebSocketEventLoop.Backend) async throws {
+        let group = try WebSocketEventLoopGroup(count: 2, logger: silentLogger, backend: backend)
         let loop = group.loops[0]
         let resident = Resident(loop: loop)
         await group.shutDown()
@@ -197,9 +197,9 @@ import WebSocketsTestKit
 
     /// Tasks that use the loop while it ends: none is stranded.
     @Test(arguments: backends)
-    func noTaskIsStrandedByAShutdown(backend: EventLoop.Backend) async throws {
+    func noTaskIsStrandedByAShutdown(backend: WebSocketEventLoop.Backend) async throws {
         for _ in 0..<10 {
-            let group = try EventLoopGroup(count: 1, logger: silentLogger, backend: backend)
+            let group = try WebSocketEventLoopGroup(count: 1, logger: silentLogger, backend: backend)
             let loop = group.loops[0]
             let resident = Resident(loop: loop)
             let finished = await withTaskGroup(of: Int.self) { tasks in
@@ -222,7 +222,7 @@ import WebSocketsTestKit
 
     /// A task that never rests does not keep sockets waiting.
     @Test(arguments: backends)
-    func aBusyTaskLetsSocketsThrough(backend: EventLoop.Backend) async throws {
+    func aBusyTaskLetsSocketsThrough(backend: WebSocketEventLoop.Backend) async throws {
         try await withPair(.server, backend: backend) { pair in
             let busy = Task(executorPreference: pair.loop.taskExecutor) {
                 while !Task.isCancelled { await Task.yield() }

@@ -16,9 +16,9 @@ import WebSocketsTestKit
 /// Groups of loops from their creation to their end.
 @Suite(.timeLimit(.minutes(5))) struct EventLoopLifecycleTests {
     @Test(arguments: EventLoopJobTests.backends, [false, true])
-    func shutdownAbortsLiveConnections(backend: EventLoop.Backend, isSecure: Bool) async throws {
-        let servers = try EventLoopGroup(count: 1, logger: silentLogger, backend: backend)
-        let clients = try EventLoopGroup(count: 1, logger: silentLogger, backend: backend)
+    func shutdownAbortsLiveConnections(backend: WebSocketEventLoop.Backend, isSecure: Bool) async throws {
+        let servers = try WebSocketEventLoopGroup(count: 1, logger: silentLogger, backend: backend)
+        let clients = try WebSocketEventLoopGroup(count: 1, logger: silentLogger, backend: backend)
         let server = try LoopServer(loop: servers.loops[0], tls: isSecure ? TestCertificate.server() : nil)
         await server.start()
         let request = try ClientRequest(
@@ -27,9 +27,9 @@ import WebSocketsTestKit
         var pairs: [(client: Connection, server: Connection)] = []
         for _ in 0..<5 { pairs.append((try await clients.loops[0].connect(request), try await server.next())) }
         // One that is in the middle of its handshake, one that waits for an answer, and calls that wait.
-        let halfOpen = try await BytePeer.connect(port: server.port)
+        let halfOpen = try await WebSocketBytePeer.connect(port: server.port)
         try await halfOpen.write(Array("GET / HTTP/1.1\r\n".utf8))
-        let silent = try BytePeerListener()
+        let silent = try WebSocketBytePeerListener()
         let silentRequest = try ClientRequest(port: silent.port)
         let connecting = Task { try await clients.loops[0].connect(silentRequest) }
         let silentPeer = try await silent.accept()
@@ -89,9 +89,9 @@ import WebSocketsTestKit
                 closedir(directory)
                 return count
             }
-            func use(_ backend: EventLoop.Backend) async throws {
-                let group = try EventLoopGroup(count: 2, logger: silentLogger, backend: backend)
-                let listener = try BytePeerListener()
+            func use(_ backend: WebSocketEventLoop.Backend) async throws {
+                let group = try WebSocketEventLoopGroup(count: 2, logger: silentLogger, backend: backend)
+                let listener = try WebSocketBytePeerListener()
                 let request = try ClientRequest(port: listener.port)
                 async let connecting = group.next().connect(request)
                 let peer = try await listener.accept()
@@ -101,7 +101,7 @@ import WebSocketsTestKit
                 await group.shutDown()
                 peer.close()
             }
-            for backend in [EventLoop.Backend.libuv, .poll] {
+            for backend in [WebSocketEventLoop.Backend.libuv, .poll] {
                 // What the first one opens for the process stays: libuv's signal pipe, libwebsockets' anchor.
                 try await use(backend)
                 let before = openDescriptors()
@@ -124,7 +124,7 @@ import WebSocketsTestKit
     }
 
     @Test func aGroupNeedsALoop() async throws {
-        #expect(try await error { _ = try EventLoopGroup(count: 0) }.code == .invalidConfiguration)
+        #expect(try await error { _ = try WebSocketEventLoopGroup(count: 0) }.code == .invalidConfiguration)
     }
 
     private struct Recorder: LogHandler {
@@ -149,7 +149,7 @@ import WebSocketsTestKit
     /// The same code on both engines: messages of both kinds and all sizes there and back, over TCP and TLS, with and
     /// without compression, from the loop and from elsewhere.
     @Test(arguments: EventLoopJobTests.backends, [false, true])
-    func echoRunsOnBothEngines(backend: EventLoop.Backend, isSecure: Bool) async throws {
+    func echoRunsOnBothEngines(backend: WebSocketEventLoop.Backend, isSecure: Bool) async throws {
         for compression in Compression.allCases {
             try await withLoops(2, backend: backend) { group in
                 let options = WebSocketOptions.with {

@@ -21,7 +21,7 @@ import WebSocketsTestKit
     private static let millisecond: UInt64 = 1_000_000
 
     @Test(arguments: EventLoopJobTests.backends)
-    func deadlinesComeInTheirOrder(backend: EventLoop.Backend) async throws {
+    func deadlinesComeInTheirOrder(backend: WebSocketEventLoop.Backend) async throws {
         try await withLoops(backend: backend) { group in
             let loop = group.loops[0]
             let journal = Journal()
@@ -41,7 +41,7 @@ import WebSocketsTestKit
     }
 
     @Test(arguments: EventLoopJobTests.backends)
-    func aDeadlineIsNeverEarly(backend: EventLoop.Backend) async throws {
+    func aDeadlineIsNeverEarly(backend: WebSocketEventLoop.Backend) async throws {
         try await withLoops(backend: backend) { group in
             let loop = group.loops[0]
             for delay in [0, 100_000, 999_999, 1_000_001, 3_500_000] as [UInt64] {
@@ -57,7 +57,7 @@ import WebSocketsTestKit
     }
 
     @Test(arguments: EventLoopJobTests.backends)
-    func aCancelledDeadlineDoesNotCome(backend: EventLoop.Backend) async throws {
+    func aCancelledDeadlineDoesNotCome(backend: WebSocketEventLoop.Backend) async throws {
         try await withLoops(backend: backend) { group in
             let loop = group.loops[0]
             let journal = Journal()
@@ -82,7 +82,7 @@ import WebSocketsTestKit
 
     /// A deadline may set the next one, and an earlier one moves the loop's timer forward.
     @Test(arguments: EventLoopJobTests.backends)
-    func deadlinesMayBeMoved(backend: EventLoop.Backend) async throws {
+    func deadlinesMayBeMoved(backend: WebSocketEventLoop.Backend) async throws {
         try await withLoops(backend: backend) { group in
             let loop = group.loops[0]
             let journal = Journal()
@@ -109,7 +109,7 @@ import WebSocketsTestKit
 
     /// A deadline that another thread sets wakes a loop that sleeps.
     @Test(arguments: EventLoopJobTests.backends)
-    func aSleepingLoopIsWokenForAnEarlierDeadline(backend: EventLoop.Backend) async throws {
+    func aSleepingLoopIsWokenForAnEarlierDeadline(backend: WebSocketEventLoop.Backend) async throws {
         try await withLoops(backend: backend) { group in
             let loop = group.loops[0]
             let far = await loop.run { loop.schedule(after: 3_600_000 * Self.millisecond) {} }

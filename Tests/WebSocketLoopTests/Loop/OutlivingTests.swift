@@ -13,11 +13,11 @@ import WebSocketLoop
 struct OutlivingTests {
     /// An actor that keeps no more than it has to.
     private actor Counter {
-        private let executor: LoopSerialExecutor
+        private let executor: WebSocketLoopSerialExecutor
         nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
         private var count = 0
 
-        init(on executor: LoopSerialExecutor) { self.executor = executor }
+        init(on executor: WebSocketLoopSerialExecutor) { self.executor = executor }
 
         func increment() -> Int {
             count += 1
@@ -27,12 +27,12 @@ struct OutlivingTests {
 
     /// A loop that has ended and is gone, and what was made of its executors before.
     private func endedLoop<Value: Sendable>(
-        _ make: (LoopTaskExecutor, LoopSerialExecutor) async -> Value
+        _ make: (WebSocketLoopTaskExecutor, WebSocketLoopSerialExecutor) async -> Value
     ) async throws -> Value {
-        weak var gone: EventLoop?
+        weak var gone: WebSocketEventLoop?
         let value: Value
         do {
-            let group = try EventLoopGroup(count: 1, logger: silentLogger)
+            let group = try WebSocketEventLoopGroup(count: 1, logger: silentLogger)
             gone = group.loops[0]
             value = await make(group.loops[0].taskExecutor, group.loops[0].serialExecutor)
             await group.shutDown()
@@ -87,7 +87,7 @@ struct OutlivingTests {
     /// Who leaves something in a loop's inbox at the moment of its end does not wake a loop that is gone.
     @Test func operationsRaceWithTheEnd() async throws {
         for _ in 0..<50 {
-            let group = try EventLoopGroup(count: 1, logger: silentLogger)
+            let group = try WebSocketEventLoopGroup(count: 1, logger: silentLogger)
             let loop = group.loops[0]
             let counts = Counts()
             await withTaskGroup { tasks in

@@ -53,14 +53,14 @@ import WebSocketsTestKit
         if agreement.theyForget { header += "; \(them)_no_context_takeover" }
         try await withPair(side, .deflate, agreement: header) { pair in
             let agreed = try #require(pair.ours.details.deflate)
-            let expected = NegotiatedDeflate(
+            let expected = WebSocketNegotiatedDeflate(
                 serverNoContextTakeover: side == .server ? agreement.weForget : agreement.theyForget,
                 clientNoContextTakeover: side == .client ? agreement.weForget : agreement.theyForget,
                 serverMaxWindowBits: side == .server ? agreement.ourWindow : agreement.theirWindow,
                 clientMaxWindowBits: side == .client ? agreement.ourWindow : agreement.theirWindow)
             #expect(agreed == expected)
 
-            let decompressor = RawDeflate.decompressor(
+            let decompressor = WebSocketRawDeflate.decompressor(
                 windowBits: agreement.ourWindow, keepsContext: !agreement.weForget)
             var sizes: [Int] = []
             for message in Self.messages {
@@ -77,14 +77,14 @@ import WebSocketsTestKit
                 #expect(agreement.weForget ? sizes[3] * 2 > sizes[0] : sizes[3] * 4 < sizes[0], "\(sizes)")
             }
 
-            let compressor = RawDeflate.compressor(
+            let compressor = WebSocketRawDeflate.compressor(
                 windowBits: max(9, agreement.theirWindow), keepsContext: !agreement.theyForget)
             for message in Self.messages {
                 // A peer with a window of 8 bits has no zlib to make it with.
                 let frame =
                     agreement.theirWindow > 8
-                    ? WireFrame(WireFrame.binary, compressor.compress(message), reserved: .rsv1)
-                    : WireFrame(WireFrame.binary, message)
+                    ? WebSocketWireFrame(WebSocketWireFrame.binary, compressor.compress(message), reserved: .rsv1)
+                    : WebSocketWireFrame(WebSocketWireFrame.binary, message)
                 let (peer, ours) = (pair.peer, pair.ours)
                 async let sending: Void = peer.send(frame)
                 #expect(try await ours.receive() == .binary(message))
@@ -102,7 +102,7 @@ import WebSocketsTestKit
         deflate.clientMaxWindowBits = 12
         let options = WebSocketOptions.with { $0.compression = .deflate(deflate) }
         try await withLoops { group in
-            let listener = try BytePeerListener()
+            let listener = try WebSocketBytePeerListener()
             let request = try ClientRequest(port: listener.port, options: options)
             async let connecting = group.loops[0].connect(request)
             let peer = try await listener.accept()
@@ -115,7 +115,7 @@ import WebSocketsTestKit
             let client = try await connecting
             #expect(
                 client.details.deflate
-                    == NegotiatedDeflate(
+                    == WebSocketNegotiatedDeflate(
                         serverNoContextTakeover: true, clientNoContextTakeover: true, serverMaxWindowBits: 10,
                         clientMaxWindowBits: 12))
             peer.close()
@@ -150,7 +150,7 @@ import WebSocketsTestKit
         try await withLoops { group in
             let options = WebSocketOptions.with { $0.compression = .deflate() }
             try await withServer(on: group.loops[0], options: options) { server in
-                let peer = try await BytePeer.connect(port: server.port)
+                let peer = try await WebSocketBytePeer.connect(port: server.port)
                 let head = try await peer.openHandshake(extensions: offer)
                 #expect(head["Sec-WebSocket-Extensions"] == answer)
                 let connection = try await server.next()
@@ -163,7 +163,7 @@ import WebSocketsTestKit
     @Test func aServerWithoutCompressionDeclines() async throws {
         try await withLoops { group in
             try await withServer(on: group.loops[0]) { server in
-                let peer = try await BytePeer.connect(port: server.port)
+                let peer = try await WebSocketBytePeer.connect(port: server.port)
                 let head = try await peer.openHandshake(extensions: "permessage-deflate")
                 #expect(head.fields.allSatisfy { $0.name != "Sec-WebSocket-Extensions" })
                 #expect(try await server.next().details.deflate == nil)

@@ -27,12 +27,12 @@ import WebSocketsTestKit
                 let ours = pair.ours
                 async let sending: Void = ours.send(.binary(payload))
                 let frame = try await pair.peer.readFrame(compression: true)
-                #expect(frame == WireFrame(WireFrame.binary, payload, maskKey: frame.maskKey))
+                #expect(frame == WebSocketWireFrame(WebSocketWireFrame.binary, payload, maskKey: frame.maskKey))
                 try await sending
             }
             try await pair.ours.send(.text("ä€😀"))
             let text = try await pair.peer.readFrame(compression: true)
-            #expect(text.opcode == WireFrame.text && text.payload == Array("ä€😀".utf8) && text.isFinal)
+            #expect(text.opcode == WebSocketWireFrame.text && text.payload == Array("ä€😀".utf8) && text.isFinal)
         }
     }
 
@@ -61,12 +61,12 @@ import WebSocketsTestKit
             let ours = pair.ours
             async let roundTrip = ours.ping()
             let ping = try await pair.peer.readFrame()
-            #expect(ping.opcode == WireFrame.ping && ping.payload.count == 8 && ping.maskKey != nil)
-            try await pair.peer.send(WireFrame(WireFrame.pong, ping.payload))
+            #expect(ping.opcode == WebSocketWireFrame.ping && ping.payload.count == 8 && ping.maskKey != nil)
+            try await pair.peer.send(WebSocketWireFrame(WebSocketWireFrame.pong, ping.payload))
             #expect(try await roundTrip > 0)
             async let closed = ours.close(WebSocketCloseFrame(code: .normalClosure))
             let close = try await pair.peer.readFrame()
-            #expect(close.opcode == WireFrame.close && close.maskKey != nil)
+            #expect(close.opcode == WebSocketWireFrame.close && close.maskKey != nil)
             try await pair.peer.send(.close(1000))
             #expect(try await closed.isNormal)
         }
@@ -83,10 +83,11 @@ import WebSocketsTestKit
             #expect(one.payload != two.payload)
             // A wrong and a foreign pong resume nobody; the second ping's pong answers the first too.
             try await pair.peer.send(
-                WireFrame(WireFrame.pong, [1, 2, 3]), WireFrame(WireFrame.pong, two.payload.map { ~$0 }))
+                WebSocketWireFrame(WebSocketWireFrame.pong, [1, 2, 3]),
+                WebSocketWireFrame(WebSocketWireFrame.pong, two.payload.map { ~$0 }))
             try await pair.fence()
             #expect(pair.loop.diagnostics.pendingContinuations == 2)
-            try await pair.peer.send(WireFrame(WireFrame.pong, two.payload))
+            try await pair.peer.send(WebSocketWireFrame(WebSocketWireFrame.pong, two.payload))
             let (slow, fast) = try await (first, second)
             #expect(slow >= fast && fast > 0)
         }
@@ -100,7 +101,7 @@ import WebSocketsTestKit
                 let text = String(repeating: "a", count: size)
                 try await pair.ours.send(.text(text))
                 let frame = try await pair.peer.readFrame(compression: true)
-                #expect(frame.opcode == WireFrame.text && frame.isFinal)
+                #expect(frame.opcode == WebSocketWireFrame.text && frame.isFinal)
                 #expect(frame.reserved == (size < 64 ? [] : .rsv1))
                 let payload = size < 64 ? frame.payload : try pair.decompressor.decompress(frame.payload)
                 #expect(payload == Array(text.utf8))
@@ -110,7 +111,7 @@ import WebSocketsTestKit
             let ours = pair.ours
             async let roundTrip = ours.ping()
             let ping = try await pair.peer.readFrame()
-            try await pair.peer.send(WireFrame(WireFrame.pong, ping.payload))
+            try await pair.peer.send(WebSocketWireFrame(WebSocketWireFrame.pong, ping.payload))
             _ = try await roundTrip
         }
     }

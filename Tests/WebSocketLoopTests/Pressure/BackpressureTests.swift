@@ -21,7 +21,8 @@ import WebSocketsTestKit
 
     /// The peer's frame with it; a mask of zeros costs no time.
     private static func frame(_ number: Int, _ side: Side) -> [UInt8] {
-        WireFrame(WireFrame.binary, message(number), maskKey: side == .server ? [0, 0, 0, 0] : nil).bytes
+        WebSocketWireFrame(WebSocketWireFrame.binary, message(number), maskKey: side == .server ? [0, 0, 0, 0] : nil)
+            .bytes
     }
 
     /// How many turns of the loop without any progress count as standing still. Loopback sockets make theirs at once.
@@ -52,9 +53,9 @@ import WebSocketsTestKit
                 var pings = 0
                 while next < total || pings < 1 {
                     let frame = try await pair.peer.readFrame()
-                    if frame.opcode == WireFrame.ping {
+                    if frame.opcode == WebSocketWireFrame.ping {
                         pings += 1
-                        try await pair.peer.send(WireFrame(WireFrame.pong, frame.payload))
+                        try await pair.peer.send(WebSocketWireFrame(WebSocketWireFrame.pong, frame.payload))
                         continue
                     }
                     guard frame.payload == Self.message(next) else {
@@ -78,7 +79,7 @@ import WebSocketsTestKit
 
     /// Waits until a condition holds and progress has stopped.
     private func expectStandstill(
-        _ loop: EventLoop, _ progress: Progress, sourceLocation: SourceLocation = #_sourceLocation,
+        _ loop: WebSocketEventLoop, _ progress: Progress, sourceLocation: SourceLocation = #_sourceLocation,
         _ condition: @escaping @Sendable () -> Bool
     ) async {
         let quiet = Mutex((count: -1, turns: 0))

@@ -45,8 +45,8 @@ import WebSocketLoop
                 accept: { scarcity.accept($0) }
             ) { ServerUpgrade.begin($0, on: loop, policy: policy) }
             await loop.run { listener.start() }
-            let peer = try await BytePeer.connect(port: listener.address.port!)
-            try await peer.write(BytePeer.request(target: "/"))
+            let peer = try await WebSocketBytePeer.connect(port: listener.address.port!)
+            try await peer.write(WebSocketBytePeer.request(target: "/"))
             // The peer waits in the backlog, and the socket stays readable for all that time.
             var failures = scarcity.failures.makeAsyncIterator()
             for _ in 0..<3 { await failures.next() }
@@ -82,7 +82,7 @@ import WebSocketLoop
                 Glibc.close(descriptor)
             }
             await loop.run { listener.start() }
-            let peer = try await BytePeer.connect(port: listener.address.port!)
+            let peer = try await WebSocketBytePeer.connect(port: listener.address.port!)
             #expect(try await peer.readToEnd() == [])
             #expect(accepted.load(ordering: .relaxed) == 1)
             peer.close()

@@ -14,11 +14,11 @@ import WebSocketCore
 /// Gives the body loops of its own and demands, once it is done, that nothing is left on them: first while they run,
 /// where nothing but the connections' own ends can have cleaned up, then after their shutdown.
 func withLoops<Result: Sendable>(
-    _ count: Int = 1, backend: EventLoop.Backend? = nil, logger: Logger = silentLogger,
-    sourceLocation: SourceLocation = #_sourceLocation, _ body: (EventLoopGroup) async throws -> Result
+    _ count: Int = 1, backend: WebSocketEventLoop.Backend? = nil, logger: Logger = silentLogger,
+    sourceLocation: SourceLocation = #_sourceLocation, _ body: (WebSocketEventLoopGroup) async throws -> Result
 ) async throws -> Result {
     LeakGate.install()
-    let group = try EventLoopGroup(count: count, logger: logger, backend: backend)
+    let group = try WebSocketEventLoopGroup(count: count, logger: logger, backend: backend)
     let result: Result
     do {
         result = try await body(group)
@@ -43,7 +43,7 @@ let silentLogger: Logger = {
     return logger
 }()
 
-extension EventLoop {
+extension WebSocketEventLoop {
     /// Runs an operation on the loop and waits for its result.
     func run<Result: Sendable>(_ operation: @escaping @Sendable () -> Result) async -> Result {
         await withCheckedContinuation { continuation in
@@ -61,7 +61,7 @@ extension EventLoop {
     }
 
     /// Turns of the loop until nothing lives on it any more, or for too long.
-    func rest() async -> LoopDiagnostics {
+    func rest() async -> WebSocketLoopDiagnostics {
         let deadline = ContinuousClock.now + .seconds(60)
         while !diagnostics.isZero && ContinuousClock.now < deadline { await pause() }
         return diagnostics

@@ -12,14 +12,14 @@ import WebSocketsTestKit
 
 /// A server of one loop, without the public API above it.
 final class LoopServer: Sendable {
-    let loop: EventLoop
+    let loop: WebSocketEventLoop
     private let listener: Listener
     private let connections: AsyncStream<Connection>
 
     var port: Int { listener.address.port! }
 
     init(
-        loop: EventLoop, options: WebSocketOptions = .quiet, tls: ServerTLSContext? = nil,
+        loop: WebSocketEventLoop, options: WebSocketOptions = .quiet, tls: ServerTLSContext? = nil,
         handshakeTimeout: Duration = .seconds(60), limits: HTTPRequestHeadParser.Limits = .init(),
         decide: @escaping @Sendable (ValidatedUpgrade) -> Result<UpgradeAcceptance, UpgradeRefusal> = { _ in
             .success(UpgradeAcceptance())
@@ -63,7 +63,7 @@ final class LoopServer: Sendable {
 
 /// Runs a server for the time of the body.
 func withServer<Value: Sendable>(
-    on loop: EventLoop, options: WebSocketOptions = .quiet, tls: ServerTLSContext? = nil,
+    on loop: WebSocketEventLoop, options: WebSocketOptions = .quiet, tls: ServerTLSContext? = nil,
     handshakeTimeout: Duration = .seconds(60), limits: HTTPRequestHeadParser.Limits = .init(),
     decide: @escaping @Sendable (ValidatedUpgrade) -> Result<UpgradeAcceptance, UpgradeRefusal> = { _ in
         .success(UpgradeAcceptance())
@@ -91,7 +91,7 @@ extension ClientRequest {
     ) throws {
         try self.init(
             url: WebSocketURL("ws://127.0.0.1:\(port)\(target)"), fields: fields, subprotocols: subprotocols,
-            options: options, openTimeout: openTimeout, tls: TLSClientConfiguration())
+            options: options, openTimeout: openTimeout, tls: WebSocketTLSClientConfiguration())
     }
 }
 
@@ -107,25 +107,25 @@ enum Compression: String, CaseIterable, Sendable {
 /// A connection of ours, open to a peer whose every byte the test decides.
 struct Pair {
     let ours: Connection
-    let peer: BytePeer
-    let loop: EventLoop
+    let peer: WebSocketBytePeer
+    let loop: WebSocketEventLoop
     /// The peer's two directions, whole windows, context kept.
-    let compressor = RawDeflate.compressor()
-    let decompressor = RawDeflate.decompressor()
+    let compressor = WebSocketRawDeflate.compressor()
+    let decompressor = WebSocketRawDeflate.decompressor()
 
     /// A frame with a whole message or its first part, compressed.
-    func compressed(_ opcode: UInt8, _ message: [UInt8], final: Bool = true) -> WireFrame {
-        WireFrame(opcode, compressor.compress(message), final: final, reserved: .rsv1)
+    func compressed(_ opcode: UInt8, _ message: [UInt8], final: Bool = true) -> WebSocketWireFrame {
+        WebSocketWireFrame(opcode, compressor.compress(message), final: final, reserved: .rsv1)
     }
 
     /// A round trip of the peer's, behind everything sent before.
     func fence() async throws {
-        try await peer.send(WireFrame(WireFrame.ping, Array("fence".utf8)))
+        try await peer.send(WebSocketWireFrame(WebSocketWireFrame.ping, Array("fence".utf8)))
         var pong = try await peer.readFrame()
         // A pong that answers nothing may lead to another ping of ours.
-        while pong.opcode == WireFrame.ping { pong = try await peer.readFrame() }
-        guard pong.opcode == WireFrame.pong, pong.payload == Array("fence".utf8) else {
-            throw FrameViolation(description: "a frame of opcode \(pong.opcode) instead of the pong")
+        while pong.opcode == WebSocketWireFrame.ping { pong = try await peer.readFrame() }
+        guard pong.opcode == WebSocketWireFrame.pong, pong.payload == Array("fence".utf8) else {
+            throw WebSocketFrameViolation(description: "a frame of opcode \(pong.opcode) instead of the pong")
         }
     }
 }
@@ -137,7 +137,8 @@ struct Pair {
 ///   - behind: Bytes in the same segment as the peer's part of the handshake.
 func withPair<Value: Sendable>(
     _ side: Side, _ compression: Compression = .plain, options: WebSocketOptions = .quiet,
-    agreement: String? = nil, receiveBuffer: Int? = nil, backend: EventLoop.Backend? = nil, behind: [UInt8] = [],
+    agreement: String? = nil, receiveBuffer: Int? = nil, backend: WebSocketEventLoop.Backend? = nil,
+    behind: [UInt8] = [],
     sourceLocation: SourceLocation = #_sourceLocation, _ body: (Pair) async throws -> Value
 ) async throws -> Value {
     var options = options
@@ -145,7 +146,7 @@ func withPair<Value: Sendable>(
     let extensions = agreement ?? (compression == .deflate ? Compression.agreement : nil)
     return try await withLoops(backend: backend, sourceLocation: sourceLocation) { [options] group in
         let loop = group.loops[0]
-        func use(_ ours: Connection, _ peer: BytePeer) async throws -> Value {
+        func use(_ ours: Connection, _ peer: WebSocketBytePeer) async throws -> Value {
             do {
                 let value = try await body(Pair(ours: ours, peer: peer, loop: loop))
                 peer.close()
@@ -159,7 +160,7 @@ func withPair<Value: Sendable>(
         }
         switch side {
         case .client:
-            let listener = try BytePeerListener(receiveBuffer: receiveBuffer)
+            let listener = try WebSocketBytePeerListener(receiveBuffer: receiveBuffer)
             let request = try ClientRequest(port: listener.port, options: options)
             async let connecting = loop.connect(request)
             let peer = try await listener.accept()
@@ -167,7 +168,7 @@ func withPair<Value: Sendable>(
             return try await use(connecting, peer)
         case .server:
             return try await withServer(on: loop, options: options) { server in
-                let peer = try await BytePeer.connect(port: server.port, receiveBuffer: receiveBuffer)
+                let peer = try await WebSocketBytePeer.connect(port: server.port, receiveBuffer: receiveBuffer)
                 try await peer.openHandshake(extensions: extensions, behind: behind)
                 return try await use(server.next(), peer)
             }

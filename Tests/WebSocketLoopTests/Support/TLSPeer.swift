@@ -11,7 +11,7 @@ import WebSocketsTestKit
 /// One end of TLS over a byte peer, a client's by default, so that a test decides what stands in which record and which segment. It
 /// verifies nothing. Used by one task at a time.
 final class TLSPeer: @unchecked Sendable {
-    let peer: BytePeer
+    let peer: WebSocketBytePeer
     private let context: OpaquePointer
     private let ssl: OpaquePointer
     /// What came from the wire, and what has to go there.
@@ -22,7 +22,7 @@ final class TLSPeer: @unchecked Sendable {
     struct Failure: Error { let status: CInt }
 
     /// - Parameter certificate: What a server shows.
-    init(_ peer: BytePeer, server certificate: ThrowawayCertificate? = nil) {
+    init(_ peer: WebSocketBytePeer, server certificate: ThrowawayCertificate? = nil) {
         self.peer = peer
         context = SSL_CTX_new(certificate == nil ? TLS_client_method() : TLS_server_method())
         if let certificate {
@@ -102,22 +102,22 @@ final class TLSPeer: @unchecked Sendable {
     /// Reads so many bytes.
     func read(_ count: Int) async throws -> [UInt8] {
         while unread.count < count {
-            guard try await more() else { throw BytePeerError.ended(buffered: unread) }
+            guard try await more() else { throw WebSocketBytePeerError.ended(buffered: unread) }
         }
         defer { unread.removeFirst(count) }
         return Array(unread.prefix(count))
     }
 
-    func readHead() async throws -> WireHead {
+    func readHead() async throws -> WebSocketWireHead {
         var head: [UInt8] = []
         while head.suffix(4) != [13, 10, 13, 10] { head += try await read(1) }
-        return try WireHead(head)
+        return try WebSocketWireHead(head)
     }
 
     /// Reads a frame of less than 126 bytes.
-    func readFrame() async throws -> WireFrame {
+    func readFrame() async throws -> WebSocketWireFrame {
         let start = try await read(2)
-        return WireFrame(start[0] & 0x0F, try await read(Int(start[1])), final: start[0] & 0x80 != 0)
+        return WebSocketWireFrame(start[0] & 0x0F, try await read(Int(start[1])), final: start[0] & 0x80 != 0)
     }
 
     /// Reads up to the end of the stream.
@@ -173,12 +173,12 @@ enum TestCertificate {
 
     static func server() throws -> ServerTLSContext {
         try ServerTLSContext(
-            TLSServerConfiguration(
+            WebSocketTLSServerConfiguration(
                 certificateChain: .bytes(shared.certificate), privateKey: .bytes(shared.privateKey)))
     }
 
-    static var client: TLSClientConfiguration {
-        var configuration = TLSClientConfiguration()
+    static var client: WebSocketTLSClientConfiguration {
+        var configuration = WebSocketTLSClientConfiguration()
         configuration.trust = .certificates(.bytes(shared.authority))
         return configuration
     }

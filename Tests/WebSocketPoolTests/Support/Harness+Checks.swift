@@ -90,7 +90,7 @@ extension Harness {
     /// 1 and 8: the machine's counts are those that follow from what it said.
     mutating func checkCounts() {
         let counts = self.machine.counts
-        var expected = PoolCounts()
+        var expected = WebSocketPoolCounts()
         for tenant in self.tenants {
             switch tenant.state {
             case .connecting: expected.connecting += 1

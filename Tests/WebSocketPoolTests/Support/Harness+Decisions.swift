@@ -154,7 +154,7 @@ extension Harness {
         self.leases.append(grant.token)
     }
 
-    private mutating func refuse(_ id: Int, _ error: PoolError, cancelled: Int?) {
+    private mutating func refuse(_ id: Int, _ error: WebSocketPoolError, cancelled: Int?) {
         if let place = self.warming.firstIndex(where: { $0.id == id }) {
             let warmUp = self.warming.remove(at: place)
             self.check(

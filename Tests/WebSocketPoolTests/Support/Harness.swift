@@ -36,7 +36,7 @@ struct Harness {
     struct Failure: Error {}
 
     var machine: Machine
-    let configuration: PoolConfiguration
+    let configuration: WebSocketPoolConfiguration
     var now: Ticks = 0
     var violation: String?
 
@@ -51,7 +51,7 @@ struct Harness {
     /// Attempts whose slots were given away and that may still report.
     var abandoned: [ConnectionKey] = []
     var timers: [Ticks] = []
-    var totals = PoolTotals()
+    var totals = WebSocketPoolTotals()
     var soft: Int
     var hard: Int
     var lastID = 0
@@ -67,7 +67,7 @@ struct Harness {
     var shutDownAt: Ticks?
     var isTerminated = false
 
-    init(_ configuration: PoolConfiguration, endpoints: Int = 1) {
+    init(_ configuration: WebSocketPoolConfiguration, endpoints: Int = 1) {
         self.configuration = configuration
         self.machine = Machine(
             settings: PoolSettings(configuration), endpointCount: endpoints, randomSeed: 42, isObserved: false)
@@ -157,7 +157,7 @@ struct Harness {
         let avoided = self.avoided
         let entry = Waiting(id: self.lastID, ticket: ticket, kind: kind, deadline: deadline)
         if kind == .warmUp { self.warming.append(entry) } else { self.waiting.append(entry) }
-        let site = SourceSite(file: #fileID, line: #line)
+        let site = WebSocketPoolSourceSite(file: #fileID, line: #line)
         if kind == .any, timeout % 4 == 0,
             self.machine.joinQueue(
                 self.lastID, ticket: ticket, site: site, queuedAt: self.now, deadline: deadline, at: self.now)
@@ -166,7 +166,8 @@ struct Harness {
             return
         }
         let action = self.machine.acquire(
-            self.lastID, ticket: ticket, kind: kind, site: SourceSite(file: #fileID, line: #line), queuedAt: self.now,
+            self.lastID, ticket: ticket, kind: kind, site: WebSocketPoolSourceSite(file: #fileID, line: #line),
+            queuedAt: self.now,
             deadline: deadline, at: self.now)
         if kind == .any, self.waiting.count == 1, !avoided.isEmpty {
             for operation in action.operations {
@@ -187,7 +188,7 @@ struct Harness {
     private mutating func tryAcquire() {
         let expected = self.nextIdle
         let avoided = self.avoided
-        let site = SourceSite(file: #fileID, line: #line)
+        let site = WebSocketPoolSourceSite(file: #fileID, line: #line)
         guard let idle = self.machine.acquireIdle(site: site, at: self.now) else {
             self.absorb(self.machine.proveIdle(at: self.now))
             return

@@ -21,7 +21,7 @@ final class MockServer: Sendable {
         /// Endpoints that have gone without a word: nothing answers there, and goodbyes wait for ever.
         var silent: Set<Int> = []
         var answersPings = true
-        var drainOutcome = DrainOutcome.clean
+        var drainOutcome = WebSocketPoolDrainOutcome.clean
         var hangsOnClose = false
         var executor: (any TaskExecutor)?
     }
@@ -79,7 +79,7 @@ final class MockServer: Sendable {
     }
 }
 
-final class MockConnection: PooledConnection {
+final class MockConnection: WebSocketPooledConnection {
     private struct State {
         var isOpen = true
         var holders = 0
@@ -160,7 +160,7 @@ final class MockConnection: PooledConnection {
         return self.isOpen
     }
 
-    func drain(_ options: DrainOptions) async -> DrainOutcome {
+    func drain(_ options: WebSocketPoolDrainOptions) async -> WebSocketPoolDrainOutcome {
         self.server.record.withLock { $0.drains += 1 }
         let delay = self.server.now.drainDelay
         if delay > .zero { try? await self.server.sleep(delay) }
@@ -181,8 +181,9 @@ typealias SimulatedPool = ConnectionPool<MockConnection, Simulation>
 
 /// Runs a pool against a mock server in simulated time, shuts it down, and checks that nothing is left.
 func withSimulatedPool(
-    _ configuration: PoolConfiguration = .init(), server behaviour: MockServer.Behaviour = .init(), endpoints: Int = 1,
-    observer: (any PoolObserver)? = nil, seed: UInt64 = 0,
+    _ configuration: WebSocketPoolConfiguration = .init(), server behaviour: MockServer.Behaviour = .init(),
+    endpoints: Int = 1,
+    observer: (any WebSocketPoolObserver)? = nil, seed: UInt64 = 0,
     _ body: @escaping @Sendable (SimulatedPool, MockServer, Simulation) async throws -> Void
 ) throws {
     try Simulation.run(seed: seed) { simulation in

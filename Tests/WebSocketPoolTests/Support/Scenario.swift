@@ -115,8 +115,8 @@ struct Scenario: CustomStringConvertible {
     static let variantCount = 9
 
     /// Small pools with short times, each with another feature at its limit.
-    static func configuration(_ variant: Int) -> PoolConfiguration {
-        var configuration = PoolConfiguration()
+    static func configuration(_ variant: Int) -> WebSocketPoolConfiguration {
+        var configuration = WebSocketPoolConfiguration()
         configuration.softMaximum = 2
         configuration.hardMaximum = 2
         configuration.connectStagger = .zero

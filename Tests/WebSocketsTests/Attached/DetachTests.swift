@@ -11,7 +11,7 @@ import WebSockets
 @Suite struct DetachTests {
     /// Whichever side ends it, those who wait are told, and what begins later is refused.
     private func checkIsOver(
-        _ loop: EventLoop, _ socket: WebSocketConnection, _ receiving: Task<WebSocketMessage, any Error>,
+        _ loop: WebSocketEventLoop, _ socket: WebSocketConnection, _ receiving: Task<WebSocketMessage, any Error>,
         _ configuration: WebSocketClientConfiguration, _ url: String
     ) async {
         let error = await #expect(throws: WebSocketError.self) { try await receiving.value }
@@ -28,9 +28,9 @@ import WebSockets
 
     /// Ends an attached loop while a call waits on a connection of it, in the way that `end` does.
     private func checkEnd(
-        _ transport: Transport, of host: Host, _ end: (EventLoop) async -> Void
+        _ transport: Transport, of host: Host, _ end: (WebSocketEventLoop) async -> Void
     ) async throws {
-        let loop = try EventLoop(attachedTo: host.context)
+        let loop = try WebSocketEventLoop(attachedTo: host.context)
         host.start()
         try await withLoopback(transport, handler: { await drain($0) }) { loopback in
             let configuration = attached(loopback, loop)
@@ -62,7 +62,7 @@ import WebSockets
 
     @Test func aContextIsDestroyedThatWasNeverServiced() async throws {
         try await withHost { host in
-            let loop = try EventLoop(attachedTo: host.context)
+            let loop = try WebSocketEventLoop(attachedTo: host.context)
             var configuration = WebSocketClientConfiguration()
             configuration.eventLoop = loop
             let ready = configuration
@@ -78,7 +78,7 @@ import WebSockets
 
     @Test func attemptsEndWithTheContext() async throws {
         try await withHost { host in
-            let loop = try EventLoop(attachedTo: host.context)
+            let loop = try WebSocketEventLoop(attachedTo: host.context)
             host.start()
             let peer = try RawPeer()
             var configuration = WebSocketClientConfiguration()
@@ -100,7 +100,7 @@ import WebSockets
 
     @Test func poolsEndWithTheContext() async throws {
         try await withHost { host in
-            let loop = try EventLoop(attachedTo: host.context)
+            let loop = try WebSocketEventLoop(attachedTo: host.context)
             host.start()
             try await withLoopback(handler: echo) { loopback in
                 var configuration = WebSocketConnectionPoolConfiguration(maximumConnections: 4)
@@ -124,7 +124,7 @@ import WebSockets
 
     @Test func aHundredLoopsComeAndGo() async throws {
         try await withHost { host in
-            var loop = try EventLoop(attachedTo: host.context)
+            var loop = try WebSocketEventLoop(attachedTo: host.context)
             host.start()
             try await withLoopback(.secure, handler: echo) { loopback in
                 for round in 0..<100 {
@@ -136,7 +136,7 @@ import WebSockets
                     if round.isMultiple(of: 2) { #expect(try await socket.close().isNormal) }
                     // The next one is made on the thread that services the context, by the one before.
                     let next = try await withTaskExecutorPreference(loop.taskExecutor) {
-                        try EventLoop(attachedTo: host.context)
+                        try WebSocketEventLoop(attachedTo: host.context)
                     }
                     await loop.detach()
                     #expect(loop.diagnostics.isZero, "round \(round): \(loop.diagnostics)")
@@ -150,7 +150,7 @@ import WebSockets
 
     @Test func detachingTwiceIsOnce() async throws {
         try await withHost { host in
-            let loop = try EventLoop(attachedTo: host.context)
+            let loop = try WebSocketEventLoop(attachedTo: host.context)
             host.start()
             async let first: Void = loop.detach()
             async let second: Void = loop.detach()

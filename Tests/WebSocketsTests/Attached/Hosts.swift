@@ -41,10 +41,10 @@ struct Host: @unchecked Sendable {
 
 /// A host, and a loop of ours attached to its context, which is detached before the host ends. Nothing may be left.
 func withAttachedLoop(
-    sourceLocation: SourceLocation = #_sourceLocation, _ body: (Host, EventLoop) async throws -> Void
+    sourceLocation: SourceLocation = #_sourceLocation, _ body: (Host, WebSocketEventLoop) async throws -> Void
 ) async throws {
     try await withHost { host in
-        let loop = try EventLoop(attachedTo: host.context, blockedLoopThreshold: .seconds(30))
+        let loop = try WebSocketEventLoop(attachedTo: host.context, blockedLoopThreshold: .seconds(30))
         host.start()
         do {
             try await body(host, loop)
@@ -71,7 +71,7 @@ func withHost(_ body: (Host) async throws -> Void) async throws {
 }
 
 /// A client's configuration for a loop that is attached.
-func attached(_ loopback: Loopback, _ loop: EventLoop) -> WebSocketClientConfiguration {
+func attached(_ loopback: Loopback, _ loop: WebSocketEventLoop) -> WebSocketClientConfiguration {
     var configuration = loopback.client
     configuration.eventLoop = loop
     return configuration

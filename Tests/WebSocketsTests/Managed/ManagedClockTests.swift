@@ -14,8 +14,8 @@ import WebSocketsTestKit
 struct ManagedClockTests {
     @Test func idlenessFollowsTheClock() async throws {
         try await withLoopback(handler: echo) { loopback in
-            let clock = ManualClock()
-            let connection = try ManagedConnection(
+            let clock = WebSocketManualClock()
+            let connection = try WebSocketManagedConnection(
                 url: loopback.url, configuration: loopback.client, options: .init(idleTimeout: .seconds(30)),
                 clock: clock)
             let ends = Events<WebSocketCloseInfo>()
@@ -47,17 +47,17 @@ struct ManagedClockTests {
     }
 
     @Test func theDefaultsAreThoseThatAreWritten() {
-        let options = ManagedConnection.Options()
+        let options = WebSocketManagedConnection.Options()
         #expect(options.idleTimeout == .seconds(30) && options.drain == nil)
-        let drain = ManagedConnection.DrainPolicy()
+        let drain = WebSocketManagedConnection.DrainPolicy()
         #expect(drain.timeout == .seconds(5) && drain.quietPeriod == .seconds(2))
         #expect(drain.shouldDiscard("data") && !drain.shouldDiscard(""))
     }
 
     @Test func closingEndsTheSleep() async throws {
         try await withLoopback(handler: echo) { loopback in
-            let clock = ManualClock()
-            let connection = try ManagedConnection(
+            let clock = WebSocketManualClock()
+            let connection = try WebSocketManagedConnection(
                 url: loopback.url, configuration: loopback.client, clock: clock)
             try await connection.connect()
             try await clock.waitForSleepers()

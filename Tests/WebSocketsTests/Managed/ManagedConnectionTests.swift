@@ -20,8 +20,9 @@ struct ManagedConnectionTests {
     }
 
     private static func withServer(
-        options: ManagedConnection.Options = .init(idleTimeout: nil), transport: Transport = .plain,
-        handler: @escaping Handler = echo, _ body: @escaping (ManagedConnection, Door, Loopback) async throws -> Void
+        options: WebSocketManagedConnection.Options = .init(idleTimeout: nil), transport: Transport = .plain,
+        handler: @escaping Handler = echo,
+        _ body: @escaping (WebSocketManagedConnection, Door, Loopback) async throws -> Void
     ) async throws {
         let door = Door()
         try await withLoopback(
@@ -32,7 +33,7 @@ struct ManagedConnectionTests {
                 try await handler(socket)
             }
         ) { loopback in
-            let connection = try ManagedConnection(
+            let connection = try WebSocketManagedConnection(
                 url: loopback.url, configuration: loopback.client, options: options)
             do {
                 try await body(connection, door, loopback)
@@ -54,13 +55,13 @@ struct ManagedConnectionTests {
             #expect(connection == connection)
             #expect(Set([connection, connection]).count == 1)
         }
-        #expect(throws: WebSocketError.self) { try ManagedConnection(url: "nonsense") }
+        #expect(throws: WebSocketError.self) { try WebSocketManagedConnection(url: "nonsense") }
         for options in [
-            ManagedConnection.Options(idleTimeout: .zero), .init(drain: .init(timeout: .zero)),
+            WebSocketManagedConnection.Options(idleTimeout: .zero), .init(drain: .init(timeout: .zero)),
             .init(drain: .init(quietPeriod: .seconds(-1))),
         ] {
             let error = #expect(throws: WebSocketError.self) {
-                try ManagedConnection(url: "ws://localhost/", options: options)
+                try WebSocketManagedConnection(url: "ws://localhost/", options: options)
             }
             #expect(error?.code == .invalidConfiguration)
         }
@@ -91,13 +92,13 @@ struct ManagedConnectionTests {
     @Test func withOpensAndCloses() async throws {
         let closes = Events<WebSocketCloseInfo>()
         try await withLoopback(handler: report(closes)) { loopback in
-            try await ManagedConnection.with(url: loopback.url, configuration: loopback.client) { connection in
+            try await WebSocketManagedConnection.with(url: loopback.url, configuration: loopback.client) { connection in
                 #expect(connection.isConnected && connection.isBusy)
             }
             #expect(try await closes.next().received?.code == .normalClosure)
             struct Oops: Error {}
             await #expect(throws: Oops.self) {
-                try await ManagedConnection.with(url: loopback.url, configuration: loopback.client) { _ in
+                try await WebSocketManagedConnection.with(url: loopback.url, configuration: loopback.client) { _ in
                     throw Oops()
                 }
             }
@@ -111,7 +112,7 @@ struct ManagedConnectionTests {
             targets.send(socket.requestHeaders[.init("X-Tenant")!])
             await drain(socket)
         }) { loopback in
-            let connection = try ManagedConnection(
+            let connection = try WebSocketManagedConnection(
                 url: loopback.url, headers: [.init("X-Tenant")!: "seven"], configuration: loopback.client)
             try await connection.connect()
             #expect(try await targets.next() == "seven")
@@ -134,7 +135,7 @@ struct ManagedConnectionTests {
         }
     }
 
-    private static let calls: [@Sendable (ManagedConnection) async throws -> Void] = [
+    private static let calls: [@Sendable (WebSocketManagedConnection) async throws -> Void] = [
         { try await $0.connect() }, { try await $0.acquire() }, { try await $0.send("x") },
         { _ = try await $0.receive() }, { _ = try await $0.ping() },
     ]
@@ -143,8 +144,8 @@ struct ManagedConnectionTests {
         try await withLoops { loops in
             var configuration = try clientConfiguration(on: loops)
             configuration.openTimeout = .seconds(60)
-            let listener = try BytePeerListener()
-            let connection = try ManagedConnection(
+            let listener = try WebSocketBytePeerListener()
+            let connection = try WebSocketManagedConnection(
                 url: "ws://127.0.0.1:\(listener.port)", configuration: configuration)
             let acquiring = Task { try await connection.acquire() }
             let peer = try await listener.accept()
@@ -181,8 +182,8 @@ struct ManagedConnectionTests {
     @Test func aCallThatIsCancelledGivesBackWhatItHas() async throws {
         try await withLoops { loops in
             let configuration = try clientConfiguration(on: loops)
-            let listener = try BytePeerListener()
-            let connection = try ManagedConnection(
+            let listener = try WebSocketBytePeerListener()
+            let connection = try WebSocketManagedConnection(
                 url: "ws://127.0.0.1:\(listener.port)", configuration: configuration)
             let acquiring = Task { try await connection.acquire() }
             let peer = try await listener.accept()
@@ -209,8 +210,8 @@ struct ManagedConnectionTests {
     @Test func aClosedAttemptFailsThoseWhoWait() async throws {
         try await withLoops { loops in
             let configuration = try clientConfiguration(on: loops)
-            let listener = try BytePeerListener()
-            let connection = try ManagedConnection(
+            let listener = try WebSocketBytePeerListener()
+            let connection = try WebSocketManagedConnection(
                 url: "ws://127.0.0.1:\(listener.port)", configuration: configuration)
             let acquiring = Task { try await connection.acquire() }
             _ = try await listener.accept()
@@ -256,8 +257,8 @@ struct ManagedConnectionTests {
     @Test func weakness2_aPingWaitsForItsPong() async throws {
         try await withLoops { loops in
             let configuration = try clientConfiguration(on: loops)
-            let listener = try BytePeerListener()
-            let connection = try ManagedConnection(
+            let listener = try WebSocketBytePeerListener()
+            let connection = try WebSocketManagedConnection(
                 url: "ws://127.0.0.1:\(listener.port)", configuration: configuration)
             async let connecting: Void = connection.connect()
             let peer = try await listener.accept()
@@ -267,7 +268,7 @@ struct ManagedConnectionTests {
             connection.onDisconnect { ends.send($0) }
             let answered = Task { try await connection.ping() }
             let frame = try await peer.readFrame()
-            try await peer.send(WireFrame(WireFrame.pong, frame.payload))
+            try await peer.send(WebSocketWireFrame(WebSocketWireFrame.pong, frame.payload))
             #expect(try await answered.value > .zero)
             let error = try await failure { try await connection.ping(timeout: .milliseconds(30)) }
             #expect(error.code == .timedOut)
@@ -286,7 +287,7 @@ struct ManagedConnectionTests {
             #expect(connection.lastActivity > before)
             var last = connection.lastActivity
             try await connection.acquire()
-            for action: @Sendable (ManagedConnection) async throws -> Void in [
+            for action: @Sendable (WebSocketManagedConnection) async throws -> Void in [
                 { try await $0.send("x") }, { _ = try await $0.receive() }, { _ = try await $0.ping() },
                 { try await $0.release() },
             ] {
@@ -353,8 +354,8 @@ struct ManagedConnectionTests {
     @Test(arguments: ["quiet", "endless", "precious"])
     func weakness7_drainingIsReal(_ peer: String) async throws {
         let seen = Events<Bool>()
-        let box = Mutex<ManagedConnection?>(nil)
-        let policy = ManagedConnection.DrainPolicy(
+        let box = Mutex<WebSocketManagedConnection?>(nil)
+        let policy = WebSocketManagedConnection.DrainPolicy(
             timeout: peer == "endless" ? .milliseconds(50) : .seconds(60),
             quietPeriod: peer == "endless" ? .seconds(60) : .milliseconds(100),
             shouldDiscard: { message in
@@ -397,7 +398,7 @@ struct ManagedConnectionTests {
     }
 
     @Test func weakness7_aConnectionThatIsBeingDrainedIsBusy() async throws {
-        let policy = ManagedConnection.DrainPolicy(timeout: .seconds(600), quietPeriod: .seconds(600))
+        let policy = WebSocketManagedConnection.DrainPolicy(timeout: .seconds(600), quietPeriod: .seconds(600))
         try await Self.withServer(options: .init(idleTimeout: nil, drain: policy)) { connection, door, loopback in
             try await connection.acquire()
             let releasing = Task { try await connection.release() }
@@ -436,7 +437,7 @@ struct ManagedConnectionTests {
         let closes = Events<WebSocketCloseInfo>()
         try await withLoopback(handler: report(closes)) { loopback in
             do {
-                let connection = try ManagedConnection(url: loopback.url, configuration: loopback.client)
+                let connection = try WebSocketManagedConnection(url: loopback.url, configuration: loopback.client)
                 try await connection.connect()
             }
             #expect(try await closes.next().cause == .connectionLost)

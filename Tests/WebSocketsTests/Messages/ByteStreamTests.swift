@@ -15,7 +15,7 @@ struct ByteStreamTests {
         try await withScripted { scripted in
             let stream = scripted.socket.byteStream()
             for payload in [[1, 2, 3], [], [4], [5, 6]] as [[UInt8]] {
-                try await scripted.peer.send(WireFrame(WireFrame.binary, payload))
+                try await scripted.peer.send(WebSocketWireFrame(WebSocketWireFrame.binary, payload))
             }
             #expect(try await stream.read(upTo: 2) == [1, 2])
             #expect(try await stream.read(upTo: 1) == [3])
@@ -63,7 +63,7 @@ struct ByteStreamTests {
             var received: [UInt8] = []
             while received.count < bytes.count {
                 let message = try await scripted.readMessage(compressed: false)
-                #expect(message.frames[0].opcode == WireFrame.binary)
+                #expect(message.frames[0].opcode == WebSocketWireFrame.binary)
                 sizes.append(message.payload.count)
                 received += message.payload
             }
@@ -90,7 +90,7 @@ struct ByteStreamTests {
     @Test func anEndThatIsNoneThrows() async throws {
         try await withScripted { scripted in
             let stream = scripted.socket.byteStream()
-            try await scripted.peer.send(WireFrame(WireFrame.binary, [1]))
+            try await scripted.peer.send(WebSocketWireFrame(WebSocketWireFrame.binary, [1]))
             scripted.peer.close()
             #expect(try await stream.read() == [1])
             let error = try await failure { try await stream.read() }

@@ -19,8 +19,8 @@ struct CloseReadingTests {
             #expect(try await scripted.readMessage(compressed: false).payload == Array("out".utf8))
             async let roundTrip = scripted.socket.ping([7])
             let ping = try await scripted.peer.readFrame()
-            #expect(ping.opcode == WireFrame.ping && ping.payload == [7])
-            try await scripted.peer.send(WireFrame(WireFrame.pong, [7]))
+            #expect(ping.opcode == WebSocketWireFrame.ping && ping.payload == [7])
+            try await scripted.peer.send(WebSocketWireFrame(WebSocketWireFrame.pong, [7]))
             #expect(try await roundTrip > .zero)
             try await scripted.peer.send(.close(1000, "done"))
             #expect(try await scripted.peer.readFrame().closeCode == 1000)
@@ -31,14 +31,15 @@ struct CloseReadingTests {
     }
 
     /// The frames that arrive.
-    static let messages: [[WireFrame]] = [
-        [.text("no")], [WireFrame(WireFrame.binary, [1])], [WireFrame(WireFrame.text, [])],
+    static let messages: [[WebSocketWireFrame]] = [
+        [.text("no")], [WebSocketWireFrame(WebSocketWireFrame.binary, [1])],
+        [WebSocketWireFrame(WebSocketWireFrame.text, [])],
         // The first part of a message is enough.
         [.text("begin", final: false)],
     ]
 
     @Test(arguments: messages, [false, true])
-    func aMessageClosesWith1008(_ frames: [WireFrame], isEarly: Bool) async throws {
+    func aMessageClosesWith1008(_ frames: [WebSocketWireFrame], isEarly: Bool) async throws {
         try await withScripted { scripted in
             // Early: it is here already, and nobody has received it.
             if !isEarly { scripted.socket.closeReading() }

@@ -27,11 +27,11 @@ struct FragmentedSendTests {
             for _ in 0..<2 {
                 try await scripted.socket.send(fragments: Self.stream(parts))
                 try await scripted.socket.send(fragments: Self.stream(parts.map { Array($0.utf8) }))
-                for kind in [WireFrame.text, WireFrame.binary] {
+                for kind in [WebSocketWireFrame.text, WebSocketWireFrame.binary] {
                     let (frames, payload) = try await scripted.readMessage(compressed: deflate)
                     #expect(frames.count == parts.count + 1, "the last one is empty: the end was not known before")
                     #expect(frames[0].opcode == kind)
-                    #expect(frames.dropFirst().allSatisfy { $0.opcode == WireFrame.continuation })
+                    #expect(frames.dropFirst().allSatisfy { $0.opcode == WebSocketWireFrame.continuation })
                     #expect(frames[0].reserved == (deflate ? .rsv1 : []))
                     #expect(frames.dropFirst().allSatisfy { $0.reserved == [] })
                     #expect(String(decoding: payload, as: UTF8.self) == parts.joined())
@@ -81,14 +81,14 @@ struct FragmentedSendTests {
             #expect(!isSent, "trySend does not wait and does not get in between")
             let ping = Task { try await socket.ping([7]) }
             let frame = try await scripted.peer.readFrame()
-            #expect(frame.opcode == WireFrame.ping)
-            try await scripted.peer.send(WireFrame(WireFrame.pong, frame.payload))
+            #expect(frame.opcode == WebSocketWireFrame.ping)
+            try await scripted.peer.send(WebSocketWireFrame(WebSocketWireFrame.pong, frame.payload))
             _ = try await ping.value
             continuation.yield("last")
             continuation.finish()
             try await sending.value
             let rest = try await scripted.readMessage(compressed: false)
-            #expect(rest.frames.allSatisfy { $0.opcode == WireFrame.continuation })
+            #expect(rest.frames.allSatisfy { $0.opcode == WebSocketWireFrame.continuation })
             #expect(rest.payload == Array("last".utf8))
             var payloads: [String] = []
             for _ in others {

@@ -21,7 +21,7 @@ struct HealthTests {
             var payloads: [[UInt8]] = []
             for _ in pings { payloads.append(try await scripted.peer.readFrame().payload) }
             #expect(Set(payloads) == [[], [1], [UInt8](repeating: 7, count: 125)])
-            try await scripted.peer.send(WireFrame(WireFrame.pong, try #require(payloads.last)))
+            try await scripted.peer.send(WebSocketWireFrame(WebSocketWireFrame.pong, try #require(payloads.last)))
             for ping in pings { #expect(try await ping.value > .zero) }
             #expect(try #require(socket.latency) > .zero)
         }
@@ -39,7 +39,7 @@ struct HealthTests {
                 #expect(error.code == .invalidPing)
                 #expect(error.isSentence)
             }
-            try await scripted.peer.send(WireFrame(WireFrame.pong, [1, 2]))
+            try await scripted.peer.send(WebSocketWireFrame(WebSocketWireFrame.pong, [1, 2]))
             _ = try await ping.value
             let again = Task { try await socket.ping([1, 2]) }
             #expect(try await scripted.peer.readFrame().payload == [1, 2], "answered, so it may be used again")
@@ -69,7 +69,7 @@ struct HealthTests {
             try await scripted.socket.pong([1, 2, 3])
             for payload in [[], [1, 2, 3]] as [[UInt8]] {
                 let frame = try await scripted.peer.readFrame()
-                #expect(frame.opcode == WireFrame.pong && frame.payload == payload)
+                #expect(frame.opcode == WebSocketWireFrame.pong && frame.payload == payload)
             }
         }
     }
@@ -83,17 +83,17 @@ struct HealthTests {
             socket.onPong { [weak socket] payload, _ in if payload == [9] { socket?.abort() } }
             // The loop knows them before anything else is read.
             try await scripted.fence()
-            try await scripted.peer.send(WireFrame(WireFrame.pong, [5]))
+            try await scripted.peer.send(WebSocketWireFrame(WebSocketWireFrame.pong, [5]))
             let unasked = try await pongs.next()
             #expect(unasked.0 == [5] && unasked.1 == nil)
             let ping = Task { try await socket.ping([6]) }
             _ = try await scripted.peer.readFrame()
-            try await scripted.peer.send(WireFrame(WireFrame.pong, [6]))
+            try await scripted.peer.send(WebSocketWireFrame(WebSocketWireFrame.pong, [6]))
             let answer = try await pongs.next()
             #expect(answer.0 == [6])
             #expect(try #require(answer.1) > .zero)
             _ = try await ping.value
-            try await scripted.peer.send(WireFrame(WireFrame.pong, [9]))
+            try await scripted.peer.send(WebSocketWireFrame(WebSocketWireFrame.pong, [9]))
             #expect(try await socket.closed().cause == .aborted)
         }
     }

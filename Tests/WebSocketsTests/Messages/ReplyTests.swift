@@ -97,7 +97,7 @@ struct ReplyTests {
                 // In between something for nobody, in fragments too.
                 try await scripted.peer.send(
                     .text("news \(id)"), .text("\(id):", final: false),
-                    WireFrame(WireFrame.continuation, Array("yes".utf8)))
+                    WebSocketWireFrame(WebSocketWireFrame.continuation, Array("yes".utf8)))
             }
             for (id, request) in requests.enumerated() { #expect(try await request.value == .text("\(id):yes")) }
             for id in [3, 0, 4, 2, 1] { #expect(try await socket.receive() == .text("news \(id)")) }
@@ -150,9 +150,10 @@ struct ReplyTests {
             }
             for round in 0..<2 {
                 let request = Task { try await socket.request("\(round)?".binary, matching: Self.id(round)) }
-                #expect(try await scripted.peer.readFrame().opcode == WireFrame.binary)
+                #expect(try await scripted.peer.readFrame().opcode == WebSocketWireFrame.binary)
                 try await scripted.peer.send(
-                    .text("before"), WireFrame(WireFrame.binary, Array("\(round):".utf8)), .text("after"))
+                    .text("before"), WebSocketWireFrame(WebSocketWireFrame.binary, Array("\(round):".utf8)),
+                    .text("after"))
                 #expect(try await request.value.bytes == Array("\(round):".utf8))
                 #expect(try await handled.next() == "before text")
                 #expect(try await handled.next() == "after text")

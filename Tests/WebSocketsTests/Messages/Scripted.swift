@@ -11,16 +11,16 @@ import WebSockets
 /// Our client, open to a server whose every byte the test decides.
 struct Scripted {
     let socket: WebSocketConnection
-    let peer: BytePeer
+    let peer: WebSocketBytePeer
     /// The peer's inflater, whose context is kept.
-    let inflater = RawDeflate.decompressor()
-    let deflater = RawDeflate.compressor()
+    let inflater = WebSocketRawDeflate.decompressor()
+    let deflater = WebSocketRawDeflate.compressor()
 
     /// The next message's frames, and what they hold together.
     func readMessage(
         compressed: Bool, sourceLocation: SourceLocation = #_sourceLocation
-    ) async throws -> (frames: [WireFrame], payload: [UInt8]) {
-        var frames: [WireFrame] = []
+    ) async throws -> (frames: [WebSocketWireFrame], payload: [UInt8]) {
+        var frames: [WebSocketWireFrame] = []
         repeat {
             frames.append(try await peer.readFrame(compression: compressed))
         } while frames.last?.isFinal == false
@@ -30,9 +30,9 @@ struct Scripted {
 
     /// Everything that the peer sent before has been dealt with.
     func fence() async throws {
-        try await peer.send(WireFrame(WireFrame.ping, [1]))
+        try await peer.send(WebSocketWireFrame(WebSocketWireFrame.ping, [1]))
         let pong = try await peer.readFrame()
-        #expect(pong.opcode == WireFrame.pong)
+        #expect(pong.opcode == WebSocketWireFrame.pong)
     }
 }
 
@@ -47,7 +47,7 @@ func withScripted<Result: Sendable>(
             Transport(compression: deflate ? .deflate() : .disabled), on: loops)
         configuration.options.closeTimeout = .milliseconds(200)
         change(&configuration.options)
-        let listener = try BytePeerListener(receiveBuffer: receiveBuffer)
+        let listener = try WebSocketBytePeerListener(receiveBuffer: receiveBuffer)
         async let connecting = WebSocketClient.connect(
             to: "ws://127.0.0.1:\(listener.port)", configuration: configuration)
         let peer = try await listener.accept()

@@ -11,15 +11,15 @@ import WebSockets
 /// “recv_streaming” of websockets.
 @Suite(.timeLimit(.minutes(5)))
 struct StreamedReceiveTests {
-    private static func frame(_ opcode: UInt8, _ payload: [UInt8], final: Bool = false) -> WireFrame {
-        WireFrame(opcode, payload, final: final)
+    private static func frame(_ opcode: UInt8, _ payload: [UInt8], final: Bool = false) -> WebSocketWireFrame {
+        WebSocketWireFrame(opcode, payload, final: final)
     }
 
     @Test func piecesComeAsTheyArrive() async throws {
         try await withScripted { scripted in
             async let streaming = scripted.socket.receiveStream()
             try await scripted.socket.eventLoop.reaches("it waits") { $0.pendingContinuations == 1 }
-            try await scripted.peer.send(Self.frame(WireFrame.binary, [1, 2]))
+            try await scripted.peer.send(Self.frame(WebSocketWireFrame.binary, [1, 2]))
             let message = try await streaming
             #expect(message.kind == .binary)
             var iterator = message.makeAsyncIterator()
@@ -52,8 +52,8 @@ struct StreamedReceiveTests {
                         number == count - 1
                         ? payload.dropFirst(step * number) : payload.dropFirst(step * number).prefix(step)
                     bytes += scripted.peer.bytes(
-                        of: WireFrame(
-                            number == 0 ? WireFrame.text : WireFrame.continuation, Array(part),
+                        of: WebSocketWireFrame(
+                            number == 0 ? WebSocketWireFrame.text : WebSocketWireFrame.continuation, Array(part),
                             final: number == count - 1, reserved: deflate && number == 0 ? .rsv1 : []))
                 }
                 async let writing: Void = scripted.peer.write(bytes)
@@ -72,7 +72,7 @@ struct StreamedReceiveTests {
 
     @Test func aMessageThatIsUnderWayIsTakenOver() async throws {
         try await withScripted { scripted in
-            try await scripted.peer.send(Self.frame(WireFrame.text, Array("begun ".utf8)))
+            try await scripted.peer.send(Self.frame(WebSocketWireFrame.text, Array("begun ".utf8)))
             try await scripted.fence()
             let message = try await scripted.socket.receiveStream()
             try await scripted.peer.send(Self.frame(0, Array("and ended".utf8), final: true), .text("next"))
@@ -89,7 +89,7 @@ struct StreamedReceiveTests {
             let block = Payload.noise(100_000)
             do {
                 async let streaming = socket.receiveStream()
-                try await scripted.peer.send(Self.frame(WireFrame.binary, [1]))
+                try await scripted.peer.send(Self.frame(WebSocketWireFrame.binary, [1]))
                 let message = try await streaming
                 var iterator = message.makeAsyncIterator()
                 #expect(try await iterator.next() == [1])
@@ -107,7 +107,8 @@ struct StreamedReceiveTests {
             let wire = socket.wire
             try await until("nothing is left", on: socket.eventLoop) { !wire.hasInboundResidue }
             let again = Task { try await socket.receiveStream().collect() }
-            try await scripted.peer.send(Self.frame(WireFrame.text, [0x61]), Self.frame(0, [0x62], final: true))
+            try await scripted.peer.send(
+                Self.frame(WebSocketWireFrame.text, [0x61]), Self.frame(0, [0x62], final: true))
             #expect(try await again.value == "ab")
         }
     }
@@ -130,7 +131,7 @@ struct StreamedReceiveTests {
             }
             for number in 0..<6 {
                 try await scripted.peer.send(
-                    Self.frame(WireFrame.text, Array("message ".utf8)),
+                    Self.frame(WebSocketWireFrame.text, Array("message ".utf8)),
                     Self.frame(0, Array("\(number)".utf8), final: true))
                 #expect(try await results.next() == "\(number) message \(number)")
             }
@@ -145,7 +146,7 @@ struct StreamedReceiveTests {
         try await withScripted(options: { $0.maximumMessageSize = size }, receiveBuffer: 16 << 10) { scripted in
             let streaming = Task { try await scripted.socket.receiveStream() }
             try await scripted.socket.eventLoop.reaches("it waits") { $0.pendingContinuations == 1 }
-            let bytes = scripted.peer.bytes(of: Self.frame(WireFrame.binary, payload, final: true))
+            let bytes = scripted.peer.bytes(of: Self.frame(WebSocketWireFrame.binary, payload, final: true))
             try await scripted.peer.write(Array(bytes[..<100_000]))
             let message = try await streaming.value
             let hasWritten = Events<Void>()
@@ -170,7 +171,7 @@ struct StreamedReceiveTests {
     @Test func limitsCountWhatWasReadAlready() async throws {
         try await withScripted(options: { $0.maximumMessageSize = 10 }) { scripted in
             async let streaming = scripted.socket.receiveStream()
-            try await scripted.peer.send(Self.frame(WireFrame.binary, [UInt8](repeating: 0, count: 8)))
+            try await scripted.peer.send(Self.frame(WebSocketWireFrame.binary, [UInt8](repeating: 0, count: 8)))
             let message = try await streaming
             var iterator = message.makeAsyncIterator()
             #expect(try await iterator.next()?.count == 8)
@@ -185,7 +186,7 @@ struct StreamedReceiveTests {
     @Test func textIsCheckedAcrossPieces() async throws {
         try await withScripted { scripted in
             async let streaming = scripted.socket.receiveStream()
-            try await scripted.peer.send(Self.frame(WireFrame.text, [0x61, 0xF0, 0x9F]))
+            try await scripted.peer.send(Self.frame(WebSocketWireFrame.text, [0x61, 0xF0, 0x9F]))
             let message = try await streaming
             var iterator = message.makeAsyncIterator()
             #expect(try await iterator.next() == [0x61])
@@ -199,7 +200,7 @@ struct StreamedReceiveTests {
     @Test func aConnectionThatIsLostFailsTheReader() async throws {
         try await withScripted { scripted in
             async let streaming = scripted.socket.receiveStream()
-            try await scripted.peer.send(Self.frame(WireFrame.binary, [1]))
+            try await scripted.peer.send(Self.frame(WebSocketWireFrame.binary, [1]))
             let message = try await streaming
             try await scripted.peer.send(Self.frame(0, [2]))
             try await scripted.fence()
@@ -224,7 +225,7 @@ struct StreamedReceiveTests {
             let error = try await failure { try await waiting.value }
             #expect(error.code == .cancelled)
             async let streaming = socket.receiveStream()
-            try await scripted.peer.send(Self.frame(WireFrame.binary, [1]))
+            try await scripted.peer.send(Self.frame(WebSocketWireFrame.binary, [1]))
             let message = try await streaming
             var iterator = message.makeAsyncIterator()
             #expect(try await iterator.next() == [1])
@@ -251,7 +252,7 @@ struct StreamedReceiveTests {
         }) { scripted in
             async let streaming = scripted.socket.receiveStream()
             let writing = Task {
-                try await scripted.peer.send(Self.frame(WireFrame.binary, payload, final: true))
+                try await scripted.peer.send(Self.frame(WebSocketWireFrame.binary, payload, final: true))
                 try await scripted.peer.send(.close(1000))
             }
             let message = try await streaming

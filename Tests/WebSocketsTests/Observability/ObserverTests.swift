@@ -131,7 +131,7 @@ struct ObserverTests {
             let recorder = Recorder()
             var configuration = try clientConfiguration(on: loops)
             configuration.observers = [recorder]
-            let port = try BytePeerListener().port
+            let port = try WebSocketBytePeerListener().port
             let error = try await failure {
                 try await WebSocketClient.connect(to: "ws://127.0.0.1:\(port)/", configuration: configuration)
             }
@@ -160,7 +160,7 @@ struct ObserverTests {
             settings.options.maximumMessageSize = 100
             settings.headers = [.authorization: "Bearer \(canary)", .cookie: "session=\(canary)"]
             let configuration = settings
-            let listener = try BytePeerListener()
+            let listener = try WebSocketBytePeerListener()
             func url(_ port: Int) -> String { "ws://user:\(canary)@127.0.0.1:\(port)/path?token=\(canary)&\(canary)" }
 
             // URLs and headers that are refused before anything is sent.
@@ -174,7 +174,7 @@ struct ObserverTests {
             }
 
             // Servers that refuse, redirect, or do not speak WebSocket.
-            let closedPort = try BytePeerListener().port
+            let closedPort = try WebSocketBytePeerListener().port
             texts.append(
                 "\(try await failure { try await WebSocketClient.connect(to: url(closedPort), configuration: configuration) })"
             )
@@ -195,9 +195,9 @@ struct ObserverTests {
 
             // Connections that end badly.
             for end in [
-                WireFrame.text(String(repeating: canary, count: 50)),
-                WireFrame(WireFrame.text, Array(canary.utf8) + [0xFF]),
-                WireFrame(3, Array(canary.utf8)), .close(4000, "\u{1B}[31mbye\nforged: \u{202E}line"),
+                WebSocketWireFrame.text(String(repeating: canary, count: 50)),
+                WebSocketWireFrame(WebSocketWireFrame.text, Array(canary.utf8) + [0xFF]),
+                WebSocketWireFrame(3, Array(canary.utf8)), .close(4000, "\u{1B}[31mbye\nforged: \u{202E}line"),
             ] {
                 async let connecting = WebSocketClient.connect(to: url(listener.port), configuration: configuration)
                 let peer = try await listener.accept()
@@ -209,7 +209,7 @@ struct ObserverTests {
                 peer.close()
                 texts.append("\(try await socket.closed())")
             }
-            let managed = try ManagedConnection(url: url(closedPort), configuration: configuration)
+            let managed = try WebSocketManagedConnection(url: url(closedPort), configuration: configuration)
             texts.append("\(try await failure { try await managed.acquire() })")
             texts.append("\(WebSocketMessage.text(canary)) \(WebSocketMessage.binary(Array(canary.utf8)))")
             texts.append("\(try WebSocketURL(url(1)))")
@@ -237,7 +237,7 @@ struct ObserverTests {
                 }
             }
             for _ in 0..<8 { _ = try await recorder.events.next() }
-            let port = try BytePeerListener().port
+            let port = try WebSocketBytePeerListener().port
             _ = try await failure {
                 try await WebSocketClient.connect(to: "ws://127.0.0.1:\(port)/", configuration: configuration)
             }

@@ -13,8 +13,8 @@ struct PoolAddressTests {
     @Test("Each address is an endpoint; leases are spread, and the list follows the name service")
     func addresses() async throws {
         try await withPoolFixture { fixture in
-            let second = try FaultProxy(to: fixture.server.port, host: "127.0.0.2", port: fixture.relay.port)
-            let third = try FaultProxy(to: fixture.server.port, host: "127.0.0.3", port: fixture.relay.port)
+            let second = try WebSocketFaultProxy(to: fixture.server.port, host: "127.0.0.2", port: fixture.relay.port)
+            let third = try WebSocketFaultProxy(to: fixture.server.port, host: "127.0.0.3", port: fixture.relay.port)
             let known = Box<Result<[String], WebSocketError>>(.success(["127.0.0.1", "127.0.0.2"]))
             var configuration = fixture.configuration(8)
             configuration.usesAllAddresses = true

@@ -35,7 +35,7 @@ struct PoolCleanlinessTests {
         try await withPoolFixture { fixture in
             var configuration = fixture.configuration(1)
             configuration.hygiene = .drain(
-                DrainOptions(timeout: .seconds(10), quietPeriod: .milliseconds(quietMilliseconds)))
+                WebSocketPoolDrainOptions(timeout: .seconds(10), quietPeriod: .milliseconds(quietMilliseconds)))
             try await fixture.withPool(configuration) { pool in
                 try await Self.litter(pool)
                 #expect(try await pool.withConnection { try await $0.exchange("mine") } == .text("mine"))
@@ -50,7 +50,8 @@ struct PoolCleanlinessTests {
     func late() async throws {
         try await withPoolFixture { fixture in
             var configuration = fixture.configuration(1)
-            configuration.hygiene = .drain(DrainOptions(timeout: .seconds(20), quietPeriod: .milliseconds(200)))
+            configuration.hygiene = .drain(
+                WebSocketPoolDrainOptions(timeout: .seconds(20), quietPeriod: .milliseconds(200)))
             try await fixture.withPool(configuration) { pool in
                 try await pool.warmUp(1)
                 fixture.relay.change { $0.toClient.limitData = .init(bytes: 100_000, then: .silence) }
@@ -71,7 +72,8 @@ struct PoolCleanlinessTests {
     func condition() async throws {
         try await withPoolFixture { fixture in
             var configuration = fixture.configuration(1)
-            configuration.hygiene = .drain(DrainOptions(timeout: .seconds(10), quietPeriod: .milliseconds(30)))
+            configuration.hygiene = .drain(
+                WebSocketPoolDrainOptions(timeout: .seconds(10), quietPeriod: .milliseconds(30)))
             configuration.isDisposable = { $0 != .text("second") }
             try await fixture.withPool(configuration) { pool in
                 try await Self.litter(pool)
@@ -85,7 +87,8 @@ struct PoolCleanlinessTests {
     func timeout() async throws {
         try await withPoolFixture { fixture in
             var configuration = fixture.configuration(1)
-            configuration.hygiene = .drain(DrainOptions(timeout: .milliseconds(50), quietPeriod: .milliseconds(5)))
+            configuration.hygiene = .drain(
+                WebSocketPoolDrainOptions(timeout: .milliseconds(50), quietPeriod: .milliseconds(5)))
             try await fixture.withPool(configuration) { pool in
                 let littered = try await pool.withConnection { socket in
                     _ = try await socket.exchange("a")
@@ -146,7 +149,7 @@ struct PoolCleanlinessTests {
     func claimed(byHandler: Bool) async throws {
         try await withPoolFixture { fixture in
             var configuration = fixture.configuration(1)
-            configuration.hygiene = .drain(DrainOptions(timeout: .seconds(10), quietPeriod: .zero))
+            configuration.hygiene = .drain(WebSocketPoolDrainOptions(timeout: .seconds(10), quietPeriod: .zero))
             try await fixture.withPool(configuration) { pool in
                 let straggler = try await pool.withConnection { socket -> Task<WebSocketMessage?, Never>? in
                     if byHandler {
@@ -170,7 +173,7 @@ struct PoolCleanlinessTests {
             var configuration = fixture.configuration(1)
             if drains {
                 configuration.hygiene = .drain(
-                    DrainOptions(timeout: .seconds(60), quietPeriod: .milliseconds(1)))
+                    WebSocketPoolDrainOptions(timeout: .seconds(60), quietPeriod: .milliseconds(1)))
             }
             try await fixture.withPool(configuration) { pool in
                 try await pool.warmUp(1)

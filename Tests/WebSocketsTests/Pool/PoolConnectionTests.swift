@@ -60,7 +60,7 @@ struct PoolConnectionTests {
     @Test("Idle connections of a dead endpoint do not keep an acquire from those of another")
     func deadEndpoint() async throws {
         try await withPoolFixture { fixture in
-            let other = try FaultProxy(to: fixture.server.port)
+            let other = try WebSocketFaultProxy(to: fixture.server.port)
             defer { other.stop() }
             var configuration = fixture.configuration(8)
             configuration.validationBypass = .zero
@@ -87,10 +87,10 @@ struct PoolConnectionTests {
         }
     }
 
-    final class PlaceObserver: PoolObserver {
-        let opened = Mutex<[PoolEndpoint]>([])
+    final class PlaceObserver: WebSocketPoolObserver {
+        let opened = Mutex<[WebSocketPoolEndpoint]>([])
         let observesLeases = false
-        func connectionOpened(endpoint: PoolEndpoint, after duration: Duration) {
+        func connectionOpened(endpoint: WebSocketPoolEndpoint, after duration: Duration) {
             opened.withLock { $0.append(endpoint) }
         }
     }
@@ -109,7 +109,7 @@ struct PoolConnectionTests {
                 try await pool.withConnection { _ in }
                 #expect(pool.name == "rpc" && pool.isRunning && !pool.isClosed)
                 #expect(pool.statistics.endpoints.map(\.name).first == name)
-                #expect(observer.opened.withLock { $0 } == [PoolEndpoint(index: 0, name: name)])
+                #expect(observer.opened.withLock { $0 } == [WebSocketPoolEndpoint(index: 0, name: name)])
             }
         }
     }

@@ -17,8 +17,8 @@ struct PoolDuelTests {
             configuration.acquireTimeout = .milliseconds(400)
             configuration.validationBypass = .zero
             configuration.validationTimeout = .milliseconds(150)
-            configuration.backoff = Backoff(base: .milliseconds(10), maximum: .milliseconds(50))
-            configuration.circuitBreaker = CircuitBreaker(
+            configuration.backoff = WebSocketPoolBackoff(base: .milliseconds(10), maximum: .milliseconds(50))
+            configuration.circuitBreaker = WebSocketPoolCircuitBreaker(
                 failureThreshold: 3, openDuration: .milliseconds(50), maximumOpenDuration: .milliseconds(200))
             try await fixture.withPool(configuration) { pool in
                 let opened = try await pool.warmUp(5)
@@ -54,7 +54,7 @@ struct PoolDuelTests {
     func spike() async throws {
         try await withPoolFixture { fixture in
             var configuration = fixture.configuration(50)
-            configuration.connectStagger = PoolConfiguration().connectStagger
+            configuration.connectStagger = WebSocketPoolConfiguration().connectStagger
             configuration.minimumIdle = 5
             try await fixture.withPool(configuration) { pool in
                 await eventually { pool.statistics.counts.idle == 5 }
@@ -87,9 +87,9 @@ struct PoolDuelTests {
     @Test("Several endpoints share the leases; one that fails is ejected and returns")
     func endpoints() async throws {
         try await withPoolFixture { fixture in
-            let second = try FaultProxy(to: fixture.server.port)
+            let second = try WebSocketFaultProxy(to: fixture.server.port)
             var configuration = fixture.configuration(8)
-            configuration.circuitBreaker = CircuitBreaker(
+            configuration.circuitBreaker = WebSocketPoolCircuitBreaker(
                 failureThreshold: 1, openDuration: .milliseconds(20), maximumOpenDuration: .milliseconds(40))
             try await WebSocketConnectionPool.withPool(
                 to: [fixture.relay.url, second.url], configuration: configuration

@@ -88,7 +88,7 @@ struct PoolEndingTests {
     func draining() async throws {
         try await withPoolFixture { fixture in
             var configuration = fixture.configuration(1)
-            configuration.hygiene = .drain(DrainOptions(timeout: .seconds(20), quietPeriod: .seconds(20)))
+            configuration.hygiene = .drain(WebSocketPoolDrainOptions(timeout: .seconds(20), quietPeriod: .seconds(20)))
             try await fixture.withPool(configuration) { pool in
                 try await pool.withConnection { _ = try await $0.exchange("a") }
                 #expect(pool.statistics.counts.draining == 1)
@@ -137,7 +137,7 @@ struct PoolEndingTests {
     func shutdownWhileDraining() async throws {
         try await withPoolFixture { fixture in
             var configuration = fixture.configuration(2)
-            configuration.hygiene = .drain(DrainOptions(timeout: .seconds(50), quietPeriod: .seconds(50)))
+            configuration.hygiene = .drain(WebSocketPoolDrainOptions(timeout: .seconds(50), quietPeriod: .seconds(50)))
             let pool = try WebSocketConnectionPool(to: fixture.relay.url, configuration: configuration)
             let running = Task { try await pool.run() }
             try await pool.withConnection { _ in }

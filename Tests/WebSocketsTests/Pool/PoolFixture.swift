@@ -10,9 +10,9 @@ import WebSocketsTestKit
 
 /// A server, a relay in front of it, and loops for both ends.
 struct PoolFixture: Sendable {
-    let relay: FaultProxy
+    let relay: WebSocketFaultProxy
     let server: WebSocketServer
-    let clientLoops: EventLoopGroup
+    let clientLoops: WebSocketEventLoopGroup
 
     /// A small pool whose timeouts do not get in the way.
     func configuration(_ maximumConnections: Int = 4) -> WebSocketConnectionPoolConfiguration {
@@ -38,13 +38,13 @@ struct PoolFixture: Sendable {
 func withPoolFixture(
     _ body: @escaping @Sendable (PoolFixture) async throws -> Void, sourceLocation: SourceLocation = #_sourceLocation
 ) async throws {
-    let serverLoops = try EventLoopGroup(count: 1)
-    let clientLoops = try EventLoopGroup(count: 2)
+    let serverLoops = try WebSocketEventLoopGroup(count: 1)
+    let clientLoops = try WebSocketEventLoopGroup(count: 2)
     var configuration = WebSocketServerConfiguration()
     configuration.eventLoopGroup = serverLoops
     configuration.shutdownTimeout = .milliseconds(200)
     let server = try WebSocketServer(configuration: configuration)
-    let relay = try FaultProxy(to: server.port)
+    let relay = try WebSocketFaultProxy(to: server.port)
     try await withThrowingTaskGroup(of: Void.self) { group in
         group.addTask { try await server.run { try await serve($0) } }
         let result: Result<Void, any Error>

@@ -37,7 +37,7 @@ struct PoolServiceTests {
 
     @Test("A server with its handler is a service")
     func server() async throws {
-        let loops = try EventLoopGroup(count: 1)
+        let loops = try WebSocketEventLoopGroup(count: 1)
         var configuration = WebSocketServerConfiguration()
         configuration.eventLoopGroup = loops
         let server = try WebSocketServer(configuration: configuration)

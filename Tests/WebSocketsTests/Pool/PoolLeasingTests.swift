@@ -195,7 +195,7 @@ struct PoolLeasingTests {
             }
             fixture.relay.refuse()
             var breaker = fixture.configuration(1)
-            breaker.circuitBreaker = CircuitBreaker(failureThreshold: 2, openDuration: .seconds(60))
+            breaker.circuitBreaker = WebSocketPoolCircuitBreaker(failureThreshold: 2, openDuration: .seconds(60))
             try await fixture.withPool(breaker) { pool in
                 let down = await webSocketError { try await pool.acquire() }
                 #expect(down?.code == .poolUnavailable && down?.poolCause?.code == .connectFailed)
@@ -262,14 +262,14 @@ struct PoolLeasingTests {
 
     @Test("A suspected leak is reported with the place where the lease was taken")
     func leak() async throws {
-        final class Watcher: PoolObserver {
+        final class Watcher: WebSocketPoolObserver {
             let observesLeases = false
             let sites = Mutex<[String]>([])
             let returns = Atomic(0)
-            func leakSuspected(takenAt site: SourceSite, after duration: Duration) {
+            func leakSuspected(takenAt site: WebSocketPoolSourceSite, after duration: Duration) {
                 sites.withLock { $0.append("\(site)") }
             }
-            func suspectedLeakReturned(takenAt site: SourceSite, after duration: Duration) {
+            func suspectedLeakReturned(takenAt site: WebSocketPoolSourceSite, after duration: Duration) {
                 returns.add(1, ordering: .relaxed)
             }
         }

@@ -28,7 +28,7 @@ private let upgrade = HTTPRequest(
 /// A server that does not listen.
 private func withAcceptingServer(
     loops count: Int = 1, _ change: (inout WebSocketServerConfiguration) throws -> Void = { _ in },
-    _ body: (WebSocketServer, EventLoopGroup) async throws -> Void
+    _ body: (WebSocketServer, WebSocketEventLoopGroup) async throws -> Void
 ) async throws {
     try await withLoops(count) { loops in
         var configuration = WebSocketServerConfiguration()
@@ -55,7 +55,7 @@ struct AdoptingTests {
         } _: { server, _ in
             let (client, descriptor) = try await connectedPair()
             let socket = try await server.accept(
-                try ConnectedSocket(adopting: descriptor), request: upgrade, bytesBehind: textFrame("early"))
+                try WebSocketConnectedSocket(adopting: descriptor), request: upgrade, bytesBehind: textFrame("early"))
             #expect(socket.requestTarget == "/chat?room=1")
             #expect(socket.requestHeaders[.secWebSocketProtocol] == "one, two")
             #expect(socket.subprotocol == "two")
@@ -87,7 +87,7 @@ struct AdoptingTests {
                 let client = try clientConfiguration(transport, on: loops)
                 let url = "\(transport.isSecure ? "wss" : "ws")://127.0.0.1:\(peer.port)/path"
                 let connecting = Task { try await WebSocketClient.connect(to: url, configuration: client) }
-                let socket = try await server.accept(try ConnectedSocket(adopting: await peer.accept()))
+                let socket = try await server.accept(try WebSocketConnectedSocket(adopting: await peer.accept()))
                 let other = try await connecting.value
                 #expect(socket.requestTarget == "/path")
                 #expect((socket.tls != nil) == transport.isSecure)
@@ -106,12 +106,12 @@ struct AdoptingTests {
         func expectBad(_ descriptor: CInt, _ why: String) async throws {
             let wasOpen = isOpen(descriptor)
             let flags = fcntl(descriptor, F_GETFL)
-            let error = try await failure(why) { _ = try ConnectedSocket(adopting: descriptor).descriptor }
+            let error = try await failure(why) { _ = try WebSocketConnectedSocket(adopting: descriptor).descriptor }
             #expect(error.code == .badDescriptor, "\(why): \(error)")
             #expect(error.isSentence)
             #expect(isOpen(descriptor) == wasOpen, "\(why)")
             #expect(fcntl(descriptor, F_GETFL) == flags, "\(why)")
-            let other = try await failure(why) { _ = try ConnectedSocket(duplicating: descriptor).descriptor }
+            let other = try await failure(why) { _ = try WebSocketConnectedSocket(duplicating: descriptor).descriptor }
             #expect(other.code == .badDescriptor, "\(why): \(other)")
             #expect(isOpen(descriptor) == wasOpen, "\(why)")
         }
@@ -137,8 +137,8 @@ struct AdoptingTests {
     @Test func aSocketIsTakenOnceAndClosedOnce() async throws {
         let (client, descriptor) = try await connectedPair()
         do {
-            let socket = try ConnectedSocket(adopting: descriptor)
-            let again = try await failure { _ = try ConnectedSocket(adopting: descriptor).descriptor }
+            let socket = try WebSocketConnectedSocket(adopting: descriptor)
+            let again = try await failure { _ = try WebSocketConnectedSocket(adopting: descriptor).descriptor }
             #expect(again.code == .badDescriptor)
             #expect(isOpen(socket.descriptor))
         }
@@ -146,11 +146,11 @@ struct AdoptingTests {
 
         // What is given back is the caller's again.
         let (other, second) = try await connectedPair()
-        let released = try ConnectedSocket(adopting: second).release()
+        let released = try WebSocketConnectedSocket(adopting: second).release()
         #expect(released == second && isOpen(second))
-        let taken = try ConnectedSocket(adopting: second)
+        let taken = try WebSocketConnectedSocket(adopting: second)
         // A duplicate is another descriptor of the same connection.
-        let copy = try ConnectedSocket(duplicating: taken.descriptor)
+        let copy = try WebSocketConnectedSocket(duplicating: taken.descriptor)
         #expect(copy.descriptor != taken.descriptor)
         #expect(close(taken.release()) == 0)
         #expect(close(copy.release()) == 0)
@@ -160,8 +160,8 @@ struct AdoptingTests {
     @Test func aSocketThatIsAConnectionCannotBeTakenAgain() async throws {
         try await withAcceptingServer { server, _ in
             let (client, descriptor) = try await connectedPair()
-            let socket = try await server.accept(try ConnectedSocket(adopting: descriptor), request: upgrade)
-            let error = try await failure { _ = try ConnectedSocket(adopting: descriptor).descriptor }
+            let socket = try await server.accept(try WebSocketConnectedSocket(adopting: descriptor), request: upgrade)
+            let error = try await failure { _ = try WebSocketConnectedSocket(adopting: descriptor).descriptor }
             #expect(error.code == .badDescriptor)
             socket.abort()
             await client.readToEnd()
@@ -187,7 +187,7 @@ struct AdoptingTests {
             ]
             for (request, status, reason) in rows {
                 let (client, descriptor) = try await connectedPair()
-                let socket = try ConnectedSocket(adopting: descriptor)
+                let socket = try WebSocketConnectedSocket(adopting: descriptor)
                 let error = await rejection(of: socket, request, by: server)
                 #expect(error?.code == .handshakeRejected)
                 #expect(error?.response?.status == status)
@@ -200,7 +200,7 @@ struct AdoptingTests {
             let (client, descriptor) = try await connectedPair()
             var broken = upgrade
             broken.path = "/a b"
-            let error = await rejection(of: try ConnectedSocket(adopting: descriptor), broken, by: server)
+            let error = await rejection(of: try WebSocketConnectedSocket(adopting: descriptor), broken, by: server)
             #expect(error?.code == .invalidConfiguration)
             #expect(await client.readToEnd() == [])
         }
@@ -208,7 +208,7 @@ struct AdoptingTests {
 
     /// A closure could not consume the socket.
     private func rejection(
-        of socket: consuming ConnectedSocket, _ request: HTTPRequest, by server: WebSocketServer
+        of socket: consuming WebSocketConnectedSocket, _ request: HTTPRequest, by server: WebSocketServer
     ) async -> WebSocketError? {
         do throws(WebSocketError) {
             _ = try await server.accept(socket, request: request)
@@ -223,7 +223,7 @@ struct AdoptingTests {
             let peer = try RawPeer()
             do { _ = try RawClient(port: peer.port) }
             do {
-                _ = try await server.accept(try ConnectedSocket(adopting: await peer.accept()))
+                _ = try await server.accept(try WebSocketConnectedSocket(adopting: await peer.accept()))
                 Issue.record("there was nobody to shake hands with")
             } catch let error as WebSocketError {
                 #expect(error.code == .connectionClosed)
@@ -242,14 +242,14 @@ struct AdoptingTests {
             // Its bytes are there before the socket is given away.
             var byte: UInt8 = 0
             #expect(recv(first, &byte, 1, Int32(MSG_PEEK)) == 1)
-            let error = try await failure { try await server.accept(try ConnectedSocket(adopting: first)) }
+            let error = try await failure { try await server.accept(try WebSocketConnectedSocket(adopting: first)) }
             #expect(error.code == .tlsFailed, "\(error)")
 
             let peer = try RawPeer()
             do { _ = try RawClient(port: peer.port) }
             let second = await peer.accept()
             #expect(recv(second, &byte, 1, Int32(MSG_PEEK)) == 0)
-            let gone = try await failure { try await server.accept(try ConnectedSocket(adopting: second)) }
+            let gone = try await failure { try await server.accept(try WebSocketConnectedSocket(adopting: second)) }
             #expect(gone.code == .connectionClosed, "\(gone)")
         }
     }
@@ -266,13 +266,15 @@ struct AdoptingTests {
         } _: { server, _ in
             // While the request is awaited.
             let (silent, first) = try await connectedPair()
-            let reading = Task { try await server.accept(try ConnectedSocket(adopting: first)) }
+            let reading = Task { try await server.accept(try WebSocketConnectedSocket(adopting: first)) }
             reading.cancel()
             #expect(try await failure { try await reading.value }.code == .cancelled)
             #expect(await silent.readToEnd().isEmpty)
             // While somebody decides.
             let (waiting, second) = try await connectedPair()
-            let deciding = Task { try await server.accept(try ConnectedSocket(adopting: second), request: upgrade) }
+            let deciding = Task {
+                try await server.accept(try WebSocketConnectedSocket(adopting: second), request: upgrade)
+            }
             try await asked.next()
             deciding.cancel()
             #expect(try await failure { try await deciding.value }.code == .cancelled)
@@ -281,7 +283,7 @@ struct AdoptingTests {
             let (late, third) = try await connectedPair()
             let never = Task {
                 withUnsafeCurrentTask { $0?.cancel() }
-                return try await server.accept(try ConnectedSocket(adopting: third))
+                return try await server.accept(try WebSocketConnectedSocket(adopting: third))
             }
             #expect(try await failure { try await never.value }.code == .cancelled)
             #expect(await late.readToEnd().isEmpty)
@@ -291,7 +293,7 @@ struct AdoptingTests {
     @Test func aShutDownClosesWhatWasAccepted() async throws {
         try await withAcceptingServer { server, _ in
             let (client, descriptor) = try await connectedPair()
-            let socket = try await server.accept(try ConnectedSocket(adopting: descriptor), request: upgrade)
+            let socket = try await server.accept(try WebSocketConnectedSocket(adopting: descriptor), request: upgrade)
             server.broadcast("all")
             let stopping = Task { await server.shutDown() }
             _ = await client.read { $0.suffix(4) == [0x88, 0x02, 0x03, 0xE9] }
@@ -301,7 +303,7 @@ struct AdoptingTests {
             await stopping.value
             #expect(socket.state == .closed)
             let (late, second) = try await connectedPair()
-            let error = await rejection(of: try ConnectedSocket(adopting: second), upgrade, by: server)
+            let error = await rejection(of: try WebSocketConnectedSocket(adopting: second), upgrade, by: server)
             #expect(error?.response?.status == 503)
             #expect(try await RawAnswer(late.readToEnd()).status == 503)
             socket.abort()
@@ -322,7 +324,7 @@ struct AdoptingTests {
                 var sockets: [WebSocketConnection] = []
                 for _ in 0..<3 {
                     let connecting = Task { try await WebSocketClient.connect(to: url, configuration: client) }
-                    sockets.append(try await server.accept(try ConnectedSocket(adopting: await peer.accept())))
+                    sockets.append(try await server.accept(try WebSocketConnectedSocket(adopting: await peer.accept())))
                     others.append(try await connecting.value)
                 }
                 #expect(Set(server.connections.map(\.id)) == Set(sockets.map(\.id)))
@@ -354,7 +356,7 @@ struct AdoptingTests {
             $0.options.closeTimeout = .seconds(600)
         } _: { server, _ in
             let (client, descriptor) = try await connectedPair()
-            let socket = try await server.accept(try ConnectedSocket(adopting: descriptor), request: upgrade)
+            let socket = try await server.accept(try WebSocketConnectedSocket(adopting: descriptor), request: upgrade)
             await server.shutDown(timeout: .milliseconds(50))
             #expect(socket.state == .closed)
             await client.readToEnd()
@@ -366,7 +368,7 @@ struct AdoptingTests {
         try await withAcceptingServer { server, loops in
             let (client, descriptor) = try await connectedPair()
             var socket: WebSocketConnection? = try await server.accept(
-                try ConnectedSocket(adopting: descriptor), request: upgrade)
+                try WebSocketConnectedSocket(adopting: descriptor), request: upgrade)
             #expect(server.connections.map(\.id) == [socket?.id])
             #expect(server.connections.first === socket)
             socket = nil
@@ -374,7 +376,7 @@ struct AdoptingTests {
             try await until("it is no longer listed", on: loops.loops[0]) { server.connections.isEmpty }
 
             let (other, second) = try await connectedPair()
-            let closed = try await server.accept(try ConnectedSocket(adopting: second), request: upgrade)
+            let closed = try await server.accept(try WebSocketConnectedSocket(adopting: second), request: upgrade)
             closed.abort()
             await other.readToEnd()
             _ = try? await closed.closed()
@@ -395,7 +397,7 @@ struct AdoptingTests {
             client.write(Self.bytes + textFrame("early"))
             var bytes: [UInt8] = []
             func readAndAccept() async throws -> WebSocketConnection {
-                let adopted = try ConnectedSocket(adopting: descriptor)
+                let adopted = try WebSocketConnectedSocket(adopting: descriptor)
                 while true {
                     var byte: UInt8 = 0
                     try #require(recv(descriptor, &byte, 1, 0) == 1)

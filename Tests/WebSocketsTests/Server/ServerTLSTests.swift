@@ -9,7 +9,7 @@ import WebSockets
 
 @Suite(.timeLimit(.minutes(5)))
 struct ServerTLSTests {
-    private static func bytes(_ name: String) throws -> TLSServerConfiguration {
+    private static func bytes(_ name: String) throws -> WebSocketTLSServerConfiguration {
         .init(
             certificateChain: .bytes(try TestEnvironment.bytes(TestEnvironment.certificate(name))),
             privateKey: .bytes(try TestEnvironment.bytes(TestEnvironment.key(name))))
@@ -61,10 +61,10 @@ struct ServerTLSTests {
 
     @Test func identitiesThatCannotBeUsedAreNamed() async throws {
         try await withLoops { loops in
-            let valid = PEMSource.file(try TestEnvironment.certificate("valid"))
-            let key = PEMSource.file(try TestEnvironment.key("valid"))
-            let other = PEMSource.file(try TestEnvironment.key("renewed"))
-            let rows: [[TLSServerConfiguration.Identity]] = [
+            let valid = WebSocketPEMSource.file(try TestEnvironment.certificate("valid"))
+            let key = WebSocketPEMSource.file(try TestEnvironment.key("valid"))
+            let other = WebSocketPEMSource.file(try TestEnvironment.key("renewed"))
+            let rows: [[WebSocketTLSServerConfiguration.Identity]] = [
                 [.init(serverNames: ["a"], certificateChain: valid, privateKey: other)],
                 [.init(serverNames: ["a b"], certificateChain: valid, privateKey: key)],
                 [.init(serverNames: ["a", "A"], certificateChain: valid, privateKey: key)],
@@ -138,7 +138,7 @@ struct ServerTLSTests {
 
     /// Greets by the certificate's subject.
     private func withAskingServer(
-        _ certificates: TLSServerConfiguration.ClientCertificates, _ body: (Loopback) async throws -> Void
+        _ certificates: WebSocketTLSServerConfiguration.ClientCertificates, _ body: (Loopback) async throws -> Void
     ) async throws {
         try await withLoopback(
             .secure,
@@ -153,8 +153,8 @@ struct ServerTLSTests {
     }
 
     @Test func aCertificateThatVerifiesNamesTheClient() async throws {
-        let trust = PEMSource.file(try TestEnvironment.certificate("ca"))
-        for policy in [TLSServerConfiguration.ClientCertificates.optional(trust), .required(trust)] {
+        let trust = WebSocketPEMSource.file(try TestEnvironment.certificate("ca"))
+        for policy in [WebSocketTLSServerConfiguration.ClientCertificates.optional(trust), .required(trust)] {
             try await withAskingServer(policy) { loopback in
                 let port = loopback.server.port
                 for name in ["client", "client-rsa", "client-chain"] {

@@ -63,7 +63,7 @@ extension SmallFramework.Request: WebSocketUpgradeSource {
             headerFields: fields)
     }
     var bytesBehindRequest: [UInt8] { body }
-    func takeSocket() throws -> ConnectedSocket { try ConnectedSocket(duplicating: descriptor) }
+    func takeSocket() throws -> WebSocketConnectedSocket { try WebSocketConnectedSocket(duplicating: descriptor) }
 }
 
 @Suite(.timeLimit(.minutes(5)))
@@ -116,7 +116,7 @@ struct SimpleWebSocketUseTests {
     /// 2. A connection from a raw socket and a request's headers, without a framework's help.
     @Test func aRawSocketAndItsHeaders() async throws {
         try await withRoute(headers: [.cookie: "session=1"]) { server, request in
-            let copy = try ConnectedSocket(duplicating: request.descriptor)
+            let copy = try WebSocketConnectedSocket(duplicating: request.descriptor)
             let socket = try await server.accept(copy, request: request.upgradeRequest, bytesBehind: request.body)
             try await socket.send(.text(socket.requestHeaders[.cookie] ?? ""))
             try await socket.close()

@@ -85,7 +85,7 @@ struct UnixSocketTests {
     }
 
     @discardableResult
-    private func server(at path: String, _ loops: EventLoopGroup) throws -> WebSocketServer {
+    private func server(at path: String, _ loops: WebSocketEventLoopGroup) throws -> WebSocketServer {
         var configuration = WebSocketServerConfiguration()
         configuration.eventLoopGroup = loops
         configuration.addresses = [.unix(path: path)]

@@ -27,7 +27,7 @@ private struct Recorder: LogHandler {
 struct WatchdogTests {
     @Test func aHandlerThatBlocksIsNamedWhileItDoes() async throws {
         let records = Events<(String, Logger.Metadata)>()
-        let group = try EventLoopGroup(
+        let group = try WebSocketEventLoopGroup(
             count: 1, logger: Logger(label: "test") { _ in Recorder(records: records) },
             blockedLoopThreshold: .milliseconds(50))
         var ends: [CInt] = [-1, -1]

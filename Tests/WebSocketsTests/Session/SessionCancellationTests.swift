@@ -87,7 +87,7 @@ import WebSocketCore
             let before = simulation.elapsed
             await withTaskGroup(of: Void.self) { stopping in
                 if moment == .before { stopping.cancelAll() }
-                stopping.addTask { await session.shutdown() }
+                stopping.addTask { await session.shutDown() }
                 if moment == .during || moment == .twice {
                     await simulation.pass(.milliseconds(100))
                     #expect(session.state == .closing)

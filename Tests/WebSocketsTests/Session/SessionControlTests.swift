@@ -40,7 +40,7 @@ struct SessionControlTests {
         ) { fixture in
             if reason != .preparationFailed { try await fixture.untilConnected() }
             switch reason {
-            case .userRequested: try await fixture.session.requestDisconnect(reconnectAfter: .seconds(1))
+            case .userRequested: try await fixture.session.disconnect(reconnectAfter: .seconds(1))
             case .scheduled: try fixture.session.scheduleDisconnect(after: .seconds(7))
             case .serverClosed: fixture.server.last.close(.goingAway, "restart")
             case .networkError: fixture.server.last.cut()
@@ -86,7 +86,7 @@ struct SessionControlTests {
             let times = answers.withLock { $0 }
             #expect(times.count == 3)
             #expect(zip(times.dropFirst(), times).allSatisfy { $0 - $1 >= .seconds(10) })
-            await fixture.session.shutdown()
+            await fixture.session.shutDown()
             let alerts = try await fixture.drainEvents().compactMap { event -> WebSocketSessionAlert? in
                 if case .alert(let alert) = event { alert } else { nil }
             }
@@ -108,13 +108,13 @@ struct SessionControlTests {
             asked.withLock { $0 = 0 }
             try await fixture.untilConnected()
             let before = fixture.simulation.elapsed
-            try await fixture.session.requestDisconnect()
+            try await fixture.session.disconnect()
             #expect(fixture.session.state == .reconnecting)
             try await fixture.untilConnected(2)
             // Two intervals and the wait, and nobody was asked after it.
             #expect(fixture.simulation.elapsed - before >= .seconds(40))
             #expect(asked.withLock { $0 } == 3)
-            try await fixture.session.requestDisconnect()
+            try await fixture.session.disconnect()
             try await fixture.until("rested") { fixture.session.state == .disconnected }
             #expect(fixture.server.attempts.count == 2)
             let error = try await webSocketFailure { try await fixture.session.receive() }
@@ -162,7 +162,7 @@ struct SessionControlTests {
         try withFakeSession { fixture in
             try await fixture.untilConnected()
             let before = fixture.simulation.elapsed
-            try await fixture.session.requestDisconnect(reconnectAfter: .seconds(90))
+            try await fixture.session.disconnect(reconnectAfter: .seconds(90))
             // The call does not wait for the reconnect.
             #expect(fixture.simulation.elapsed - before < .seconds(1))
             #expect(fixture.server.connections[0].closeFrame?.code == .normalClosure)
@@ -170,7 +170,7 @@ struct SessionControlTests {
             #expect(fixture.simulation.elapsed - before >= .seconds(90))
             let error = try await webSocketFailure {
                 try await fixture.session.close()
-                try await fixture.session.requestDisconnect()
+                try await fixture.session.disconnect()
             }
             #expect(error.code == .notConnected)
         }
@@ -178,7 +178,7 @@ struct SessionControlTests {
 
     // MARK: Ending
 
-    enum Ending: CaseIterable { case close, shutdown, forceClose, kill, cancel }
+    enum Ending: CaseIterable { case close, shutdown, abort, kill, cancel }
     enum Moment: CaseIterable { case connecting, preparing, connected, waiting, asking, closing, renewing }
 
     @Test("S5: every way to end, at every moment, ends in time", arguments: Ending.allCases, Moment.allCases)
@@ -206,7 +206,7 @@ struct SessionControlTests {
                 try await fixture.until("waiting") { session.state == .reconnecting }
             case .asking:
                 try await fixture.untilConnected()
-                try await session.requestDisconnect()
+                try await session.disconnect()
                 try await fixture.until("asking") { session.state == .reconnecting }
             case .closing:
                 try await fixture.untilConnected()
@@ -224,19 +224,19 @@ struct SessionControlTests {
             let before = fixture.simulation.elapsed
             switch ending {
             case .close: try await session.close()
-            case .shutdown: await session.shutdown()
-            case .forceClose: await session.forceClose()
+            case .shutdown: await session.shutDown()
+            case .abort: await session.abort()
             case .kill: await session.kill()
             case .cancel:
                 await withTaskGroup { group in
-                    group.addTask { await session.shutdown() }
+                    group.addTask { await session.shutDown() }
                     group.cancelAll()
                 }
             }
             #expect(fixture.simulation.elapsed - before <= .seconds(11))
             switch ending {
             case .close: #expect(session.state == .disconnected)
-            case .shutdown, .forceClose, .cancel:
+            case .shutdown, .abort, .cancel:
                 #expect(session.state == .closed)
                 #expect(session.isShutdown && session.isDead && !session.isRecoverable)
             case .kill: #expect(session.state != .closing)
@@ -272,7 +272,7 @@ struct SessionControlTests {
             defer { server.dismiss() }
             let session = WebSocketSession(
                 configuration: .init(), clock: simulation, seed: 0, name: "ws://fake.test/", open: server.open)
-            await session.shutdown()
+            await session.shutDown()
             #expect(session.state == .closed)
             try await session.run()
             let error = try await webSocketFailure { try await session.connect() }
@@ -305,7 +305,7 @@ struct SessionControlTests {
             fixture.server.last.close(.goingAway)
             try await fixture.untilConnected(2)
             #expect(fixture.simulation.elapsed - before < .seconds(2))
-            await fixture.session.shutdown()
+            await fixture.session.shutDown()
             let alerts = try await fixture.drainEvents().compactMap { event -> WebSocketSessionAlert? in
                 if case .alert(let alert) = event, alert.kind == .attemptFailed { alert } else { nil }
             }
@@ -339,7 +339,7 @@ struct SessionControlTests {
             try await fixture.session.close()
             #expect(await fixture.session.waitDisconnected(timeout: .zero))
             #expect(await fixture.session.waitConnected(timeout: .seconds(5)) == false)
-            await fixture.session.shutdown()
+            await fixture.session.shutDown()
             #expect(await fixture.session.waitDisconnected())
             #expect(await fixture.session.waitConnected() == false)
         }

@@ -118,7 +118,7 @@ struct SessionDeliveryTests {
             // One more while connected.
             try await fixture.session.subscribe("c")
             try await fixture.until("subscribed") { fixture.session.isSubscribed("c") }
-            await fixture.session.shutdown()
+            await fixture.session.shutDown()
             let events = try await fixture.drainEvents()
             let messages = events.filter { if case .message = $0 { true } else { false } }
             #expect(messages == Array(repeating: .message("data"), count: 4))
@@ -186,7 +186,7 @@ struct SessionDeliveryTests {
             configuration.outboundDeadline = .seconds(60)
         }) { fixture in
             try await fixture.untilConnected()
-            try await fixture.session.requestDisconnect(reconnectAfter: .seconds(30))
+            try await fixture.session.disconnect(reconnectAfter: .seconds(30))
             try await fixture.session.send("old", deadline: .seconds(5))
             async let confirmed = fixture.session.sendConfirmed("confirmed", deadline: .seconds(10))
             await fixture.simulation.pass(.seconds(1))
@@ -352,7 +352,7 @@ struct SessionDeliveryTests {
             #expect(statistics.renewals == 1 && statistics.connects == 2)
             #expect(statistics.gaps == 0 && statistics.disconnects == 0)
             #expect(fixture.server.connections[0].closeFrame?.code == .normalClosure)
-            await fixture.session.shutdown()
+            await fixture.session.shutDown()
             #expect(try await fixture.drainEvents().contains(.renewed))
         }
     }
@@ -367,7 +367,7 @@ struct SessionDeliveryTests {
             #expect(fixture.server.connections.count == 1)
             fixture.server.last.say("still here")
             #expect(try await fixture.session.receive() == .text("still here"))
-            await fixture.session.shutdown()
+            await fixture.session.shutDown()
             let alerts = try await fixture.drainEvents().compactMap {
                 if case .alert(let alert) = $0 { alert } else { nil }
             }

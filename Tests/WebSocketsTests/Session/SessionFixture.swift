@@ -76,7 +76,7 @@ func withFakeSession(
                 group.addTask { try await session.run() }
                 let result: Result<Void, any Error>
                 do { result = .success(try await body(fixture)) } catch { result = .failure(error) }
-                await session.shutdown()
+                await session.shutDown()
                 do { try await group.waitForAll() } catch { failure = error as? WebSocketError }
                 try result.get()
             }

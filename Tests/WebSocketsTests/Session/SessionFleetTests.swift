@@ -42,7 +42,7 @@ struct SessionFleetTests {
                 // Attempts in the worst second, against twice the mean of all.
                 #expect(rates.max()! <= 2 * count / rates.count, "\(rates)")
                 #expect(sessions.allSatisfy { $0.statistics.failedAttempts == 0 && $0.statistics.gaps == 1 })
-                for session in sessions { await session.shutdown() }
+                for session in sessions { await session.shutDown() }
                 try await group.waitForAll()
             }
         }

@@ -119,7 +119,7 @@ struct SessionLiveTests {
                     #expect(try await session.receive() == .text("two"))
                     #expect(try await session.receive() == .text("three"))
                     #expect(session.lastDisconnect?.closeInfo?.received?.code == .goingAway)
-                    await session.shutdown()
+                    await session.shutDown()
                     await second.shutDown()
                     try await servingAgain.value
                 }

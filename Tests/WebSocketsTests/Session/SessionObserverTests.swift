@@ -82,7 +82,7 @@ struct SessionObserverTests {
             fixture.server.answer(.refuse(WebSocketError(.connectFailed, "nobody listens")))
             fixture.server.last.cut()
             try await fixture.until("connected again") { recorder.lines.contains("connected true true") }
-            await fixture.session.shutdown()
+            await fixture.session.shutDown()
             let lines = recorder.lines
             for line in [
                 "connecting → connected", "connected → reconnecting", "reconnecting → connected",
@@ -196,7 +196,7 @@ struct SessionObserverTests {
             try fixture.session.renew()
             try await fixture.until("renewed") { fixture.session.statistics.renewals == 1 }
             await fixture.simulation.pass(.seconds(1))
-            await fixture.session.shutdown()
+            await fixture.session.shutDown()
             func count(_ name: String, _ dimension: (String, String)) throws -> Int64 {
                 try metrics.expectCounter("feed_\(name)", [dimension]).totalValue
             }

@@ -53,7 +53,7 @@ struct SessionSoakTests {
                 try await socket.send(message)
             }
         } _: { loopback in
-            try await withFaultProxy(to: loopback.server.port) { proxy in
+            try await withWebSocketFaultProxy(to: loopback.server.port) { proxy in
                 var configuration = WebSocketSessionConfiguration()
                 configuration.client = loopback.client
                 configuration.logger.logLevel = .critical
@@ -96,7 +96,7 @@ struct SessionSoakTests {
 
     /// Sends numbers and breaks the network; returns how many were sent.
     private static func soak(
-        _ session: WebSocketSession, _ proxy: FaultProxy, for duration: Duration, seed: UInt64
+        _ session: WebSocketSession, _ proxy: WebSocketFaultProxy, for duration: Duration, seed: UInt64
     ) async throws -> Int {
         let end = ContinuousClock.now + duration
         let isOver = Box(false)

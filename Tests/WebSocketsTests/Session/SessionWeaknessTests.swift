@@ -120,7 +120,7 @@ struct SessionWeaknessTests {
                 }
                 fixture.server.last.cut()
                 try await fixture.until("disconnected") { fixture.session.state == .disconnected }
-                await fixture.session.shutdown()
+                await fixture.session.shutDown()
                 let count = try #require(try await group.next())
                 // Connected, disconnected and the alert about it.
                 #expect(count == 3)
@@ -137,7 +137,7 @@ struct SessionWeaknessTests {
             #expect(fixture.session.state == .disconnected)
             let closed = try await webSocketFailure { try await fixture.session.receive() }
             #expect(closed.code == .connectionClosed)
-            await fixture.session.shutdown()
+            await fixture.session.shutDown()
             let ended = try await webSocketFailure { try await fixture.session.receive() }
             #expect(ended.code == .connectionClosed)
         }
@@ -223,7 +223,7 @@ struct SessionWeaknessTests {
             }
             await fixture.simulation.pass(.seconds(120))
             var alerts: [WebSocketSessionAlert] = []
-            await fixture.session.shutdown()
+            await fixture.session.shutDown()
             for event in try await fixture.drainEvents() { if case .alert(let alert) = event { alerts.append(alert) } }
             #expect(alerts.map(\.kind) == [.disconnected, .disconnected])
             #expect(alerts.map(\.suppressed) == [0, 3])
@@ -274,7 +274,7 @@ struct SessionWeaknessTests {
     @Test("17: a scheduled reconnect dies with close") func scheduledReconnectDies() throws {
         try withFakeSession { fixture in
             try await fixture.untilConnected()
-            try await fixture.session.requestDisconnect(reconnectAfter: .seconds(60))
+            try await fixture.session.disconnect(reconnectAfter: .seconds(60))
             #expect(fixture.session.state == .reconnecting)
             try await fixture.session.close()
             await fixture.simulation.pass(.seconds(600))
@@ -356,7 +356,7 @@ struct SessionWeaknessTests {
 
     @Test("18: each connection goes through the proxy") func proxy() async throws {
         try await withLoops { loops in
-            let listener = try BytePeerListener()
+            let listener = try WebSocketBytePeerListener()
             var configuration = WebSocketSessionConfiguration()
             configuration.logger.logLevel = .critical
             configuration.reconnect.strategy = .fixed(.zero)
@@ -374,7 +374,7 @@ struct SessionWeaknessTests {
                     #expect(try await session.receive() == .text("turn \(turn)"))
                     peer.close()
                 }
-                await session.forceClose()
+                await session.abort()
             }
         }
     }

@@ -27,5 +27,5 @@ struct Upgrade: WebSocketUpgradeSource {
     var bytesBehindRequest: [UInt8] { [] }
 
     /// A duplicate, because FlyingFox closes its own when the conversation is over.
-    func takeSocket() throws -> ConnectedSocket { try ConnectedSocket(duplicating: descriptor) }
+    func takeSocket() throws -> WebSocketConnectedSocket { try WebSocketConnectedSocket(duplicating: descriptor) }
 }

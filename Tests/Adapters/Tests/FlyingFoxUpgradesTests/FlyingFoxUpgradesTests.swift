@@ -20,8 +20,8 @@ struct FlyingFoxUpgradesTests {
         },
         _ body: (_ port: UInt16, WebSocketClientConfiguration, HTTPServer) async throws -> Void
     ) async throws {
-        let loops = try EventLoopGroup(count: 1)
-        let clientLoops = try EventLoopGroup(count: 1)
+        let loops = try WebSocketEventLoopGroup(count: 1)
+        let clientLoops = try WebSocketEventLoopGroup(count: 1)
         var configuration = WebSocketServerConfiguration()
         configuration.addresses = []
         configuration.eventLoopGroup = loops
@@ -54,7 +54,7 @@ struct FlyingFoxUpgradesTests {
         await clientLoops.shutDown()
     }
 
-    private func nothingIsLeft(_ loops: [EventLoop]) async throws {
+    private func nothingIsLeft(_ loops: [WebSocketEventLoop]) async throws {
         for loop in loops {
             try await reaches("\(loop.diagnostics)") { loop.diagnostics.isZero }
         }

@@ -17,7 +17,7 @@ struct Job: Sendable {
     let port: Int
     let seconds: Double
     let ca: String?
-    let loop: EventLoop
+    let loop: WebSocketEventLoop
 
     var executor: WebSocketBodyExecutor { mode == .global ? .global : .loop }
 
@@ -310,7 +310,7 @@ else {
 }
 limitDescriptors()
 let ca = arguments.firstIndex(of: "--ca").map { arguments[$0 + 1] }
-let group = try EventLoopGroup(count: 1)
+let group = try WebSocketEventLoopGroup(count: 1)
 let job = Job(
     mode: mode, workload: arguments[2], host: arguments[3], port: port, seconds: seconds, ca: ca, loop: group.loops[0])
 if mode == .global {

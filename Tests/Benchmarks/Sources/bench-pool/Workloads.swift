@@ -56,7 +56,7 @@ func contended(
     report(name, "us", best: results[0], median: results[results.count / 2], rounds: results.count)
 }
 
-func contended(_ pool: WebSocketConnectionPool, loop: EventLoop, seconds: Double) async throws {
+func contended(_ pool: WebSocketConnectionPool, loop: WebSocketEventLoop, seconds: Double) async throws {
     try await pool.warmUp(8)
     let bare = BareQueue(8)
     for (place, executor) in [("the loop", loop.taskExecutor as any TaskExecutor), ("the global executor", nil)] {

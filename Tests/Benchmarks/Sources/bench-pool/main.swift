@@ -22,8 +22,8 @@ guard ["c10a", "c10b", "c10c"].contains(mode) else {
     exit(64)
 }
 
-let loops = try EventLoopGroup(count: 1)
-let serverLoops = try EventLoopGroup(count: 1)
+let loops = try WebSocketEventLoopGroup(count: 1)
+let serverLoops = try WebSocketEventLoopGroup(count: 1)
 var serverConfiguration = WebSocketServerConfiguration()
 serverConfiguration.eventLoopGroup = serverLoops
 serverConfiguration.options.compression = .disabled

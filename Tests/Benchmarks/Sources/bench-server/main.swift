@@ -27,7 +27,7 @@ descriptors.rlim_cur = min(descriptors.rlim_cur, getenv("BENCH_FILES").flatMap {
 setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &descriptors)
 
 var configuration = WebSocketServerConfiguration()
-configuration.eventLoopGroup = try EventLoopGroup(count: 1)
+configuration.eventLoopGroup = try WebSocketEventLoopGroup(count: 1)
 configuration.options.compression = .disabled
 configuration.options.keepAlive = nil
 configuration.options.outboundBuffer = .init(highBytes: 1 << 20, lowBytes: 1 << 18)

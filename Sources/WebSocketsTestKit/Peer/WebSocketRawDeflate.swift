@@ -8,7 +8,7 @@ import CZlib
 /// One direction of permessage-deflate (RFC 7692 §7.2), with exactly the window it is told.
 ///
 /// Not safe to share between tasks that run at the same time.
-public final class RawDeflate: @unchecked Sendable {
+public final class WebSocketRawDeflate: @unchecked Sendable {
     // Used by one task at a time, as the documentation demands.
     private let stream = UnsafeMutablePointer<z_stream>.allocate(capacity: 1)
     private let isCompressor: Bool
@@ -33,13 +33,15 @@ public final class RawDeflate: @unchecked Sendable {
     }
 
     /// - Parameter windowBits: 9 to 15; zlib cannot make a raw stream with 8.
-    public static func compressor(windowBits: Int = 15, keepsContext: Bool = true, level: Int32 = 6) -> RawDeflate {
-        RawDeflate(isCompressor: true, windowBits: windowBits, keepsContext: keepsContext, level: level)
+    public static func compressor(windowBits: Int = 15, keepsContext: Bool = true, level: Int32 = 6)
+        -> WebSocketRawDeflate
+    {
+        WebSocketRawDeflate(isCompressor: true, windowBits: windowBits, keepsContext: keepsContext, level: level)
     }
 
     /// - Parameter windowBits: 8 to 15.
-    public static func decompressor(windowBits: Int = 15, keepsContext: Bool = true) -> RawDeflate {
-        RawDeflate(isCompressor: false, windowBits: windowBits, keepsContext: keepsContext, level: 0)
+    public static func decompressor(windowBits: Int = 15, keepsContext: Bool = true) -> WebSocketRawDeflate {
+        WebSocketRawDeflate(isCompressor: false, windowBits: windowBits, keepsContext: keepsContext, level: 0)
     }
 
     /// Compresses one message, without the four bytes that RFC 7692 §7.2.1 takes off.

@@ -7,7 +7,7 @@ import Synchronization
 public import WebSocketCore
 import WebSocketLoop
 
-extension ManagedConnection {
+extension WebSocketManagedConnection {
     /// Opens the connection unless it is open. Callers at the same time share one attempt.
     ///
     /// - Throws: `connectionUnavailable`, with ``WebSocketCore/WebSocketError/unavailableCause``, when it cannot connect

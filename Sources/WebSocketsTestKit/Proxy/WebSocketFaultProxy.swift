@@ -12,27 +12,27 @@ import Synchronization
 /// a port of the loopback interface that the system chose. ``stop()`` ends it.
 ///
 /// ```swift
-/// try await withFaultProxy(to: server.port) { proxy in
+/// try await withWebSocketFaultProxy(to: server.port) { proxy in
 ///     let socket = try await WebSocketClient.connect(to: proxy.url)
 ///     proxy.change { $0.toClient.latency = .milliseconds(200) }
 ///     …
 ///     proxy.change { $0.isSilent = true }
 /// }
 /// ```
-public final class FaultProxy: Sendable {
+public final class WebSocketFaultProxy: Sendable {
     /// What the network is like.
     public struct Conditions: Sendable, Hashable {
         /// What a new connection waits before it reaches the server. Default zero.
         public var connectDelay: Duration = .zero
         /// What happens to the bytes that the client sends.
-        public var toServer = Toxics()
+        public var toServer = WebSocketToxics()
         /// What happens to the bytes that the server sends.
-        public var toClient = Toxics()
+        public var toClient = WebSocketToxics()
 
         /// A network without faults.
         public init() {}
 
-        /// Whether nothing passes in either direction while TCP stays up; `Toxics/timeout` of both.
+        /// Whether nothing passes in either direction while TCP stays up; `WebSocketToxics/timeout` of both.
         public var isSilent: Bool {
             get { toServer.timeout == .silent && toClient.timeout == .silent }
             set {
@@ -116,11 +116,11 @@ public final class FaultProxy: Sendable {
     }
 
     private final class Start {
-        let proxy: FaultProxy
+        let proxy: WebSocketFaultProxy
         let listener: CInt
         let seed: UInt64
         let conditions: Conditions
-        init(proxy: FaultProxy, listener: CInt, seed: UInt64, conditions: Conditions) {
+        init(proxy: WebSocketFaultProxy, listener: CInt, seed: UInt64, conditions: Conditions) {
             (self.proxy, self.listener, self.seed, self.conditions) = (proxy, listener, seed, conditions)
         }
     }
@@ -187,11 +187,11 @@ public final class FaultProxy: Sendable {
 ///   - upstream: The server's port on `127.0.0.1`.
 ///   - seed: What jitter, slicer and corruption are drawn from.
 ///   - conditions: How the network is at first.
-public func withFaultProxy<Result: Sendable>(
-    to upstream: Int, seed: UInt64 = 1, conditions: FaultProxy.Conditions = .init(),
-    _ body: (FaultProxy) async throws -> Result
+public func withWebSocketFaultProxy<Result: Sendable>(
+    to upstream: Int, seed: UInt64 = 1, conditions: WebSocketFaultProxy.Conditions = .init(),
+    _ body: (WebSocketFaultProxy) async throws -> Result
 ) async throws -> Result {
-    let proxy = try FaultProxy(to: upstream, seed: seed, conditions: conditions)
+    let proxy = try WebSocketFaultProxy(to: upstream, seed: seed, conditions: conditions)
     defer { proxy.stop() }
     return try await body(proxy)
 }

@@ -9,18 +9,18 @@ import Synchronization
 public import WebSocketCore
 
 /// Several loops, handed out in turn.
-public final class EventLoopGroup: Sendable {
+public final class WebSocketEventLoopGroup: Sendable {
     /// One loop per core, created on first use, never shut down.
-    public static let shared: EventLoopGroup = {
+    public static let shared: WebSocketEventLoopGroup = {
         do {
-            return try EventLoopGroup(count: max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))), isShared: true)
+            return try WebSocketEventLoopGroup(count: max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))), isShared: true)
         } catch {
             fatalError("\(error)")
         }
     }()
 
     /// The loops, in the order in which they are given out.
-    public let loops: [EventLoop]
+    public let loops: [WebSocketEventLoop]
     private let nextIndex = Atomic<UInt>(0)
     private let isShared: Bool
 
@@ -34,7 +34,7 @@ public final class EventLoopGroup: Sendable {
     /// - Throws: `resourceExhausted` when libwebsockets cannot create a context; `invalidConfiguration` when the loaded
     ///   libwebsockets is older than the headers this was built with.
     public convenience init(
-        count: Int, logger: Logger = Logger(label: "swift-libwebsockets"), backend: EventLoop.Backend? = nil,
+        count: Int, logger: Logger = Logger(label: "swift-libwebsockets"), backend: WebSocketEventLoop.Backend? = nil,
         blockedLoopThreshold: Duration = .milliseconds(250)
     ) throws(WebSocketError) {
         try self.init(
@@ -42,7 +42,7 @@ public final class EventLoopGroup: Sendable {
     }
 
     private init(
-        count: Int, logger: Logger = Logger(label: "swift-libwebsockets"), backend: EventLoop.Backend? = nil,
+        count: Int, logger: Logger = Logger(label: "swift-libwebsockets"), backend: WebSocketEventLoop.Backend? = nil,
         blockedLoopThreshold: Duration = .milliseconds(250), isShared: Bool
     ) throws(WebSocketError) {
         guard count > 0 else {
@@ -54,10 +54,10 @@ public final class EventLoopGroup: Sendable {
         {
             throw WebSocketError(.invalidConfiguration, refusal)
         }
-        var loops: [EventLoop] = []
+        var loops: [WebSocketEventLoop] = []
         for index in 0..<count {
             loops.append(
-                try EventLoop(
+                try WebSocketEventLoop(
                     name: "wsx-loop-\(index)", logger: logger, backend: backend,
                     blockedLoopThreshold: blockedLoopThreshold))
         }
@@ -66,14 +66,14 @@ public final class EventLoopGroup: Sendable {
     }
 
     /// The next loop in turn.
-    public func next() -> EventLoop {
+    public func next() -> WebSocketEventLoop {
         let index = nextIndex.wrappingAdd(1, ordering: .relaxed).oldValue
         return loops[Int(index % UInt(loops.count))]
     }
 
     /// Ends the loops and their threads; connections that still live on them are aborted. Traps for `shared`.
     public func shutDown() async {
-        precondition(!isShared, "EventLoopGroup.shared cannot be shut down; create a group of your own")
+        precondition(!isShared, "WebSocketEventLoopGroup.shared cannot be shut down; create a group of your own")
         for loop in loops { await loop.shutDown() }
     }
 }

@@ -7,7 +7,7 @@ import Synchronization
 public import WebSocketCore
 import WebSocketLoop
 
-extension ManagedConnection {
+extension WebSocketManagedConnection {
     /// Takes the connection for yourself, connecting it if need be. Release it afterwards, or use
     /// ``withSession(executor:_:)``, which does.
     ///
@@ -80,7 +80,7 @@ extension ManagedConnection {
     /// - Throws: What ``acquire()``, the body, and, when the body did not throw, ``release(draining:)`` throw.
     public func withSession<Result: Sendable>(
         executor: WebSocketBodyExecutor = .loop,
-        _ body: @escaping @Sendable @concurrent (ManagedConnection) async throws -> Result
+        _ body: @escaping @Sendable @concurrent (WebSocketManagedConnection) async throws -> Result
     ) async throws -> Result {
         try await acquire()
         do {

@@ -10,12 +10,12 @@ import Synchronization
 /// monotonic clock.
 ///
 /// ```swift
-/// let clock = ManualClock()
+/// let clock = WebSocketManualClock()
 /// let pool = try WebSocketConnectionPool(to: url, configuration: configuration, clock: clock)
 /// …
 /// clock.advance(by: .seconds(60))   // idle connections are due
 /// ```
-public final class ManualClock: Clock, Sendable {
+public final class WebSocketManualClock: Clock, Sendable {
     /// A point of the clock's time.
     public struct Instant: InstantProtocol {
         /// The time since the clock was made.

@@ -7,7 +7,7 @@ import Synchronization
 public import WebSocketCore
 import WebSocketLoop
 
-extension ManagedConnection {
+extension WebSocketManagedConnection {
     /// The connection, for its user.
     func acquired() throws(WebSocketError) -> WebSocketConnection {
         let (isBusy, end, socket) = state.withLock { state in

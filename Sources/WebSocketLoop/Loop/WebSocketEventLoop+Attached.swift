@@ -11,7 +11,7 @@ public import Logging
 import Synchronization
 public import WebSocketCore
 
-extension EventLoop {
+extension WebSocketEventLoop {
     /// A loop on an `lws_context` that you service: its connections live on your context and your thread, on vhosts of
     /// their own. Clients, pools and sessions take it (`eventLoop`); servers do not.
     ///
@@ -61,7 +61,7 @@ extension EventLoop {
     /// first. The context has to be serviced meanwhile, or destroyed.
     ///
     /// Returns at once when it has ended already. On a loop of the library's own it does nothing; see
-    /// ``EventLoopGroup/shutDown()``.
+    /// ``WebSocketEventLoopGroup/shutDown()``.
     public func detach() async {
         if attachment != nil { await shutDown() }
     }
@@ -93,7 +93,7 @@ extension EventLoop {
         let status = unsafe pthread_create(
             &handle, nil,
             { argument in
-                let loop = unsafe Unmanaged<EventLoop>.fromOpaque(argument!).takeRetainedValue()
+                let loop = unsafe Unmanaged<WebSocketEventLoop>.fromOpaque(argument!).takeRetainedValue()
                 unsafe wsx_set_thread_name(loop.name)
                 loop.endOnThisThread()
                 return nil

@@ -16,7 +16,7 @@ import WebSocketCore
 /// Everything public here may be used from any thread. Code that runs on the loop (under `taskExecutor`) must not
 /// block: it would stall every connection of the loop. A loop that was held longer than `blockedLoopThreshold` logs
 /// a warning.
-@safe public final class EventLoop: @unchecked Sendable {
+@safe public final class WebSocketEventLoop: @unchecked Sendable {
     // What makes it Sendable: immutable properties; `Mutex` and `Atomic`; and loop-confined state, which only code on
     // the loop's thread touches (`preconditionOnLoop` checks where it is entered).
 
@@ -27,14 +27,14 @@ import WebSocketCore
         /// libwebsockets' `poll()` loop, because the plugin is missing at run time: each wake costs about 0.1 µs for
         /// every idle connection. Install Debian's `libwebsockets-evlib-uv`.
         case poll
-        /// The context belongs to somebody else, who services it; see ``EventLoop/init(attachedTo:name:logger:blockedLoopThreshold:)``.
+        /// The context belongs to somebody else, who services it; see ``WebSocketEventLoop/init(attachedTo:name:logger:blockedLoopThreshold:)``.
         case attached
     }
 
     /// Prefer `taskExecutor` in `withTaskExecutorPreference(_:operation:)` to run a task on the loop.
-    public let taskExecutor: LoopTaskExecutor
+    public let taskExecutor: WebSocketLoopTaskExecutor
     /// For actors that live on the loop.
-    public let serialExecutor: LoopSerialExecutor
+    public let serialExecutor: WebSocketLoopSerialExecutor
     /// How this loop is driven.
     public private(set) var backend: Backend = .libuv
     /// A name for logs and debuggers, such as `wsx-loop-0`.
@@ -105,8 +105,8 @@ import WebSocketCore
         unsafe idleHandle = .allocate(capacity: 1)
         unsafe timerHandle = .allocate(capacity: 1)
         unsafe mailbox = LoopMailbox(wakeHandle: wakeHandle, attachment: attachment)
-        taskExecutor = LoopTaskExecutor(mailbox)
-        serialExecutor = LoopSerialExecutor(mailbox, task: taskExecutor, name: name)
+        taskExecutor = WebSocketLoopTaskExecutor(mailbox)
+        serialExecutor = WebSocketLoopSerialExecutor(mailbox, task: taskExecutor, name: name)
 
         guard unsafe uv_loop_init(uv) == 0 else { throw Self.exhausted("libuv could not create a loop") }
         guard unsafe uv_async_init(uv, wakeHandle, { _ in }) == 0 else {
@@ -120,7 +120,7 @@ import WebSocketCore
         unsafe prepareHandle.pointee.data = unsafe me
         unsafe timerHandle.pointee.data = unsafe me
         unsafe uv_prepare_start(prepareHandle) { handle in
-            unsafe Unmanaged<EventLoop>.fromOpaque(handle!.pointee.data).takeUnretainedValue().turn()
+            unsafe Unmanaged<WebSocketEventLoop>.fromOpaque(handle!.pointee.data).takeUnretainedValue().turn()
         }
     }
 
@@ -347,7 +347,8 @@ import WebSocketCore
         let delay = next > now ? (next - now + 999_999) / 1_000_000 : 0
         unsafe uv_timer_start(
             timerHandle,
-            { handle in unsafe Unmanaged<EventLoop>.fromOpaque(handle!.pointee.data).takeUnretainedValue().fireTimers()
+            { handle in
+                unsafe Unmanaged<WebSocketEventLoop>.fromOpaque(handle!.pointee.data).takeUnretainedValue().fireTimers()
             },
             delay, 0)
     }
@@ -459,9 +460,9 @@ import WebSocketCore
 }
 
 private final class ThreadStart: Sendable {
-    let loop: EventLoop
+    let loop: WebSocketEventLoop
     let ready: LoopSemaphore
-    init(loop: EventLoop, ready: LoopSemaphore) {
+    init(loop: WebSocketEventLoop, ready: LoopSemaphore) {
         self.loop = loop
         self.ready = ready
     }

@@ -10,7 +10,7 @@ import CLibWebSocketsShims
 import Glibc
 
 /// The address of a socket's end.
-public enum SocketAddress: Sendable, Hashable, CustomStringConvertible {
+public enum WebSocketAddress: Sendable, Hashable, CustomStringConvertible {
     case ip(address: String, port: Int)
     /// A path; an abstract name begins with `@`; empty for an unnamed socket, which a client's usually is.
     case unix(path: String)
@@ -82,18 +82,18 @@ public enum SocketAddress: Sendable, Hashable, CustomStringConvertible {
         address.hasPrefix("::ffff:") && address.contains(".") ? String(address.dropFirst(7)) : address
     }
 
-    static func local(of descriptor: CInt) -> SocketAddress? { unsafe ask(getsockname, descriptor) }
-    static func remote(of descriptor: CInt) -> SocketAddress? { unsafe ask(getpeername, descriptor) }
+    static func local(of descriptor: CInt) -> WebSocketAddress? { unsafe ask(getsockname, descriptor) }
+    static func remote(of descriptor: CInt) -> WebSocketAddress? { unsafe ask(getpeername, descriptor) }
 
     private static func ask(
         _ function: (CInt, UnsafeMutablePointer<sockaddr>, UnsafeMutablePointer<socklen_t>) -> CInt, _ descriptor: CInt
-    ) -> SocketAddress? {
+    ) -> WebSocketAddress? {
         var storage = sockaddr_storage()
         var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
         return unsafe withUnsafeMutablePointer(to: &storage) { pointer in
             unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
                 unsafe function(descriptor, address, &length) == 0
-                    ? SocketAddress(storage: address, length: Int(length)) : nil
+                    ? WebSocketAddress(storage: address, length: Int(length)) : nil
             }
         }
     }

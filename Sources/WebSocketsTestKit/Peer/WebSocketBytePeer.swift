@@ -7,7 +7,7 @@ import Glibc
 import Synchronization
 
 /// What a peer could not do.
-public enum BytePeerError: Error, Hashable, Sendable {
+public enum WebSocketBytePeerError: Error, Hashable, Sendable {
     /// Nothing came within the peer's patience.
     case timedOut
     /// The other side ended before what was asked for had come.
@@ -24,7 +24,7 @@ public enum BytePeerError: Error, Hashable, Sendable {
 ///
 /// It knows HTTP heads and frames, but sends whatever it is told, however wrong. What it reads it parses strictly. It
 /// reads only when asked to, so that not reading is how to press back. One task at a time reads, one at a time writes.
-public final class BytePeer: Sendable {
+public final class WebSocketBytePeer: Sendable {
     /// Which side of a WebSocket connection the peer plays.
     public enum Role: Sendable { case client, server }
 
@@ -58,11 +58,11 @@ public final class BytePeer: Sendable {
     ///   - patience: How long each wait may take. Default one minute.
     public static func connect(
         port: Int, receiveBuffer: Int? = nil, patience: Duration = .seconds(60)
-    ) async throws -> BytePeer {
+    ) async throws -> WebSocketBytePeer {
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-        guard descriptor >= 0 else { throw BytePeerError.system(errno: errno) }
+        guard descriptor >= 0 else { throw WebSocketBytePeerError.system(errno: errno) }
         if let receiveBuffer { setReceiveBuffer(of: descriptor, receiveBuffer) }
-        let peer = BytePeer(descriptor: descriptor, role: .client, patience: patience)
+        let peer = WebSocketBytePeer(descriptor: descriptor, role: .client, patience: patience)
         var address = loopback(port: port)
         let status = withUnsafePointer(to: &address) { pointer in
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
@@ -70,12 +70,12 @@ public final class BytePeer: Sendable {
             }
         }
         if status != 0 {
-            guard errno == EINPROGRESS else { throw BytePeerError.system(errno: errno) }
+            guard errno == EINPROGRESS else { throw WebSocketBytePeerError.system(errno: errno) }
             try await peer.wait(for: POLLOUT)
             var error: CInt = 0
             var size = socklen_t(MemoryLayout<CInt>.size)
             getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &error, &size)
-            guard error == 0 else { throw BytePeerError.system(errno: error) }
+            guard error == 0 else { throw WebSocketBytePeerError.system(errno: error) }
         }
         return peer
     }
@@ -94,7 +94,7 @@ public final class BytePeer: Sendable {
             } else if errno == EAGAIN {
                 try await wait(for: POLLOUT)
             } else if errno != EINTR {
-                throw BytePeerError.system(errno: errno)
+                throw WebSocketBytePeerError.system(errno: errno)
             }
         }
     }
@@ -159,7 +159,7 @@ public final class BytePeer: Sendable {
     public var unread: [UInt8] { shared.withLock(\.unread) }
 
     private func fillOrThrow() async throws {
-        guard try await fill() else { throw BytePeerError.ended(buffered: unread) }
+        guard try await fill() else { throw WebSocketBytePeerError.ended(buffered: unread) }
     }
 
     /// `false` at the end of the stream.
@@ -177,7 +177,7 @@ public final class BytePeer: Sendable {
             switch code {
             case EAGAIN: try await wait(for: POLLIN)
             case EINTR: break
-            default: throw BytePeerError.system(errno: code)
+            default: throw WebSocketBytePeerError.system(errno: code)
             }
         }
     }
@@ -185,8 +185,8 @@ public final class BytePeer: Sendable {
     private func wait(for events: Int32) async throws {
         switch await SocketWaiter.shared.wait(for: events, on: descriptor, timeout: patience) {
         case .ready: break
-        case .timedOut: throw BytePeerError.timedOut
-        case .cancelled: throw BytePeerError.cancelled
+        case .timedOut: throw WebSocketBytePeerError.timedOut
+        case .cancelled: throw WebSocketBytePeerError.cancelled
         }
     }
 
@@ -215,7 +215,7 @@ public final class BytePeer: Sendable {
             // SO_ATTACH_FILTER
             return setsockopt(descriptor, SOL_SOCKET, 26, &program, socklen_t(MemoryLayout<Program>.size))
         }
-        guard status == 0 else { throw BytePeerError.system(errno: errno) }
+        guard status == 0 else { throw WebSocketBytePeerError.system(errno: errno) }
     }
 
     /// Ends with a RST instead of a FIN.
@@ -238,7 +238,7 @@ public final class BytePeer: Sendable {
 }
 
 /// Accepts connections from the client under test, on a port of the loopback interface that the system chose.
-public final class BytePeerListener: Sendable {
+public final class WebSocketBytePeerListener: Sendable {
     /// The port that the system chose.
     public let port: Int
     /// How long the listener and the peers it accepts wait before they throw `timedOut`.
@@ -275,7 +275,7 @@ public final class BytePeerListener: Sendable {
         guard isListening else {
             let code = errno
             Glibc.close(descriptor)
-            throw BytePeerError.system(errno: code)
+            throw WebSocketBytePeerError.system(errno: code)
         }
         // Both families have the port in the same place.
         port = withUnsafeBytes(of: &address) { Int($0[2]) << 8 | Int($0[3]) }
@@ -290,15 +290,15 @@ public final class BytePeerListener: Sendable {
     }
 
     /// The next connection.
-    public func accept() async throws -> BytePeer {
+    public func accept() async throws -> WebSocketBytePeer {
         while true {
             let accepted = Glibc.accept(descriptor, nil, nil)
-            if accepted >= 0 { return BytePeer(descriptor: accepted, role: .server, patience: patience) }
-            guard errno == EAGAIN || errno == EINTR else { throw BytePeerError.system(errno: errno) }
+            if accepted >= 0 { return WebSocketBytePeer(descriptor: accepted, role: .server, patience: patience) }
+            guard errno == EAGAIN || errno == EINTR else { throw WebSocketBytePeerError.system(errno: errno) }
             switch await SocketWaiter.shared.wait(for: POLLIN, on: descriptor, timeout: patience) {
             case .ready: break
-            case .timedOut: throw BytePeerError.timedOut
-            case .cancelled: throw BytePeerError.cancelled
+            case .timedOut: throw WebSocketBytePeerError.timedOut
+            case .cancelled: throw WebSocketBytePeerError.cancelled
             }
         }
     }

@@ -35,17 +35,17 @@ extension WebSocketClient {
     public static func connections(
         to url: String, configuration: WebSocketClientConfiguration = .init(),
         reconnect: WebSocketReconnectPolicy? = nil, clock: any Clock<Duration> = ContinuousClock()
-    ) -> WebSocketConnections {
+    ) -> WebSocketReconnections {
         var endless = WebSocketReconnectPolicy()
         endless.maximumAttempts = nil
-        return WebSocketConnections(
+        return WebSocketReconnections(
             url: url, configuration: configuration, policy: (reconnect ?? endless).clamped,
             clock: SessionClock(clock))
     }
 }
 
 /// See ``WebSocketClient/connections(to:configuration:reconnect:clock:)``.
-public struct WebSocketConnections: AsyncSequence, Sendable {
+public struct WebSocketReconnections: AsyncSequence, Sendable {
     /// An open connection.
     public typealias Element = WebSocketConnection
     /// Why no other attempt is made.
@@ -61,12 +61,12 @@ public struct WebSocketConnections: AsyncSequence, Sendable {
 
     /// Opens one connection after the other.
     public struct Iterator: AsyncIteratorProtocol {
-        private let sequence: WebSocketConnections
+        private let sequence: WebSocketReconnections
         private var engine: ReconnectEngine
         private var current: WebSocketConnection?
         private var openedAt: Duration = .zero
 
-        init(_ sequence: WebSocketConnections) {
+        init(_ sequence: WebSocketReconnections) {
             self.sequence = sequence
             engine = ReconnectEngine(policy: sequence.policy, seed: .random(in: 0 ... .max))
         }

@@ -9,20 +9,20 @@
 ///
 /// - Important: ``isOpen`` and ``hasUnreadInput`` are read on every acquire and release, from the thread of the
 ///   borrower. They must be cheap (an atomic load) and must neither block nor call back into the pool.
-public protocol PooledConnection: AnyObject, Sendable, Identifiable where ID: Sendable {
+public protocol WebSocketPooledConnection: AnyObject, Sendable, Identifiable where ID: Sendable {
     /// Whether the connection can still carry messages. Once `false` it must stay `false`.
     var isOpen: Bool { get }
 
     /// Whether something has arrived that nobody has read yet.
     ///
-    /// A connection with unread input is never lent, unless the pool's ``ReleaseHygiene`` is `none`.
+    /// A connection with unread input is never lent, unless the pool's ``WebSocketPoolReleaseHygiene`` is `none`.
     /// The default is `false`.
     var hasUnreadInput: Bool { get }
 
     /// Whether its borrower has asked for something that has not been answered: it sent more than it received.
     ///
     /// Such a connection is closed at the end of its lease, or drained until the answer has come, unless the pool's
-    /// ``PoolConfiguration/expectsReplies`` is off or its ``ReleaseHygiene`` is `none`. Read at every release, as
+    /// ``WebSocketPoolConfiguration/expectsReplies`` is off or its ``WebSocketPoolReleaseHygiene`` is `none`. Read at every release, as
     /// cheaply as ``hasUnreadInput``. The default is `false`.
     var isOwedInput: Bool { get }
 
@@ -32,7 +32,7 @@ public protocol PooledConnection: AnyObject, Sendable, Identifiable where ID: Se
 
     /// Closes the connection and returns when it is closed, or has been aborted. Called at most once by the pool.
     ///
-    /// The pool waits ``PoolConfiguration/closeTimeout`` at most, then cancels the task and gives the slot away.
+    /// The pool waits ``WebSocketPoolConfiguration/closeTimeout`` at most, then cancels the task and gives the slot away.
     /// In a cancelled task the connection should be aborted rather than closed politely.
     func close() async
 
@@ -49,7 +49,7 @@ public protocol PooledConnection: AnyObject, Sendable, Identifiable where ID: Se
     ///
     /// Which messages may be discarded is the connection's decision: it answers `unexpectedInput` for the others.
     /// The default answers `clean` when there is no unread input and `unexpectedInput` when there is.
-    func drain(_ options: DrainOptions) async -> DrainOutcome
+    func drain(_ options: WebSocketPoolDrainOptions) async -> WebSocketPoolDrainOutcome
 
     /// Registers the function to call when the connection has closed, whoever closed it.
     ///
@@ -59,7 +59,7 @@ public protocol PooledConnection: AnyObject, Sendable, Identifiable where ID: Se
     func onClose(_ handler: @escaping @Sendable () -> Void)
 }
 
-extension PooledConnection {
+extension WebSocketPooledConnection {
     /// False: the default, for connections that never hold anything back.
     public var hasUnreadInput: Bool { false }
     /// False: the default, for protocols without requests.
@@ -68,13 +68,13 @@ extension PooledConnection {
     public var preferredExecutor: (any TaskExecutor)? { nil }
 
     /// Reads nothing; a connection with unread input is unfit for the next borrower: the default.
-    public func drain(_ options: DrainOptions) async -> DrainOutcome {
+    public func drain(_ options: WebSocketPoolDrainOptions) async -> WebSocketPoolDrainOutcome {
         self.hasUnreadInput ? .unexpectedInput : .clean
     }
 }
 
 /// How a connection is emptied when it is released.
-public struct DrainOptions: Sendable, Hashable {
+public struct WebSocketPoolDrainOptions: Sendable, Hashable {
     /// How long draining may take in all; a connection that is not clean by then is closed. Default 10 s.
     public var timeout: Duration
 
@@ -92,7 +92,7 @@ public struct DrainOptions: Sendable, Hashable {
 }
 
 /// How draining ended.
-public enum DrainOutcome: Sendable, Hashable {
+public enum WebSocketPoolDrainOutcome: Sendable, Hashable {
     /// Nothing is left; the connection goes back to the pool.
     case clean
     /// Something arrived that must not be thrown away silently; the connection is closed.
@@ -104,12 +104,12 @@ public enum DrainOutcome: Sendable, Hashable {
 }
 
 /// What happens to messages that a borrower leaves unread.
-public enum ReleaseHygiene: Sendable, Hashable {
+public enum WebSocketPoolReleaseHygiene: Sendable, Hashable {
     /// A connection with unread messages, or that an answer is still on its way to, is closed instead of being reused.
     case discardConnection
     /// Unread messages are read and thrown away before the connection is reused. It is not clean before the answers
     /// that its borrower did not wait for have come; with a quiet period of `.zero` it is closed then.
-    case drain(DrainOptions)
+    case drain(WebSocketPoolDrainOptions)
     /// The next borrower receives them. Only for protocols whose messages belong to nobody in particular.
     case none
 }

@@ -4,7 +4,7 @@
 //===----------------------------------------------------------------------===//
 
 /// One frame as it stands on the wire (RFC 6455 §5.2), right or wrong.
-public struct WireFrame: Sendable, Hashable {
+public struct WebSocketWireFrame: Sendable, Hashable {
     /// The opcode of every frame of a message but the first.
     public static let continuation: UInt8 = 0x0
     /// The opcode of a text message's first frame.
@@ -119,38 +119,39 @@ public struct WireFrame: Sendable, Hashable {
 }
 
 /// What a frame that was read breaks.
-public struct FrameViolation: Error, CustomStringConvertible, Hashable, Sendable {
+public struct WebSocketFrameViolation: Error, CustomStringConvertible, Hashable, Sendable {
     /// The rule, and the bytes that break it.
     public let description: String
     /// A violation.
     public init(description: String) { self.description = description }
 }
 
-extension BytePeer {
+extension WebSocketBytePeer {
     /// A mask key for tests that do not care which.
     public static let someMaskKey: [UInt8] = [0x37, 0xFA, 0x21, 0x3D]
 
     /// A frame's bytes, masked as the role demands unless the frame says how.
-    public func bytes(of frame: WireFrame) -> [UInt8] {
+    public func bytes(of frame: WebSocketWireFrame) -> [UInt8] {
         var frame = frame
         if role == .client && frame.maskKey == nil { frame.maskKey = Self.someMaskKey }
         return frame.bytes
     }
 
     /// Sends frames in one segment, masked as the role demands.
-    public func send(_ frames: WireFrame...) async throws { try await write(frames.flatMap { bytes(of: $0) }) }
+    public func send(_ frames: WebSocketWireFrame...) async throws { try await write(frames.flatMap { bytes(of: $0) }) }
 
     /// Reads one frame and checks all that RFC 6455 §5 says about a single one: reserved bits and opcodes, control
     /// frames, the shortest length, and the mask that the other side's role demands.
     ///
     /// - Parameter compression: Whether RSV1 may be set.
-    public func readFrame(compression: Bool = false) async throws -> WireFrame {
+    public func readFrame(compression: Bool = false) async throws -> WebSocketWireFrame {
         let start = try await read(2)
-        var frame = WireFrame(start[0] & 0x0F, final: start[0] & 0x80 != 0, reserved: .init(rawValue: start[0] & 0x70))
+        var frame = WebSocketWireFrame(
+            start[0] & 0x0F, final: start[0] & 0x80 != 0, reserved: .init(rawValue: start[0] & 0x70))
         let isMasked = start[1] & 0x80 != 0
         var length = UInt64(start[1] & 0x7F)
-        func check(_ condition: Bool, _ text: String) throws(FrameViolation) {
-            if !condition { throw FrameViolation(description: text + " (\(start))") }
+        func check(_ condition: Bool, _ text: String) throws(WebSocketFrameViolation) {
+            if !condition { throw WebSocketFrameViolation(description: text + " (\(start))") }
         }
         if length == 126 {
             length = try await read(2).reduce(0) { $0 << 8 | UInt64($1) }
@@ -169,7 +170,7 @@ extension BytePeer {
         }
         try check(!isControl || (frame.isFinal && length <= 125), "a control frame that is fragmented or too long")
         if isMasked { frame.maskKey = try await read(4) }
-        frame.payload = WireFrame.mask(try await read(Int(length)), frame.maskKey)
+        frame.payload = WebSocketWireFrame.mask(try await read(Int(length)), frame.maskKey)
         return frame
     }
 }

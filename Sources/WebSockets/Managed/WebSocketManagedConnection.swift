@@ -13,14 +13,14 @@ public import WebSocketLoop
 /// it for `idleTimeout`. For several connections see ``WebSocketConnectionPool``.
 ///
 /// ```swift
-/// let connection = try ManagedConnection(url: "wss://example.com/rpc")
+/// let connection = try WebSocketManagedConnection(url: "wss://example.com/rpc")
 /// let reply = try await connection.withSession { connection in
 ///     try await connection.send("request")
 ///     return try await connection.receive(timeout: .seconds(5))
 /// }
 /// await connection.close()
 /// ```
-public final class ManagedConnection: Sendable, Identifiable {
+public final class WebSocketManagedConnection: Sendable, Identifiable {
     /// How a managed connection behaves.
     public struct Options: Sendable {
         /// How long nobody may use the connection before it is closed for good; nil for ever. Default 30 s.
@@ -66,7 +66,7 @@ public final class ManagedConnection: Sendable, Identifiable {
     let url: String
     let configuration: WebSocketClientConfiguration
     let options: Options
-    let loop: EventLoop
+    let loop: WebSocketEventLoop
     let clock: SessionClock
     /// Of the system's clock; another one is slept on.
     let idleTimer: LoopTimer?
@@ -122,7 +122,7 @@ public final class ManagedConnection: Sendable, Identifiable {
         }
         var configuration = configuration
         for field in headers { configuration.headers.append(field) }
-        loop = configuration.eventLoop ?? EventLoopGroup.shared.next()
+        loop = configuration.eventLoop ?? WebSocketEventLoopGroup.shared.next()
         configuration.eventLoop = loop
         self.url = url
         self.configuration = configuration
@@ -144,9 +144,9 @@ public final class ManagedConnection: Sendable, Identifiable {
     public static func with<Result: Sendable>(
         url: String, headers: HTTPFields = [:], configuration: WebSocketClientConfiguration = .init(),
         options: Options = .init(), executor: WebSocketBodyExecutor = .loop,
-        _ body: @escaping @Sendable @concurrent (ManagedConnection) async throws -> Result
+        _ body: @escaping @Sendable @concurrent (WebSocketManagedConnection) async throws -> Result
     ) async throws -> Result {
-        let connection = try ManagedConnection(
+        let connection = try WebSocketManagedConnection(
             url: url, headers: headers, configuration: configuration, options: options)
         do {
             let result = try await connection.withSession(executor: executor, body)
@@ -179,7 +179,7 @@ public final class ManagedConnection: Sendable, Identifiable {
         }
     }
     /// The loop that the connection lives on.
-    public var eventLoop: EventLoop { loop }
+    public var eventLoop: WebSocketEventLoop { loop }
 
     /// Calls `handler` each time when the connection has ended, also while nobody uses it. It runs on the loop and must
     /// not block.
@@ -188,9 +188,11 @@ public final class ManagedConnection: Sendable, Identifiable {
     }
 }
 
-extension ManagedConnection: Hashable {
+extension WebSocketManagedConnection: Hashable {
     /// Equal means the same object.
-    public static func == (left: ManagedConnection, right: ManagedConnection) -> Bool { left === right }
+    public static func == (left: WebSocketManagedConnection, right: WebSocketManagedConnection) -> Bool {
+        left === right
+    }
     /// By identity.
     public func hash(into hasher: inout Hasher) { hasher.combine(ObjectIdentifier(self)) }
 }

@@ -3,9 +3,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-/// What a ``FaultProxy`` does to the bytes of one direction. The names are toxiproxy's. All of them combine; none is on
+/// What a ``WebSocketFaultProxy`` does to the bytes of one direction. The names are toxiproxy's. All of them combine; none is on
 /// by default, and a change takes effect at once, for connections that are open too.
-public struct Toxics: Sendable, Hashable {
+public struct WebSocketToxics: Sendable, Hashable {
     /// How much later each byte arrives. Default zero.
     public var latency: Duration = .zero
     /// By how much `latency` varies in either direction, drawn evenly for each read. Bytes are never reordered.

@@ -7,7 +7,7 @@ import Synchronization
 public import WebSocketCore
 import WebSocketLoop
 
-extension ManagedConnection {
+extension WebSocketManagedConnection {
     /// Closes the connection for good, and waits for its end, at most `closeTimeout`. Harmless when it is closed.
     public func close(code: WebSocketCloseCode = .normalClosure, reason: String = "") async {
         await close(.closed, WebSocketCloseFrame(code: code, reason: reason))
