@@ -8,7 +8,10 @@ let package = Package(
     targets: [
         .executableTarget(
             name: "linkage-check", dependencies: [.product(name: "WebSockets", package: "swift-libwebsockets")],
-            path: ".", sources: ["main.swift"])
+            path: "Check"),
+        .executableTarget(
+            name: "runtime-check", dependencies: [.product(name: "WebSockets", package: "swift-libwebsockets")],
+            path: "Runtime"),
     ],
     swiftLanguageModes: [.v6]
 )
