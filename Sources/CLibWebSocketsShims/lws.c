@@ -11,6 +11,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 static const struct lws_ext_options deflate_options[] = {
@@ -176,5 +177,109 @@ void wsx_attachment_end(struct lws_context *context, struct wsx_attachment *atta
 
 void wsx_attachment_schedule(struct lws_context *context, struct wsx_attachment *attachment, int64_t delay) {
     lws_sul_schedule(context, 0, &attachment->turn, attached_turn,
+                     delay < 0 ? (lws_usec_t)LWS_SET_TIMER_USEC_CANCEL : (lws_usec_t)delay);
+}
+
+// Contexts and vhosts. libwebsockets keeps pointers to what is static here.
+
+static struct lws_protocols own_protocols[2], attached_protocols[2];
+
+static void make_protocol(struct lws_protocols *protocol, lws_callback_function *callback) {
+    protocol->name = "wsx";
+    protocol->callback = callback;
+    protocol->rx_buffer_size = WSX_READ_SIZE;
+    // DROP_PROTOCOL, the only callback that comes before a connection's end, comes to those with session data.
+    protocol->per_session_data_size = 1;
+    protocol->tx_packet_size = 1 << 20;
+}
+
+void wsx_lws_set_callbacks(lws_callback_function *own, lws_callback_function *attached) {
+    make_protocol(own_protocols, own);
+    make_protocol(attached_protocols, attached);
+}
+
+// All zero: libwebsockets' own keepalive stays silent.
+static const lws_retry_bo_t no_keepalive;
+
+// Far beyond any deadline of ours: every deadline is ours.
+static void set_deadlines(struct lws_context_creation_info *info) {
+    enum { NEVER = 7 * 24 * 3600 };
+    info->retry_and_idle_policy = &no_keepalive;
+    info->timeout_secs = NEVER;
+    // A vhost's own, not its context's: without it a TLS handshake ended after 10 s.
+    info->timeout_secs_ah_idle = NEVER;
+    info->connect_timeout_secs = NEVER;
+}
+
+struct lws_context *wsx_context_create_for_tls(void) {
+    struct lws_context_creation_info info;
+    memset(&info, 0, sizeof info);
+    info.port = CONTEXT_PORT_NO_LISTEN;
+    info.options = LWS_SERVER_OPTION_EXPLICIT_VHOSTS | LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
+    info.fd_limit_per_thread = 4;
+    return lws_create_context(&info);
+}
+
+struct lws_context *wsx_context_create(const struct wsx_context_settings *settings) {
+    struct lws_context_creation_info info;
+    struct rlimit limit;
+    void *uv = settings->uv;
+    memset(&info, 0, sizeof info);
+    info.port = CONTEXT_PORT_NO_LISTEN;
+    info.options = LWS_SERVER_OPTION_EXPLICIT_VHOSTS;
+    info.user = settings->owner;
+    info.pt_serv_buf_size = WSX_SERVICE_BUFFER_SIZE;
+    info.max_http_header_data2 = 32 << 10;
+    info.max_http_header_pool2 = 16384;
+    set_deadlines(&info);
+    if (uv) {
+        info.options |= LWS_SERVER_OPTION_LIBUV;
+        info.foreign_loops = &uv;
+    }
+    const bool lowers = getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur > WSX_MAXIMUM_DESCRIPTORS;
+    const struct rlimit lowered = {.rlim_cur = WSX_MAXIMUM_DESCRIPTORS, .rlim_max = limit.rlim_max};
+    if (lowers) setrlimit(RLIMIT_NOFILE, &lowered);
+    struct lws_context *context = lws_create_context(&info);
+    if (lowers) setrlimit(RLIMIT_NOFILE, &limit);
+    return context;
+}
+
+struct lws_vhost *wsx_vhost_create(struct lws_context *context, const struct wsx_vhost_settings *settings) {
+    struct lws_context_creation_info info;
+    memset(&info, 0, sizeof info);
+    info.vhost_name = settings->name;
+    info.protocols = settings->is_attached ? attached_protocols : own_protocols;
+    info.extensions = wsx_lws_extension_table();
+    set_deadlines(&info);
+    info.alpn = "http/1.1";
+    // An explicit empty proxy keeps libwebsockets from obeying the environment's `http_proxy`.
+    info.http_proxy_address = "";
+    info.user = settings->owner;
+    info.finalize = settings->finalize;
+    info.finalize_arg = settings->finalize_argument;
+    // A host's listeners and adopted sockets are for its own vhosts only.
+    info.port = settings->is_attached ? CONTEXT_PORT_NO_LISTEN : CONTEXT_PORT_NO_LISTEN_SERVER;
+    if (settings->unused_client) {
+        // Sockets adopted into the vhost get an SSL. libwebsockets has that for vhosts of servers only, and picks such a
+        // one for a socket of a host's by its port, which is none, and its name, which nothing can guess.
+        info.port = CONTEXT_PORT_NO_LISTEN_SERVER;
+        info.options = LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT | LWS_SERVER_OPTION_CREATE_VHOST_SSL_CTX;
+        // Without a client's context libwebsockets would load the system's CAs into one that is never used.
+        info.provided_client_ssl_ctx = settings->unused_client;
+    }
+    return lws_create_vhost(context, &info);
+}
+
+struct lws *wsx_lws_adopt_file(struct lws_vhost *vhost, int descriptor) {
+    lws_sock_file_fd_type file;
+    memset(&file, 0, sizeof file);
+    file.filefd = descriptor;
+    return lws_adopt_descriptor_vhost(vhost, LWS_ADOPT_RAW_FILE_DESC, file, NULL, NULL);
+}
+
+static void nothing(lws_sorted_usec_list_t *timer) { (void)timer; }
+
+void wsx_lws_wake_after(struct lws_context *context, lws_sorted_usec_list_t *timer, int64_t delay) {
+    lws_sul_schedule(context, 0, timer, nothing,
                      delay < 0 ? (lws_usec_t)LWS_SET_TIMER_USEC_CANCEL : (lws_usec_t)delay);
 }

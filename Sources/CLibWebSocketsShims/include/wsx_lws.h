@@ -12,11 +12,59 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <uv.h>
 
 // Constants that libwebsockets spells as macros Swift does not see.
 static inline int wsx_lws_pre(void) { return LWS_PRE; }
 static inline int wsx_lws_version_number(void) { return LWS_LIBRARY_VERSION_NUMBER; }
 static inline const char *wsx_lws_build_version(void) { return LWS_LIBRARY_VERSION; }
+
+/// What limits and sizes are ours.
+enum {
+    /// One read of a connection. At least one TLS record, or a throttled TLS client spins for ever in 4.1.6.
+    WSX_READ_SIZE = 32 << 10,
+    /// The buffer that all connections of a context share.
+    WSX_SERVICE_BUFFER_SIZE = 64 << 10,
+    /// 4.1.6 scans a table with one entry per allowed descriptor whenever a connection closes (2 µs at 1,024 entries,
+    /// 50 µs at 20,000) and takes a limit above ten million for 2,560. Descriptors above this are refused.
+    WSX_MAXIMUM_DESCRIPTORS = 16384,
+};
+
+/// libwebsockets' one callback, on contexts of ours and on a context that its owner services. To be set once, before the
+/// first vhost.
+void wsx_lws_set_callbacks(lws_callback_function *own, lws_callback_function *attached);
+
+/// Makes a context only for what it initialises in OpenSSL.
+struct lws_context *wsx_context_create_for_tls(void);
+
+struct wsx_context_settings {
+    /// `lws_context_user`.
+    void *owner;
+    /// The loop to run on with libwebsockets' plugin for libuv; NULL for its own poll().
+    uv_loop_t *uv;
+};
+/// Makes a context without vhosts. NULL when the plugin is missing, or a descriptor or memory. Lowers the process's limit of
+/// descriptors meanwhile, so not two at a time.
+struct lws_context *wsx_context_create(const struct wsx_context_settings *settings);
+
+struct wsx_vhost_settings {
+    /// As long as the context.
+    const char *name;
+    /// The context is not ours.
+    bool is_attached;
+    /// For a vhost whose sockets get an SSL; what libwebsockets would make its clients' from, if it had any.
+    SSL_CTX *unused_client;
+    /// `lws_vhost_user`, and what is told when the vhost is gone. May be NULL.
+    void *owner;
+    void (*finalize)(struct lws_vhost *vhost, void *argument);
+    void *finalize_argument;
+};
+struct lws_vhost *wsx_vhost_create(struct lws_context *context, const struct wsx_vhost_settings *settings);
+
+/// Lets a context poll a descriptor that is no socket; it closes it also when it fails.
+struct lws *wsx_lws_adopt_file(struct lws_vhost *vhost, int descriptor);
+/// Makes a context that waits return after so many microseconds; negative: not for this any more.
+void wsx_lws_wake_after(struct lws_context *context, lws_sorted_usec_list_t *timer, int64_t delay);
 
 /// A `permessage-deflate` extension that only negotiates: payload passes untouched and RSV1 is
 /// tolerated, because the stock extension of 4.1.6 loops for ever on an uncompressed frame,
