@@ -15,6 +15,11 @@ enum SocketIO {
         result(.readable) { unsafe recv(descriptor, memory.baseAddress, memory.count, 0) }
     }
 
+    /// What lies in the socket, which stays there.
+    static func peek(_ descriptor: CInt, into memory: UnsafeMutableRawBufferPointer) -> StreamResult {
+        result(.readable) { unsafe recv(descriptor, memory.baseAddress, memory.count, Int32(MSG_PEEK)) }
+    }
+
     private static func result(_ readiness: DescriptorPoll.Events, _ call: () -> Int) -> StreamResult {
         while true {
             let count = call()

@@ -3,31 +3,27 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import CLibWebSocketsShims
-import Glibc
 import WebSocketCore
 
 /// How an attempt says that it failed.
 extension ClientAttempt {
-    func dialError(_ code: CInt) -> WebSocketError {
-        let why = unsafe String(cString: strerror(code))
-        let isExhausted = code == EMFILE || code == ENFILE || code == ENOBUFS || code == ENOMEM
+    func dialError(_ error: SystemError) -> WebSocketError {
         let what = isProxied ? "no connection to the proxy at" : "no connection to"
         return WebSocketError(
-            isExhausted ? .resourceExhausted : isProxied ? .proxyFailed : .connectFailed,
-            "\(what) \(destination.description.escapedForLog): \(why); check that the \(isProxied ? "proxy" : "server") runs and is reachable",
-            phase: isProxied ? .proxy : .connect, systemError: code)
+            error.isShortage ? .resourceExhausted : isProxied ? .proxyFailed : .connectFailed,
+            "\(what) \(destination.description.escapedForLog): \(error.text); check that the \(isProxied ? "proxy" : "server") runs and is reachable",
+            phase: isProxied ? .proxy : .connect, systemError: error.code)
     }
 
     /// libwebsockets did not take the socket, because it has no place for it, or because the server has just spoken and
     /// not in TLS.
     func untaken() -> WebSocketError {
-        let shortage = wsx_socket_shortage()
-        guard shortage == 0, request.tls != nil else {
+        let shortage = Sockets.shortage
+        guard shortage == nil, request.tls != nil else {
             return WebSocketError(
                 .resourceExhausted,
                 "libwebsockets did not take the socket; it has at most \(LibWebSockets.maximumDescriptors) descriptors",
-                phase: stage.phase, systemError: shortage == 0 ? nil : shortage)
+                phase: stage.phase, systemError: shortage?.code)
         }
         return TLSErrors.notTLS
     }
@@ -43,16 +39,15 @@ extension ClientAttempt {
     /// The connection ended before the answer was complete.
     func brokenOff() -> WebSocketError {
         switch stage {
-        case .tcp, .proxy: return dialError(ECONNRESET)
+        case .tcp, .proxy: return dialError(.connectionReset)
         case .tls: return tlsError(0)
         case .upgrade: break
         }
         guard var machine else { return tlsError(0) }
         guard !machine.hasBegun else { return machine.ended() }
-        var receivedAlert: CInt = 0
         let wasAsked = stream?.wasAskedForCertificate == true
-        if stream != nil, let alert = unsafe wsx_tls_take_alert(&receivedAlert), receivedAlert != 0 {
-            return unsafe TLSErrors.alert(String(cString: alert), wasAskedForCertificate: wasAsked)
+        if stream != nil, let alert = TLSErrors.takeReceivedAlert() {
+            return TLSErrors.alert(alert, wasAskedForCertificate: wasAsked)
         }
         // TLS 1.3 has a server judge the client's certificate when the client thinks that all is well, and some end the
         // connection without the alert.

@@ -3,9 +3,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import CLibWebSockets
-import CLibWebSocketsShims
-import Glibc
 import WebSocketCore
 
 // The socket is connected to the server: TLS, the request, its answer.
@@ -19,7 +16,7 @@ extension ClientAttempt {
         guard request.tls != nil else { return ask() }
         stage = .tls
         stopWatching()
-        guard loop.handshakePlaces.take(for: self) else { return }
+        guard loop.resources.handshakePlaces.take(for: self) else { return }
         hasPlace = true
         begin()
     }
@@ -28,26 +25,22 @@ extension ClientAttempt {
     func begin() {
         guard let tls = request.tls else { return }
         // A server that speaks TLS waits for the client to speak. libwebsockets looks at the socket when it gets it.
-        var byte: UInt8 = 0
-        guard unsafe recv(descriptor, &byte, 1, Int32(MSG_PEEK | MSG_DONTWAIT)) <= 0 else {
-            return end(TLSErrors.notTLS)
-        }
-        vhost = loop.vhosts.acquire(tls, of: loop)
+        guard !Sockets.hasInput(descriptor) else { return end(TLSErrors.notTLS) }
+        vhost = loop.resources.vhosts.acquire(tls, of: loop)
         guard let vhost else {
             return end(WebSocketError(.resourceExhausted, "libwebsockets could not create a vhost", phase: .tls))
         }
-        duplicate = fcntl(descriptor, F_DUPFD_CLOEXEC, 0)
-        guard duplicate >= 0 else {
+        do throws(SystemError) {
+            duplicate = try Sockets.duplicate(descriptor)
+        } catch {
             return end(
-                WebSocketError(.resourceExhausted, "there is no descriptor left", phase: .tls, systemError: errno))
+                WebSocketError(.resourceExhausted, "there is no descriptor left", phase: .tls, systemError: error.code))
         }
         loop.counters.descriptors.add(1)
-        guard unsafe adopt(into: vhost.handle, secure: true), let wsi = unsafe wsi,
-            let stream = unsafe TLSStream(wsi: wsi)
-        else { return end(untaken()) }
-        unsafe lws_rx_flow_control(wsi, 0)
+        guard adopt(into: vhost, secure: true), let wire, let stream = wire.tlsStream else { return end(untaken()) }
+        wire.pauseReading()
         // The time that a context gives a server's handshakes; ours have a deadline of their own.
-        unsafe lws_set_timeout(wsi, NO_PENDING_TIMEOUT, 0)
+        wire.clearTimeout()
         self.stream = stream
         stream.begin(tls, verifier: self)
         watch(duplicate, .readable) { [self] in proceed() }
@@ -158,10 +151,10 @@ extension ClientAttempt {
         if stream == nil {
             // libuv cannot poll one descriptor twice.
             stopWatching()
-            guard unsafe adopt(into: loop.vhosts.plain(of: loop), secure: false) else { return end(untaken()) }
+            guard adopt(into: loop.resources.vhosts.plainVhost(of: loop), secure: false) else { return end(untaken()) }
         }
-        guard let wsi = unsafe wsi else { return end(brokenOff()) }
-        details.tls = unsafe WebSocketTLSInfo(wsi: wsi)
+        guard let wire else { return end(brokenOff()) }
+        details.tls = wire.tlsInfo
         stream?.finish()
         let connection = Connection(loop: loop, isClient: true, options: Shared(request.options), details: details)
         connection.vhost = vhost
@@ -169,7 +162,7 @@ extension ClientAttempt {
         handOver(to: connection)
         connection.start()
         succeed(connection)
-        if stream != nil { unsafe wsx_lws_let_go(loop.context, wsi) }
+        if stream != nil { wire.letGo() }
         if !behind.isEmpty { unsafe behind.withUnsafeBytes { unsafe connection.receiveEarly($0) } }
     }
 }

@@ -3,9 +3,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import CLibWebSockets
-import CLibWebSocketsShims
-import Glibc
 import WebSocketCore
 
 /// One try at one address, from the socket to the 101: dialled, through a proxy's tunnel if need be, secured, asked, and
@@ -88,47 +85,35 @@ final class ClientAttempt: WireOwner {
     // MARK: Dialling
 
     func start() {
-        let address: [UInt8]?
-        let family: CInt
+        let peer: Sockets.Peer
         switch destination {
-        case .ip(let text, _):
-            address = IPAddress.bytes(text)
-            family = address?.count == 4 ? AF_INET : AF_INET6
-            guard address != nil else { return end(dialError(EAFNOSUPPORT)) }
-        case .unix:
-            address = nil
-            family = AF_UNIX
+        case .ip(let text, let port):
+            guard let bytes = IPAddress.bytes(text) else { return end(dialError(.unknownFamily)) }
+            peer = .ip(bytes, zone: IPAddress.zone(text).map { String($0) }, port: port)
+        case .unix(let path): peer = .unix(path: path)
         }
-        descriptor = wsx_stream_socket(family)
-        guard descriptor >= 0 else { return end(dialError(errno)) }
+        do throws(SystemError) {
+            descriptor = try Sockets.open(for: peer)
+        } catch {
+            return end(dialError(error))
+        }
         loop.counters.descriptors.add(1)
-        connect(address)
+        connect(to: peer)
     }
 
-    private func connect(_ address: [UInt8]?) {
-        let status =
-            switch destination {
-            case .ip(let text, let port):
-                unsafe wsx_connect_ip(
-                    descriptor, address ?? [], address?.count ?? 0,
-                    IPAddress.zone(text).map { unsafe wsx_zone_number($0) } ?? 0,
-                    CInt(port))
-            case .unix(let path): unsafe wsx_connect_unix(descriptor, path, path.utf8.count)
-            }
-        if status == 0 { return connected() }
-        switch errno {
-        case EINPROGRESS:
+    private func connect(to peer: Sockets.Peer) {
+        switch Sockets.connect(descriptor, to: peer) {
+        case .connected: connected()
+        case .underway:
             watch(descriptor, .writable) { [self] in
-                let code = wsx_socket_error(descriptor)
-                if code == 0 { connected() } else { end(dialError(code)) }
+                if let error = Sockets.takeError(descriptor) { end(dialError(error)) } else { connected() }
             }
-        case EAGAIN:
-            // A Unix socket whose backlog is full; nothing tells when it no longer is.
+        case .full:
             timer = loop.schedule(after: Self.retryDelay) { [self] in
                 timer = nil
-                connect(address)
+                connect(to: peer)
             }
-        case let code: end(dialError(code))
+        case .failed(let error): end(dialError(error))
         }
     }
 
@@ -136,7 +121,7 @@ final class ClientAttempt: WireOwner {
     func watch(_ descriptor: CInt, _ events: DescriptorPoll.Events, _ action: @escaping () -> Void) {
         poll?.close()
         poll = DescriptorPoll(loop: loop, descriptor: descriptor, action: action)
-        guard let poll else { return end(dialError(errno)) }
+        guard let poll else { return end(dialError(.last)) }
         poll.start(events)
     }
 
@@ -162,23 +147,25 @@ final class ClientAttempt: WireOwner {
 
     /// Small enough for any socket that nothing was sent on yet.
     private func sendToProxy(_ bytes: [UInt8], _ tunnel: Tunnel) {
-        let count = unsafe bytes.withUnsafeBytes {
-            unsafe Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
-        }
-        if count != bytes.count { end(tunnel.machine.ended()) }
+        if !Sockets.sendWhole(descriptor, bytes) { end(tunnel.machine.ended()) }
     }
 
     /// One look at the socket in a turn, so that a proxy that never stops talking does not hold the loop.
     private func readFromProxy(_ tunnel: Tunnel) {
         // Looked at first: what follows the proxy's answer is the server's.
-        let count = unsafe withScratch { unsafe recv(descriptor, $0.baseAddress, $0.count, Int32(MSG_PEEK)) }
-        guard count > 0 else {
-            if count == 0 || (errno != EAGAIN && errno != EINTR) { end(tunnel.machine.ended()) }
-            return
+        let count: Int
+        switch unsafe withScratch({ unsafe SocketIO.peek(descriptor, into: $0) }) {
+        case .done(let there): count = there
+        case .wants: return
+        case .ended, .failed: return end(tunnel.machine.ended())
         }
         let bytes = unsafe UnsafeRawBufferPointer(rebasing: loop.scratch.memory[..<count])
         let (taken, action) = unsafe tunnel.machine.receive(bytes)
-        if taken > 0 { _ = unsafe withScratch { unsafe recv(descriptor, $0.baseAddress, taken, 0) } }
+        if taken > 0 {
+            unsafe withScratch { memory in
+                _ = unsafe SocketIO.receive(descriptor, into: UnsafeMutableRawBufferPointer(rebasing: memory[..<taken]))
+            }
+        }
         switch action {
         case .wait: break
         case .send(let bytes): sendToProxy(bytes, tunnel)
@@ -194,18 +181,10 @@ final class ClientAttempt: WireOwner {
     // MARK: libwebsockets
 
     /// Gives the socket to libwebsockets. `false` when it did not take it; the socket is closed then.
-    func adopt(into vhost: OpaquePointer?, secure: Bool) -> Bool {
-        loop.adopting = self
+    func adopt(into vhost: Vhost?, secure: Bool) -> Bool {
         let socket = descriptor
-        // From here on the descriptor is libwebsockets': it closes it also when it fails.
         descriptor = -1
-        let adopted = unsafe wsx_lws_adopt(vhost, socket, secure)
-        guard loop.adopting == nil else {
-            loop.adopting = nil
-            loop.counters.descriptors.subtract(1)
-            return false
-        }
-        return unsafe adopted != nil
+        return adopt(socket, into: vhost, secure: secure)
     }
 
     override func instantiated(_ wsi: OpaquePointer) {
@@ -254,12 +233,12 @@ final class ClientAttempt: WireOwner {
         isOver = true
         release()
         if descriptor >= 0 {
-            close(descriptor)
+            Sockets.close(descriptor)
             descriptor = -1
             loop.counters.descriptors.subtract(1)
         }
         // Later, because this may run inside a callback of this or another wsi. The vhost stays in use until then.
-        if unsafe wsi != nil { loop.killSoon(self) } else { releaseVhost() }
+        if wire != nil { loop.killSoon(self) } else { releaseVhost() }
     }
 
     private func release() {
@@ -267,14 +246,14 @@ final class ClientAttempt: WireOwner {
         timer = nil
         stopWatching()
         if duplicate >= 0 {
-            close(duplicate)
+            Sockets.close(duplicate)
             duplicate = -1
             loop.counters.descriptors.subtract(1)
         }
         guard hasPlace else { return }
         hasPlace = false
         // Not at once: it may end at once, and the next one too, each deeper in the stack than the one before.
-        guard let next = loop.handshakePlaces.next() else { return }
+        guard let next = loop.resources.handshakePlaces.next() else { return }
         next.hasPlace = true
         next.after(0) { next.begin() }
     }

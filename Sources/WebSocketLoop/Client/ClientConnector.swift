@@ -3,10 +3,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import CLibWebSockets
-import Glibc
 import HTTPTypes
-package import WebSocketCore
+import WebSocketCore
 
 /// One call of `connect`, up to a redirect: resolves the name, races its addresses (RFC 8305), and ends in exactly one
 /// outcome. Loop-confined.
@@ -203,7 +201,7 @@ final class ClientConnector: @unchecked Sendable {
     private func failure(_ last: WebSocketError) -> WebSocketError {
         guard failures.count > 1, failures.allSatisfy({ $0.error.phase == .connect }) else { return last }
         let each = failures.map { candidate, error in
-            let why = error.systemError.map { unsafe String(cString: strerror($0)) }
+            let why = error.systemError.map { SystemError($0).text }
             return "\(candidate) (\(why ?? "no answer"))"
         }
         var error = WebSocketError(
@@ -238,33 +236,5 @@ final class ClientConnector: @unchecked Sendable {
         let left = attempts
         attempts = []
         for attempt in left { attempt.abandon() }
-    }
-}
-
-extension WebSocketEventLoop {
-    /// Opens a connection on this loop.
-    package func connect(_ request: ClientRequest) async throws(WebSocketError) -> Connection {
-        let deadline = now &+ request.openTimeout.nanoseconds
-        var request = request
-        var hops = 0
-        while true {
-            request.trace?.begins(request)
-            do throws(WebSocketError) {
-                return try await attempt(request, deadline: deadline)
-            } catch {
-                guard error.code == .handshakeRejected, let response = error.response,
-                    let next = try request.following(response, hops: hops)
-                else { throw error }
-                request.trace?.redirected(response)
-                request = next
-                hops += 1
-            }
-        }
-    }
-
-    private func attempt(_ request: ClientRequest, deadline: UInt64) async throws(WebSocketError) -> Connection {
-        let connector = ClientConnector(loop: self, request: request, deadline: deadline)
-        return try await wait(
-            for: "connect", register: { connector.start($0) }, cancel: { _ in connector.cancel() })
     }
 }

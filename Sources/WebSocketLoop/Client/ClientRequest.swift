@@ -3,7 +3,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import Glibc
 package import HTTPTypes
 package import WebSocketCore
 
@@ -117,9 +116,7 @@ package struct ClientRequest: Sendable {
             case .unix(let path): return .unix(path: path)
             }
         }
-        let proxy = try way.proxy.endpoint(for: url) { name in
-            unsafe getenv(name).map { unsafe String(cString: $0) }
-        }
+        let proxy = try way.proxy.endpoint(for: url) { name in Host.environment(name) }
         if let proxy, !proxy.carriesIPv6, url.isIPv6 {
             throw WebSocketError(
                 .invalidConfiguration,

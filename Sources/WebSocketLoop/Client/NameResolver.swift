@@ -3,7 +3,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import Glibc
 package import WebSocketCore
 
 /// One look-up of a loop, made by its `NameService`. Loop-confined.
@@ -48,17 +47,14 @@ package import WebSocketCore
         self.completion = nil
         switch answer {
         case .addresses(let addresses): completion(.success(Self.interleaved(addresses)))
-        case .failure(let status, let code): completion(.failure(error(status, code)))
+        case .failure(let status, let code): completion(.failure(error(status, SystemError(code))))
         }
     }
 
-    private func error(_ status: CInt, _ code: CInt) -> WebSocketError {
-        let isShortage =
-            status == EAI_MEMORY || status == EAI_SYSTEM && [EMFILE, ENFILE, ENOMEM, EAGAIN].contains(code)
-        let why =
-            unsafe status == EAI_SYSTEM ? String(cString: strerror(code)) : String(cString: gai_strerror(status))
+    private func error(_ status: CInt, _ system: SystemError) -> WebSocketError {
+        let why = SystemNames.text(status, system)
         let name = host.escapedForLog
-        guard isShortage else {
+        guard let shortage = SystemNames.shortage(status, system) else {
             return WebSocketError(
                 .nameNotFound,
                 "the name “\(name)” could not be resolved: \(why); check the host and the network's DNS",
@@ -67,7 +63,7 @@ package import WebSocketCore
         return WebSocketError(
             .resourceExhausted,
             "the name “\(name)” could not be resolved: \(why); check the limits of descriptors and threads",
-            phase: .nameResolution, systemError: status == EAI_SYSTEM ? code : ENOMEM)
+            phase: .nameResolution, systemError: shortage.code)
     }
 
     /// Alternates the families, keeping the resolver's order within each (RFC 8305 §4).

@@ -3,9 +3,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import CLibUV
-import CLibWebSocketsShims
-import Glibc
 import Synchronization
 package import WebSocketCore
 
@@ -36,7 +33,7 @@ package import WebSocketCore
     }
 
     /// What all loops of the process use.
-    package static let shared = NameService(lookUp: system, hosts: readHosts)
+    package static let shared = NameService(lookUp: SystemNames.lookUp, hosts: readHosts)
 
     private let state: Mutex<State>
     private let lookUp: @Sendable (String) -> Answer
@@ -101,7 +98,7 @@ package import WebSocketCore
     // MARK: Threads
 
     private func start(_ job: LookUps.Job) {
-        let status = DetachedThread.start("wsx-name") { [self] in
+        let failure = DetachedThread.start("wsx-name", blocksSignals: true) { [self] in
             var next: LookUps.Job? = job
             while let job = next {
                 let answer = lookUp(job.name)
@@ -110,15 +107,17 @@ package import WebSocketCore
                 next = following
             }
         }
-        guard status != 0 else { return }
+        guard let failure else { return }
         for waiter in state.withLock({ $0.lookUps.refused(job.thread) }) {
-            waiter(.failure(EAI_SYSTEM, errno: status))
+            waiter(SystemNames.noThread(failure))
         }
     }
 
     private func startReadingHosts() {
         // Where there is no thread left this one reads the file.
-        if DetachedThread.start("wsx-hosts", { [self] in answerFromHosts() }) != 0 { answerFromHosts() }
+        if DetachedThread.start("wsx-hosts", blocksSignals: true, { [self] in answerFromHosts() }) != nil {
+            answerFromHosts()
+        }
     }
 
     private func answerFromHosts() {
@@ -152,32 +151,10 @@ package import WebSocketCore
     private static func localhost(_ known: [String]) -> [String] {
         let all = known.isEmpty ? ["::1", "127.0.0.1"] : known
         let loopback = IPAddress.bytes("::1") ?? []
-        let hasIPv6 = unsafe wsx_route_problem(loopback, loopback.count, 1) == 0
+        let hasIPv6 = Sockets.hasRoute(to: loopback)
         let usable = all.filter { hasIPv6 || $0 != "::1" }
         let chosen = usable.isEmpty ? all : usable
         return chosen.filter { $0.contains(":") } + chosen.filter { !$0.contains(":") }
-    }
-
-    @Sendable private static func system(_ name: String) -> Answer {
-        var hints = unsafe addrinfo()
-        unsafe hints.ai_family = AF_UNSPEC
-        unsafe hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
-        unsafe hints.ai_flags = AI_ADDRCONFIG
-        var results: UnsafeMutablePointer<addrinfo>?
-        let status = unsafe getaddrinfo(name, nil, &hints, &results)
-        guard status == 0 else { return .failure(status, errno: errno) }
-        defer { unsafe freeaddrinfo(results) }
-        var addresses: [String] = []
-        var next = unsafe results
-        while let entry = unsafe next {
-            if case .ip(let address, _)? = unsafe WebSocketAddress(storage: entry.pointee.ai_addr),
-                !addresses.contains(address)
-            {
-                addresses.append(address)
-            }
-            unsafe next = unsafe entry.pointee.ai_next
-        }
-        return .addresses(addresses)
     }
 
     /// Empty when it cannot be read.

@@ -3,8 +3,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import CLibUV
-import Glibc
 import Synchronization
 
 /// What other threads hand to a loop: executor jobs and operations, in order.
@@ -40,22 +38,22 @@ struct LateJobs {
     /// The loop's thread; on a context of somebody else's theirs, while it is in the loop's hands. 0 after the end.
     let thread = Atomic<UInt>(0)
     /// Jobs that are ready. Loop-confined.
-    @exclusivity(unchecked) var localJobs: [WebSocketEventLoop.LocalJob] = []
+    @exclusivity(unchecked) var localJobs: [LocalJob] = []
     private let inbox = Mutex(LoopInbox())
     private let wakePending = Atomic<Bool>(false)
     private let lateJobs = Mutex(LateJobs())
     /// Threads that have left something and are about to wake the loop, which must not go meanwhile.
     private let wakers = Atomic<Int>(0)
-    private let wakeHandle: UnsafeMutablePointer<uv_async_t>
+    private let wake: UvWake
     private let attachment: ContextAttachment?
 
-    init(wakeHandle: UnsafeMutablePointer<uv_async_t>, attachment: ContextAttachment?) {
-        unsafe self.wakeHandle = unsafe wakeHandle
+    init(wake: UvWake, attachment: ContextAttachment?) {
+        self.wake = wake
         self.attachment = attachment
     }
 
     @inline(__always)
-    var isOnLoop: Bool { thread.load(ordering: .relaxed) == UInt(pthread_self()) }
+    var isOnLoop: Bool { thread.load(ordering: .relaxed) == DetachedThread.current }
     /// Whether something may have come that was not taken out.
     var hasMail: Bool { wakePending.load(ordering: .relaxed) }
 
@@ -63,7 +61,7 @@ struct LateJobs {
 
     func enqueue(_ job: UnownedJob, on executor: WebSocketLoopTaskExecutor) {
         if isOnLoop {
-            unsafe localJobs.append(WebSocketEventLoop.LocalJob(job: job, isSerial: false))
+            unsafe localJobs.append(LocalJob(job: job, isSerial: false))
         } else if !post(.taskJob(job)) {
             runLate(LateJobs.Entry(job: job, task: executor, serial: nil))
         }
@@ -71,7 +69,7 @@ struct LateJobs {
 
     func enqueue(_ job: UnownedJob, on executor: WebSocketLoopSerialExecutor) {
         if isOnLoop {
-            unsafe localJobs.append(WebSocketEventLoop.LocalJob(job: job, isSerial: true))
+            unsafe localJobs.append(LocalJob(job: job, isSerial: true))
         } else if !post(.serialJob(job)) {
             runLate(LateJobs.Entry(job: job, task: executor.task, serial: executor))
         }
@@ -95,11 +93,7 @@ struct LateJobs {
             return .wakes
         }
         guard reception == .wakes else { return reception == .goesAlong }
-        if let attachment {
-            attachment.wake()
-        } else {
-            unsafe uv_async_send(wakeHandle)
-        }
+        if let attachment { attachment.wake() } else { wake.send() }
         wakers.wrappingSubtract(1, ordering: .releasing)
         return true
     }
@@ -123,7 +117,7 @@ struct LateJobs {
             return inbox.entries
         }
         // Each is between two instructions and a write to an eventfd.
-        while wakers.load(ordering: .acquiring) != 0 { sched_yield() }
+        while wakers.load(ordering: .acquiring) != 0 { DetachedThread.yield() }
         return last
     }
 

@@ -3,8 +3,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import CLibUV
-import Glibc
 import Logging
 import Synchronization
 import WebSocketCore
@@ -50,20 +48,15 @@ final class LoopWatchdog: Sendable {
             return !state.isRunning
         }
         guard mustStart else { return }
-        var thread = pthread_t()
-        let status = unsafe pthread_create(
-            &thread, nil,
-            { _ in
-                LoopWatchdog.shared.run()
-                return nil
-            }, nil)
-        if status == 0 { pthread_detach(thread) } else { state.withLock { $0.isRunning = false } }
+        if DetachedThread.start("wsx-watchdog", blocksSignals: true, { self.run() }) != nil {
+            state.withLock { $0.isRunning = false }
+        }
     }
 
     func forget(_ activity: LoopActivity) { state.withLock { $0.loops[ObjectIdentifier(activity)] = nil } }
 
     private func run() {
-        while let pause = look() { usleep(UInt32(pause / 1_000)) }
+        while let pause = look() { DetachedThread.sleep(nanoseconds: pause) }
     }
 
     /// Looks once; how long to wait until the next look, or `nil` when there is nothing left to look at.
@@ -73,7 +66,7 @@ final class LoopWatchdog: Sendable {
                 state.isRunning = false
                 return (nil, [])
             }
-            let now = Self.now
+            let now = Host.nanoseconds
             var late: [(Watched, UInt64)] = []
             for (id, watched) in state.loops {
                 let since = watched.activity.busySince.load(ordering: .acquiring)
@@ -106,8 +99,6 @@ final class LoopWatchdog: Sendable {
                 : "a connection's handler is holding the loop; move blocking work to the global executor",
             metadata: metadata)
     }
-
-    private static var now: UInt64 { uv_hrtime() }
 }
 
 extension Connection {

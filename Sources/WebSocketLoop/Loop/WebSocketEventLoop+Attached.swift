@@ -3,10 +3,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import CLibUV
-import CLibWebSockets
-import CLibWebSocketsShims
-import Glibc
 public import Logging
 import Synchronization
 public import WebSocketCore
@@ -46,10 +42,7 @@ extension WebSocketEventLoop {
         attachedTo context: OpaquePointer, name: String = "wsx-attached",
         logger: Logger = Logger(label: "swift-libwebsockets"), blockedLoopThreshold: Duration = .milliseconds(250)
     ) throws(WebSocketError) {
-        // Ours are silent; theirs are not ours to silence.
-        let level = wsx_lws_log_level()
-        _ = unsafe LibWebSockets.initialize
-        lws_set_log_level(level, nil)
+        LibWebSockets.initializeQuietly()
         let attachment = unsafe ContextAttachment(context)
         try self.init(
             name: name, logger: logger, blockedLoopThreshold: blockedLoopThreshold, attachment: attachment)
@@ -76,33 +69,6 @@ extension WebSocketEventLoop {
     /// thread that blocks there waits for itself.
     public var isOnServiceThread: Bool {
         guard let attachment else { return isOnLoop }
-        return isOnLoop || attachment.serviceThread.load(ordering: .relaxed) == UInt(pthread_self())
-    }
-
-    /// From here to `leave` the calling thread is the loop's. Gives back whose it was: turns and callbacks nest.
-    func enter() -> UInt { mailbox.thread.exchange(UInt(pthread_self()), ordering: .acquiringAndReleasing) }
-
-    func leave(_ before: UInt) { mailbox.thread.store(before, ordering: .releasing) }
-
-    /// Does what is left to do at the end on a thread of its own: the context's may be in the midst of destroying it.
-    func endElsewhere() {
-        vhosts.removeAll()
-        unsafe context = nil
-        let start = unsafe Unmanaged.passRetained(self)
-        var handle = pthread_t()
-        let status = unsafe pthread_create(
-            &handle, nil,
-            { argument in
-                let loop = unsafe Unmanaged<WebSocketEventLoop>.fromOpaque(argument!).takeRetainedValue()
-                unsafe wsx_set_thread_name(loop.name)
-                loop.endOnThisThread()
-                return nil
-            }, start.toOpaque())
-        if status == 0 {
-            pthread_detach(handle)
-        } else {
-            unsafe start.release()
-            endOnThisThread()
-        }
+        return isOnLoop || attachment.serviceThread.load(ordering: .relaxed) == DetachedThread.current
     }
 }

@@ -3,7 +3,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import Glibc
 public import Logging
 import Synchronization
 public import WebSocketCore
@@ -13,7 +12,7 @@ public final class WebSocketEventLoopGroup: Sendable {
     /// One loop per core, created on first use, never shut down.
     public static let shared: WebSocketEventLoopGroup = {
         do {
-            return try WebSocketEventLoopGroup(count: max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))), isShared: true)
+            return try WebSocketEventLoopGroup(count: Host.processorCount, isShared: true)
         } catch {
             fatalError("\(error)")
         }

@@ -3,10 +3,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import Glibc
 import Logging
 import Synchronization
 import WebSocketCore
+import WebSocketLoop
 
 /// Tells of the environment's proxies that are passed over. Once for each value: the environment rarely changes, and every
 /// connection looks at it.
@@ -16,7 +16,7 @@ enum ProxyWarnings {
     static func warn(
         _ proxy: WebSocketProxy, _ url: WebSocketURL, logger: Logger = Logger(label: "swift-libwebsockets")
     ) {
-        let errors = proxy.unusableVariables(for: url) { name in getenv(name).map { String(cString: $0) } }
+        let errors = proxy.unusableVariables(for: url) { name in Host.environment(name) }
         for error in errors where told.withLock({ $0.insert(error.message).inserted }) {
             logger.warning("a proxy of the environment is passed over", metadata: ["reason": "\(error.message)"])
         }

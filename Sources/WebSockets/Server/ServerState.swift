@@ -3,7 +3,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import Glibc
 import Synchronization
 import WebSocketCore
 import WebSocketLoop
@@ -55,7 +54,7 @@ final class ServerState: Sendable {
 
     func noteAccepted() { accepted.wrappingAdd(1, ordering: .relaxed) }
 
-    func closeOrphan(_ descriptor: CInt) { close(descriptor) }
+    func closeOrphan(_ descriptor: CInt) { Sockets.close(descriptor) }
 
     func beginRunning(_ routes: WebSocketRoutes?) -> Beginning {
         shared.withLock { shared in

@@ -3,10 +3,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import Glibc
+import WebSocketLoop
 
 /// What time it is, for dates that servers send. Nothing is timed by it.
 enum WallClock {
     /// Seconds since 1970.
-    static var seconds: Int64 { Int64(time(nil)) }
+    static var seconds: Int64 { Host.wallClockSeconds }
 }

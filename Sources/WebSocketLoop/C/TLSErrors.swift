@@ -46,6 +46,13 @@ enum TLSErrors {
         "none of the server's keys is among tls.publicKeyPins; if it has a new one that you trust, pin that",
         phase: .tls, tlsFailure: .pinMismatch)
 
+    /// The alert that the peer has ended the session with; forgotten once it is told.
+    static func takeReceivedAlert() -> String? {
+        var received: CInt = 0
+        let alert = unsafe wsx_tls_take_alert(&received).map { unsafe String(cString: $0) }
+        return received != 0 ? alert : nil
+    }
+
     /// `reason`: OpenSSL's, 0 when the connection ended without one.
     static func handshake(reason: CInt, wasAskedForCertificate: Bool, isIdentified: Bool) -> WebSocketError {
         var received: CInt = 0

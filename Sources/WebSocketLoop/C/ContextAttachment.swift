@@ -3,10 +3,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import CLibUV
 import CLibWebSockets
 import CLibWebSocketsShims
-import Glibc
 import Synchronization
 import WebSocketCore
 
@@ -56,26 +54,20 @@ import WebSocketCore
         unsafe parts.pointee.on_leaving = {
             unsafe Unmanaged<ContextAttachment>.fromOpaque($0!).takeUnretainedValue().contextLeaves()
         }
-        guard unsafe loop.vhosts.plain(of: loop) != nil, adoptFile(loop) else {
-            loop.vhosts.destroyAll()
-            loop.vhosts.removeAll()
+        guard let vhost = loop.resources.vhosts.plainVhost(of: loop),
+            let file = unsafe loop.uvLoop.lendDescriptor(to: vhost)
+        else {
+            loop.resources.vhosts.destroyAll()
+            loop.resources.vhosts.removeAll()
             self.loop = nil
             throw WebSocketError(
                 .resourceExhausted,
                 "the lws_context took no vhost or descriptor; check its fd_limit_per_thread and the process's limits")
         }
+        unsafe self.file = unsafe file
         unsafe wsx_attachment_begin(context, parts)
         requestTurn()
         wake()
-    }
-
-    private func adoptFile(_ loop: WebSocketEventLoop) -> Bool {
-        var descriptor = lws_sock_file_fd_type()
-        unsafe descriptor.filefd = unsafe fcntl(uv_backend_fd(loop.uv), F_DUPFD_CLOEXEC, 0)
-        guard unsafe descriptor.filefd >= 0 else { return false }
-        unsafe file = unsafe lws_adopt_descriptor_vhost(
-            loop.vhosts.plain(of: loop), LWS_ADOPT_RAW_FILE_DESC, descriptor, nil, nil)
-        return unsafe file != nil
     }
 
     // MARK: Turns
@@ -94,20 +86,20 @@ import WebSocketCore
 
     private func turn() {
         guard let loop, !isContextLeaving else { return }
-        serviceThread.store(UInt(pthread_self()), ordering: .relaxed)
+        serviceThread.store(DetachedThread.current, ordering: .relaxed)
         isTurnDue = false
         isInTurn = true
         let before = loop.enter()
         var rounds = 0
         repeat {
-            loop.watchesMore = false
-            unsafe uv_run(loop.uv, UV_RUN_NOWAIT)
+            loop.uvLoop.watchesMore = false
+            loop.uvLoop.runWithoutWaiting()
             rounds += 1
-        } while loop.watchesMore && rounds < 8
+        } while loop.uvLoop.watchesMore && rounds < 8
         if loop.isStopping && detach(loop) { return }
         loop.leave(before)
         isInTurn = false
-        let timeout = loop.hasReadyWork || loop.watchesMore ? 0 : unsafe uv_backend_timeout(loop.uv)
+        let timeout = loop.hasReadyWork || loop.uvLoop.watchesMore ? 0 : loop.uvLoop.timeout
         if timeout == 0 {
             requestTurn()
         } else {
@@ -169,7 +161,7 @@ import WebSocketCore
         guard loop.counters.connections.value == 0 else { return false }
         if let file = unsafe file { unsafe wsx_lws_kill(file) }
         guard unsafe file == nil else { return false }
-        loop.vhosts.destroyAll()
+        loop.resources.vhosts.destroyAll()
         // Something is still bound to one, such as a wsi whose destruction has just been told: again in a moment.
         guard vhosts == 0 else { return false }
         end(loop)
@@ -177,12 +169,12 @@ import WebSocketCore
     }
 
     /// Makes a vhost tell when it is gone, and keep what it needs until then.
-    func accompany(_ vhost: Vhost, _ info: inout lws_context_creation_info) {
+    func accompany(_ vhost: Vhost, _ settings: inout wsx_vhost_settings) {
         vhosts += 1
-        unsafe info.user = unsafe Unmanaged.passUnretained(self).toOpaque()
-        let companion = unsafe Unmanaged.passRetained(Companion(attachment: self, vhost: vhost)).toOpaque()
-        unsafe info.finalize_arg = unsafe companion
-        unsafe info.finalize = { _, companion in
+        unsafe settings.owner = unsafe Unmanaged.passUnretained(self).toOpaque()
+        unsafe settings.finalize_argument =
+            unsafe Unmanaged.passRetained(Companion(attachment: self, vhost: vhost)).toOpaque()
+        unsafe settings.finalize = { _, companion in
             let companion = unsafe Unmanaged<Companion>.fromOpaque(companion!).takeRetainedValue()
             companion.vhost.isFinalized = true
             companion.attachment.vhostIsGone()

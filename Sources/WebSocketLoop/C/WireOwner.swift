@@ -4,7 +4,6 @@
 //===----------------------------------------------------------------------===//
 
 import CLibWebSockets
-import CLibWebSocketsShims
 
 /// What a wsi belongs to. libwebsockets holds one retain of it, from `adopt(wsi:)` or the call that creates the wsi until
 /// `LWS_CALLBACK_WSI_DESTROY`. All methods run on the loop's thread; those named after callbacks run inside one, where
@@ -93,7 +92,7 @@ extension WireOwner {
 
         case LWS_CALLBACK_SERVER_NEW_CLIENT_INSTANTIATED, LWS_CALLBACK_RAW_ADOPT:
             // The first callback of an adopted socket in which its opaque data stays set.
-            guard let wsi = unsafe wsi, let owner = loop()?.adopting.take() else { return -1 }
+            guard let wsi = unsafe wsi, let owner = loop()?.resources.adopting.take() else { return -1 }
             unsafe lws_set_opaque_user_data(wsi, owner.retainedPointer())
             unsafe owner.instantiated(wsi)
             return 0
@@ -108,7 +107,7 @@ extension WireOwner {
         case LWS_CALLBACK_OPENSSL_LOAD_EXTRA_SERVER_VERIFY_CERTS:
             // The wsi is a fake one that knows only its context and its vhost.
             guard let user = unsafe user else { return -1 }
-            return unsafe loop()?.fillTLSContext?(OpaquePointer(user)) == true ? 0 : -1
+            return unsafe loop()?.resources.fillTLSContext?(OpaquePointer(user)) == true ? 0 : -1
 
         case LWS_CALLBACK_WSI_DESTROY:
             guard let pointer = unsafe lws_get_opaque_user_data(wsi) else { return 0 }

@@ -5,12 +5,19 @@
 
 import Synchronization
 
-extension WebSocketEventLoop {
-    struct LocalJob {
-        let job: UnownedJob
-        let isSerial: Bool
-    }
+/// A job that is ready on its loop.
+struct LocalJob {
+    let job: UnownedJob
+    let isSerial: Bool
+}
 
+/// Where jobs and operations are while they are run, so that the next ones can be collected meanwhile.
+struct JobBatches {
+    var jobs: [LocalJob] = []
+    var inbox: [LoopInbox.Entry] = []
+}
+
+extension WebSocketEventLoop {
     /// Runs an operation on the loop: at once when called there, else in the next turn. Operations and jobs of one
     /// task keep their order. Returns `false`, and does nothing, after the loop has shut down.
     @discardableResult
@@ -18,9 +25,9 @@ extension WebSocketEventLoop {
 
     /// Takes over what other threads left. Operations run at once.
     func takeInbox() {
-        unsafe mailbox.takeEntries(&inboxBatch)
-        for entry in unsafe inboxBatch { accept(entry) }
-        unsafe inboxBatch.removeAll(keepingCapacity: true)
+        unsafe mailbox.takeEntries(&batches.inbox)
+        for entry in unsafe batches.inbox { accept(entry) }
+        unsafe batches.inbox.removeAll(keepingCapacity: true)
     }
 
     func accept(_ entry: LoopInbox.Entry) {
@@ -33,9 +40,9 @@ extension WebSocketEventLoop {
 
     /// Runs the jobs that are ready now; those that they make ready wait for the next round.
     func runJobs() {
-        unsafe swap(&mailbox.localJobs, &jobBatch)
+        unsafe swap(&mailbox.localJobs, &batches.jobs)
         let executor = unsafe taskExecutor.asUnownedTaskExecutor()
-        for entry in unsafe jobBatch {
+        for entry in unsafe batches.jobs {
             unsafe activity.job.store(unsafeBitCast(entry.job, to: UInt.self), ordering: .relaxed)
             if entry.isSerial {
                 unsafe entry.job.runSynchronously(
@@ -44,6 +51,11 @@ extension WebSocketEventLoop {
                 unsafe entry.job.runSynchronously(on: executor)
             }
         }
-        unsafe jobBatch.removeAll(keepingCapacity: true)
+        unsafe batches.jobs.removeAll(keepingCapacity: true)
+    }
+
+    /// Runs jobs until none is ready.
+    func drainJobs() {
+        while unsafe !mailbox.localJobs.isEmpty { runJobs() }
     }
 }

@@ -27,7 +27,7 @@ import CLibWebSocketsShims
         self.loop = loop
         unsafe handle = .allocate(capacity: 1)
         unsafe handle.initialize(to: uv_poll_t())
-        guard unsafe uv_poll_init(loop.uv, handle, descriptor) == 0 else {
+        guard unsafe uv_poll_init(loop.uvLoop.pointer, handle, descriptor) == 0 else {
             unsafe handle.deallocate()
             return nil
         }
@@ -39,7 +39,7 @@ import CLibWebSocketsShims
     func start(_ events: Events) {
         guard !isClosed else { return }
         wanted = events
-        loop.watchesMore = true
+        loop.uvLoop.watchesMore = true
         unsafe uv_poll_start(handle, events.rawValue) { handle, status, _ in
             let poll = unsafe Unmanaged<DescriptorPoll>.fromOpaque(handle!.pointee.data).takeUnretainedValue()
             // Errors come as readiness too: the read that follows finds them, though not before the bytes that came

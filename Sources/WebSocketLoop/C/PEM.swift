@@ -5,7 +5,6 @@
 
 import CLibWebSocketsShims
 import COpenSSL
-import Glibc
 import WebSocketCore
 
 /// Reads PEM through OpenSSL: a source is read whole, or refused with the number of the block that is wrong.
@@ -99,20 +98,19 @@ enum PEM {
         switch source {
         case .bytes(let bytes): return bytes
         case .file(let path):
-            do throws(FileBytes.Failure) {
+            do throws(SystemError) {
                 return try FileBytes.read(path)
             } catch {
-                throw unreadable(path, error.code, field: field)
+                throw unreadable(path, error, field: field)
             }
         }
     }
 
     /// A limit of the process is no fault of the file's.
-    static func unreadable(_ path: String, _ code: CInt, field: String) -> WebSocketError {
+    static func unreadable(_ path: String, _ error: SystemError, field: String) -> WebSocketError {
         WebSocketError(
-            [EMFILE, ENFILE, ENOMEM].contains(code) ? .resourceExhausted : .invalidConfiguration,
-            unsafe "\(field): the file “\(path.escapedForLog)” cannot be read: \(String(cString: strerror(code)))",
-            systemError: code)
+            error.isShortage ? .resourceExhausted : .invalidConfiguration,
+            "\(field): the file “\(path.escapedForLog)” cannot be read: \(error.text)", systemError: error.code)
     }
 
     /// What can be read from a BIO, to its end.

@@ -72,12 +72,10 @@ package struct SystemTrust: Hashable, Sendable {
             return unsafe store
         }
         unsafe X509_STORE_free(store)
-        let shortage = wsx_socket_shortage()
-        guard shortage == 0 else {
+        if let shortage = Sockets.shortage {
             throw WebSocketError(
-                .resourceExhausted,
-                unsafe "the system's certificate authorities cannot be read: \(String(cString: strerror(shortage)))",
-                systemError: shortage)
+                .resourceExhausted, "the system's certificate authorities cannot be read: \(shortage.text)",
+                systemError: shortage.code)
         }
         let places = ([file] + directories).joined(separator: "” and “").escapedForLog
         throw WebSocketError(

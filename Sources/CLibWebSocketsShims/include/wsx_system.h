@@ -1,0 +1,19 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+// glibc: random numbers and threads.
+
+#ifndef WSX_SYSTEM_H
+#define WSX_SYSTEM_H
+
+#include <stddef.h>
+
+/// Fills memory from the kernel's CSPRNG. Never fails: the kernel's pool is ready long before any socket is.
+void wsx_random_bytes(void *memory, size_t count);
+
+/// Names the calling thread for debuggers; cut at 15 bytes.
+void wsx_set_thread_name(const char *name);
+
+#endif

@@ -1,0 +1,154 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import CLibUV
+import CLibWebSockets
+import CLibWebSocketsShims
+import Glibc
+import Logging
+import Synchronization
+
+/// The `lws_context` of a loop, and how it is driven. Loop-confined.
+@safe final class LoopContext {
+    let pointer: OpaquePointer
+    let backend: WebSocketEventLoop.Backend
+    /// libwebsockets' own wake eventfd under libuv, which its teardown closes twice.
+    private let wakeDescriptor: CInt
+    private var nestedPoll: NestedPoll?
+
+    /// Serialises the creation and destruction of contexts in the process.
+    private static let creation = Mutex<Void>(())
+
+    /// Creates a loop's context; `nil` when neither backend can be had.
+    init?(of loop: WebSocketEventLoop, uv: UvLoop, backend wanted: WebSocketEventLoop.Backend?) {
+        _ = unsafe LibWebSockets.initialize
+        let owner = unsafe Unmanaged.passUnretained(loop).toOpaque()
+        func create(_ uv: UnsafeMutablePointer<uv_loop_t>?) -> OpaquePointer? {
+            // Handed out of the lock; the context is the loop's alone.
+            nonisolated(unsafe) var settings = unsafe wsx_context_settings(owner: owner, uv: uv)
+            nonisolated(unsafe) var result: OpaquePointer?
+            Self.creation.withLock { _ in unsafe result = unsafe wsx_context_create(&settings) }
+            return unsafe result
+        }
+        if wanted != .poll, let pointer = unsafe create(uv.pointer) {
+            unsafe self.pointer = unsafe pointer
+            backend = .libuv
+            wakeDescriptor = unsafe wsx_uv_only_poll_descriptor(uv.pointer)
+        } else if wanted != .libuv, let pointer = unsafe create(nil) {
+            unsafe self.pointer = unsafe pointer
+            backend = .poll
+            wakeDescriptor = -1
+        } else {
+            return nil
+        }
+    }
+
+    /// Somebody else's. Nothing here drives or destroys it.
+    init(attached pointer: OpaquePointer) {
+        unsafe self.pointer = unsafe pointer
+        backend = .attached
+        wakeDescriptor = -1
+    }
+
+    /// Makes a context that polls by itself see what libuv has to do. `false` when it cannot.
+    func nest(in loop: WebSocketEventLoop) -> Bool {
+        guard backend == .poll else { return true }
+        nestedPoll = unsafe NestedPoll(loop: loop, context: pointer)
+        return nestedPoll != nil
+    }
+
+    /// Serves the loop until it is stopped.
+    func run(_ uv: UvLoop, until isStopping: () -> Bool) {
+        if let nestedPoll { nestedPoll.run(until: isStopping) } else { uv.run() }
+    }
+
+    /// Destroys it, on the loop's thread, outside of libuv. `false` when that could not be done safely: it and all that it
+    /// points to have to stay then.
+    func destroy(_ uv: UvLoop, logger: Logger) -> Bool {
+        guard backend == .libuv else {
+            nestedPoll?.close()
+            nestedPoll = nil
+            destroyOnce()
+            uv.runWithoutWaiting()
+            return true
+        }
+        // 4.1.6 closes its wake eventfd twice under libuv: once in the first `lws_context_destroy` and once in a
+        // later close callback, when the number may belong to somebody else. A duplicate of a spare descriptor takes
+        // the number in between, so that the second close hits it and no descriptor of the process.
+        let spare = unsafe open("/dev/null", O_RDONLY | O_CLOEXEC)
+        let victim = wakeDescriptor
+        destroyOnce()
+        if victim >= 0 && spare >= 0 {
+            var placed = false
+            for _ in 0..<1_000 where !placed {
+                let copy = fcntl(spare, F_DUPFD_CLOEXEC, victim)
+                placed = copy == victim
+                if !placed {
+                    if copy >= 0 { close(copy) }
+                    usleep(1_000)
+                }
+            }
+            guard placed else {
+                // Better to leak a context than to close somebody's file.
+                logger.error("could not guard a descriptor while destroying a loop; its context is leaked")
+                close(spare)
+                return false
+            }
+        }
+        if spare >= 0 { close(spare) }
+        // Until libwebsockets' handles are gone; ours are unreferenced for that long.
+        uv.withoutOwnHandles { uv.run() }
+        destroyOnce()
+        return true
+    }
+
+    private func destroyOnce() {
+        // The loop's alone.
+        nonisolated(unsafe) let pointer = unsafe pointer
+        Self.creation.withLock { _ in unsafe lws_context_destroy(pointer) }
+    }
+}
+
+extension WebSocketEventLoop {
+    /// libwebsockets' context, for what is not in this folder yet.
+    var context: OpaquePointer! { unsafe lwsContext?.pointer }
+}
+
+/// Drives a context that polls by itself beside a libuv loop: the libuv loop's backend descriptor is a raw file of
+/// the context, and its timeout a timer of it. A context that somebody else services is lived on in the same way.
+@safe private final class NestedPoll {
+    private unowned let loop: WebSocketEventLoop
+    private let context: OpaquePointer
+    private let timer: UnsafeMutablePointer<lws_sorted_usec_list_t>
+
+    init?(loop: WebSocketEventLoop, context: OpaquePointer) {
+        self.loop = loop
+        unsafe self.context = unsafe context
+        unsafe timer = .allocate(capacity: 1)
+        unsafe timer.initialize(to: lws_sorted_usec_list_t())
+        guard let vhost = loop.resources.vhosts.plainVhost(of: loop),
+            unsafe loop.uvLoop.lendDescriptor(to: vhost) != nil
+        else { return nil }
+    }
+
+    func run(until isStopping: () -> Bool) {
+        let uv = loop.uvLoop
+        while true {
+            uv.runWithoutWaiting()
+            if isStopping() { return }
+            let timeout = uv.timeout
+            if loop.hasReadyWork || timeout == 0 {
+                unsafe lws_service(context, -1)
+                continue
+            }
+            if timeout > 0 { unsafe wsx_lws_wake_after(context, timer, Int64(timeout) * 1_000) }
+            unsafe lws_service(context, 0)
+        }
+    }
+
+    func close() { unsafe wsx_lws_wake_after(context, timer, -1) }
+
+    deinit { unsafe timer.deallocate() }
+}

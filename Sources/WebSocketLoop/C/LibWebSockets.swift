@@ -1,0 +1,40 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import CLibWebSockets
+import CLibWebSocketsShims
+
+/// What depends on libwebsockets' version or touches its process-wide state. Written against Debian 12's 4.1.6.
+package enum LibWebSockets {
+    /// The version of the headers this was built with.
+    package static var buildVersion: String { unsafe String(cString: wsx_lws_build_version()) }
+    /// The version of the library that is loaded.
+    package static var runtimeVersion: String { unsafe String(cString: lws_get_library_version()) }
+
+    /// One read of a connection.
+    static let readSize = Int(WSX_READ_SIZE)
+    /// What libwebsockets wants to have free in front of what it writes.
+    static let headroom = Int(wsx_lws_pre())
+    /// The buffer that all connections of a context share; also the limit for a client's request head.
+    static let serviceBufferSize = Int(WSX_SERVICE_BUFFER_SIZE)
+    /// Descriptors above this are refused.
+    static let maximumDescriptors = Int(WSX_MAXIMUM_DESCRIPTORS)
+
+    /// Initialises OpenSSL once, through a context that is never destroyed: 4.1.6 re-allocates a process-wide index
+    /// when a second context passes DO_SSL_GLOBAL_INIT, which crashes the connections of the first.
+    /// Kept in a variable, so that leak checkers can reach it.
+    nonisolated(unsafe) package static let initialize: OpaquePointer? = {
+        lws_set_log_level(0, nil)
+        unsafe wsx_lws_set_callbacks(lwsCallback, attachedCallback)
+        return unsafe wsx_context_create_for_tls()
+    }()
+
+    /// The same for a context that is there already. What libwebsockets logs for its owner it goes on logging.
+    static func initializeQuietly() {
+        let level = wsx_lws_log_level()
+        _ = unsafe initialize
+        lws_set_log_level(level, nil)
+    }
+}

@@ -1,0 +1,75 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+/// What the connections of a loop share. Loop-confined.
+@safe final class LoopResources {
+    @exclusivity(unchecked) var maskKeys = MaskKeys()
+    @exclusivity(unchecked) var scratch = ScratchBuffer()
+    @exclusivity(unchecked) var frameMemory = FrameMemory()
+    var vhosts = VhostTable()
+    var handshakePlaces = TLSHandshakePlaces()
+    /// Where names are looked up.
+    var names = NameService.shared
+    /// Whose socket libwebsockets is being given, until it shows the wsi it made for it.
+    var adopting: WireOwner?
+    /// What an SSL_CTX gets that libwebsockets is about to hand out, in a callback that names no vhost of ours.
+    var fillTLSContext: ((OpaquePointer) -> Bool)?
+    /// Where libwebsockets reads into, once a handshake has shown it.
+    var serviceBuffer: UnsafeRawPointer?
+    var serviceBufferSize = LibWebSockets.serviceBufferSize
+    /// To which libwebsockets keeps pointers: 4.1.6 frees a vhost's memory some time after `lws_vhost_destroy`, without
+    /// saying when, so that they stay as long as the loop.
+    private var vhostTexts: [UnsafeMutableBufferPointer<CChar>] = unsafe []
+
+    /// A text with its zero byte, as long as this object.
+    func keepForVhosts(_ text: String) -> UnsafePointer<CChar> {
+        let bytes = text.utf8CString
+        let memory = UnsafeMutableBufferPointer<CChar>.allocate(capacity: bytes.count)
+        _ = unsafe memory.initialize(from: bytes)
+        unsafe vhostTexts.append(memory)
+        return unsafe UnsafePointer(memory.baseAddress!)
+    }
+
+    deinit { unsafe vhostTexts.forEach { unsafe $0.deallocate() } }
+}
+
+extension WebSocketEventLoop {
+    @unsafe @inline(__always)
+    var maskKeys: MaskKeys {
+        _read { yield unsafe resources.maskKeys }
+        _modify { yield unsafe &resources.maskKeys }
+    }
+    @unsafe @inline(__always)
+    var scratch: ScratchBuffer {
+        _read { yield unsafe resources.scratch }
+        _modify { yield unsafe &resources.scratch }
+    }
+    @unsafe @inline(__always)
+    var frameMemory: FrameMemory {
+        _read { yield unsafe resources.frameMemory }
+        _modify { yield unsafe &resources.frameMemory }
+    }
+    var vhosts: VhostTable {
+        get { resources.vhosts }
+        _modify { yield &resources.vhosts }
+    }
+    /// Where names are looked up.
+    package var names: NameService {
+        get { resources.names }
+        set { resources.names = newValue }
+    }
+    var adopting: WireOwner? {
+        get { resources.adopting }
+        set { resources.adopting = newValue }
+    }
+    var serviceBuffer: UnsafeRawPointer? {
+        get { unsafe resources.serviceBuffer }
+        set { unsafe resources.serviceBuffer = newValue }
+    }
+    var serviceBufferSize: Int {
+        get { resources.serviceBufferSize }
+        set { resources.serviceBufferSize = newValue }
+    }
+}

@@ -1,0 +1,60 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import WebSocketCore
+
+/// The deadlines of a loop, and the one that libuv's timer is set to.
+struct LoopTimers {
+    fileprivate var heap = TimerHeap<() -> Void>()
+    fileprivate var armedDeadline: UInt64?
+}
+
+extension WebSocketEventLoop {
+    typealias TimerToken = TimerHeap<() -> Void>.Token
+
+    /// Runs `action` on the loop after a delay in nanoseconds, rounded up to milliseconds.
+    func schedule(after nanoseconds: UInt64, _ action: @escaping () -> Void) -> TimerToken {
+        schedule(at: now &+ nanoseconds, action)
+    }
+
+    func schedule(at deadline: UInt64, _ action: @escaping () -> Void) -> TimerToken {
+        counters.timers.add(1)
+        return timers.heap.schedule(at: deadline, action)
+    }
+
+    func cancel(_ token: TimerToken?) {
+        if let token, timers.heap.cancel(token) != nil { counters.timers.subtract(1) }
+    }
+
+    /// Lets libuv wake the loop at the first deadline.
+    func armTimer() {
+        let next = timers.heap.nextDeadline
+        guard next != timers.armedDeadline else { return }
+        timers.armedDeadline = next
+        guard let next else { return uvLoop.arm(nil) }
+        let now = now
+        uvLoop.arm(next > now ? (next - now + 999_999) / 1_000_000 : 0)
+    }
+
+    /// libuv's timer is due.
+    func fireTimers() {
+        timers.armedDeadline = nil
+        let now = now
+        while let action = timers.heap.popDue(now: now) {
+            counters.timers.subtract(1)
+            action()
+        }
+    }
+}
+
+extension Duration {
+    /// Whole nanoseconds, at least 0, at most about 292 years.
+    package var nanoseconds: UInt64 {
+        let (seconds, attoseconds) = components
+        if seconds < 0 || attoseconds < 0 { return 0 }
+        let (product, overflow) = UInt64(seconds).multipliedReportingOverflow(by: 1_000_000_000)
+        return overflow ? UInt64(Int64.max) : min(product &+ UInt64(attoseconds / 1_000_000_000), UInt64(Int64.max))
+    }
+}
