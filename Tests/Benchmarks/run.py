@@ -18,11 +18,12 @@ Servers    COMMAND serve SECONDS_MAX
            listens on a port of the kernel's choice on 127.0.0.1 and prints {"port":N} first; echoes
            until SIGTERM, the end of standard input or SECONDS_MAX, then prints {"cpu_seconds":X}.
 
-All messages are binary. A client sends every message anew after the reply (c1, c4, c6: one in
+All messages are binary. A client sends every message anew after the reply (c1, c3, c4, c6, c7: one in
 flight on each connection, c2: 64) and checks the bytes of each reply. For c5 it asks for
 /flood?size=64, sends nothing and checks each message's length. For c8 it opens a connection, closes
-it with 1000, waits until it is closed, and starts again. For c6 the server is reached as wss://, with
-a certificate for `localhost` and 127.0.0.1 that --ca vouches for.
+it with 1000, waits until it is closed, and starts again; for c9 it opens 100 connections and then 2,000 that exchange
+a message of 32 bytes and fall silent, and prints bytes_each. For c7 it asks for /deflate and offers permessage-deflate.
+For c3s, c6 and c8s the server is reached as wss://, with a certificate for `localhost` and 127.0.0.1 that --ca vouches for.
 """
 
 import argparse
@@ -43,10 +44,15 @@ import time
 CLIENT = {
     "c1": "1 connection, 32 B ping-pong",
     "c2": "1 connection, 64 × 32 B in flight",
+    "c3": "1 connection, 1 MiB ping-pong",
+    "c3s": "the same over TLS",
     "c4": "100 connections, 128 B ping-pong each",
     "c5": "receive flood of 64 B messages",
     "c6": "wss, 1 connection, 32 B ping-pong",
+    "c7": "1 connection, 1 KiB of text ping-pong, permessage-deflate",
     "c8": "connect and close, one after another",
+    "c8s": "the same over TLS, with resumption as the driver has it by default",
+    "c9": "bytes of the client's memory for each of 2,000 idle connections (here less is better)",
 }
 SERVER = {
     "s1a": "1 connection, 32 B ping-pong",
@@ -61,10 +67,11 @@ SERVER = {
     "idle5000": "the same beside 5,000",
 }
 # Connections of these; both sides' table of descriptors is larger then, and libwebsockets' closes slower.
-FILES = {"s6": 6000, "idle5000": 6000}
+FILES = {"s6": 6000, "idle5000": 6000, "c9": 4096}
+TLS = {"c3s", "c6", "c8s"}
 # Where one message at a time crosses between the processors, a processor that falls asleep in
 # between would be what is measured.
-PING_PONG = {"c1", "c6", "c8", "s1a", "idle1000", "idle5000"}
+PING_PONG = {"c1", "c6", "c8", "c8s", "s1a", "idle1000", "idle5000"}
 RAW = "raw lws"
 HOST = "127.0.0.1"
 
@@ -242,7 +249,7 @@ class Bench:
             try:
                 done = subprocess.run(["openssl", *command], capture_output=True, text=True, timeout=30)
             except FileNotFoundError:
-                raise SystemExit("run.py: c6 needs the command `openssl`") from None
+                raise SystemExit("run.py: the TLS workloads need the command `openssl`") from None
             if done.returncode:
                 raise SystemExit(f"run.py: openssl {command[0]} failed: {done.stderr.strip()}")
 
@@ -250,7 +257,7 @@ class Bench:
         return os.path.join(self.options.raw, program)
 
     def client(self, workload, command):
-        seconds, tls = self.options.seconds, workload == "c6"
+        seconds, tls = self.options.seconds, workload in TLS
         limit = seconds * 2 + 20
         peer = [self.raw("peer-server"), str(limit + 10)]
         if tls:
@@ -448,7 +455,7 @@ def main():
     print("| workload | driver | messages/s | × | CPU µs/message | p50 µs | |\n|---|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory(prefix="bench-") as work:
         bench = Bench(options, work)
-        if "c6" in options.workloads:
+        if TLS & set(options.workloads):
             bench.make_certificate()
         for workload in options.workloads:
             others, raw = (options.client, "lws-client") if workload in CLIENT else (options.server, "lws-server")

@@ -197,4 +197,29 @@ UNUSED static void end_after(double seconds, void (*end)(void)) {
   pthread_detach(thread);
 }
 
+// Text as programs send it: words from a short list, in an order that repeats late.
+UNUSED static void fill_text(uint8_t *p, size_t n) {
+  static const char *const words[] = {"\"price\":",  "\"size\":", "btcusdt",  "bid",    "ask",   "trade",
+                                      "\"time\":16", "{\"e\":",   "0.00100", "42017.5", "false", "},{"};
+  uint32_t state = 1;
+  for (size_t i = 0; i < n;) {
+    state = state * 1664525u + 1013904223u;
+    const char *word = words[(state >> 16) % (sizeof words / sizeof *words)];
+    for (size_t k = 0; word[k] && i < n; k++) p[i++] = (uint8_t)word[k];
+    if (i < n) p[i++] = (uint8_t)('0' + (state >> 24) % 10);
+  }
+}
+
+// Resident memory of this process.
+UNUSED static double resident_bytes(void) {
+  char line[256];
+  double kib = 0;
+  FILE *f = fopen("/proc/self/status", "r");
+  if (!f) die("/proc/self/status");
+  while (fgets(line, sizeof line, f))
+    if (sscanf(line, "VmRSS: %lf", &kib) == 1) break;
+  fclose(f);
+  return kib * 1024;
+}
+
 #endif

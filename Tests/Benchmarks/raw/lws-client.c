@@ -3,7 +3,10 @@
 //
 // The yardstick for clients: C libwebsockets written the documented way. Its own poll loop, every
 // message sent from the WRITEABLE callback with lws_write, several per callback until the pipe is
-// choked, tx_packet_size raised, 16 KiB reads, no permessage-deflate.
+// choked, tx_packet_size raised, 16 KiB reads, permessage-deflate for c7 only.
+//
+// Large messages are collected from the pieces in which libwebsockets hands them over, and sent with one lws_write. c7 uses
+// libwebsockets' own permessage-deflate.
 //
 //   lws-client WORKLOAD HOST PORT SECONDS [--ca FILE]
 
@@ -13,12 +16,18 @@
 
 typedef struct {
   const char *name;
-  int connections, depth, size, tls, flood, churn;
+  int connections, depth, size, tls, flood, churn, deflate, idle;
 } workload;
 
+enum { MAXIMUM = 1 << 20, FIRST = 100 };
+
 static const workload workloads[] = {
-    {"c1", 1, 1, 32, 0, 0, 0},    {"c2", 1, 64, 32, 0, 0, 0}, {"c4", 100, 1, 128, 0, 0, 0},
-    {"c5", 1, 0, 64, 0, 1, 0},    {"c6", 1, 1, 32, 1, 0, 0},  {"c8", 1, 0, 0, 0, 0, 1},
+    {"c1", 1, 1, 32, 0, 0, 0, 0, 0},       {"c2", 1, 64, 32, 0, 0, 0, 0, 0},
+    {"c3", 1, 1, MAXIMUM, 0, 0, 0, 0, 0},  {"c3s", 1, 1, MAXIMUM, 1, 0, 0, 0, 0},
+    {"c4", 100, 1, 128, 0, 0, 0, 0, 0},    {"c5", 1, 0, 64, 0, 1, 0, 0, 0},
+    {"c6", 1, 1, 32, 1, 0, 0, 0, 0},       {"c7", 1, 1, 1024, 0, 0, 0, 1, 0},
+    {"c8", 1, 0, 0, 0, 0, 1, 0, 0},        {"c8s", 1, 0, 0, 1, 0, 1, 0, 0},
+    {"c9", FIRST + 2000, 1, 32, 0, 0, 0, 0, 1},
 };
 
 typedef struct {
@@ -26,14 +35,16 @@ typedef struct {
   int owed;         // messages to send at the next WRITEABLE
   size_t received;  // bytes of the message that is arriving
   uint64_t sent_at;
-  uint8_t message[128];
+  uint8_t *message; // room for one that comes in pieces
 } session;
 
 static const workload *work;
 static struct lws_context *context;
 static const char *host;
 static int port;
-static uint8_t payload[128], out[LWS_PRE + 128];
+static uint8_t payload[MAXIMUM], out[LWS_PRE + MAXIMUM];
+static double memory_before;
+static int echoed;
 static int open_count, over, redial, failed;
 static uint64_t messages, warm_at, stop_at, began, ended, cpu_began, cpu_ended, dialled_at;
 static histogram latencies;
@@ -72,7 +83,7 @@ static void dial(void) {
   i.context = context;
   i.address = host;
   i.port = port;
-  i.path = work->flood ? "/flood?size=64" : "/";
+  i.path = work->flood ? "/flood?size=64" : work->deflate ? "/deflate" : "/";
   // lws checks `host` against the certificate's DNS names only, so an address would not match.
   i.host = i.origin = work->tls ? "localhost" : host;
   i.local_protocol_name = "bench";
@@ -87,10 +98,28 @@ static void owe(session *s, int count) {
   s->owed += count;
 }
 
+// Each connection has exchanged a message and falls silent; the first hundred are not counted.
+static void idle(void) {
+  echoed++;
+  if (echoed == FIRST) memory_before = resident_bytes();
+  if (echoed < work->connections) {
+    redial = 1;
+    return;
+  }
+  double each = (resident_bytes() - memory_before) / (work->connections - FIRST);
+  printf("{\"workload\":\"%s\",\"rate\":%.1f,\"bytes_each\":%.1f}\n", work->name, each, each);
+  fflush(stdout);
+  _exit(0);
+}
+
 static int message(session *s, const uint8_t *bytes, size_t n) {
   if (n != (size_t)work->size || (!work->flood && memcmp(bytes, payload, n))) {
     fail("a message came back different");
     return -1;
+  }
+  if (work->idle) {
+    idle();
+    return 0;
   }
   messages++;
   // A look at the clock is only needed for each message where latency is measured.
@@ -115,7 +144,7 @@ static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *use
       lws_callback_on_writable(wsi);
       break;
     }
-    if (++open_count < work->connections) redial = 1;
+    if (++open_count < work->connections && !work->idle) redial = 1;
     s->sent_at = now_ns();
     if (work->depth) owe(s, work->depth);
     break;
@@ -124,10 +153,11 @@ static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *use
     int whole = lws_is_final_fragment(wsi) && !lws_remaining_packet_payload(wsi);
     if (over) break;
     if (whole && !s->received) return message(s, in, n);
-    if (s->received + n > sizeof s->message) {
+    if (s->received + n > (size_t)work->size) {
       fail("a message is too long");
       return -1;
     }
+    if (!s->message) s->message = xrealloc(NULL, (size_t)work->size);
     memcpy(s->message + s->received, in, n);
     s->received += n;
     if (!whole) break;
@@ -156,6 +186,11 @@ static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *use
     fail(in ? (const char *)in : "connection error");
     break;
 
+  case LWS_CALLBACK_CLIENT_CLOSED:
+    free(s->message);
+    s->message = NULL;
+    break;
+
   case LWS_CALLBACK_WSI_DESTROY:
     if (over || !s || !s->wsi) break;
     if (work->churn) {
@@ -178,6 +213,11 @@ static struct lws_protocols protocols[] = {
     {NULL, NULL, 0, 0, 0, NULL, 0},
 };
 
+static const struct lws_extension extensions[] = {
+    {"permessage-deflate", lws_extension_callback_pm_deflate, "permessage-deflate; client_max_window_bits"},
+    {NULL, NULL, NULL},
+};
+
 int main(int argc, char **argv) {
   struct lws_context_creation_info info;
   const char *ca = NULL;
@@ -188,7 +228,7 @@ int main(int argc, char **argv) {
     if (!strcmp(argv[1], workloads[i].name)) work = &workloads[i];
   if (argc == 7 && !strcmp(argv[5], "--ca")) ca = argv[6];
   if (!work || (argc != 5 && !ca)) {
-    fprintf(stderr, "usage: lws-client c1|c2|c4|c5|c6|c8 HOST PORT SECONDS [--ca FILE]\n");
+    fprintf(stderr, "usage: lws-client c1|c2|c3|c3s|c4|c5|c6|c7|c8|c8s|c9 HOST PORT SECONDS [--ca FILE]\n");
     return 2;
   }
   host = argv[2];
@@ -196,7 +236,8 @@ int main(int argc, char **argv) {
   seconds = atof(argv[4]);
   alarm((unsigned)seconds + 30);  // never outlive a server that hangs
   limit_files(4096);
-  fill_payload(payload, sizeof payload);
+  if (work->deflate) fill_text(payload, sizeof payload);
+  else fill_payload(payload, sizeof payload);
 
   lws_set_log_level(LLL_ERR, NULL);
   memset(&info, 0, sizeof info);
@@ -206,6 +247,7 @@ int main(int argc, char **argv) {
   info.gid = (gid_t)-1;
   info.uid = (uid_t)-1;
   if (work->tls) info.options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
+  if (work->deflate) info.extensions = extensions;
   info.client_ssl_ca_filepath = ca;
   context = lws_create_context(&info);
   if (!context) die("lws_create_context");
@@ -218,7 +260,7 @@ int main(int argc, char **argv) {
       redial = 0;
       dial();
     }
-    if (!work->churn && !started && open_count == work->connections) {
+    if (!work->churn && !work->idle && !started && open_count == work->connections) {
       started = 1;
       start_clock(seconds);
     }

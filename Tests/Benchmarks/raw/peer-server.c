@@ -2,7 +2,8 @@
 // This file is part of the swift-libwebsockets open source project.
 //
 // The peer of every client driver: a WebSocket echo server on bare epoll, quick enough never to be
-// what is measured. A request for /flood?size=N gets messages of N bytes as fast as they are read.
+// what is measured. A request for /flood?size=N gets messages of N bytes as fast as they are read, one for /deflate
+// permessage-deflate with both contexts kept.
 // With a certificate it also listens for wss.
 //
 //   peer-server SECONDS_MAX [--cert FILE --key FILE]
@@ -23,6 +24,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <zlib.h>
 
 enum { BUFFER = 65536, FRAME_MAX = 4 << 20, FLOOD_BLOCK = 256 << 10 };
 
@@ -36,6 +38,7 @@ typedef struct {
   size_t out_at, out_length, out_capacity;
   uint8_t *flood;  // whole frames, sent over and over
   size_t flood_at, flood_length;
+  z_stream *inflater, *deflater;
 } connection;
 
 static int epoll_fd;
@@ -57,6 +60,10 @@ static void discard(connection *c) {
   free(c->in);
   free(c->out);
   free(c->flood);
+  if (c->inflater) inflateEnd(c->inflater);
+  if (c->deflater) deflateEnd(c->deflater);
+  free(c->inflater);
+  free(c->deflater);
   free(c);
 }
 
@@ -128,6 +135,35 @@ static void start_flood(connection *c, size_t size) {
   }
 }
 
+static void start_deflate(connection *c) {
+  c->inflater = xrealloc(NULL, sizeof *c->inflater);
+  c->deflater = xrealloc(NULL, sizeof *c->deflater);
+  memset(c->inflater, 0, sizeof *c->inflater);
+  memset(c->deflater, 0, sizeof *c->deflater);
+  if (inflateInit2(c->inflater, -15) != Z_OK ||
+      deflateInit2(c->deflater, Z_BEST_SPEED, Z_DEFLATED, -15, 8, Z_DEFAULT_STRATEGY) != Z_OK)
+    die("zlib");
+}
+
+// Inflates the message and deflates it again into `to`. Returns its length there, -1 when it cannot be read.
+static ssize_t recompress(connection *c, uint8_t *to, size_t room, const uint8_t *from, size_t n, uint32_t key) {
+  static uint8_t masked[FRAME_MAX + 4], plain[FRAME_MAX];
+  mask_copy(masked, from, n, key);
+  memcpy(masked + n, "\0\0\xff\xff", 4);
+  c->inflater->next_in = masked;
+  c->inflater->avail_in = (uInt)n + 4;
+  c->inflater->next_out = plain;
+  c->inflater->avail_out = sizeof plain;
+  int status = inflate(c->inflater, Z_SYNC_FLUSH);
+  if (status != Z_OK && status != Z_BUF_ERROR) return -1;
+  c->deflater->next_in = plain;
+  c->deflater->avail_in = (uInt)(sizeof plain - c->inflater->avail_out);
+  c->deflater->next_out = to;
+  c->deflater->avail_out = (uInt)room;
+  if (deflate(c->deflater, Z_SYNC_FLUSH) != Z_OK || !c->deflater->avail_out) return -1;
+  return (ssize_t)(room - c->deflater->avail_out) - 4;
+}
+
 // Returns the bytes used, 0 when more are needed, -1 when the request is no good.
 static ssize_t request(connection *c) {
   static const char guid[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -150,10 +186,12 @@ static ssize_t request(connection *c) {
   length = snprintf(key, sizeof key, "%.*s%s", length, k, guid);
   SHA1((unsigned char *)key, (size_t)length, digest);
   EVP_EncodeBlock(accept, digest, sizeof digest);
+  int deflates = !strncmp(text, "GET /deflate ", 13) && strcasestr(text, "permessage-deflate");
+  if (deflates) start_deflate(c);
   length = snprintf(reply, sizeof reply,
                     "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                    "Sec-WebSocket-Accept: %s\r\n\r\n",
-                    accept);
+                    "Sec-WebSocket-Accept: %s\r\n%s\r\n",
+                    accept, deflates ? "Sec-WebSocket-Extensions: permessage-deflate\r\n" : "");
   if (transmit(c, (uint8_t *)reply, (size_t)length)) return -1;
 
   c->state = OPEN;
@@ -185,7 +223,18 @@ static int frames(connection *c, size_t at) {
       break;
     }
     unsigned opcode = f.first & 15;
-    if (opcode != 10) {  // the reply is shorter than the frame by its mask key: it always fits
+    if (c->deflater && f.first & 0x40) {
+      static uint8_t packed[FRAME_MAX];
+      ssize_t k = recompress(c, packed, sizeof packed, c->in + at + h, (size_t)f.length, f.key);
+      if (k < 0) return -1;
+      if (out + (size_t)k + 10 > scratch_capacity) {
+        scratch_capacity = (out + (size_t)k + 10) * 2 + c->in_length;
+        scratch = xrealloc(scratch, scratch_capacity);
+      }
+      out += put_header(scratch + out, f.first, (uint64_t)k, 0);
+      memcpy(scratch + out, packed, (size_t)k);
+      out += (size_t)k;
+    } else if (opcode != 10) {  // the reply is shorter than the frame by its mask key: it always fits
       out += put_header(scratch + out, opcode == 9 ? 0x8A : f.first, f.length, 0);
       mask_copy(scratch + out, c->in + at + h, (size_t)f.length, f.key);
       out += (size_t)f.length;
