@@ -7,6 +7,7 @@
 
 #include "wsx_lws.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
@@ -282,4 +283,11 @@ static void nothing(lws_sorted_usec_list_t *timer) { (void)timer; }
 void wsx_lws_wake_after(struct lws_context *context, lws_sorted_usec_list_t *timer, int64_t delay) {
     lws_sul_schedule(context, 0, timer, nothing,
                      delay < 0 ? (lws_usec_t)LWS_SET_TIMER_USEC_CANCEL : (lws_usec_t)delay);
+}
+
+bool wsx_lws_context_is_being_destroyed(struct lws_context *context) {
+    // Not in 4.1.6, which this may have been compiled with.
+    int (*ask)(struct lws_context *) =
+        (int (*)(struct lws_context *))dlsym(RTLD_DEFAULT, "lws_context_is_being_destroyed");
+    return ask && ask(context);
 }

@@ -106,8 +106,8 @@ void wsx_lws_finish_sending(struct lws *wsi);
 /// `lws_service_fd` with a made-up writable event, for a pong that shall go out now.
 int wsx_lws_pretend_writable(struct lws_context *context, struct lws *wsi);
 
-/// What we leave with a context that somebody else services: a timer in which our turns run, and a notifier that tells
-/// when the context is about to be destroyed, before anything of it is gone.
+/// What we leave with a context that its owner services: a timer in which our turns run, and a notifier that tells that
+/// the context is being destroyed: in 4.1 before anything of it is gone, in 4.3 behind its connections and vhosts.
 struct wsx_attachment {
     lws_sorted_usec_list_t turn;
     lws_state_notify_link_t leaving;
@@ -120,6 +120,10 @@ void wsx_attachment_begin(struct lws_context *context, struct wsx_attachment *at
 void wsx_attachment_end(struct lws_context *context, struct wsx_attachment *attachment);
 /// The next turn in so many microseconds, instead of when it would have been; negative: none.
 void wsx_attachment_schedule(struct lws_context *context, struct wsx_attachment *attachment, int64_t delay);
+
+/// Whether the context is being destroyed, as far as the library that is loaded can tell: 4.1 cannot (and has no need to,
+/// its notifier comes first), 4.3 can.
+bool wsx_lws_context_is_being_destroyed(struct lws_context *context);
 
 /// What libwebsockets logs now, as `lws_set_log_level` takes it.
 static inline int wsx_lws_log_level(void) { return lwsl_visible(0xFFFF); }

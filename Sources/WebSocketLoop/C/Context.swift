@@ -74,34 +74,36 @@ import Synchronization
             uv.runWithoutWaiting()
             return true
         }
-        // 4.1.6 closes its wake eventfd twice under libuv: once in the first `lws_context_destroy` and once in a
-        // later close callback, when the number may belong to somebody else. A duplicate of a spare descriptor takes
-        // the number in between, so that the second close hits it and no descriptor of the process.
-        let spare = unsafe open("/dev/null", O_RDONLY | O_CLOEXEC)
-        let victim = wakeDescriptor
-        destroyOnce()
-        if victim >= 0 && spare >= 0 {
-            var placed = false
-            for _ in 0..<1_000 where !placed {
-                let copy = fcntl(spare, F_DUPFD_CLOEXEC, victim)
-                placed = copy == victim
-                if !placed {
-                    if copy >= 0 { close(copy) }
-                    usleep(1_000)
-                }
-            }
-            guard placed else {
-                // Better to leak a context than to close somebody's file.
-                logger.error("could not guard a descriptor while destroying a loop; its context is leaked")
-                close(spare)
-                return false
-            }
+        if LibWebSockets.isLoaded(atLeast: [4, 3]) {
+            destroyOnce()
+        } else if !destroyOnceGuarded(logger) {
+            return false
         }
-        if spare >= 0 { close(spare) }
         // Until libwebsockets' handles are gone; ours are unreferenced for that long.
         uv.withoutOwnHandles { uv.run() }
         destroyOnce()
         return true
+    }
+
+    /// 4.1.6 closes its wake eventfd twice under libuv: once in the first `lws_context_destroy` and once in a later close
+    /// callback, when the number may belong to another file. A duplicate of a spare descriptor takes the number in between,
+    /// so that the second close hits it and no descriptor of the process. 4.3 closes it once: the duplicate would stay.
+    private func destroyOnceGuarded(_ logger: Logger) -> Bool {
+        let spare = unsafe open("/dev/null", O_RDONLY | O_CLOEXEC)
+        let victim = wakeDescriptor
+        destroyOnce()
+        guard spare >= 0 else { return true }
+        defer { close(spare) }
+        guard victim >= 0 else { return true }
+        for _ in 0..<1_000 {
+            let copy = fcntl(spare, F_DUPFD_CLOEXEC, victim)
+            if copy == victim { return true }
+            if copy >= 0 { close(copy) }
+            usleep(1_000)
+        }
+        // Better to leak a context than to close a file of the process.
+        logger.error("could not guard a descriptor while destroying a loop; its context is leaked")
+        return false
     }
 
     private func destroyOnce() {

@@ -128,6 +128,12 @@ import WebSocketCore
         default: break
         }
         guard let loop else { return 0 }
+        switch reason {
+        // 4.3 destroys a context's connections and vhosts before its notifier says so.
+        case LWS_CALLBACK_RAW_CLOSE, LWS_CALLBACK_RAW_CLOSE_FILE, LWS_CALLBACK_WSI_DESTROY:
+            if unsafe wsx_lws_context_is_being_destroyed(context) { contextLeaves() }
+        default: break
+        }
         let before = loop.enter()
         let verdict = unsafe body(wsi)
         loop.leave(before)
@@ -139,7 +145,7 @@ import WebSocketCore
 
     // MARK: The end
 
-    /// The context's owner destroys it: nothing of it is gone yet.
+    /// The context's owner destroys it: nothing of it is gone yet, or, from 4.3 on, perhaps all of it.
     private func contextLeaves() {
         guard !isContextLeaving, let loop else { return }
         isContextLeaving = true
@@ -147,6 +153,7 @@ import WebSocketCore
         let before = loop.enter()
         loop.stop()
         loop.leave(before)
+        if vhosts == 0 { end(loop) }
     }
 
     /// Ends what is left on the loop, and then the vhosts, as far as it goes in this turn. Whether all of it is gone.

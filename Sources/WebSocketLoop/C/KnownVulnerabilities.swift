@@ -37,11 +37,7 @@ extension LibWebSockets {
     /// Why a library cannot be used by what was built with the headers of another version: it is older, or its major
     /// version is another one. `nil` when it can be.
     package static func refusal(built: String, loaded: String) -> String? {
-        func numbers(_ version: String) -> [Int] {
-            version.split { !$0.isNumber && $0 != "." }.first?.split(separator: ".").prefix(3).compactMap { Int($0) }
-                ?? []
-        }
-        let (built, loaded) = (numbers(built), numbers(loaded))
+        let (built, loaded) = (numbers(of: built), numbers(of: loaded))
         let isOlder = loaded.lexicographicallyPrecedes(built)
         guard isOlder || loaded.first != built.first else { return nil }
         func text(_ numbers: [Int]) -> String { numbers.map(String.init).joined(separator: ".") }

@@ -13,6 +13,15 @@ package enum LibWebSockets {
     /// The version of the library that is loaded.
     package static var runtimeVersion: String { unsafe String(cString: lws_get_library_version()) }
 
+    /// Whether the library that is loaded has at least this version.
+    static func isLoaded(atLeast wanted: [Int]) -> Bool {
+        !numbers(of: runtimeVersion).lexicographicallyPrecedes(wanted)
+    }
+    /// `4.3.5-v4.3.5-…` as 4, 3, 5.
+    static func numbers(of version: String) -> [Int] {
+        version.split { !$0.isNumber && $0 != "." }.first?.split(separator: ".").prefix(3).compactMap { Int($0) } ?? []
+    }
+
     /// One read of a connection.
     static let readSize = Int(WSX_READ_SIZE)
     /// What libwebsockets wants to have free in front of what it writes.
