@@ -9,11 +9,13 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 static const struct lws_ext_options deflate_options[] = {
     {"server_no_context_takeover", EXTARG_NONE},
@@ -212,13 +214,39 @@ static void set_deadlines(struct lws_context_creation_info *info) {
     info->connect_timeout_secs = NEVER;
 }
 
+// From 4.3 on a context listens to the kernel's routes on a netlink socket that exec would keep. It is among the first
+// free numbers from `lowest` on.
+static void close_route_socket_on_exec(int lowest) {
+    int free_numbers = 0;
+    for (int descriptor = lowest; lowest >= 0 && free_numbers < 32; descriptor++) {
+        int domain = 0;
+        socklen_t size = sizeof domain;
+        const int flags = fcntl(descriptor, F_GETFD);
+        if (flags < 0) {
+            free_numbers++;
+        } else if (!(flags & FD_CLOEXEC) && getsockopt(descriptor, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 &&
+                   domain == AF_NETLINK) {
+            fcntl(descriptor, F_SETFD, flags | FD_CLOEXEC);
+            return;
+        }
+    }
+}
+
+static struct lws_context *create(const struct lws_context_creation_info *info) {
+    const int lowest = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (lowest >= 0) close(lowest);
+    struct lws_context *context = lws_create_context(info);
+    if (context) close_route_socket_on_exec(lowest);
+    return context;
+}
+
 struct lws_context *wsx_context_create_for_tls(void) {
     struct lws_context_creation_info info;
     memset(&info, 0, sizeof info);
     info.port = CONTEXT_PORT_NO_LISTEN;
     info.options = LWS_SERVER_OPTION_EXPLICIT_VHOSTS | LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
     info.fd_limit_per_thread = 4;
-    return lws_create_context(&info);
+    return create(&info);
 }
 
 struct lws_context *wsx_context_create(const struct wsx_context_settings *settings) {
@@ -240,7 +268,7 @@ struct lws_context *wsx_context_create(const struct wsx_context_settings *settin
     const bool lowers = getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur > WSX_MAXIMUM_DESCRIPTORS;
     const struct rlimit lowered = {.rlim_cur = WSX_MAXIMUM_DESCRIPTORS, .rlim_max = limit.rlim_max};
     if (lowers) setrlimit(RLIMIT_NOFILE, &lowered);
-    struct lws_context *context = lws_create_context(&info);
+    struct lws_context *context = create(&info);
     if (lowers) setrlimit(RLIMIT_NOFILE, &limit);
     return context;
 }
