@@ -42,6 +42,10 @@ let package = Package(
             name: "CLibUV", path: "Modulemaps/CLibUV", pkgConfig: "libuv", providers: [.apt(["libwebsockets-dev"])]),
         .target(name: "CLibWebSocketsShims", dependencies: ["CLibWebSockets", "COpenSSL", "CZlib", "CLibUV"]),
         .target(
+            name: "WebSocketConcurrency",
+            dependencies: [.product(name: "DequeModule", package: "swift-collections")],
+            swiftSettings: [.strictMemorySafety()]),
+        .target(
             name: "WebSocketCore",
             dependencies: [
                 .product(name: "DequeModule", package: "swift-collections"),
@@ -49,11 +53,12 @@ let package = Package(
             ]),
         .target(
             name: "WebSocketPool",
-            dependencies: [.product(name: "DequeModule", package: "swift-collections")]),
+            dependencies: ["WebSocketConcurrency", .product(name: "DequeModule", package: "swift-collections")]),
         .target(
             name: "WebSocketLoop",
             dependencies: [
-                "CLibWebSockets", "COpenSSL", "CZlib", "CLibUV", "CLibWebSocketsShims", "WebSocketCore",
+                "CLibWebSockets", "COpenSSL", "CZlib", "CLibUV", "CLibWebSocketsShims", "WebSocketConcurrency",
+                "WebSocketCore",
                 .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Logging", package: "swift-log"),
@@ -63,7 +68,7 @@ let package = Package(
         .target(
             name: "WebSockets",
             dependencies: [
-                "WebSocketCore", "WebSocketLoop", "WebSocketPool",
+                "WebSocketConcurrency", "WebSocketCore", "WebSocketLoop", "WebSocketPool",
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(
@@ -105,10 +110,12 @@ let package = Package(
             dependencies: [
                 "SimulationSupport", "WebSocketCore", .product(name: "HTTPTypes", package: "swift-http-types"),
             ]),
+        .testTarget(name: "WebSocketConcurrencyTests", dependencies: ["SimulationSupport", "WebSocketConcurrency"]),
         .testTarget(
             name: "WebSocketPoolTests",
             dependencies: [
-                "SimulationSupport", "WebSocketPool", .product(name: "DequeModule", package: "swift-collections"),
+                "SimulationSupport", "WebSocketConcurrency", "WebSocketPool",
+                .product(name: "DequeModule", package: "swift-collections"),
             ]),
         // Simulated time for the tests of pools and sessions, and how deep a test goes. Links no C, as the pool does not.
         .target(name: "SimulationSupport", dependencies: ["WebSocketCore"], path: "Tests/Support/SimulationSupport"),

@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 
 import Synchronization
+package import WebSocketConcurrency
 
 /// Lends connections and keeps them fit to be lent.
 ///
@@ -35,7 +36,7 @@ public final class ConnectionPool<Connection: WebSocketPooledConnection, Time: C
         connect: @escaping @Sendable (_ endpoint: Int) async throws -> Connection
     ) {
         self.core = PoolCore(
-            configuration: configuration, time: TimeSource(clock), endpointCount: endpointCount, observer: observer,
+            configuration: configuration, time: AnyClock(clock), endpointCount: endpointCount, observer: observer,
             connect: connect)
     }
 
@@ -177,7 +178,7 @@ extension ConnectionPool where Time == ContinuousClock {
             PoolCore(
                 configuration: configuration,
                 time: observer?.observesLeases ?? false || configuration.needsExactTime
-                    ? TimeSource(anyClock) : TimeSource(anyClock, coarse: coarseClock),
+                    ? AnyClock(anyClock) : AnyClock(anyClock, coarse: coarseClock),
                 endpointCount: endpointNames.count, endpointNames: endpointNames, observer: observer, connect: connect))
     }
 

@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 
 import Synchronization
+import WebSocketConcurrency
 
 // Everything that takes time: runs in the task of `run()` and its children, and nowhere else.
 extension PoolCore {
@@ -130,28 +131,11 @@ extension PoolCore {
     private func bounded<Value: Sendable>(
         _ timeout: Ticks, _ work: @escaping @Sendable () async throws -> Value
     ) async -> Result<Value, any Error> {
-        let deadline = self.time.exactNow.after(timeout)
-        return await withTaskGroup(of: Result<Value, any Error>?.self) { group in
-            group.addTask {
-                do { return .success(try await work()) } catch { return .failure(error) }
-            }
-            if deadline != .never {
-                group.addTask {
-                    // Cancelled when the work is done, which the other task tells.
-                    try? await self.time.sleep(until: deadline)
-                    return nil
-                }
-            }
-            var timedOut = false
-            while let finished = await group.next() {
-                group.cancelAll()
-                switch finished {
-                case .success(let value): return .success(value)
-                case .failure(let error): return .failure(timedOut ? WebSocketPoolOperationTimedOut() : error)
-                case nil: timedOut = true
-                }
-            }
-            return .failure(WebSocketPoolOperationTimedOut())
+        do {
+            let value = try await self.time.limit(timeout == .never ? nil : .nanoseconds(timeout), work)
+            return value.map { .success($0) } ?? .failure(WebSocketPoolOperationTimedOut())
+        } catch {
+            return .failure(error)
         }
     }
 

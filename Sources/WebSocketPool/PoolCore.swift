@@ -4,31 +4,24 @@
 //===----------------------------------------------------------------------===//
 
 import Synchronization
+import WebSocketConcurrency
 
-#if DEBUG
-/// Traps when an acquire is resumed twice, and reports one that never is.
-typealias PoolContinuation = CheckedContinuation<
-    Result<Grant<any WebSocketPooledConnection>?, WebSocketPoolError>, Never
->
-#else
-typealias PoolContinuation = UnsafeContinuation<
-    Result<Grant<any WebSocketPooledConnection>?, WebSocketPoolError>, Never
->
-#endif
+/// An acquire that waits.
+typealias PoolWaiter = Waiter<Result<Grant<any WebSocketPooledConnection>?, WebSocketPoolError>>
 
 /// The shell around the machine: takes the lock, asks, unlocks, acts.
 ///
 /// Not generic, so that the hot path is compiled for the one machine it runs on; ``ConnectionPool`` puts the types
 /// back.
 package final class PoolCore: Sendable {
-    typealias Machine = PoolStateMachine<any WebSocketPooledConnection, PoolContinuation>
+    typealias Machine = PoolStateMachine<any WebSocketPooledConnection, PoolWaiter>
 
     package let configuration: WebSocketPoolConfiguration
     /// Of the configuration, which is too large to be read from on the hot path.
     let hygiene: WebSocketPoolReleaseHygiene
     let isHygienic: Bool
     let expectsReplies: Bool
-    let time: TimeSource
+    let time: AnyClock
     let observer: (any WebSocketPoolObserver)?
     /// Whether somebody wants the events that every lease brings. Asked first on the hot path: even an absent observer
     /// is expensive to copy.
@@ -51,7 +44,7 @@ package final class PoolCore: Sendable {
     let startError = Mutex<WebSocketPoolError?>(nil)
 
     init(
-        configuration: WebSocketPoolConfiguration, time: TimeSource, endpointCount: Int, endpointNames: [String] = [],
+        configuration: WebSocketPoolConfiguration, time: AnyClock, endpointCount: Int, endpointNames: [String] = [],
         observer: (any WebSocketPoolObserver)?,
         connect: @escaping @Sendable (Int) async throws -> any WebSocketPooledConnection
     ) {
@@ -177,11 +170,7 @@ package final class PoolCore: Sendable {
     @inline(__always)
     private func ask(_ request: Request) async -> Result<Grant<any WebSocketPooledConnection>?, WebSocketPoolError> {
         await withTaskCancellationHandler {
-            #if DEBUG
-            await withCheckedContinuation { self.register($0, request) }
-            #else
-            await withUnsafeContinuation { self.register($0, request) }
-            #endif
+            await suspend { self.register($0, request) }
         } onCancel: {
             self.send { $0.cancelAcquire(ticket: request.ticket, at: $1) }
         }
@@ -202,7 +191,7 @@ package final class PoolCore: Sendable {
         }
     }
 
-    private func register(_ continuation: PoolContinuation, _ request: Request) {
+    private func register(_ continuation: PoolWaiter, _ request: Request) {
         let now = self.time.now
         // The flag is read under the lock that the cancellation handler takes: either it is set here, or the handler
         // comes later and finds the ticket.

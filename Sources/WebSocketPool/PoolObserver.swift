@@ -3,6 +3,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+package import WebSocketConcurrency
+
 /// Receives what happens in a pool: the seam for logs, metrics and traces.
 ///
 /// Every method has a default that does nothing. They are called after the pool's lock was released, from the thread

@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 
 import Testing
+import WebSocketConcurrency
 import WebSocketPool
 
 /// Every exit that the comments of the machine's states list, one by one, without a shell.

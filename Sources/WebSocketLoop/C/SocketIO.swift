@@ -3,6 +3,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+// Whichever C module first includes the socket headers is the one that Swift attributes them to.
+import CLibUV
+import CLibWebSockets
+import CLibWebSocketsShims
+import COpenSSL
 import Glibc
 
 /// Reads and writes a socket that does not block.

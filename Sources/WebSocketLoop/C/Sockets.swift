@@ -3,8 +3,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+// As in SocketIO.
 import CLibUV
+import CLibWebSockets
 import CLibWebSocketsShims
+import COpenSSL
 import Glibc
 import WebSocketCore
 

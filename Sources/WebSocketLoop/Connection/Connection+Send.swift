@@ -6,6 +6,7 @@
 import CLibWebSockets
 import CLibWebSocketsShims
 import Synchronization
+import WebSocketConcurrency
 public import WebSocketCore
 
 /// Something to send that waits for room.

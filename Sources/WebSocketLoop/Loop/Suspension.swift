@@ -4,44 +4,21 @@
 //===----------------------------------------------------------------------===//
 
 import Synchronization
+package import WebSocketConcurrency
 package import WebSocketCore
 
-// A continuation is resumed exactly once because the state machine that holds it hands it out once. Debug builds check
-// that; release builds do not pay for it.
-#if DEBUG
-package typealias LoopContinuation<Value> = CheckedContinuation<Value, Never>
-#else
-@safe package struct LoopContinuation<Value>: Sendable {
-    private let base: UnsafeContinuation<Value, Never>
-
-    fileprivate init(_ base: UnsafeContinuation<Value, Never>) { unsafe self.base = unsafe base }
-
-    @inline(__always)
-    package func resume(returning value: sending Value) { unsafe base.resume(returning: value) }
-}
-#endif
-
-/// Suspends until the continuation is resumed.
-@inline(__always)
-package func suspend<Value>(
-    isolation: isolated (any Actor)? = #isolation, _ body: (LoopContinuation<Value>) -> Void
-) async -> sending Value {
-    #if DEBUG
-    await withCheckedContinuation(isolation: isolation, body)
-    #else
-    unsafe await withUnsafeContinuation(isolation: isolation) { unsafe body(LoopContinuation($0)) }
-    #endif
-}
+/// The name of a waiter in the folders that do not have the new one yet.
+package typealias LoopContinuation<Value> = Waiter<Value>
 
 /// A suspended call that the loop will resume, and the means to cancel it. It is made where it is registered, so that
 /// a call that counts as waiting has its place in the order of those that wait.
 package struct LoopWaiter<Value: Sendable>: Sendable {
     package let id: UInt64
-    fileprivate let continuation: LoopContinuation<Result<Value, WebSocketError>>
+    fileprivate let continuation: Waiter<Result<Value, WebSocketError>>
     private let counter: LoopCounter
 
     fileprivate init(
-        id: UInt64, continuation: LoopContinuation<Result<Value, WebSocketError>>, counter: LoopCounter
+        id: UInt64, continuation: Waiter<Result<Value, WebSocketError>>, counter: LoopCounter
     ) {
         self.id = id
         self.continuation = continuation
@@ -101,7 +78,7 @@ extension WebSocketEventLoop {
 
     /// The caller registers it at once: on the loop, or under the lock of what it waits for.
     func makeWaiter<Value>(
-        id: UInt64, _ continuation: LoopContinuation<Result<Value, WebSocketError>>
+        id: UInt64, _ continuation: Waiter<Result<Value, WebSocketError>>
     ) -> LoopWaiter<Value> {
         LoopWaiter(id: id, continuation: continuation, counter: counters.continuations)
     }

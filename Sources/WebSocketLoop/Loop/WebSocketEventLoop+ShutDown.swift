@@ -5,6 +5,7 @@
 
 import Logging
 import Synchronization
+import WebSocketConcurrency
 
 /// What waits for the end of a loop, and how far that is.
 struct LoopEnding {
@@ -14,7 +15,7 @@ struct LoopEnding {
     /// and nothing that is gone.
     var actions: [ObjectIdentifier: () -> Void] = [:]
     /// Who waits for the thread's last step.
-    fileprivate var waiters: [LoopContinuation<Void>] = []
+    fileprivate var waiters: [Waiter<Void>] = []
     /// The context could not be destroyed; it and everything that it points to stay.
     fileprivate var isLeaked = false
 }
@@ -31,7 +32,7 @@ extension WebSocketEventLoop {
     /// Ends the loop and its thread, after which nothing runs on it any more. Connections that still live on it are
     /// aborted. The shared group's loops cannot be shut down.
     func shutDown() async {
-        await suspend { (continuation: LoopContinuation<Void>) in
+        await suspend { (continuation: Waiter<Void>) in
             let accepted = execute {
                 self.ending.waiters.append(continuation)
                 self.stop()
@@ -42,7 +43,7 @@ extension WebSocketEventLoop {
 
     /// Waits for the end, whatever brings it about.
     func stopped() async {
-        await suspend { (continuation: LoopContinuation<Void>) in
+        await suspend { (continuation: Waiter<Void>) in
             if !execute({ self.ending.waiters.append(continuation) }) { continuation.resume(returning: ()) }
         }
     }

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import WebSocketConcurrency
 import WebSocketCore
 
 /// The deadlines of a loop, and the one that libuv's timer is set to.
@@ -51,10 +52,5 @@ extension WebSocketEventLoop {
 
 extension Duration {
     /// Whole nanoseconds, at least 0, at most about 292 years.
-    package var nanoseconds: UInt64 {
-        let (seconds, attoseconds) = components
-        if seconds < 0 || attoseconds < 0 { return 0 }
-        let (product, overflow) = UInt64(seconds).multipliedReportingOverflow(by: 1_000_000_000)
-        return overflow ? UInt64(Int64.max) : min(product &+ UInt64(attoseconds / 1_000_000_000), UInt64(Int64.max))
-    }
+    package var nanoseconds: UInt64 { UInt64(ticks) }
 }

@@ -3,6 +3,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+package import WebSocketConcurrency
+
 /// One place of the pool and its tenant, whose handle is beside it: without references a slot costs nothing to copy.
 package struct ConnectionSlot: Sendable {
     package enum State: Sendable, Hashable {

@@ -3,6 +3,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+package import WebSocketConcurrency
+
 /// One of the places that connections lead to, with its circuit breaker.
 package struct Endpoint: Sendable {
     package enum Health: Sendable, Hashable {

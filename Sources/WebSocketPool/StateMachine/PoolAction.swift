@@ -3,6 +3,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+package import WebSocketConcurrency
+
 /// What the shell does after an event, in the order of the fields and after it has let go of the lock.
 package struct PoolAction<Handle, Waiter> {
     /// Something that takes time. Its end comes back as an event with the same key.

@@ -3,6 +3,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+package import WebSocketConcurrency
+
 /// The configuration as the machine uses it: in ticks, and with `never` for what is off.
 package struct PoolSettings: Sendable {
     package var softMaximum: Int

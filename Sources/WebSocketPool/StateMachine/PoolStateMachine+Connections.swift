@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 
 import DequeModule
+package import WebSocketConcurrency
 
 // What the shell reports about connections. A key whose connection has gone is ignored: the pool has given its slot
 // away at a deadline, or somebody else reported the end first.

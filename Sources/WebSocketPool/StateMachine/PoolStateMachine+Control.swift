@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 
 import DequeModule
+package import WebSocketConcurrency
 
 // What the owner of the pool asks for, and what time asks for.
 extension PoolStateMachine {

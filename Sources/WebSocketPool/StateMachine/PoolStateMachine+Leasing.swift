@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 
 import DequeModule
+package import WebSocketConcurrency
 
 extension PoolStateMachine {
     /// How a borrower gives a connection back.

@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 
 import DequeModule
+import WebSocketConcurrency
 
 extension PoolStateMachine {
     /// Brings supply and demand together. Called after every event that may have changed either; afterwards nobody

@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 
 package import DequeModule
+package import WebSocketConcurrency
 
 /// Decides everything that a pool does. Holds no clock, no task, no lock and no connection's interface.
 ///

@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 
 package import DequeModule
+package import WebSocketConcurrency
 
 /// What an acquire accepts.
 package enum AcquireKind: Sendable, Hashable {

@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 
 import Synchronization
+import WebSocketConcurrency
 import WebSocketCore
 import WebSocketLoop
 import WebSocketPool
@@ -35,7 +36,7 @@ final class PoolEndpoints: Sendable {
     private let state: Mutex<State>
     private let usesAllAddresses: Bool
     private let resolutionLifetime: Duration
-    private let elapsed: @Sendable () -> Duration
+    private let clock: AnyClock
     private let loop: @Sendable () -> WebSocketEventLoop
     private let resolve: Resolve
 
@@ -74,7 +75,7 @@ final class PoolEndpoints: Sendable {
         self.resolve = resolve
         usesAllAddresses = configuration.usesAllAddresses
         resolutionLifetime = configuration.resolutionLifetime
-        elapsed = Self.stopwatch(clock)
+        self.clock = AnyClock(clock)
         let group = configuration.eventLoopGroup
         if let eventLoop = client.eventLoop {
             loop = { eventLoop }
@@ -103,11 +104,6 @@ final class PoolEndpoints: Sendable {
         }
     }
 
-    private static func stopwatch<C: Clock<Duration>>(_ clock: C) -> @Sendable () -> Duration {
-        let origin = clock.now
-        return { origin.duration(to: clock.now) }
-    }
-
     func connect(to endpoint: Int) async throws(WebSocketError) -> Connection {
         let url = state.withLock { $0.entries[endpoint].url }
         let target = targets[url]
@@ -134,7 +130,7 @@ final class PoolEndpoints: Sendable {
 
     /// Looks the host up again when the last time is too long ago. Addresses that are known outlive a failure.
     private func refresh(_ url: Int, on loop: WebSocketEventLoop) async throws(WebSocketError) {
-        let now = elapsed()
+        let now = clock.elapsed
         let isKnown: Bool? = state.withLock { state in
             guard let last = state.resolvedAt[url] else { return false }
             guard now - last >= resolutionLifetime else { return nil }

@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 
 public import HTTPTypes
+import WebSocketConcurrency
 public import WebSocketCore
 public import WebSocketLoop
 

@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 
 import Synchronization
+import WebSocketConcurrency
 import WebSocketCore
 
 // Channels: told to each connection in order, and again when an answer fails to come.

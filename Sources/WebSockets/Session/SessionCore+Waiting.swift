@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 
 import Synchronization
+import WebSocketConcurrency
 import WebSocketCore
 import WebSocketLoop
 

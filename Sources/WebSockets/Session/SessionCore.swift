@@ -5,6 +5,7 @@
 
 import Logging
 import Synchronization
+import WebSocketConcurrency
 import WebSocketCore
 import WebSocketLoop
 

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import WebSocketConcurrency
 public import WebSocketCore
 import WebSocketLoop
 

@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 
 import Synchronization
+import WebSocketConcurrency
 public import WebSocketCore
 
 // When to be connected, and to what.

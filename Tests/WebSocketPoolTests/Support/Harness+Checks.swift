@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import WebSocketConcurrency
 import WebSocketPool
 
 // The model's bookkeeping and the invariants, numbered as in the pool's design.

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import WebSocketConcurrency
 import WebSocketPool
 
 // What the machine decided: whether it was allowed, and what follows from it for the model.

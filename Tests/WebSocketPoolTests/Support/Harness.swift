@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import WebSocketConcurrency
 import WebSocketPool
 
 /// Drives the machine and, beside it, a reference model made of plain arrays: obvious, slow, without timers.

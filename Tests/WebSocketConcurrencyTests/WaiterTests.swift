@@ -1,0 +1,24 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import SimulationSupport
+import Synchronization
+import Testing
+import WebSocketConcurrency
+
+@Suite("Waiter")
+struct WaiterTests {
+    @Test("A suspended call gets what its waiter is resumed with, at once or later", arguments: Simulation.seeds)
+    func resumed(_ seed: UInt64) throws {
+        try Simulation.run(seed: seed) { simulation in
+            #expect(await suspend { $0.resume(returning: 1) } == 1)
+            let kept = Mutex<Waiter<Int>?>(nil)
+            async let value: Int = suspend { waiter in kept.withLock { $0 = waiter } }
+            await simulation.pass(.seconds(1))
+            kept.withLock { $0.take() }?.resume(returning: 2)
+            #expect(await value == 2)
+        }
+    }
+}
