@@ -122,7 +122,12 @@ struct DemoAndDoctorTests {
         #expect(
             checks.map { $0["name"] as? String } == [
                 "libwebsockets", "OpenSSL", "zlib", "libuv", "event loop", "CA certificates", "descriptors",
+                "tested",
             ])
+        let version = try #require(checks.last?["value"] as? String)
+        #expect(version.contains("the suite runs with"))
+        let loaded = try #require(WebSocketLibraries.versions.first?.loaded)
+        #expect(WebSocketLibraries.isTested == WebSocketLibraries.testedVersions.contains(loaded))
         let text = try await Command.run(["doctor"])
         #expect(text.code == 0)
         #expect(text.lines.count == checks.count)

@@ -14,6 +14,10 @@
 #include <sys/types.h>
 #include <uv.h>
 
+#if LWS_LIBRARY_VERSION_NUMBER < 4001000
+#error "libwebsockets 4.1 or newer is needed: Debian 12, Ubuntu 24.04 or later have it; Ubuntu 22.04 and Debian 11 have 4.0"
+#endif
+
 // Constants that libwebsockets spells as macros Swift does not see.
 static inline int wsx_lws_pre(void) { return LWS_PRE; }
 static inline int wsx_lws_version_number(void) { return LWS_LIBRARY_VERSION_NUMBER; }

@@ -46,6 +46,7 @@ struct Doctor: AsyncParsableCommand {
         checks.append(try await Self.checkBackend())
         checks.append(Self.checkCertificates())
         checks.append(Self.checkDescriptors())
+        checks.append(Self.checkVersion())
         let isWell = checks.allSatisfy { $0.problem == nil }
         if display.json {
             await Output.standard.write(json: json(checks, isWell: isWell))
@@ -87,6 +88,18 @@ struct Doctor: AsyncParsableCommand {
             check.remedy = "sudo apt-get install --reinstall libwebsockets-dev && swift package clean && swift build"
         }
         return check
+    }
+
+    /// Never a problem: a version that the suite did not run with is worth knowing, and so is what is known against it.
+    private static func checkVersion() -> Check {
+        let tested = WebSocketLibraries.testedVersions.joined(separator: " and ")
+        var value =
+            WebSocketLibraries.isTested
+            ? "this libwebsockets is one that the suite runs with (\(tested))"
+            : "the suite runs with libwebsockets \(tested), not with this one"
+        let known = WebSocketLibraries.vulnerabilitiesOfLoaded.map(\.identifier)
+        if !known.isEmpty { value += "; does not reach us: \(known.joined(separator: ", ")) (wsx --version says why)" }
+        return Check(name: "tested", value: value)
     }
 
     private static func checkBackend() async throws -> Check {
