@@ -3,6 +3,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import CLibUV
+import CLibWebSockets
 import CLibWebSocketsShims
 import Glibc
 import Logging

@@ -118,7 +118,7 @@ import WebSocketCore
         (EMFILE, WebSocketError.Code.resourceExhausted), (ENFILE, .resourceExhausted), (ENOMEM, .resourceExhausted),
         (ENOENT, .invalidConfiguration), (EACCES, .invalidConfiguration), (EFBIG, .invalidConfiguration),
     ]) func aShortageIsNoMistake(_ code: CInt, _ expected: WebSocketError.Code) {
-        let error = PEM.unreadable("/x.pem", code, field: "tls.trust")
+        let error = PEM.unreadable("/x.pem", SystemError(code), field: "tls.trust")
         #expect(error.code == expected && error.systemError == code)
         #expect(error.message.contains("/x.pem"))
         #expect(error.wouldComeAgain == (expected == .invalidConfiguration))
@@ -128,14 +128,14 @@ import WebSocketCore
         try withDirectory { directory in
             for (path, code) in [(directory, EISDIR), ("\(directory)/none", ENOENT), ("a\0b", EINVAL)] {
                 let error = try refusal {
-                    do throws(FileBytes.Failure) { _ = try FileBytes.read(path) } catch {
-                        throw PEM.unreadable(path, error.code, field: "tls.trust")
+                    do throws(SystemError) { _ = try FileBytes.read(path) } catch {
+                        throw PEM.unreadable(path, error, field: "tls.trust")
                     }
                 }
                 #expect(error.systemError == code)
             }
             try write([UInt8](repeating: 10, count: FileBytes.maximum + 1), to: "\(directory)/large")
-            #expect(throws: FileBytes.Failure.self) { _ = try FileBytes.read("\(directory)/large") }
+            #expect(throws: SystemError.self) { _ = try FileBytes.read("\(directory)/large") }
         }
     }
 
