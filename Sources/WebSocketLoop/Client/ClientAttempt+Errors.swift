@@ -15,8 +15,16 @@ extension ClientAttempt {
         let what = isProxied ? "no connection to the proxy at" : "no connection to"
         return WebSocketError(
             isExhausted ? .resourceExhausted : isProxied ? .proxyFailed : .connectFailed,
-            "\(what) \(destination.description.escapedForLog): \(why); check that the \(isProxied ? "proxy" : "server") runs and is reachable",
+            "\(what) \(destination.description.escapedForLog): \(why); \(wayOut(code))",
             phase: isProxied ? .proxy : .connect, systemError: code)
+    }
+
+    private func wayOut(_ code: CInt) -> String {
+        // What the kernel says of an address that is good on one interface only, and of an interface that there is not.
+        if code == EINVAL, case .ip(let address, _) = destination, address.lowercased().hasPrefix("fe80:") {
+            return "a link-local address needs the interface of this machine, as in [fe80::1%25eth0]"
+        }
+        return "check that the \(isProxied ? "proxy" : "server") runs and is reachable"
     }
 
     /// libwebsockets did not take the socket, because it has no place for it, or because the server has just spoken and
@@ -26,18 +34,17 @@ extension ClientAttempt {
         guard shortage == 0, request.tls != nil else {
             return WebSocketError(
                 .resourceExhausted,
-                "libwebsockets did not take the socket; it has at most \(LibWebSockets.maximumDescriptors) descriptors",
+                "libwebsockets did not take the socket; open fewer connections on this loop or raise ulimit -n: it has at most \(LibWebSockets.maximumDescriptors) descriptors",
                 phase: stage.phase, systemError: shortage == 0 ? nil : shortage)
         }
-        return TLSErrors.notTLS
+        return TLSErrors.notTLS(.server)
     }
 
     func tlsError(_ reason: CInt) -> WebSocketError {
-        if verification.isPinMissed { return TLSErrors.pinMissed }
-        if let code = verification.error { return TLSErrors.verification(code, host: request.url.host) }
-        return TLSErrors.handshake(
-            reason: reason, wasAskedForCertificate: stream?.wasAskedForCertificate == true,
-            isIdentified: request.isIdentified)
+        let wasAsked = stream?.wasAskedForCertificate == true
+        return verifier?.error(reason: reason, wasAsked: wasAsked)
+            ?? TLSErrors.handshake(
+                reason: reason, .server, wasAskedForCertificate: wasAsked, isIdentified: request.isIdentified)
     }
 
     /// The connection ended before the answer was complete.
@@ -52,11 +59,11 @@ extension ClientAttempt {
         var receivedAlert: CInt = 0
         let wasAsked = stream?.wasAskedForCertificate == true
         if stream != nil, let alert = unsafe wsx_tls_take_alert(&receivedAlert), receivedAlert != 0 {
-            return unsafe TLSErrors.alert(String(cString: alert), wasAskedForCertificate: wasAsked)
+            return unsafe TLSErrors.alert(String(cString: alert), .server, wasAskedForCertificate: wasAsked)
         }
         // TLS 1.3 has a server judge the client's certificate when the client thinks that all is well, and some end the
         // connection without the alert.
-        if wasAsked { return TLSErrors.unacceptedIdentity(isShown: request.isIdentified) }
+        if wasAsked { return TLSErrors.unacceptedIdentity(.server, isShown: request.isIdentified) }
         return machine.ended()
     }
 }

@@ -88,6 +88,7 @@ extension Connection {
 
     @inline(__always)
     func noteArrived() {
+        unsafe messagesArrived &+= 1
         balance.store(balance.load(ordering: .relaxed) &- 1, ordering: .releasing)
     }
 
@@ -183,6 +184,7 @@ extension Connection {
     }
 
     func drained(_ count: Int) {
+        unsafe bytesWritten &+= count
         unsafe outbound.drained(count)
         admit()
     }
