@@ -171,6 +171,7 @@ let package = Package(
             dependencies: [
                 "LoopbackSupport", "TestSupport", "WebSockets", "WebSocketsTestKit",
                 .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "MetricsTestKit", package: "swift-metrics", condition: .when(traits: ["Metrics"])),
             ]),
         // What `scripts/fuzz` runs under libFuzzer, and `FuzzTests` with the committed corpus.
         // Not in a nested package: the targets call package declarations, and a product for them would be everyone's.

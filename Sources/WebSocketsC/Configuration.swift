@@ -43,6 +43,8 @@ extension WebSocketClientConfiguration {
             options.compression = .deflate(deflate)
         }
         try tls.apply(config)
+        // Whom a program trusts it trusts as a proxy too; name, pins and certificate are the server's.
+        proxyTLS.trust = tls.trust
     }
 }
 

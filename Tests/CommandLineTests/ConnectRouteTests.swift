@@ -11,7 +11,6 @@ import WebSocketCore
 struct ConnectRouteTests {
     @Test(arguments: [
         (["--proxy", "ftp://x"], "proxy: the URL has an unknown scheme"),
-        (["--proxy", "https://x"], "proxy: the URL is an https one"),
         (["--proxy", "http://x:0"], "invalid port"),
         (["--proxy", "http://x", "--unix", "/x"], "leave all but one out"),
         (["--proxy", "env", "--connect-to", "x:1"], "leave all but one out"),

@@ -252,7 +252,7 @@ typedef struct wsx_client_config {
     size_t outbound_bytes;         /* default 64 KiB: so many wait for the peer, then wsx_send waits */
     int32_t deflate;               /* WSX_ON offers permessage-deflate; default off */
     int32_t deflate_level;         /* 1 (default, fastest) to 9 */
-    const char *ca_file;           /* PEM; only these authorities are trusted. Default: the system's */
+    const char *ca_file;           /* PEM; only these authorities are trusted, for an https:// proxy too. Default: the system's */
     const char *certificate_file;  /* PEM; shown to a server that asks, with key_file */
     const char *key_file;
     const char *key_passphrase;

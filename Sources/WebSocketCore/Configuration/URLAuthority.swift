@@ -38,15 +38,15 @@ struct URLAuthority {
         let portText: Substring?
         if authority.utf8.first == UInt8(ascii: "[") {
             guard let close = authority.utf8.firstIndex(of: UInt8(ascii: "]")) else {
-                throw problem("has a [ without ]")
+                throw problem("has a [ without ]; put both around an IPv6 address")
             }
             hostText = authority[authority.utf8.index(after: authority.startIndex)..<close]
             guard let address = Self.address(hostText) else {
-                throw problem("has an invalid IPv6 address in brackets")
+                throw problem("has an invalid IPv6 address in brackets; write it as [2001:db8::1]")
             }
             let after = authority[authority.utf8.index(after: close)...]
             guard after.isEmpty || after.utf8.first == UInt8(ascii: ":") else {
-                throw problem("has text behind the ] of its host")
+                throw problem("has text behind the ] of its host; only a port may follow, as in [::1]:8080")
             }
             portText = after.isEmpty ? nil : after[after.utf8.index(after: after.startIndex)...]
             host = address
@@ -54,20 +54,22 @@ struct URLAuthority {
             let colon = authority.utf8.firstIndex(of: UInt8(ascii: ":"))
             hostText = authority[..<(colon ?? authority.endIndex)]
             portText = colon.map { authority[authority.utf8.index(after: $0)...] }
-            guard !hostText.isEmpty else { throw problem("has no host") }
+            guard !hostText.isEmpty else { throw problem("has no host; write it behind the ://") }
             var name = String(hostText)
             if !name.utf8.allSatisfy({ $0 < 0x80 }) {
                 guard let toASCII else {
                     throw problem("has a host with a character outside ASCII; write it in its xn-- form")
                 }
-                guard name.utf8.count <= 1_024 else { throw problem("has a host that is too long") }
+                guard name.utf8.count <= 1_024 else {
+                    throw problem("has a host that is too long; a name has at most 253 bytes")
+                }
                 name = try toASCII(name)
             }
             guard !name.isEmpty, name.utf8.count <= 253, name.utf8.allSatisfy(\.isHostCharacter) else {
                 throw problem("has a host that is not a name or an address; IPv6 addresses go into brackets")
             }
             guard !name.hasEmptyLabel else {
-                throw problem("has a host with an empty label: two dots, or one in front")
+                throw problem("has a host with an empty label: two dots, or one in front; remove one")
             }
             host = name.lowercased()
         }
@@ -105,7 +107,7 @@ struct URLAuthority {
             throw URLProblem(text: "has a user without a password; write user:password@")
         }
         guard let decoded = String(credentials).percentDecoded else {
-            throw URLProblem(text: "has an invalid percent-encoding in its user or password")
+            throw URLProblem(text: "has an invalid percent-encoding in its user or password; write a bare % as %25")
         }
         guard decoded.allSatisfy({ $0 >= 0x20 && $0 != 0x7F }) else {
             throw URLProblem(text: "has a control character in its user or password; RFC 7617 §2 forbids it")

@@ -25,13 +25,14 @@ public enum WebSocketEndpoint: Sendable, Hashable {
             guard isHost else {
                 throw WebSocketError(
                     .invalidConfiguration,
-                    "connectTo has a host that is not a name or an address: “\(host.escapedForLog)”")
+                    "connectTo has a host that is not a name or an address: “\(host.escapedForLog)”; write it without brackets, scheme and port"
+                )
             }
         case .unix(let path):
             guard path.utf8.count <= 107, !path.isEmpty, path != "@", !path.utf8.contains(0) else {
                 throw WebSocketError(
                     .invalidConfiguration,
-                    "connectTo: the Unix socket's path must have 1 to 107 bytes, none of them zero")
+                    "connectTo: the Unix socket's path must have 1 to 107 bytes, none of them zero; use a shorter one")
             }
         }
     }

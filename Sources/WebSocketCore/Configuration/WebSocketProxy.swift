@@ -33,14 +33,14 @@ public struct WebSocketProxy: Sendable, Hashable {
     /// This proxy, for every host.
     ///
     /// - Parameters:
-    ///   - url: `http://host:port` speaks CONNECT (RFC 9110 §9.3.6), `socks5h://host:port` SOCKS 5 (RFC 1928). Both take
-    ///     credentials, `user:password@host:port`, percent-encoded. With `socks5h` the proxy looks the name up, with
+    ///   - url: `http://host:port` speaks CONNECT (RFC 9110 §9.3.6), `https://host:port` the same in TLS to the proxy, which
+    ///     goes by the client configuration's `proxyTLS`, `socks5h://host:port` SOCKS 5 (RFC 1928). All take credentials, `user:password@host:port`, percent-encoded. With `socks5h` the proxy looks the name up, with
     ///     `socks5` this side does, and the first address is taken. `socks4a` and `socks4` are the same for SOCKS 4,
     ///     which carries no IPv6 address, and a user without a password: `user:@host`. `socks` is `socks5h`, as browsers and
-    ///     desktops mean it. Default ports: 80 and 1080.
+    ///     desktops mean it. Default ports: 80, 443 and 1080.
     ///   - headers: Additional headers of CONNECT, in place of `User-Agent` and `Proxy-Authorization` if they are among
     ///     them. Default: none.
-    /// - Throws: `invalidConfiguration`, also for `https` proxies, which are not supported.
+    /// - Throws: `invalidConfiguration`.
     public init(_ url: String, headers: HTTPFields = [:]) throws(WebSocketError) {
         choice = .fixed(try ProxyEndpoint(url, headers: headers, source: "proxy"))
     }
@@ -84,7 +84,16 @@ extension WebSocketProxy: CustomStringConvertible, CustomReflectable {
 /// A proxy that can be used.
 package struct ProxyEndpoint: Sendable, Hashable {
     package enum Kind: String, Sendable {
-        case http, socks4, socks4a, socks5, socks5h
+        case http, https, socks4, socks4a, socks5, socks5h
+
+        fileprivate var speaksCONNECT: Bool { self == .http || self == .https }
+        fileprivate var defaultPort: Int {
+            switch self {
+            case .http: 80
+            case .https: 443
+            case .socks4, .socks4a, .socks5, .socks5h: 1_080
+            }
+        }
     }
     package let kind: Kind
     package let host: String
@@ -117,9 +126,10 @@ package struct ProxyEndpoint: Sendable, Hashable {
         case "socks4a": kind = .socks4a
         case "socks5": kind = .socks5
         case "socks5h", "socks": kind = .socks5h
-        case "https":
-            throw invalid("is an https one; proxies are spoken to without TLS only, use http:// or socks5h://")
-        default: throw invalid("has an unknown scheme; use http://, socks5h://, socks5://, socks4a:// or socks4://")
+        case "https": kind = .https
+        default:
+            throw invalid(
+                "has an unknown scheme; use http://, https://, socks5h://, socks5://, socks4a:// or socks4://")
         }
         var rest = text[separator.upperBound...]
         if rest.last == "/" { rest = rest.dropLast() }
@@ -133,13 +143,13 @@ package struct ProxyEndpoint: Sendable, Hashable {
             throw invalid(error.text)
         }
         host = authority.host
-        port = authority.port ?? (kind == .http ? 80 : 1_080)
+        port = authority.port ?? kind.defaultPort
         userInfo = authority.userInfo
         self.headers = headers
         if let userInfo {
             let parts = userInfo.split(separator: UInt8(ascii: ":"), maxSplits: 1, omittingEmptySubsequences: false)
             switch kind {
-            case .http: break
+            case .http, .https: break
             case .socks4, .socks4a:
                 // The user ends with a zero byte, which no user has.
                 guard parts[0].count <= 255, parts[1].isEmpty else {
@@ -152,7 +162,7 @@ package struct ProxyEndpoint: Sendable, Hashable {
                 }
             }
         }
-        guard headers.isEmpty || kind == .http else {
+        guard headers.isEmpty || kind.speaksCONNECT else {
             throw WebSocketError(
                 .invalidConfiguration,
                 "\(source): there are headers for a SOCKS proxy, which takes none; leave them out")

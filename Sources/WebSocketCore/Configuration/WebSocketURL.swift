@@ -65,7 +65,9 @@ public struct WebSocketURL: Sendable, Hashable {
         }
         let path = String(rest[end...]).percentEncodedOutsideASCII
         target = path.isEmpty ? "/" : path.first == "?" ? "/" + path : path
-        guard target.isValidPercentEncoding else { throw invalid("has a % that is not followed by two hex digits") }
+        guard target.isValidPercentEncoding else {
+            throw invalid("has a % that is not followed by two hex digits; write a bare one as %25")
+        }
 
         let parsed: URLAuthority
         do throws(URLProblem) {

@@ -107,9 +107,9 @@ package struct ClientHandshakeMachine: Sendable {
                 : reader.hasBegun
                     ? "the server ended the connection after an interim answer (1xx), before the final one"
                     : "the server ended the connection before it answered"
-            return fail(invalid(text))
+            return fail(invalid(text, advice: Advice.ended))
         case .body(let head, let body): return fail(rejection(head, body))
-        case .open: return fail(invalid("the server ended the connection behind its answer"))
+        case .open: return fail(invalid("the server ended the connection behind its answer", advice: Advice.ended))
         case .failed(let error): return error
         }
     }
@@ -118,7 +118,10 @@ package struct ClientHandshakeMachine: Sendable {
     package mutating func bodyTimedOut() -> WebSocketError {
         switch state {
         case .head, .open:
-            return fail(WebSocketError(.timedOut, "the server's answer was not read in time", phase: .upgrade))
+            return fail(
+                WebSocketError(
+                    .timedOut, "the server's answer was not read in time; look for what keeps the event loop busy",
+                    phase: .upgrade))
         case .body(let head, let body): return fail(rejection(head, body))
         case .failed(let error): return error
         }
@@ -216,14 +219,9 @@ package struct ClientHandshakeMachine: Sendable {
 
     private func rejection(_ head: HTTPResponseHead, _ body: RefusalBody) -> WebSocketError {
         let response = WebSocketError.Response(status: head.status, headers: head.fields, body: body.bytes)
-        let isRedirect = (300...399).contains(head.status) && head.fields[.location] != nil
-        let advice =
-            isRedirect
-            ? "it redirects elsewhere: set maximumRedirects to follow it, or use that URL"
-            : "check the URL and the credentials"
         return WebSocketError(
             .handshakeRejected,
-            "the server answered the handshake with status \(head.status) instead of 101; \(advice)",
+            "the server answered the handshake with status \(head.status) instead of 101; \(Advice.after(head))",
             phase: .upgrade, response: response)
     }
 
@@ -234,8 +232,39 @@ package struct ClientHandshakeMachine: Sendable {
         return error
     }
 
-    private func invalid(_ text: String, _ response: WebSocketError.Response? = nil) -> WebSocketError {
-        WebSocketError(
-            .handshakeInvalid, "the server's handshake is not valid: \(text)", phase: .upgrade, response: response)
+    private func invalid(
+        _ text: String, _ response: WebSocketError.Response? = nil, advice: String = Advice.invalid
+    ) -> WebSocketError {
+        // Some say it better themselves.
+        let advised = text.utf8.contains(UInt8(ascii: ";")) ? text : "\(text); \(advice)"
+        return WebSocketError(
+            .handshakeInvalid, "the server's handshake is not valid: \(advised)", phase: .upgrade, response: response)
+    }
+}
+
+/// What to do about an answer that opens no connection.
+private enum Advice {
+    static let invalid = "check that the URL leads to a WebSocket server, and what proxies in between change"
+    static let ended = "its log may say why; check the URL's port and scheme too, a TLS port wants wss://"
+
+    /// The statuses that `maximumRedirects` follows.
+    private static let followed: Set<Int> = [300, 301, 302, 303, 307, 308]
+
+    static func after(_ head: HTTPResponseHead) -> String {
+        switch head.status {
+        case let status where followed.contains(status) && head.fields[.location] != nil:
+            "it redirects elsewhere: set maximumRedirects to follow it, or use that URL"
+        case 300...399: "there is no redirect in it that could be followed; check the URL"
+        case 401: "check the credentials, or give fresh ones to each attempt with beforeConnect"
+        case 403: "check the credentials, and the Origin header, which some servers want"
+        case 404, 410: "check the URL's path"
+        case 400, 426: "check the URL's path, and that no proxy in between takes Upgrade away"
+        case 408, 425, 429, 503:
+            head.fields[.retryAfter] == nil
+                ? "try again later" : "try again later, when its Retry-After allows it"
+        case 500...599: "it or a gateway in front of it has failed: try again later, and see its log"
+        case 200...299: "what answers there speaks HTTP and no WebSocket; check the URL's path"
+        default: "check the URL and the headers"
+        }
     }
 }

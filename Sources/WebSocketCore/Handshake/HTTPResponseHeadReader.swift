@@ -220,7 +220,7 @@ package struct HTTPResponseHeadReader: Sendable {
         }
         // An alert or a handshake record.
         if position == 0, byte == 0x15 || byte == 0x16 { return "it answers in TLS; use a wss URL" }
-        return "it does not answer in HTTP/1.1; check the host, port and scheme"
+        return "it does not answer in HTTP/1.1; check the URL's port and scheme: a TLS port wants wss://"
     }
 
     // MARK: Fields

@@ -58,7 +58,7 @@ package enum HandshakeText {
                     "the subprotocol “\(name.escapedForLog)” is not a token; use letters, digits and !#$%&'*+-.^_`|~")
             }
             guard seen.insert(name).inserted else {
-                throw WebSocketError(.invalidConfiguration, "the subprotocol “\(name)” is listed twice")
+                throw WebSocketError(.invalidConfiguration, "the subprotocol “\(name)” is listed twice; name it once")
             }
         }
     }

@@ -70,7 +70,7 @@ package struct ProxyTunnel: ~Copyable {
         reader = HTTPResponseHeadReader(limits: Self.limits)
         state =
             switch proxy.kind {
-            case .http: .head
+            case .http, .https: .head
             case .socks4, .socks4a: .oldReply
             case .socks5, .socks5h: .method
             }
@@ -79,7 +79,7 @@ package struct ProxyTunnel: ~Copyable {
     /// What opens the conversation.
     package var greeting: [UInt8] {
         switch proxy.kind {
-        case .http:
+        case .http, .https:
             var text = "CONNECT \(target.authority) HTTP/1.1\r\nHost: \(target.authority)\r\n"
             if let userAgent, proxy.headers[.userAgent] == nil { text += "User-Agent: \(userAgent)\r\n" }
             if let userInfo = proxy.userInfo, proxy.headers[.proxyAuthorization] == nil {
@@ -122,7 +122,9 @@ package struct ProxyTunnel: ~Copyable {
     }
 
     /// The proxy has ended the connection.
-    package func ended() -> WebSocketError { failure("ended the connection before the tunnel was open") }
+    package func ended() -> WebSocketError {
+        failure("ended the connection before the tunnel was open; check its log, and its URL's scheme and port")
+    }
 
     private func failure(_ what: String, response: WebSocketError.Response? = nil) -> WebSocketError {
         WebSocketError(.proxyFailed, "the proxy \(proxy) \(what)", phase: .proxy, response: response)
@@ -147,7 +149,7 @@ package struct ProxyTunnel: ~Copyable {
         case .wait: return (taken, .wait)
         case .problem(.notHTTP): return (taken, fail("does not answer in HTTP; check its host, port and kind"))
         case .problem(.malformed(let text)), .problem(.tooMuch(let text)):
-            return (taken, fail("does not answer CONNECT in HTTP as it should: \(text)"))
+            return (taken, fail("does not answer CONNECT in HTTP as it should: \(text); check its port and kind"))
         case .head(let head): return (taken, judge(head))
         }
     }
@@ -156,13 +158,14 @@ package struct ProxyTunnel: ~Copyable {
     private mutating func judge(_ head: HTTPResponseHead) -> Action {
         if (200...299).contains(head.status) { return open() }
         let response = WebSocketError.Response(status: head.status, headers: head.fields)
-        guard head.status == 407 else {
+        // Some say 401, which is an origin server's.
+        guard head.status == 407 || head.status == 401 else {
             return fail(
                 "answered CONNECT with status \(head.status); check that it may connect to \(target.authority)",
                 response: response)
         }
         let advice = proxy.userInfo == nil ? "put user:password@ into its URL" : "check user and password in its URL"
-        return fail("wants authentication (status 407); \(advice)", response: response)
+        return fail("wants authentication (status \(head.status)); \(advice)", response: response)
     }
 
     // MARK: SOCKS 4
@@ -197,7 +200,7 @@ package struct ProxyTunnel: ~Copyable {
                 case 93: "identd knows another user; check the user in its URL"
                 default: "unknown code"
                 }
-            return fail("did not connect to \(target.authority): \(text) (SOCKS reply \(code))")
+            return fail("did not connect to \(target.authority): \(text) (SOCKS reply \(code)); \(Self.unreached)")
         }
         return open()
     }
@@ -232,7 +235,7 @@ package struct ProxyTunnel: ~Copyable {
         guard received[1] == 0 else {
             let code = Int(received[1])
             let text = Self.replies.indices.contains(code) ? Self.replies[code] : "unknown code"
-            return fail("did not connect to \(target.authority): \(text) (SOCKS reply \(code))")
+            return fail("did not connect to \(target.authority): \(text) (SOCKS reply \(code)); \(Self.unreached)")
         }
         guard received.count > 4 else { return .wait }
         let addressLength: Int
@@ -260,6 +263,8 @@ package struct ProxyTunnel: ~Copyable {
         }
         return .send(bytes + targetPort)
     }
+
+    private static let unreached = "check that the server runs and that the proxy may connect to it"
 
     /// RFC 1928 §6.
     private static let replies = [

@@ -151,18 +151,23 @@ extension WebSocketError {
         switch code {
         case .invalidURL, .invalidConfiguration, .handshakeInvalid, .redirectRefused, .shutDown: true
         // Credentials are missing or wrong.
-        case .proxyFailed: response?.status == 407
+        case .proxyFailed: response?.status == 407 || response?.status == 401 || tlsFailure?.wouldComeAgain == true
         case .handshakeRejected:
             // Of the client's errors those that time can heal: timeout, too early, too many requests.
             response.map { (400..<500).contains($0.status) && ![408, 425, 429].contains($0.status) } ?? false
-        case .tlsFailed:
-            switch tlsFailure {
-            case .expired, .notYetValid, .hostMismatch, .selfSigned, .untrusted, .badChain, .wrongUsage, .pinMismatch,
-                .clientCertificate:
-                true
-            default: false
-            }
+        case .tlsFailed: tlsFailure?.wouldComeAgain == true
         default: false
+        }
+    }
+}
+
+extension WebSocketError.TLSFailure {
+    fileprivate var wouldComeAgain: Bool {
+        switch self {
+        case .expired, .notYetValid, .hostMismatch, .selfSigned, .untrusted, .badChain, .wrongUsage, .pinMismatch,
+            .clientCertificate:
+            true
+        case .notTLS, .version, .peerAlert, .other: false
         }
     }
 }

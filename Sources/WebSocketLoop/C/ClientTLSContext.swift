@@ -18,6 +18,12 @@ package import WebSocketCore
     let isVerified: Bool
     private let ciphers: String?
     private let cipherSuites: String?
+    /// What SNI says and what is verified.
+    let name: String
+    /// Whether the configuration says the name, and not the URL.
+    let isNamed: Bool
+    /// Whether there is a client certificate.
+    let isIdentified: Bool
     /// One of these keys must be met; empty for any.
     let pins: Set<[UInt8]>
 
@@ -93,8 +99,13 @@ package import WebSocketCore
         _ configuration: WebSocketTLSClientConfiguration, name: String, systemStore: OpaquePointer?
     ) throws(WebSocketError) {
         guard !name.isEmpty, name.utf8.count <= 253, name.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
-            throw WebSocketError(.invalidConfiguration, "tls.serverName is not a host name or an IP address")
+            throw WebSocketError(
+                .invalidConfiguration,
+                "tls.serverName is not a host name or an IP address; write it as in the certificate")
         }
+        self.name = name
+        isNamed = configuration.serverName != nil
+        isIdentified = configuration.identity != nil
         pins = try PublicKeyPin.parse(configuration.publicKeyPins)
         isVerified = configuration.verification == .full
         let isAddress = IPAddress.isIPv4(name) || IPAddress.isIPv6(name)
@@ -102,7 +113,8 @@ package import WebSocketCore
             let identity = unsafe wsx_tls_identity_create(
                 name, isAddress ? 1 : 0, configuration.resumesSessions ? 1 : 0)
         else {
-            throw WebSocketError(.resourceExhausted, "OpenSSL could not create a TLS context")
+            throw WebSocketError(
+                .resourceExhausted, "OpenSSL could not create a TLS context; give the process more memory")
         }
         ciphers = configuration.ciphers
         cipherSuites = configuration.cipherSuites
@@ -157,7 +169,8 @@ package import WebSocketCore
         guard unsafe X509_check_private_key(chain[0], key) == 1 else {
             throw WebSocketError(
                 .invalidConfiguration,
-                "tls.identity.privateKey does not belong to the first certificate of tls.identity.certificateChain")
+                "tls.identity.privateKey does not belong to the first certificate of tls.identity.certificateChain; put the client's own first"
+            )
         }
         guard unsafe SSL_CTX_use_certificate(context, chain[0]) == 1, unsafe SSL_CTX_use_PrivateKey(context, key) == 1
         else {
@@ -181,6 +194,19 @@ package import WebSocketCore
     /// Makes a client's session of an SSL that libwebsockets has made from a context which `fill` has filled.
     func begin(on ssl: OpaquePointer, verifier: UnsafeMutableRawPointer) {
         unsafe wsx_tls_client_begin(ssl, isVerified ? 1 : 0, verifier)
+    }
+
+    /// A session on a socket of ours, for what libwebsockets does not hold; `nil` when memory has run out. The caller frees
+    /// it, and keeps this context for as long.
+    func makeSession(on descriptor: CInt) -> OpaquePointer? {
+        guard let own = unsafe SSL_CTX_new(TLS_client_method()) else { return nil }
+        defer { unsafe SSL_CTX_free(own) }
+        guard unsafe fill(own), let ssl = unsafe SSL_new(own) else { return nil }
+        guard unsafe SSL_set_fd(ssl, descriptor) == 1 else {
+            unsafe SSL_free(ssl)
+            return nil
+        }
+        return unsafe ssl
     }
 
     /// Lets time pass for the sessions that are kept, for tests.

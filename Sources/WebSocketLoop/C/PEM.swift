@@ -31,7 +31,9 @@ enum PEM {
             unsafe result.append(certificate)
         }
         guard unsafe !result.isEmpty else {
-            throw WebSocketError(.invalidConfiguration, "\(field)\(name(source)) holds no certificate in PEM form")
+            throw WebSocketError(
+                .invalidConfiguration,
+                "\(field)\(name(source)) holds no certificate in PEM form; convert it with openssl x509")
         }
         return unsafe result
     }
@@ -73,7 +75,8 @@ enum PEM {
         if let passphrase {
             guard passphrase.utf8.count < 1_024, !passphrase.utf8.contains(0) else {
                 throw WebSocketError(
-                    .invalidConfiguration, "\(field).passphrase is longer than 1,023 bytes or holds a zero byte")
+                    .invalidConfiguration,
+                    "\(field).passphrase is longer than 1,023 bytes or holds a zero byte; encrypt the key with another")
             }
         }
         var text = Array((passphrase ?? "").utf8.map { CChar(bitPattern: $0) }) + [0]

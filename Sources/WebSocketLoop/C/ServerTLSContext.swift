@@ -27,7 +27,8 @@ package import WebSocketCore
             ERR_clear_error()
             throw WebSocketError(
                 .invalidConfiguration,
-                "\(field).privateKey does not belong to the first certificate of \(field).certificateChain")
+                "\(field).privateKey does not belong to the first certificate of \(field).certificateChain; put the server's own first"
+            )
         }
     }
 
@@ -60,7 +61,7 @@ package import WebSocketCore
         unsafe authorities = try unsafe PEM.certificates(source, field: "tls.clientCertificates")
         guard let store = unsafe X509_STORE_new() else {
             unsafe authorities.forEach { unsafe X509_free($0) }
-            throw WebSocketError(.resourceExhausted, "OpenSSL could not allocate memory")
+            throw WebSocketError(.resourceExhausted, "OpenSSL could not allocate memory; give the process more")
         }
         unsafe self.store = unsafe store
         unsafe authorities.forEach { unsafe X509_STORE_add_cert(store, $0) }
@@ -103,7 +104,8 @@ package import WebSocketCore
         _ = unsafe LibWebSockets.initialize
         let loaded = try Self.load(configuration)
         guard let keys = unsafe wsx_ticket_keys_new() else {
-            throw WebSocketError(.resourceExhausted, "there is no memory for the keys of TLS tickets")
+            throw WebSocketError(
+                .resourceExhausted, "there is no memory for the keys of TLS tickets; give the process more")
         }
         unsafe ticketKeys = unsafe keys
         asksForCertificates = loaded.verification != nil
@@ -133,11 +135,14 @@ package import WebSocketCore
             for name in identity.serverNames.map(Self.withoutRoot) {
                 guard !name.isEmpty, name.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
                     throw WebSocketError(
-                        .invalidConfiguration, "tls.additionalIdentities has a server name that is no host name")
+                        .invalidConfiguration,
+                        "tls.additionalIdentities has a server name that is no host name; write it as clients ask for it"
+                    )
                 }
                 guard named.updateValue(loaded, forKey: name.lowercased()) == nil else {
                     throw WebSocketError(
-                        .invalidConfiguration, "tls.additionalIdentities names “\(name.escapedForLog)” twice")
+                        .invalidConfiguration,
+                        "tls.additionalIdentities names “\(name.escapedForLog)” twice; leave one out")
                 }
             }
         }

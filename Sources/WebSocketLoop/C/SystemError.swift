@@ -22,4 +22,5 @@ package struct SystemError: Error, Hashable, Sendable {
 
     static let connectionReset = SystemError(ECONNRESET)
     static let unknownFamily = SystemError(EAFNOSUPPORT)
+    static let invalidArgument = SystemError(EINVAL)
 }

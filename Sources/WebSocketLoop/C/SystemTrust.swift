@@ -62,7 +62,7 @@ package struct SystemTrust: Hashable, Sendable {
     /// - Throws: `invalidConfiguration` when there are none: nothing could be verified.
     func load() throws(WebSocketError) -> OpaquePointer {
         guard let store = unsafe X509_STORE_new() else {
-            throw WebSocketError(.resourceExhausted, "OpenSSL could not allocate memory")
+            throw WebSocketError(.resourceExhausted, "OpenSSL could not allocate memory; give the process more")
         }
         unsafe X509_STORE_load_file(store, file)
         for directory in directories { unsafe X509_STORE_load_path(store, directory) }

@@ -24,6 +24,12 @@ import WebSocketCore
         storage = unsafe Storage(certificate)
     }
 
+    /// One that OpenSSL holds, and may let go of before this does.
+    init?(retaining certificate: OpaquePointer) {
+        guard unsafe X509_up_ref(certificate) == 1 else { return nil }
+        storage = unsafe Storage(certificate)
+    }
+
     /// The certificate in DER, for anything that is not offered here.
     public var derBytes: [UInt8] {
         let count = unsafe i2d_X509(storage.certificate, nil)

@@ -29,12 +29,22 @@ enum StreamResult {
         unsafe self.ssl = unsafe ssl
     }
 
+    /// A session that is ours, on a socket of ours. Valid as long as the SSL.
+    init(ssl: OpaquePointer) { unsafe self.ssl = unsafe ssl }
+
     /// Makes a client's session of it: libwebsockets has made it as a server's, and nothing has been read or written.
     ///
-    /// - Parameter verifier: Asked about the server's certificates, until `finish`. Not retained.
-    func begin(_ tls: ClientTLSContext, verifier: ClientAttempt) {
+    /// - Parameter verifier: Asked about the peer's certificates, until `finish`. Not retained.
+    func begin(_ verifier: PeerVerifier) {
         PeerVerification.install()
-        unsafe tls.begin(on: ssl, verifier: Unmanaged.passUnretained(verifier).toOpaque())
+        unsafe verifier.tls.begin(on: ssl, verifier: Unmanaged.passUnretained(verifier).toOpaque())
+    }
+
+    /// Tells the peer that nothing more comes (close_notify), if the socket takes it.
+    func shutDown() {
+        ERR_clear_error()
+        _ = unsafe SSL_shutdown(ssl)
+        ERR_clear_error()
     }
 
     /// Nothing is asked any more.

@@ -25,16 +25,22 @@ extension ClientAttempt {
     func begin() {
         guard let tls = request.tls else { return }
         // A server that speaks TLS waits for the client to speak. libwebsockets looks at the socket when it gets it.
-        guard !Sockets.hasInput(descriptor) else { return end(TLSErrors.notTLS) }
+        guard !Sockets.hasInput(descriptor) else { return end(TLSErrors.notTLS(.server)) }
         vhost = loop.resources.vhosts.acquire(tls, of: loop)
         guard let vhost else {
-            return end(WebSocketError(.resourceExhausted, "libwebsockets could not create a vhost", phase: .tls))
+            return end(
+                WebSocketError(
+                    .resourceExhausted,
+                    "libwebsockets could not create a vhost; close connections, or give the process more memory",
+                    phase: .tls))
         }
         do throws(SystemError) {
             duplicate = try Sockets.duplicate(descriptor)
         } catch {
             return end(
-                WebSocketError(.resourceExhausted, "there is no descriptor left", phase: .tls, systemError: error.code))
+                WebSocketError(
+                    .resourceExhausted, "there is no descriptor left; raise ulimit -n, or open fewer connections",
+                    phase: .tls, systemError: error.code))
         }
         loop.counters.descriptors.add(1)
         guard adopt(into: vhost, secure: true), let wire, let stream = wire.tlsStream else { return end(untaken()) }
@@ -42,7 +48,9 @@ extension ClientAttempt {
         // The time that a context gives a server's handshakes; ours have a deadline of their own.
         wire.clearTimeout()
         self.stream = stream
-        stream.begin(tls, verifier: self)
+        let verifier = PeerVerifier(tls, .server)
+        self.verifier = verifier
+        stream.begin(verifier)
         watch(duplicate, .readable) { [self] in proceed() }
         proceed()
     }
@@ -59,7 +67,10 @@ extension ClientAttempt {
         guard let stream, let tls = request.tls else { return }
         switch stream.handshake() {
         case .done:
-            guard verification.mayProceed(tls, isResumed: stream.isResumed) else { return end(TLSErrors.pinMissed) }
+            guard verifier?.verification.mayProceed(tls, isResumed: stream.isResumed) == true else {
+                return end(TLSErrors.pinMissed(.server))
+            }
+            steps.passed(.tls, request, on: loop)
             ask()
         case .wants(let events): wait(for: events)
         case .ended, .failed: end(tlsError(stream.reason))
@@ -145,9 +156,13 @@ extension ClientAttempt {
         details.response = opened.response
         details.subprotocol = opened.subprotocol
         details.deflate = opened.deflate
-        details.localAddress = WebSocketAddress.local(of: socket)
+        details.localAddress = relay.map { $0.localAddress } ?? WebSocketAddress.local(of: socket)
         details.remoteAddress =
-            if case .unix(let path) = request.route { .unix(path: path) } else { WebSocketAddress.remote(of: socket) }
+            if case .unix(let path) = request.route {
+                .unix(path: path)
+            } else {
+                relay.map { $0.remoteAddress } ?? WebSocketAddress.remote(of: socket)
+            }
         if stream == nil {
             // libuv cannot poll one descriptor twice.
             stopWatching()
@@ -159,6 +174,7 @@ extension ClientAttempt {
         let connection = Connection(loop: loop, isClient: true, options: Shared(request.options), details: details)
         connection.vhost = vhost
         vhost = nil
+        steps.passed(.upgrade, request, on: loop)
         handOver(to: connection)
         connection.start()
         succeed(connection)

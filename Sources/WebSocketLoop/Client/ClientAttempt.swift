@@ -63,13 +63,17 @@ final class ClientAttempt: WireOwner {
     var vhost: Vhost?
     /// The TLS session on libwebsockets' SSL.
     var stream: TLSStream?
-    var verification = PeerVerification()
+    /// Decides about the server's certificates, while they are asked about.
+    var verifier: PeerVerifier?
+    /// TLS to the proxy, if it is spoken.
+    private(set) var relay: ProxyRelay?
     /// What is still to be written of the request.
     var unsent: ArraySlice<UInt8> = []
     var machine: ClientHandshakeMachine?
     /// A refusal's body is waited for, from its first byte on and no longer.
     var isReadingBody = false
     var details = ConnectionDetails()
+    var steps: ClientSteps
 
     /// How soon a Unix socket whose backlog is full is tried again.
     private static let retryDelay: UInt64 = 10_000_000
@@ -79,6 +83,7 @@ final class ClientAttempt: WireOwner {
         self.request = connector.request
         self.destination = destination
         self.tunnel = tunnel
+        steps = ClientSteps(on: connector.loop)
         super.init(loop: connector.loop)
     }
 
@@ -136,8 +141,31 @@ final class ClientAttempt: WireOwner {
     private func connected() {
         connector.progressed(self)
         guard !isOver else { return }
+        steps.passed(.connect, request, on: loop)
         guard let tunnel else { return secure() }
         stage = .proxy
+        guard let tls = request.proxyTLS else { return greet(tunnel) }
+        stopWatching()
+        relay = ProxyRelay(loop: loop, socket: descriptor, verifier: PeerVerifier(tls, .proxy))
+        descriptor = -1
+        guard let relay else {
+            return end(
+                WebSocketError(
+                    .resourceExhausted,
+                    "OpenSSL has no memory for the proxy's TLS; close connections, or give the process more",
+                    phase: .proxy))
+        }
+        relay.start { [self] result in
+            switch result {
+            case .success(let socket):
+                descriptor = socket
+                greet(tunnel)
+            case .failure(let error): end(error)
+            }
+        }
+    }
+
+    private func greet(_ tunnel: Tunnel) {
         sendToProxy(tunnel.machine.greeting, tunnel)
         guard !isOver else { return }
         watch(descriptor, .readable) { [self] in readFromProxy(tunnel) }
@@ -169,7 +197,9 @@ final class ClientAttempt: WireOwner {
         switch action {
         case .wait: break
         case .send(let bytes): sendToProxy(bytes, tunnel)
-        case .open: secure()
+        case .open:
+            steps.passed(.proxy, request, on: loop)
+            secure()
         case .fail(let error): end(error)
         }
     }
@@ -232,6 +262,7 @@ final class ClientAttempt: WireOwner {
         guard !isOver else { return }
         isOver = true
         release()
+        relay?.cancel()
         if descriptor >= 0 {
             Sockets.close(descriptor)
             descriptor = -1

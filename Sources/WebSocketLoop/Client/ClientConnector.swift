@@ -23,6 +23,7 @@ final class ClientConnector: @unchecked Sendable {
     private var nextAttempt: WebSocketEventLoop.TimerToken?
     private var failures: [(candidate: String, error: WebSocketError)] = []
     private var isResolved = false
+    private var steps: ClientSteps
 
     /// What can be tried.
     private enum Candidate {
@@ -46,15 +47,16 @@ final class ClientConnector: @unchecked Sendable {
         self.loop = loop
         self.request = request
         deadlineTime = deadline
+        steps = ClientSteps(on: loop)
     }
 
     func start(_ waiter: LoopWaiter<Connection>) {
         self.waiter = waiter
         guard !loop.isStopping else {
-            return finish(.failure(WebSocketError(.shutDown, "the event loop \(loop.name) was shut down")))
+            return finish(.failure(loop.stopError))
         }
         loop.onStop[ObjectIdentifier(self)] = { [self] in
-            finish(.failure(WebSocketError(.shutDown, "the event loop \(loop.name) was shut down")))
+            finish(.failure(loop.stopError))
         }
         deadline = loop.schedule(at: deadlineTime) { [self] in
             deadline = nil
@@ -125,8 +127,12 @@ final class ClientConnector: @unchecked Sendable {
             case .success(let addresses) where addresses.isEmpty:
                 finish(
                     .failure(
-                        WebSocketError(.nameNotFound, "the name “\(host)” has no address", phase: .nameResolution)))
-            case .success(let addresses): then(addresses)
+                        WebSocketError(
+                            .nameNotFound, "the name “\(host)” has no address; check it, and the DNS",
+                            phase: .nameResolution)))
+            case .success(let addresses):
+                steps.passed(.nameResolution, request, on: loop)
+                then(addresses)
             }
         }
     }

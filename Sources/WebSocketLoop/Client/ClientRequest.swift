@@ -20,6 +20,8 @@ package struct ClientRequest: Sendable {
     package struct Way: Sendable {
         package var connectTo: WebSocketEndpoint?
         package var proxy = WebSocketProxy.none
+        /// TLS to the proxy, if its URL says so.
+        package var proxyTLS = WebSocketTLSClientConfiguration()
         /// Redirects that are followed before it is given up.
         package var maximumRedirects = 0
 
@@ -46,11 +48,13 @@ package struct ClientRequest: Sendable {
     }
 
     package let url: WebSocketURL
-    package let fields: HTTPFields
+    /// What is added after the checks has to be checked by who adds it.
+    package var fields: HTTPFields
     package let subprotocols: [String]
     package let options: WebSocketOptions
     package let openTimeout: Duration
     package let tls: ClientTLSContext?
+    let proxyTLS: ClientTLSContext?
     package let way: Way
     package let route: Route
     /// An IP address to connect to instead of those that the host resolves to; `Host`, SNI and the verified name stay
@@ -58,6 +62,8 @@ package struct ClientRequest: Sendable {
     package var address: String?
     /// The same with several, which are raced.
     package var addresses: [String] = []
+    /// Told how long each step took that succeeded, on the loop.
+    package var timing: (@Sendable (WebSocketError.Phase, Duration) -> Void)?
     /// Told of the handshake's steps, redirects included.
     package var trace: Trace?
     private let tlsConfiguration: WebSocketTLSClientConfiguration
@@ -90,6 +96,11 @@ package struct ClientRequest: Sendable {
         self.openTimeout = openTimeout
         self.way = way
         route = try Self.route(to: url, way)
+        if case .proxy(let proxy) = route, proxy.kind == .https {
+            proxyTLS = try ClientTLSContext.make(way.proxyTLS, host: proxy.host)
+        } else {
+            proxyTLS = nil
+        }
         tlsConfiguration = tls
         self.tls = url.isSecure ? try ClientTLSContext.make(tls, host: url.host) : nil
         let size = requestText(key: String(repeating: "k", count: 24)).utf8.count
@@ -188,6 +199,7 @@ extension ClientRequest {
             url: url, fields: fields, subprotocols: subprotocols, options: options, openTimeout: openTimeout, tls: tls,
             way: way)
         next.trace = trace
+        next.timing = timing
         if url.hasSameOrigin(as: self.url) {
             next.address = address
             next.addresses = addresses

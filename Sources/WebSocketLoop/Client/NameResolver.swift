@@ -91,11 +91,11 @@ private final class NameQuery: @unchecked Sendable {
     func start(_ host: String, on loop: WebSocketEventLoop, _ waiter: LoopWaiter<[String]>) {
         self.waiter = waiter
         guard !loop.isStopping else {
-            cancel(on: loop)?.resume(.failure(WebSocketError(.shutDown, "the event loop \(loop.name) was shut down")))
+            cancel(on: loop)?.resume(.failure(loop.stopError))
             return
         }
         loop.onStop[ObjectIdentifier(self)] = { [self, unowned loop] in
-            cancel(on: loop)?.resume(.failure(WebSocketError(.shutDown, "the event loop \(loop.name) was shut down")))
+            cancel(on: loop)?.resume(.failure(loop.stopError))
         }
         resolver = NameResolver.resolve(host, on: loop) { [self] in cancel(on: loop)?.resume($0) }
     }

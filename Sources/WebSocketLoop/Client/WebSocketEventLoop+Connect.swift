@@ -7,8 +7,12 @@ package import WebSocketCore
 
 extension WebSocketEventLoop {
     /// Opens a connection on this loop.
-    package func connect(_ request: ClientRequest) async throws(WebSocketError) -> Connection {
-        let deadline = now &+ request.openTimeout.nanoseconds
+    ///
+    /// - Parameter deadline: When it must be open, if the time has begun before; `nil` for `openTimeout` from now.
+    package func connect(
+        _ request: ClientRequest, deadline: UInt64? = nil
+    ) async throws(WebSocketError) -> Connection {
+        let deadline = deadline ?? now &+ request.openTimeout.nanoseconds
         var request = request
         var hops = 0
         while true {

@@ -89,6 +89,7 @@ extension Connection {
 
     @inline(__always)
     func noteArrived() {
+        unsafe messagesArrived &+= 1
         balance.store(balance.load(ordering: .relaxed) &- 1, ordering: .releasing)
     }
 
@@ -184,6 +185,7 @@ extension Connection {
     }
 
     func drained(_ count: Int) {
+        unsafe bytesWritten &+= count
         unsafe outbound.drained(count)
         admit()
     }

@@ -88,6 +88,10 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
     @exclusivity(unchecked) var messagesHanded = 0
     /// Messages that the operating system has taken whole.
     @exclusivity(unchecked) var messagesWritten = 0
+    /// For those who count at the end: messages that came whole, and bytes each way.
+    @exclusivity(unchecked) var messagesArrived = 0
+    @exclusivity(unchecked) var bytesArrived = 0
+    @exclusivity(unchecked) var bytesWritten = 0
     /// Told the new count, on the loop.
     @exclusivity(unchecked) var whenWritten: (@Sendable (Int) -> Void)?
 
@@ -205,7 +209,8 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
     // MARK: Callbacks
 
     override func received(_ bytes: UnsafeRawBufferPointer) -> CInt {
-        if let client { unsafe takeFrames(bytes, client) } else { unsafe take(bytes) }
+        unsafe bytesArrived &+= bytes.count
+        return if let client { unsafe takeFrames(bytes, client) } else { unsafe take(bytes) }
     }
     override func receivedPong(_ bytes: UnsafeRawBufferPointer) { unsafe takePong(bytes) }
     override func receivedClose(_ payload: UnsafeRawBufferPointer) -> CInt { unsafe takeClose(payload) }

@@ -33,7 +33,8 @@ public import WebSocketCore
         guard fcntl(descriptor, F_GETFD) >= 0 else { throw Self.bad(descriptor, "it is not open", errno) }
         let copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 0)
         guard copy >= 0 else {
-            throw WebSocketError(.resourceExhausted, "there is no descriptor left", systemError: errno)
+            throw WebSocketError(
+                .resourceExhausted, "there is no descriptor left; raise ulimit -n, or close others", systemError: errno)
         }
         do throws(WebSocketError) {
             try Self.check(copy)

@@ -68,7 +68,7 @@ public enum WebSocketListenAddress: Sendable, Hashable {
         guard status == 0, let first = unsafe results else {
             throw WebSocketError(
                 .listenFailed,
-                unsafe "the host “\(host.escapedForLog)” is no address of this machine: \(String(cString: gai_strerror(status)))"
+                unsafe "the host “\(host.escapedForLog)” is no address of this machine: \(String(cString: gai_strerror(status))); use one that it has, or 0.0.0.0 or :: for all"
             )
         }
         defer { unsafe freeaddrinfo(results) }
@@ -110,7 +110,7 @@ public enum WebSocketListenAddress: Sendable, Hashable {
         guard length > 0, permissions <= 0o777 else {
             throw WebSocketError(
                 .invalidConfiguration,
-                "a unix socket needs a path of 1 to 107 bytes and permissions of at most 0o777; the path has \(path.utf8.count) bytes"
+                "a unix socket needs a path of 1 to 107 bytes and permissions of at most 0o777; this path has \(path.utf8.count) bytes"
             )
         }
         func failure(_ why: String, _ code: Int32?) -> WebSocketError {

@@ -46,6 +46,7 @@ extension ServerUpgrade {
 
     /// A refusal is the server's own, so its operator hears why. What a hook answers is its own affair.
     private func report(_ answer: HTTPAnswer) {
+        policy.refused?(answer.status, answer.reason, details.remoteAddress)
         var metadata = peerMetadata.merging(["status": "\(answer.status)"]) { $1 }
         let logger = policy.logger ?? loop.logger
         guard let reason = answer.reason else {

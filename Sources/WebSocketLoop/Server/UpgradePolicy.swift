@@ -21,6 +21,9 @@ package struct UpgradePolicy: Sendable {
     package var limiter: ConnectionLimiter?
     /// Where refusals are told. Default: where the loop logs.
     package var logger: Logger?
+    /// Told of each request that is answered without a WebSocket, with the status and why: the server's own reason; `nil` for
+    /// what a hook answers. On the loop.
+    package var refused: (@Sendable (_ status: Int, _ reason: String?, _ client: WebSocketAddress?) -> Void)?
     /// Decides about a request, now or later, through the reply. On the loop. What it returns stops it when nobody waits
     /// for the decision any more.
     package var decide: @Sendable (UpgradeInquiry, UpgradeReply) -> (@Sendable () -> Void)?

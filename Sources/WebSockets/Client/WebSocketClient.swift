@@ -29,6 +29,9 @@ public struct WebSocketClientConfiguration: Sendable {
     public var connectTo: WebSocketEndpoint?
     /// Through which proxy to connect. Default ``WebSocketProxy/none``.
     public var proxy: WebSocketProxy = .none
+    /// How a proxy is verified that is spoken to in TLS (`https://`), and how this side proves who it is to it. Not used
+    /// otherwise. Default: the system's authorities, no certificate.
+    public var proxyTLS = WebSocketTLSClientConfiguration()
     /// How many redirects are followed before ``WebSocketError/Code/redirectRefused``, 0 to 100. Default 0: a redirect
     /// is a refusal, `handshakeRejected`, with its `Location` in the error's response.
     ///
@@ -37,6 +40,18 @@ public struct WebSocketClientConfiguration: Sendable {
     /// `Proxy-Authorization` and the client certificate are left behind, for good; other secrets in `headers` are not.
     /// With ``connectTo`` redirects within the origin only.
     public var maximumRedirects = 0
+    /// Asked before each attempt, what this one is to use: for tokens, signatures and addresses that expire. Default nil: the
+    /// configured URL, headers, subprotocols and TLS each time.
+    ///
+    /// Every way to connect asks: ``WebSocketClient``, its iterator, sessions at each reconnect and renewal, managed
+    /// connections, pools. What it returns is checked as the configuration is. When the server answers with 401 or 403 it
+    /// is asked once more at once, with ``WebSocketConnectAttempt/refusal``; a second refusal counts. `openTimeout` begins
+    /// before it; it is cancelled, and not waited for, when that has passed or the caller was cancelled.
+    ///
+    /// It runs on no event loop and may suspend. What it throws is `beforeConnectFailed`, with
+    /// ``WebSocketCore/WebSocketError/beforeConnectError``: an attempt that failed, which sessions, iterators and pools try
+    /// again as their policies say.
+    public var beforeConnect: (@Sendable (WebSocketConnectAttempt) async throws -> WebSocketConnectAttempt)?
     /// Who is told of attempts to connect, and of what happens to the connection. Default: nobody.
     public var observers: [any WebSocketObserver] = []
     /// The loop for the connection. Default: the next one of ``WebSocketEventLoopGroup/shared``.
@@ -66,6 +81,7 @@ public struct WebSocketClientConfiguration: Sendable {
         var way = ClientRequest.Way()
         way.connectTo = connectTo
         way.proxy = proxy
+        way.proxyTLS = proxyTLS
         way.maximumRedirects = maximumRedirects
         let url = try WebSocketURL(international: url)
         if connectTo == nil { ProxyWarnings.warn(proxy, url) }
@@ -90,19 +106,13 @@ public enum WebSocketClient {
     ///   - configuration: How to connect. See <doc:Connecting>.
     /// - Throws: `invalidURL` and `invalidConfiguration` before anything is sent; `nameNotFound`, `connectFailed`,
     ///   `proxyFailed`, `timedOut` with its phase, `tlsFailed` with its cause, `handshakeRejected` with status, headers
-    ///   and the beginning of the body, `redirectRefused`, `handshakeInvalid`, `resourceExhausted`, `cancelled`.
+    ///   and the beginning of the body, `redirectRefused`, `handshakeInvalid`, `beforeConnectFailed`,
+    ///   `resourceExhausted`, `cancelled`.
     public static func connect(
         to url: String, configuration: WebSocketClientConfiguration = .init()
     ) async throws(WebSocketError) -> WebSocketConnection {
-        let request = try configuration.request(for: url)
-        let loop = configuration.eventLoop ?? WebSocketEventLoopGroup.shared.next()
-        let observation = Observation(observers: configuration.observers)
-        return WebSocketConnection(
-            try await PoolSpan.connect.traced(request.url) { () throws(WebSocketError) in
-                try await observation.connect(to: request.url) { () throws(WebSocketError) in
-                    try await loop.connect(request)
-                }
-            })
+        WebSocketConnection(
+            try await configuration.open(url, on: configuration.eventLoop ?? WebSocketEventLoopGroup.shared.next()))
     }
 
     /// Opens a connection over a Unix socket. The same as ``connect(to:configuration:)`` with

@@ -30,7 +30,10 @@ enum PoolSpan: String {
     ) async throws(WebSocketError) -> Value {
         guard Self.isTraced else { return try await body() }
         return try await around(
-            attributes: [("server.address", url.host), ("server.port", "\(url.port)")], body)
+            attributes: [
+                ("server.address", url.host), ("server.port", "\(url.port)"),
+                ("url.scheme", url.isSecure ? "wss" : "ws"), ("network.protocol.name", "websocket"),
+            ], body)
     }
 
     /// Runs `body` in a span, if the package's trait `Tracing` is on.
@@ -44,6 +47,8 @@ enum PoolSpan: String {
                 return .success(try await body())
             } catch {
                 span.recordError(error)
+                span.attributes["error.type"] = error.code.description
+                if let status = error.response?.status { span.attributes["http.response.status_code"] = status }
                 span.setStatus(SpanStatus(code: .error, message: error.code.description))
                 return .failure(error)
             }

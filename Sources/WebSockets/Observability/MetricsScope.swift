@@ -13,8 +13,8 @@ struct MetricsScope: Sendable {
     let dimensions: [(String, String)]
     let factory: any MetricsFactory
 
-    func timer(_ name: String) -> Timer {
-        Timer(label: "\(label)_\(name)", dimensions: dimensions, factory: factory)
+    func timer(_ name: String, _ more: [(String, String)] = []) -> Timer {
+        Timer(label: "\(label)_\(name)", dimensions: dimensions + more, factory: factory)
     }
 
     func meter(_ name: String) -> Meter {

@@ -18,6 +18,13 @@ public protocol WebSocketObserver: Sendable {
     func opened(_ connection: WebSocketConnectionSummary, after duration: Duration)
     /// A client could not connect.
     func connectFailed(to url: WebSocketURL, error: WebSocketError, after duration: Duration)
+    /// A step of a client's opening has succeeded, after this time: `nameResolution`, `connect`, `proxy`, `tls`, `upgrade`.
+    /// A step that is not needed, such as looking an address up, is not told; of a redirect each step is told again.
+    func passed(_ step: WebSocketError.Phase, to url: WebSocketURL, after duration: Duration)
+    /// A server refused a request.
+    func refused(_ refusal: WebSocketRefusal)
+    /// A connection has ended, and this went over it. Told right behind `closed`.
+    func transferred(_ connection: WebSocketConnectionSummary, traffic: WebSocketTraffic)
     /// A ping was answered, the keepalive's or the user's.
     func ponged(_ connection: WebSocketConnectionSummary, roundTrip: Duration)
     /// A connection ended, `duration` after it was opened.
@@ -31,6 +38,12 @@ extension WebSocketObserver {
     public func opened(_ connection: WebSocketConnectionSummary, after duration: Duration) {}
     /// Does nothing: the default.
     public func connectFailed(to url: WebSocketURL, error: WebSocketError, after duration: Duration) {}
+    /// Does nothing: the default.
+    public func passed(_ step: WebSocketError.Phase, to url: WebSocketURL, after duration: Duration) {}
+    /// Does nothing: the default.
+    public func refused(_ refusal: WebSocketRefusal) {}
+    /// Does nothing: the default.
+    public func transferred(_ connection: WebSocketConnectionSummary, traffic: WebSocketTraffic) {}
     /// Does nothing: the default.
     public func ponged(_ connection: WebSocketConnectionSummary, roundTrip: Duration) {}
     /// Does nothing: the default.

@@ -30,9 +30,8 @@ final class PoolEndpoints: Sendable {
 
     private let urls: [String]
     private let targets: [WebSocketURL]
-    /// Makes the request of an attempt: each reads files that have changed since the last one.
-    private let request: @Sendable (String) throws(WebSocketError) -> ClientRequest
-    private let observation: Observation
+    private let client: WebSocketClientConfiguration
+    private let timeout: Duration
     private let state: Mutex<State>
     private let usesAllAddresses: Bool
     private let resolutionLifetime: Duration
@@ -54,12 +53,13 @@ final class PoolEndpoints: Sendable {
         if let problem = configuration.problem { throw WebSocketError(.invalidConfiguration, problem) }
         let client = configuration.client
         let timeout = configuration.attemptTimeout
-        request = { url throws(WebSocketError) in try client.request(for: url, openTimeout: timeout) }
+        self.client = client
+        self.timeout = timeout
         // What cannot be used at all is the caller's to know.
         var targets: [WebSocketURL] = []
         for (index, url) in urls.enumerated() {
             do throws(WebSocketError) {
-                targets.append(try request(url).url)
+                targets.append(try client.request(for: url, openTimeout: timeout).url)
             } catch {
                 guard urls.count > 1, error.code == .invalidURL else { throw error }
                 throw WebSocketError(error.code, "URL \(index + 1) of \(urls.count): \(error.message)")
@@ -67,7 +67,6 @@ final class PoolEndpoints: Sendable {
         }
         self.targets = targets
         self.urls = urls
-        observation = Observation(observers: client.observers)
         state = Mutex(
             State(
                 entries: urls.indices.map { Entry(url: $0) },
@@ -106,26 +105,14 @@ final class PoolEndpoints: Sendable {
 
     func connect(to endpoint: Int) async throws(WebSocketError) -> Connection {
         let url = state.withLock { $0.entries[endpoint].url }
-        let target = targets[url]
-        return try await PoolSpan.connect.around(
-            attributes: [("server.address", target.host), ("server.port", "\(target.port)")]
-        ) { () throws(WebSocketError) in
-            try await observation.connect(to: target) { () throws(WebSocketError) in
-                try await attempt(endpoint, url: url)
-            }
-        }
-    }
-
-    private func attempt(_ endpoint: Int, url: Int) async throws(WebSocketError) -> Connection {
         let loop = loop()
-        var request = try request(urls[url])
-        let target = request.url
-        // Behind a proxy or another endpoint the URL's host is not what is connected to.
-        if usesAllAddresses, case .host(let host, _) = request.route, host == target.host {
+        return try await client.open(urls[url], openTimeout: timeout, on: loop) {
+            (request) async throws(WebSocketError) in
+            // Behind a proxy or another endpoint the URL's host is not what is connected to.
+            guard usesAllAddresses, case .host(let host, _) = request.route, host == targets[url].host else { return }
             try await refresh(url, on: loop)
             request.address = state.withLock { $0.entries[endpoint].address }
         }
-        return try await loop.connect(request)
     }
 
     /// Looks the host up again when the last time is too long ago. Addresses that are known outlive a failure.

@@ -55,6 +55,7 @@ public final class WebSocketServer: Sendable {
         policy.limiter = limiter
         policy.limits = configuration.requestLimits.parser
         policy.logger = configuration.logger
+        policy.refused = Observation(observers: configuration.observers).refusals
         self.policy = policy
         listeners = try Self.listen(configuration, group, state, policy)
         var addresses: [WebSocketAddress] = []
@@ -262,7 +263,7 @@ private final class Serving: Sendable {
     ) {
         self.state = state
         self.configuration = configuration
-        self.handler = handler
+        self.handler = ServerSpan.traced(handler)
     }
 
     /// A cancelled `run` cancels its handlers first and hears of it afterwards.
@@ -272,7 +273,9 @@ private final class Serving: Sendable {
     func begin(_ connection: Connection, in queue: ConnectionQueue) -> WebSocketConnection {
         let socket = WebSocketConnection(connection)
         queue.served.withLock { $0[ObjectIdentifier(socket)] = socket }
-        Observation(observers: configuration.observers).watch(connection, openedAfter: .zero)
+        let observation = Observation(observers: configuration.observers)
+        observation.watch(connection, openedAfter: .zero)
+        observation.watchTraffic(of: connection)
         connection.nameCurrentTask()
         return socket
     }

@@ -152,7 +152,10 @@ struct Connect: AsyncParsableCommand {
         configuration.headers = try fields()
         configuration.subprotocols = self.protocol
         configuration.openTimeout = .seconds(openTimeout)
-        if let ca { configuration.tls.trust = .certificates(.file(ca)) }
+        if let ca {
+            configuration.tls.trust = .certificates(.file(ca))
+            configuration.proxyTLS.trust = .certificates(.file(ca))
+        }
         try identity.apply(to: &configuration)
         try route.apply(to: &configuration)
         if let userAgent { configuration.userAgent = userAgent.isEmpty ? nil : userAgent }

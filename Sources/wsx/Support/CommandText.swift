@@ -13,7 +13,8 @@ enum CommandText {
     /// What the library calls its settings, and which option sets each. Longer names come first.
     private static let options = [
         ("tls.identity.certificateChain", "--cert"), ("tls.identity.privateKey", "--key"), ("tls.identity", "--cert"),
-        ("tls.trust", "--ca"), ("tls.clientCertificates", "--client-ca"), ("tls.certificateChain", "--tls-cert"),
+        ("proxyTLS.trust", "--ca"), ("tls.trust", "--ca"), ("tls.clientCertificates", "--client-ca"),
+        ("tls.certificateChain", "--tls-cert"),
         ("tls.privateKey", "--tls-key"), ("tls.serverName", "--connect-to"), ("maximumRedirects", "--location"),
         ("maximumMessageSize", "--max-message-size"), ("maximumConnections", "--max-connections"),
         ("openTimeout", "--open-timeout"), ("origins", "--origin"),

@@ -3,10 +3,14 @@
 #
 # Usage: run_haproxy.sh UPSTREAM MODE DIRECTORY [CERTIFICATE KEY]
 #
-# haproxy on a free port of 127.0.0.1, in front of a server on 127.0.0.1:UPSTREAM that expects the PROXY protocol.
+# haproxy on a free port of 127.0.0.1, in front of a server on 127.0.0.1:UPSTREAM, which expects the PROXY protocol unless
+# the mode is a check.
 #
 #   MODE           terminate: ends TLS with the certificate and sends PROXY version 2, headers X-Forwarded-Proto and -For
 #                  pass: hands the bytes on as they are, behind PROXY version 1
+#                  check: ends TLS and asks the server every 50 ms how it is, as `option httpchk` does by default, in
+#                  HTTP/1.0; clients get 503 after the first answer that is none of 2xx and 3xx
+#                  check-path: the same with GET /health in HTTP/1.1
 #   DIRECTORY      where it may write
 #
 # Prints {"port": N} and runs until it is ended.
@@ -30,7 +34,15 @@ listener = socket.create_server(("127.0.0.1", 0), backlog=511)
 port = listener.getsockname()[1]
 os.set_inheritable(listener.fileno(), True)
 bind, protocol, extra, header = f"fd@{listener.fileno()}", "tcp", "", "send-proxy"
-if mode == "terminate":
+if mode in ("check", "check-path"):
+    pem = directory / "identity.pem"
+    pem.write_text("".join(pathlib.Path(path).read_text() for path in identity))
+    bind += f" ssl crt {pem} alpn http/1.1"
+    protocol, header = "http", "check inter 50ms fall 1 rise 1"
+    extra = "    option httpchk\n"
+    if mode == "check-path":
+        extra += "    http-check send meth GET uri /health ver HTTP/1.1 hdr Host health.example\n"
+elif mode == "terminate":
     pem = directory / "identity.pem"
     pem.write_text("".join(pathlib.Path(path).read_text() for path in identity))
     bind += f" ssl crt {pem} alpn http/1.1"

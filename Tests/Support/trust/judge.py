@@ -21,6 +21,7 @@ TITLES = {
     "cancellation": "points of cancellation",
     "security": "security rules",
     "vulnerabilities": "classes of vulnerabilities",
+    "field": "field reports",
 }
 
 
@@ -38,7 +39,7 @@ def entries(catalogue: dict) -> dict[str, list[tuple[str, list[str], str]]]:
         else:
             result[section] = [
                 (
-                    f"{row['id']} {row.get('fault') or row.get('rule') or row.get('after')}",
+                    f"{row['id']} {row.get('fault') or row.get('rule') or row.get('after') or row['report']}",
                     row.get("tests", []),
                     row.get("missing", "" if "tests" in row else "no test"),
                 )

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import LoopbackSupport
 import Testing
 import WebSockets
 import WebSocketsTestKit
@@ -127,6 +128,32 @@ struct PoolTracingTests {
             }
             #expect(all.count == 2)
         }
+        try await servedConnectionsBelongToTheClientsTrace(tracer)
+    }
+
+    /// In the same test, because a tracer is set for the process, and once.
+    private func servedConnectionsBelongToTheClientsTrace(_ tracer: InMemoryTracer) async throws {
+        let path = "/traced-\(UInt64.random(in: 0 ... .max))"
+        try await withLoopback(handler: { try await echo($0) }) { loopback in
+            let socket = try await loopback.connect(path + "?token=secret")
+            try await socket.send("hello")
+            _ = try await socket.receive()
+            try await socket.close()
+            _ = try await failure {
+                try await loopback.connect(path) { $0.headers[.origin] = "https://elsewhere.example" }
+            }
+        }
+        let served = tracer.finishedSpans.filter { $0.attributes.get("url.path") == .string(path) }
+        #expect(served.count == 1 && served.first?.operationName == "websocket connection")
+        let span = try #require(served.first)
+        #expect(span.attributes.get("network.protocol.name") == .string("websocket"))
+        #expect(span.attributes.get("url.scheme") == .string("ws"))
+        #expect(span.attributes.get("client.address") == .string("127.0.0.1"))
+        #expect(span.attributes.get("websocket.close.code") == .int64(1_000))
+        let connects = tracer.finishedSpans.filter { $0.operationName == "websocket connect" }
+        #expect(connects.contains { $0.traceID == span.traceID && $0.spanID == span.parentSpanID })
+        let failed = connects.first { $0.attributes.get("error.type") == .string("handshakeRejected") }
+        #expect(failed?.attributes.get("http.response.status_code") == .int64(403))
     }
 }
 #endif
