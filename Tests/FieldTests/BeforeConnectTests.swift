@@ -32,7 +32,7 @@ struct BeforeConnectTests {
             return attempt
         }
 
-        /// Whether nobody has shown this token before.
+        /// Whether this token is shown for the first time.
         func takes(_ request: WebSocketUpgradeRequest) -> Bool {
             let token = request.headers[.authorization] ?? ""
             return state.withLock { state in

@@ -105,7 +105,7 @@ struct TLSProxyTests {
                 #expect(error.code == .proxyFailed && error.phase == .proxy && error.tlsFailure == failure, "\(error)")
                 #expect(error.message.hasPrefix("the proxy's ") && error.message.contains(text), "\(error)")
                 #expect(error.isSentence)
-                // Whoever says so is connected all the same.
+                // Without verification the connection opens all the same.
                 let socket = try await connect(loopback, proxy.port) { $0.verification = .insecureNoVerification }
                 #expect(try await socket.close().isNormal)
             }

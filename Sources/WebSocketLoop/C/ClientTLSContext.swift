@@ -196,7 +196,7 @@ package import WebSocketCore
         unsafe wsx_tls_client_begin(ssl, isVerified ? 1 : 0, verifier)
     }
 
-    /// A session on a socket of ours, for what libwebsockets does not hold; `nil` when memory has run out. The caller frees
+    /// A session on a socket that libwebsockets does not hold; `nil` when memory has run out. The caller frees
     /// it, and keeps this context for as long.
     func makeSession(on descriptor: CInt) -> OpaquePointer? {
         guard let own = unsafe SSL_CTX_new(TLS_client_method()) else { return nil }

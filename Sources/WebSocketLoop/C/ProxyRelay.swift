@@ -177,7 +177,7 @@ import WebSocketCore
         case .done(let count): inward = inward.dropFirst(count)
         case .wants: return false
         case .ended, .failed:
-            // The connection is gone; what the proxy still says is for nobody.
+            // The connection is gone; what the proxy still says is dropped.
             inward = []
             hasInsideEnded = true
             if outward.isEmpty { close() }

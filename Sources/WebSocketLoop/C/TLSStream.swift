@@ -29,7 +29,7 @@ enum StreamResult {
         unsafe self.ssl = unsafe ssl
     }
 
-    /// A session that is ours, on a socket of ours. Valid as long as the SSL.
+    /// A session that is not libwebsockets', on a socket that this side holds. Valid as long as the SSL.
     init(ssl: OpaquePointer) { unsafe self.ssl = unsafe ssl }
 
     /// Makes a client's session of it: libwebsockets has made it as a server's, and nothing has been read or written.

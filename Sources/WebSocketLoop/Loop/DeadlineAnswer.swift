@@ -15,7 +15,7 @@ package final class DeadlineAnswer<Value: Sendable>: @unchecked Sendable {
 
     package init(loop: WebSocketEventLoop) { self.loop = loop }
 
-    /// From any thread. One that comes too late is nobody's.
+    /// From any thread. One that comes too late is dropped.
     package func give(_ result: Result<Value, WebSocketError>) {
         // A loop that has been shut down has told the waiter so.
         loop.execute { [self] in
@@ -57,6 +57,6 @@ extension WebSocketEventLoop {
     /// Why nothing more can be had of a loop.
     var stopError: WebSocketError { WebSocketError(.shutDown, "the event loop \(name) was shut down; use another one") }
 
-    /// The moment on this loop's clock that is so far away.
+    /// When this duration will have passed, on this loop's clock.
     package func deadline(after duration: Duration) -> UInt64 { now &+ duration.nanoseconds }
 }

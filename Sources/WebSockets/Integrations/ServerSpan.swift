@@ -36,7 +36,7 @@ enum TraceHeaders {
 enum ServerSpan {
     typealias Handler = @Sendable @concurrent (WebSocketConnection) async throws -> Void
 
-    /// The handler in a span; itself, if nobody traces when the server begins to run.
+    /// The handler in a span; itself, if no tracer is there when the server begins to run.
     static func traced(_ handler: @escaping Handler) -> Handler {
         #if Tracing
         guard PoolSpan.isTraced else { return handler }

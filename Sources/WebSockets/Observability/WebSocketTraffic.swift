@@ -54,7 +54,7 @@ extension Observation {
         }
     }
 
-    /// Tells how long the steps of an opening took; nil when nobody wants to know.
+    /// Tells how long the steps of an opening took; nil without observers.
     func timing(_ url: WebSocketURL) -> (@Sendable (WebSocketError.Phase, Duration) -> Void)? {
         guard !observers.isEmpty else { return nil }
         let observers = observers
@@ -63,7 +63,7 @@ extension Observation {
         }
     }
 
-    /// Tells of refusals; nil when nobody wants to know.
+    /// Tells of refusals; nil without observers.
     var refusals: (@Sendable (Int, String?, WebSocketAddress?) -> Void)? {
         guard !observers.isEmpty else { return nil }
         let observers = observers

@@ -6,7 +6,7 @@
                [--cut-after BYTES] [--end-after BYTES]
 
 Prints {"port": N} as its first line, and for each connection {"event": "connect", "target": ..., "subject": ...} with the
-client certificate's common name. `--cut-after` resets the connection when so many bytes have come from the server,
+client certificate's common name. `--cut-after` resets the connection when this number of bytes has come from the server,
 `--end-after` ends it with close_notify. Ends on SIGTERM or on end of input.
 """
 
