@@ -17,7 +17,7 @@ extension Ticks {
 
     /// This instant, `span` later; `never` when either is.
     package func after(_ span: Ticks) -> Ticks {
-        let (sum, overflow) = self.addingReportingOverflow(span)
+        let (sum, overflow) = addingReportingOverflow(span)
         return overflow ? .never : sum
     }
 }
@@ -25,7 +25,7 @@ extension Ticks {
 extension Duration {
     /// Whole nanoseconds, at least 0, saturating at `never`.
     package var ticks: Ticks {
-        let (seconds, attoseconds) = self.components
+        let (seconds, attoseconds) = components
         if seconds < 0 || attoseconds < 0 { return 0 }
         let (product, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
         return overflow ? .never : product.after(attoseconds / 1_000_000_000)
@@ -40,7 +40,7 @@ extension Duration {
     /// 128 bits in general takes longer than reading the clock.
     fileprivate var wholeNanoseconds: Ticks {
         let inverse: UInt64 = 0x8E47_CE42_3A2E_9C6D
-        return Ticks(bitPattern: UInt64(truncatingIfNeeded: self.attoseconds >> 9) &* inverse)
+        return Ticks(bitPattern: UInt64(truncatingIfNeeded: attoseconds >> 9) &* inverse)
     }
 }
 
@@ -73,48 +73,48 @@ final class TimeSource: Sendable {
     private init<C: Clock<Duration>>(_ clock: C, coarse: @escaping CoarseClock, isCoarse: Bool) {
         let origin = clock.now
         if let origin = origin as? ContinuousClock.Instant {
-            self.isContinuous = true
-            self.continuousOrigin = origin
-            self.other = { 0 }
+            isContinuous = true
+            continuousOrigin = origin
+            other = { 0 }
             self.isCoarse = isCoarse
         } else {
-            self.isContinuous = false
-            self.continuousOrigin = .now
-            self.other = { origin.duration(to: clock.now).ticks }
+            isContinuous = false
+            continuousOrigin = .now
+            other = { origin.duration(to: clock.now).ticks }
             self.isCoarse = false
         }
         self.coarse = coarse
-        self.offset = Atomic(-coarse())
-        self.sleep = { deadline in
+        offset = Atomic(-coarse())
+        sleep = { deadline in
             try await clock.sleep(until: origin.advanced(by: .nanoseconds(deadline)), tolerance: nil)
         }
     }
 
     /// What the machine goes by. Every lease reads it twice, and a coarse clock is five times as fast as an exact one:
     /// then single spans are exact to some milliseconds only, but sums of them are not biased.
-    var now: Ticks { self.isCoarse ? self.coarse() + self.offset.load(ordering: .relaxed) : self.exactNow }
+    var now: Ticks { isCoarse ? coarse() + offset.load(ordering: .relaxed) : exactNow }
 
     /// For deadlines, which must not come early.
     var exactNow: Ticks {
         // The usual clock is read without the indirections of the general case.
-        self.isContinuous ? self.continuousOrigin.duration(to: .now).wholeNanoseconds : self.other()
+        isContinuous ? continuousOrigin.duration(to: .now).wholeNanoseconds : other()
     }
 
     /// The end of a span that began at `now`; a little later rather than too early.
     func deadline(after span: Ticks, from now: Ticks) -> Ticks {
         // What a coarse clock may be late, beside which nobody notices it in a long span.
         let lateness: Ticks = 10_000_000
-        if !self.isCoarse { return now.after(span) }
-        return span >= 100 * lateness ? now.after(span).after(lateness) : self.exactNow.after(span)
+        if !isCoarse { return now.after(span) }
+        return span >= 100 * lateness ? now.after(span).after(lateness) : exactNow.after(span)
     }
 
     /// Returns at `deadline`, or throws when the task is cancelled.
     func sleep(until deadline: Ticks) async throws {
-        try await self.sleep(deadline)
-        guard self.isCoarse else { return }
+        try await sleep(deadline)
+        guard isCoarse else { return }
         // Coarse clocks stand still while the machine sleeps. Timers do not, so they notice first.
         let offset = self.offset.load(ordering: .relaxed)
-        let lag = self.exactNow - self.coarse() - offset
+        let lag = exactNow - coarse() - offset
         if lag > 100_000_000 {
             // Whoever is second has seen the same lag.
             _ = self.offset.compareExchange(expected: offset, desired: offset + lag, ordering: .relaxed)
@@ -126,11 +126,11 @@ final class TimeSource: Sendable {
 package struct PoolRandom: RandomNumberGenerator, Sendable {
     private var state: UInt64
 
-    package init(seed: UInt64) { self.state = seed }
+    package init(seed: UInt64) { state = seed }
 
     package mutating func next() -> UInt64 {
-        self.state &+= 0x9E37_79B9_7F4A_7C15
-        var word = self.state
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var word = state
         word = (word ^ (word >> 30)) &* 0xBF58_476D_1CE4_E5B9
         word = (word ^ (word >> 27)) &* 0x94D0_49BB_1331_11EB
         return word ^ (word >> 31)

@@ -25,7 +25,7 @@ final class WorkLane<Work: Sendable>: Sendable {
     private let state = Mutex(State())
 
     func post(_ item: Item) {
-        let reader = self.state.withLock { state -> CheckedContinuation<Item?, Never>? in
+        let reader = state.withLock { state -> CheckedContinuation<Item?, Never>? in
             if state.isFinished { return nil }
             guard let reader = state.reader.take() else {
                 state.items.append(item)
@@ -38,7 +38,7 @@ final class WorkLane<Work: Sendable>: Sendable {
 
     /// No more items are accepted; the reader gets those that are there, then `nil`.
     func finish() {
-        let reader = self.state.withLock { state -> CheckedContinuation<Item?, Never>? in
+        let reader = state.withLock { state -> CheckedContinuation<Item?, Never>? in
             state.isFinished = true
             return state.reader.take()
         }
@@ -60,7 +60,7 @@ final class WorkLane<Work: Sendable>: Sendable {
     /// Performs each item in a child task, until the lane is finished and its children have ended.
     func drive(_ perform: @escaping @Sendable (Work) async -> Void) async {
         await withDiscardingTaskGroup { group in
-            while let item = await self.next() {
+            while let item = await next() {
                 switch item {
                 case .work(let work): group.addTask { await perform(work) }
                 case .cancelAll: group.cancelAll()

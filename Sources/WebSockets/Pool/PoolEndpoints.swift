@@ -111,7 +111,7 @@ final class PoolEndpoints: Sendable {
     func connect(to endpoint: Int) async throws(WebSocketError) -> Connection {
         let url = state.withLock { $0.entries[endpoint].url }
         let target = targets[url]
-        return try await PoolSpan.connect.around(
+        return try await WebSocketSpan.connect.around(
             attributes: [("server.address", target.host), ("server.port", "\(target.port)")]
         ) { () throws(WebSocketError) in
             try await observation.connect(to: target) { () throws(WebSocketError) in
