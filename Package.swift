@@ -200,7 +200,8 @@ let package = Package(
             name: "CABIPrograms", dependencies: ["CLibWebSockets", "CWSX"], path: "Tests/CABITests/Programs",
             cSettings: [.define("CABI_LIBRARY"), .define("_GNU_SOURCE")]),
         .testTarget(name: "CABITests", dependencies: ["CABIPrograms", "WebSocketsC"], path: "Tests/CABITests/Suite"),
-        .testTarget(name: "ReadmeTests", dependencies: ["WebSockets"]),
+        .testTarget(
+            name: "ReadmeTests", dependencies: ["LoopbackSupport", "TestSupport", "WebSockets", "WebSocketsTestKit"]),
         .testTarget(
             name: "CommandLineTests",
             dependencies: [

@@ -24,6 +24,7 @@ extension WebSocketPoolConfiguration {
         check.time(
             "circuitBreaker.maximumOpenDuration", circuitBreaker.maximumOpenDuration,
             atLeast: circuitBreaker.openDuration, "circuitBreaker.openDuration")
+        check.time("circuitBreaker.maximumRetryAfter", circuitBreaker.maximumRetryAfter)
         check.time("idleTimeout", idleTimeout)
         check.time("maximumLifetime", maximumLifetime)
         // Written so that it also refuses what is not a number.

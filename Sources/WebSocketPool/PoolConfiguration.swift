@@ -3,7 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-/// How a ``ConnectionPool`` behaves. Every default is finite and safe.
+/// How a pool behaves. Every default is finite and safe.
 ///
 /// Durations have no unit of their own (`.seconds(30)`). `nil` switches a feature off, and so does `.zero` where it
 /// would otherwise mean "at once, all the time": idle timeout, lifetime, keepalive and leak threshold, as in HikariCP.
@@ -76,6 +76,12 @@ public struct WebSocketPoolConfiguration: Sendable {
     /// endpoint's circuit then opens at once. Default: no error does. Called outside of the pool's lock.
     public var isFatalConnectError: @Sendable (any Error) -> Bool = { _ in false }
 
+    /// For how long an error of the factory says that its endpoint wants to be left alone, for example the
+    /// `Retry-After` of a refusal. The endpoint is ejected for that time, at most
+    /// ``WebSocketPoolCircuitBreaker/maximumRetryAfter``; others go on. Default: no error does. Called outside of the
+    /// pool's lock.
+    public var retryAfter: @Sendable (any Error) -> Duration? = { _ in nil }
+
     // MARK: Health
 
     /// Idle time after which a connection is closed, unless `minimumIdle` needs it. `nil` and `.zero`: never.
@@ -121,8 +127,7 @@ public struct WebSocketPoolConfiguration: Sendable {
     /// How long closing one connection may take before its slot is given away. Default 10 s.
     public var closeTimeout = Duration.seconds(10)
 
-    /// How long ``ConnectionPool/withPool(configuration:clock:endpointCount:observer:connect:_:)`` waits for leases
-    /// when its body returns. Default 10 s.
+    /// How long `withPool` waits for leases when its body returns. Default 10 s.
     public var shutdownGrace = Duration.seconds(10)
 
     // MARK: Watching
@@ -137,8 +142,8 @@ public struct WebSocketPoolConfiguration: Sendable {
     /// Whether some milliseconds matter.
     var needsExactTime: Bool {
         // A bypass of zero validates each time; the others are off at zero.
-        if let bypass = self.validationBypass, bypass < .milliseconds(100) { return true }
-        return [self.idleTimeout, self.maximumLifetime, self.keepaliveInterval, self.leakThreshold]
+        if let bypass = validationBypass, bypass < .milliseconds(100) { return true }
+        return [idleTimeout, maximumLifetime, keepaliveInterval, leakThreshold]
             .contains { $0.map { $0 > .zero && $0 < .milliseconds(100) } ?? false }
     }
 }
@@ -172,14 +177,19 @@ public struct WebSocketPoolCircuitBreaker: Sendable, Hashable {
     public var openDuration: Duration
     /// Default 60 s.
     public var maximumOpenDuration: Duration
+    /// How long an endpoint is left alone at most because it asks for that, with the `Retry-After` of a refusal.
+    /// `.zero`: what it asks for is ignored. Default 5 min.
+    public var maximumRetryAfter: Duration
 
     /// A circuit breaker.
     public init(
-        failureThreshold: Int = 5, openDuration: Duration = .seconds(1), maximumOpenDuration: Duration = .seconds(60)
+        failureThreshold: Int = 5, openDuration: Duration = .seconds(1), maximumOpenDuration: Duration = .seconds(60),
+        maximumRetryAfter: Duration = .seconds(300)
     ) {
         self.failureThreshold = failureThreshold
         self.openDuration = openDuration
         self.maximumOpenDuration = maximumOpenDuration
+        self.maximumRetryAfter = maximumRetryAfter
     }
 }
 

@@ -11,8 +11,7 @@ typealias PoolWaiter = Waiter<Result<Grant<any WebSocketPooledConnection>?, WebS
 
 /// The shell around the machine: takes the lock, asks, unlocks, acts.
 ///
-/// Not generic, so that the hot path is compiled for the one machine it runs on; ``ConnectionPool`` puts the types
-/// back.
+/// Not generic, so that the hot path is compiled for the one machine it runs on; the layer above puts the types back.
 package final class PoolCore: Sendable {
     typealias Machine = PoolStateMachine<any WebSocketPooledConnection, PoolWaiter>
 
@@ -49,42 +48,42 @@ package final class PoolCore: Sendable {
         connect: @escaping @Sendable (Int) async throws -> any WebSocketPooledConnection
     ) {
         self.configuration = configuration
-        self.hygiene = configuration.hygiene
-        self.isHygienic = configuration.hygiene != .none
-        self.expectsReplies = configuration.expectsReplies
+        hygiene = configuration.hygiene
+        isHygienic = configuration.hygiene != .none
+        expectsReplies = configuration.expectsReplies
         self.time = time
         self.observer = observer
-        self.observesLeases = observer?.observesLeases ?? false
+        observesLeases = observer?.observesLeases ?? false
         self.connect = connect
-        self.machine = Mutex(
+        machine = Mutex(
             Machine(
                 settings: PoolSettings(configuration), endpointCount: endpointCount, endpointNames: endpointNames,
                 randomSeed: .random(in: 0 ... .max),
-                isObserved: observer != nil, observesLeases: self.observesLeases))
+                isObserved: observer != nil, observesLeases: observesLeases))
     }
 
     // MARK: Ask, then act
 
     /// Feeds one event and carries out what follows.
     func send(_ event: (inout sending Machine, Ticks) -> Machine.Action) {
-        let now = self.time.now
-        self.act(self.machine.withLock { event(&$0, now) })
+        let now = time.now
+        act(machine.withLock { event(&$0, now) })
     }
 
     func act(_ action: Machine.Action) {
         for resumption in action.resumptions { resumption.waiter.resume(returning: resumption.result) }
         for operation in action.operations {
             switch operation {
-            case .close, .abort: self.closings.post(.work(operation))
-            case .connect, .validate, .drain: self.operations.post(.work(operation))
+            case .close, .abort: closings.post(.work(operation))
+            case .connect, .validate, .drain: operations.post(.work(operation))
             }
         }
-        if action.cancelsOperations { self.operations.post(.cancelAll) }
-        if let timer = action.timer { self.timers.post(.work(timer)) }
+        if action.cancelsOperations { operations.post(.cancelAll) }
+        if let timer = action.timer { timers.post(.work(timer)) }
         if !action.events.isEmpty, let observer = self.observer {
             for event in action.events { event.report(to: observer) }
         }
-        if action.isTerminal { self.finish() }
+        if action.isTerminal { finish() }
     }
 
     // MARK: Acquiring
@@ -92,7 +91,7 @@ package final class PoolCore: Sendable {
     /// The fast path: an idle connection that may be lent as it is. Neither suspends nor allocates.
     package func acquireIdle(site: WebSocketPoolSourceSite) -> Grant<any WebSocketPooledConnection>? {
         while true {
-            let now = self.time.now
+            let now = time.now
             // Out of the closure by itself: an optional struct around a reference costs more than the lock.
             var handle: (any WebSocketPooledConnection)?
             let idle = self.machine.withLock { machine -> Machine.IdleGrant? in
@@ -101,21 +100,21 @@ package final class PoolCore: Sendable {
                 return idle
             }
             guard let idle, let handle else { return nil }
-            if idle.timer != .never { self.timers.post(.work(idle.timer)) }
-            if idle.isShort { self.send { $0.refill(at: $1) } }
+            if idle.timer != .never { timers.post(.work(idle.timer)) }
+            if idle.isShort { send { $0.refill(at: $1) } }
             if let defect = self.defect(of: handle) {
-                self.send { $0.takeBack(idle.token, .unusable(defect), hasWaited: false, at: $1) }
+                send { $0.takeBack(idle.token, .unusable(defect), hasWaited: false, at: $1) }
                 continue
             }
-            if self.observesLeases { self.observer?.leaseGranted(waited: .zero) }
+            if observesLeases { observer?.leaseGranted(waited: .zero) }
             return Grant(token: idle.token, handle: handle)
         }
     }
 
     /// An idle connection, or nothing. One that has to prove itself does so in the background.
     package func tryAcquire(site: WebSocketPoolSourceSite) -> Grant<any WebSocketPooledConnection>? {
-        if let grant = self.acquireIdle(site: site) { return grant }
-        self.send { $0.proveIdle(at: $1) }
+        if let grant = acquireIdle(site: site) { return grant }
+        send { $0.proveIdle(at: $1) }
         return nil
     }
 
@@ -133,13 +132,13 @@ package final class PoolCore: Sendable {
     package func acquire(
         _ kind: AcquireKind, timeout: Duration?, site: WebSocketPoolSourceSite
     ) async throws(WebSocketPoolError) -> Grant<any WebSocketPooledConnection> {
-        let timeout = (timeout ?? self.configuration.acquireTimeout).ticks
-        let now = self.time.now
+        let timeout = (timeout ?? configuration.acquireTimeout).ticks
+        let now = time.now
         let request = Request(
-            kind: kind, ticket: self.tickets.add(1, ordering: .relaxed).newValue, site: site, queuedAt: now,
+            kind: kind, ticket: tickets.add(1, ordering: .relaxed).newValue, site: site, queuedAt: now,
             // A timeout of zero asks for what is there now, in the machine's time.
-            deadline: timeout > 0 ? self.time.deadline(after: timeout, from: now) : now)
-        guard self.hasRun.load(ordering: .acquiring) else {
+            deadline: timeout > 0 ? time.deadline(after: timeout, from: now) : now)
+        guard hasRun.load(ordering: .acquiring) else {
             // Nobody drives the pool's timers yet, so this acquire brings its own. Once the pool runs it has others.
             let deadline = min(request.deadline, request.queuedAt.after(Machine.startAllowance))
             let result: Result<Grant<any WebSocketPooledConnection>, WebSocketPoolError> = await withTaskGroup(
@@ -147,32 +146,32 @@ package final class PoolCore: Sendable {
             ) { group in
                 group.addTask { await self.tick(at: deadline) }
                 defer { group.cancelAll() }
-                do throws(WebSocketPoolError) { return .success(try await self.wait(request)) } catch {
+                do throws(WebSocketPoolError) { return .success(try await wait(request)) } catch {
                     return .failure(error)
                 }
             }
             return try result.get()
         }
-        return try await self.wait(request)
+        return try await wait(request)
     }
 
     /// Opens a connection and leaves it to the pool.
     func open(timeout: Duration) async throws(WebSocketPoolError) {
-        let now = self.time.now
+        let now = time.now
         let request = Request(
-            kind: .warmUp, ticket: self.tickets.add(1, ordering: .relaxed).newValue,
+            kind: .warmUp, ticket: tickets.add(1, ordering: .relaxed).newValue,
             site: WebSocketPoolSourceSite(file: #fileID, line: #line), queuedAt: now,
-            deadline: self.time.deadline(after: timeout.ticks, from: now))
-        _ = try await self.ask(request).get()
+            deadline: time.deadline(after: timeout.ticks, from: now))
+        _ = try await ask(request).get()
     }
 
     // Every level of async calls costs a look at the task's preferred executor, so there are few.
     @inline(__always)
     private func ask(_ request: Request) async -> Result<Grant<any WebSocketPooledConnection>?, WebSocketPoolError> {
         await withTaskCancellationHandler {
-            await suspend { self.register($0, request) }
+            await WebSocketConcurrency.suspend { self.register($0, request) }
         } onCancel: {
-            self.send { $0.cancelAcquire(ticket: request.ticket, at: $1) }
+            send { $0.cancelAcquire(ticket: request.ticket, at: $1) }
         }
     }
 
@@ -180,22 +179,22 @@ package final class PoolCore: Sendable {
     private func wait(_ request: Request) async throws(WebSocketPoolError) -> Grant<any WebSocketPooledConnection> {
         while true {
             // Only a warm-up succeeds without a grant.
-            guard let grant = try await self.ask(request).get() else { throw self.error(.poolClosed) }
+            guard let grant = try await ask(request).get() else { throw error(.poolClosed) }
             if Task.isCancelled {
-                self.send { $0.takeBack(grant.token, .cancelled, hasWaited: true, at: $1) }
-                throw self.error(.cancelled)
+                send { $0.takeBack(grant.token, .cancelled, hasWaited: true, at: $1) }
+                throw error(.cancelled)
             }
             guard let defect = self.defect(of: grant.handle) else { return grant }
             // The old ticket keeps the acquire's place in the queue.
-            self.send { $0.takeBack(grant.token, .unusable(defect), hasWaited: true, at: $1) }
+            send { $0.takeBack(grant.token, .unusable(defect), hasWaited: true, at: $1) }
         }
     }
 
     private func register(_ continuation: PoolWaiter, _ request: Request) {
-        let now = self.time.now
+        let now = time.now
         // The flag is read under the lock that the cancellation handler takes: either it is set here, or the handler
         // comes later and finds the ticket.
-        let outcome = self.machine.withLock { machine -> Result<Machine.Action, WebSocketPoolError>? in
+        let outcome = machine.withLock { machine -> Result<Machine.Action, WebSocketPoolError>? in
             if Task.isCancelled { return .failure(machine.refuseCancelled()) }
             if request.kind == .any,
                 machine.joinQueue(
@@ -212,17 +211,17 @@ package final class PoolCore: Sendable {
         switch outcome {
         case nil: break
         case .success(let action):
-            self.act(action)
+            act(action)
         case .failure(let error):
             continuation.resume(returning: .failure(error))
-            self.observer?.acquireFailed(error)
+            observer?.acquireFailed(error)
         }
     }
 
     /// Why a connection must not be lent, looked at after the lock was released and right before it is.
     private func defect(of connection: any WebSocketPooledConnection) -> WebSocketPoolEndReason? {
         if !connection.isOpen { return .closedByPeer }
-        if self.isHygienic, connection.hasUnreadInput { return .unreadInput }
+        if isHygienic, connection.hasUnreadInput { return .unreadInput }
         return nil
     }
 
@@ -230,8 +229,8 @@ package final class PoolCore: Sendable {
 
     package func release(_ token: LeaseToken, of connection: any WebSocketPooledConnection, discard: Bool) {
         let verdict = self.verdict(on: connection, discard: discard)
-        let now = self.time.now
-        if verdict == .reuse, !self.observesLeases {
+        let now = time.now
+        if verdict == .reuse, !observesLeases {
             // The usual case, which has no consequences.
             var resumption: Machine.Action.Resumption?
             let timer = self.machine.withLock { machine -> Ticks? in
@@ -240,7 +239,7 @@ package final class PoolCore: Sendable {
                 return nil
             }
             if let timer {
-                if timer != .never { self.timers.post(.work(timer)) }
+                if timer != .never { timers.post(.work(timer)) }
                 return
             }
             if let resumption {
@@ -248,37 +247,37 @@ package final class PoolCore: Sendable {
                 return
             }
         }
-        self.act(self.machine.withLock { $0.release(token, verdict, at: now) })
+        act(self.machine.withLock { $0.release(token, verdict, at: now) })
     }
 
     private func verdict(on connection: any WebSocketPooledConnection, discard: Bool) -> Machine.Verdict {
         if discard { return .discard(.discarded) }
         if !connection.isOpen { return .discard(.closedByPeer) }
-        switch self.hygiene {
+        switch hygiene {
         case .none: return .reuse
         case .discardConnection:
             if connection.hasUnreadInput { return .discard(.unreadInput) }
-            return self.isOwedInput(connection) ? .discard(.unanswered) : .reuse
+            return isOwedInput(connection) ? .discard(.unanswered) : .reuse
         case .drain(let options):
             if options.quietPeriod > .zero { return .drain }
-            if self.isOwedInput(connection) { return .discard(.unanswered) }
+            if isOwedInput(connection) { return .discard(.unanswered) }
             return connection.hasUnreadInput ? .drain : .reuse
         }
     }
 
     private func isOwedInput(_ connection: any WebSocketPooledConnection) -> Bool {
-        self.expectsReplies && connection.isOwedInput
+        expectsReplies && connection.isOwedInput
     }
 
     package func detach(_ token: LeaseToken) throws(WebSocketPoolError) {
-        let now = self.time.now
-        guard let action = self.machine.withLock({ $0.detach(token, at: now) }) else { throw self.error(.leaseEnded) }
-        self.act(action)
+        let now = time.now
+        guard let action = machine.withLock({ $0.detach(token, at: now) }) else { throw error(.leaseEnded) }
+        act(action)
     }
 
-    package func isValid(_ token: LeaseToken) -> Bool { self.machine.withLock { $0.isValid(token) } }
+    package func isValid(_ token: LeaseToken) -> Bool { machine.withLock { $0.isValid(token) } }
 
     package func error(_ code: WebSocketPoolError.Code) -> WebSocketPoolError {
-        self.machine.withLock { $0.error(code) }
+        machine.withLock { $0.error(code) }
     }
 }

@@ -32,7 +32,7 @@ public struct WebSocketPoolError: Error, Sendable {
         public static let poolExhausted = Self(.poolExhausted)
 
         /// The name of the code, as in the source.
-        public var description: String { self.kind.rawValue }
+        public var description: String { kind.rawValue }
     }
 
     // One word instead of thirty, because errors travel through continuations and typed throws.
@@ -61,37 +61,37 @@ public struct WebSocketPoolError: Error, Sendable {
         _ code: Code, statistics: WebSocketPoolStatistics, underlyingError: (any Error)? = nil, reason: String? = nil,
         failedEndpoint: WebSocketPoolEndpoint? = nil
     ) {
-        self.storage = Storage(
+        storage = Storage(
             code: code, statistics: statistics, underlyingError: underlyingError, reason: reason,
             failedEndpoint: failedEndpoint)
     }
 
     /// What went wrong: what a program decides by.
-    public var code: Code { self.storage.code }
+    public var code: Code { storage.code }
 
     /// The pool as it was when the error was made.
-    public var statistics: WebSocketPoolStatistics { self.storage.statistics }
+    public var statistics: WebSocketPoolStatistics { storage.statistics }
 
     /// What to do about it, where the code alone would lead astray: for a pool that is suspended or does not run.
-    package var reason: String? { self.storage.reason }
+    package var reason: String? { storage.reason }
 
     /// Where the underlying error comes from, if it is a failure to connect.
-    public var failedEndpoint: WebSocketPoolEndpoint? { self.storage.failedEndpoint }
+    public var failedEndpoint: WebSocketPoolEndpoint? { storage.failedEndpoint }
 
     /// What caused it, for example the factory's error.
-    public var underlyingError: (any Error)? { self.storage.underlyingError }
+    public var underlyingError: (any Error)? { storage.underlyingError }
 }
 
 extension WebSocketPoolError: CustomStringConvertible {
     /// The code, the message and the pool's statistics at that moment.
     public var description: String {
-        let advice = self.reason ?? self.advice
-        let cause = self.underlyingError.map { "; cause: \($0)" } ?? ""
-        return "\(self.code): \(advice) (\(self.statistics.counts))\(cause)"
+        let advice = reason ?? self.advice
+        let cause = underlyingError.map { "; cause: \($0)" } ?? ""
+        return "\(code): \(advice) (\(statistics.counts))\(cause)"
     }
 
     private var advice: String {
-        switch self.code {
+        switch code {
         case .acquireTimedOut: "no connection became available in time"
         case .cancelled: "the task was cancelled while it waited for a connection"
         case .poolUnavailable: "every endpoint is ejected after repeated connect failures"

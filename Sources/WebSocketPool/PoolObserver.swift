@@ -100,7 +100,7 @@ public struct WebSocketPoolEndpoint: Sendable, Hashable, CustomStringConvertible
     }
 
     /// The name.
-    public var description: String { self.name }
+    public var description: String { name }
 }
 
 /// Why a connection left the pool.
@@ -149,7 +149,7 @@ public struct WebSocketPoolSourceSite: Sendable, CustomStringConvertible {
     }
 
     /// `file:line`.
-    public var description: String { "\(self.file):\(self.line)" }
+    public var description: String { "\(file):\(line)" }
 }
 
 /// An observer's call, as a value that the state machine can return.

@@ -56,11 +56,11 @@ public struct WebSocketPoolCounts: Sendable, Hashable {
 
     /// All connections, whatever they are doing. At most `hardMaximum`, except after `resize` made the pool smaller.
     public var total: Int {
-        self.idle + self.leased + self.connecting + self.validating + self.draining + self.closing
+        idle + leased + connecting + validating + draining + closing
     }
 
     /// Connections that are open as far as the pool knows.
-    var live: Int { self.idle + self.leased + self.validating + self.draining }
+    var live: Int { idle + leased + validating + draining }
 
     /// Nothing yet.
     public init() {}
@@ -70,8 +70,8 @@ extension WebSocketPoolCounts: CustomStringConvertible {
     /// All counts on one line.
     public var description: String {
         """
-        total \(self.total), idle \(self.idle), leased \(self.leased), connecting \(self.connecting), \
-        validating \(self.validating), draining \(self.draining), closing \(self.closing), waiting \(self.waiting)
+        total \(total), idle \(idle), leased \(leased), connecting \(connecting), \
+        validating \(validating), draining \(draining), closing \(closing), waiting \(waiting)
         """
     }
 }

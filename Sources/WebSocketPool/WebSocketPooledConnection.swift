@@ -3,7 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-/// What a ``ConnectionPool`` needs to know about the connections it lends.
+/// What a pool needs to know about the connections it lends.
 ///
 /// The pool knows nothing of protocols or sockets: everything that touches the wire is behind these requirements.
 ///
@@ -26,8 +26,7 @@ public protocol WebSocketPooledConnection: AnyObject, Sendable, Identifiable whe
     /// cheaply as ``hasUnreadInput``. The default is `false`.
     var isOwedInput: Bool { get }
 
-    /// Where the bodies of ``ConnectionPool/withConnection(timeout:file:line:_:)`` should run, or `nil` for wherever
-    /// the caller runs. The default is `nil`.
+    /// Where code that uses the connection is nearest to it, or `nil` for nowhere in particular. The default is `nil`.
     var preferredExecutor: (any TaskExecutor)? { get }
 
     /// Closes the connection and returns when it is closed, or has been aborted. Called at most once by the pool.
@@ -69,7 +68,7 @@ extension WebSocketPooledConnection {
 
     /// Reads nothing; a connection with unread input is unfit for the next borrower: the default.
     public func drain(_ options: WebSocketPoolDrainOptions) async -> WebSocketPoolDrainOutcome {
-        self.hasUnreadInput ? .unexpectedInput : .clean
+        hasUnreadInput ? .unexpectedInput : .clean
     }
 }
 

@@ -50,6 +50,16 @@ import Testing
         }
     }
 
+    @Test func theRecipesCompile() throws {
+        let compiled = Self.lines(try Self.text("Tests/ReadmeTests/RecipeSnippets.swift"))
+        let blocks = try Self.blocks("swift", in: "Sources/WebSockets/WebSockets.docc/Recipes.md")
+        #expect(blocks.count == 5)
+        for block in blocks {
+            let code = Self.lines(block)
+            #expect(!code.isEmpty && compiled.firstRange(of: code) != nil, "not in RecipeSnippets.swift:\n\(block)")
+        }
+    }
+
     /// What an article says about tests is true: each that it names is there.
     @Test(arguments: ["Session", "Server"]) func theTestsThatArticlesNameExist(article: String) throws {
         let named = try Self.text("Sources/WebSockets/WebSockets.docc/\(article).md")

@@ -35,7 +35,7 @@ struct PoolCancellationTests {
     func acquire(point: Point, moment: Moment) throws {
         for seed in 0..<10 as Range<UInt64> {
             try withSimulatedPool(Self.configuration, server: Self.behaviour, seed: seed) { pool, _, simulation in
-                var holder: WebSocketPoolLease<MockConnection>?
+                var holder: TypedLease<MockConnection>?
                 switch point {
                 case .connecting: break
                 case .queued, .granted: holder = try await pool.acquire()

@@ -20,7 +20,7 @@ struct ConcurrencyTests {
         configuration.hygiene = .drain(.init(timeout: .seconds(1), quietPeriod: .zero))
         let server = MockServer()
         let tally = Tally()
-        try await ConnectionPool.withPool(
+        try await TypedPool.withPool(
             configuration: configuration, clock: ContinuousClock(), connect: { try await server.connect($0) }
         ) { pool in
             await withTaskGroup(of: Void.self) { group in
@@ -53,14 +53,14 @@ struct ConcurrencyTests {
     }
 
     private static func round(
-        _ pool: ConnectionPool<MockConnection, ContinuousClock>, _ random: inout PoolRandom, _ tally: Tally
+        _ pool: TypedPool<MockConnection>, _ random: inout PoolRandom, _ tally: Tally
     ) async {
         let dice = random.next() % 100
         let timeout: Duration = dice < 5 ? .microseconds(Int(dice) * 40) : .seconds(20)
-        let lease: WebSocketPoolLease<MockConnection>
+        let lease: TypedLease<MockConnection>
         if dice < 15 {
             // An acquire whose task is cancelled at some point.
-            let outcome = await withTaskGroup(of: WebSocketPoolLease<MockConnection>?.self) { group in
+            let outcome = await withTaskGroup(of: TypedLease<MockConnection>?.self) { group in
                 group.addTask { try? await pool.acquire(timeout: timeout) }
                 for _ in 0..<dice % 7 { await Task.yield() }
                 group.cancelAll()
@@ -101,7 +101,7 @@ struct ConcurrencyTests {
     func shutdownRaces() async throws {
         for round in 0..<ModelTests.setting("POOL_SHUTDOWNS", default: 60) {
             let server = MockServer()
-            let pool = ConnectionPool(configuration: RegressionTests.small(3)) { try await server.connect($0) }
+            let pool = TypedPool(configuration: RegressionTests.small(3)) { try await server.connect($0) }
             await withTaskGroup(of: Void.self) { group in
                 group.addTask { try? await pool.run() }
                 for _ in 0..<8 {
@@ -123,7 +123,7 @@ struct ConcurrencyTests {
         let server = MockServer()
         var configuration = RegressionTests.small(8)
         configuration.validationBypass = .seconds(3600)
-        try await ConnectionPool.withPool(
+        try await TypedPool.withPool(
             configuration: configuration, clock: ContinuousClock(), connect: { try await server.connect($0) }
         ) { pool in
             let opened = try await pool.warmUp(8)

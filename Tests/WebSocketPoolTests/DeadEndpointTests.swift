@@ -19,7 +19,7 @@ struct DeadEndpointTests {
 
     /// Fills the pool, half for each endpoint, and lets it rest past the bypass window.
     static func fill(_ pool: SimulatedPool, _ simulation: Simulation) async throws {
-        var leases: [WebSocketPoolLease<MockConnection>] = []
+        var leases: [TypedLease<MockConnection>] = []
         for _ in 0..<16 { leases.append(try await pool.acquire()) }
         for lease in leases { lease.release() }
         #expect(pool.statistics.endpoints.map(\.total) == [8, 8])
@@ -94,7 +94,7 @@ struct DeadEndpointTests {
     @Test("One endpoint: the old connections are found out together, and a new one serves")
     func onlyEndpoint() throws {
         try withSimulatedPool(Self.configuration(4)) { pool, server, simulation in
-            var leases: [WebSocketPoolLease<MockConnection>] = []
+            var leases: [TypedLease<MockConnection>] = []
             for _ in 0..<4 { leases.append(try await pool.acquire()) }
             for lease in leases { lease.release() }
             await simulation.pass(.seconds(1))
@@ -113,7 +113,7 @@ struct DeadEndpointTests {
     func share(seed: UInt64) throws {
         try withSimulatedPool(Self.configuration(6), endpoints: 2, seed: seed) { pool, server, simulation in
             func use() async throws {
-                var leases: [WebSocketPoolLease<MockConnection>] = []
+                var leases: [TypedLease<MockConnection>] = []
                 for _ in 0..<6 { leases.append(try await pool.acquire()) }
                 for lease in leases { lease.release() }
             }

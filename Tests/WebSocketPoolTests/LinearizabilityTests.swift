@@ -93,14 +93,14 @@ struct LinearizabilityTests {
         var configuration = RegressionTests.small(2)
         configuration.validationBypass = nil
         let server = MockServer()
-        let pool = ConnectionPool(configuration: configuration) { try await server.connect($0) }
+        let pool = TypedPool(configuration: configuration) { try await server.connect($0) }
         let running = Task { try await pool.run() }
         let opened = try await pool.warmUp(2)
         #expect(opened == 2)
 
         let counter = Counter()
         let names = server.seen.connections.map(ObjectIdentifier.init)
-        @Sendable func name(_ lease: WebSocketPoolLease<MockConnection>) throws -> Int {
+        @Sendable func name(_ lease: TypedLease<MockConnection>) throws -> Int {
             try #require(names.firstIndex(of: ObjectIdentifier(lease.connection)))
         }
         var states: Set<[Int]> = [[0, 1], [1, 0]]
@@ -117,7 +117,7 @@ struct LinearizabilityTests {
                         for _ in 0..<2 {
                             if random.next() % 2 == 0 { await Task.yield() }
                             let invoked = counter.next()
-                            let lease: WebSocketPoolLease<MockConnection>?
+                            let lease: TypedLease<MockConnection>?
                             if random.next() % 3 == 0 {
                                 lease = pool.tryAcquire()
                                 note(.take(try lease.map(name)), invoked)

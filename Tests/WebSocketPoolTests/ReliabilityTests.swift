@@ -174,7 +174,7 @@ struct ReliabilityTests {
         let configuration = RegressionTests.small(12)
         let observer = RecordingObserver()
         try withSimulatedPool(configuration, endpoints: 3, observer: observer) { pool, server, simulation in
-            var leases: [WebSocketPoolLease<MockConnection>] = []
+            var leases: [TypedLease<MockConnection>] = []
             for _ in 0..<6 { leases.append(try await pool.acquire()) }
             #expect(pool.statistics.endpoints.map(\.leased) == [2, 2, 2])
             for lease in leases { lease.release(discard: true) }

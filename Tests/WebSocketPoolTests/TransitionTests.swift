@@ -272,6 +272,35 @@ struct TransitionTests {
         #expect(running.closed(key, at: 5).isTerminal)
     }
 
+    @Test("An endpoint that asks to be left alone is, whatever its health, and at most as long as is allowed")
+    func retryAfter() {
+        var random = PoolRandom(seed: 3)
+        var configuration = WebSocketPoolConfiguration()
+        configuration.circuitBreaker = .init(
+            openDuration: .nanoseconds(100), maximumOpenDuration: .nanoseconds(300),
+            maximumRetryAfter: .nanoseconds(10_000))
+        let settings = PoolSettings(configuration)
+        var endpoint = Endpoint()
+        func fail(at now: Ticks, _ ejections: Int, retryAfter: Ticks) -> Ticks? {
+            endpoint.attemptFailed(
+                at: now, sinceEjection: ejections, isFatal: false, retryAfter: retryAfter, settings: settings,
+                random: &random)
+        }
+        let first = fail(at: 0, 0, retryAfter: 1_000) ?? 0
+        #expect((1_000...1_100).contains(first), "at the first failure, and never earlier than it asked for")
+        // Another attempt of the same time may be told to wait longer.
+        #expect(fail(at: 10, 0, retryAfter: 5_000) == nil)
+        #expect(endpoint.health == .ejected(until: 5_010, times: 0))
+        #expect(fail(at: 20, 0, retryAfter: 10) == nil && endpoint.health == .ejected(until: 5_010, times: 0))
+        endpoint.advance(to: 5_010)
+        let second = fail(at: 5_010, 1, retryAfter: 1_000_000) ?? 0
+        #expect((10_000...11_000).contains(second), "at most maximumRetryAfter")
+        endpoint.advance(to: 5_010 + second)
+        _ = endpoint.attemptSucceeded(limit: 8)
+        // It is shorter than the breaker's own time.
+        #expect((100...300).contains(fail(at: 30_000, 2, retryAfter: 1) ?? 0))
+    }
+
     @Test("healthy → ejected → probing → returning → healthy, and back at each step")
     func endpointHealth() {
         var random = PoolRandom(seed: 3)

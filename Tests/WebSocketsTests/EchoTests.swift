@@ -32,7 +32,7 @@ struct EchoTests {
             transport, serverLoops: 2, server: { $0.executor = executor }, handler: echo
         ) { loopback in
             try await WebSocketClient.withConnection(
-                to: loopback.url, configuration: loopback.client, executor: executor
+                to: loopback.url, configuration: loopback.client, on: executor
             ) { socket in
                 func message(_ number: Int) -> WebSocketMessage {
                     number.isMultiple(of: 2)

@@ -180,7 +180,8 @@ struct ReceiveTests {
 
     @Test func trySendTakesBothKindsAndRefusesTextThatIsNot() async throws {
         try await withLoopback(handler: echo) { loopback in
-            try await WebSocketClient.withConnection(to: loopback.url, configuration: loopback.client) { socket in
+            try await WebSocketClient.withConnection(to: loopback.url, configuration: loopback.client, on: .loop) {
+                socket in
                 #expect(try Self.trySend(Array("é".utf8), as: .text, through: socket))
                 #expect(try Self.trySend([0xFF, 0], through: socket))
                 #expect(try Self.trySend([], as: .text, through: socket))

@@ -16,7 +16,7 @@ struct ScopeTests {
         let closes = Events<WebSocketCloseInfo>()
         try await withLoopback(transport, handler: report(closes)) { loopback in
             let result = try await WebSocketClient.withConnection(
-                to: loopback.url, configuration: loopback.client, executor: executor
+                to: loopback.url, configuration: loopback.client, on: executor
             ) { socket in
                 #expect(socket.eventLoop.isOnLoop == (executor == .loop))
                 try await socket.send("x")
@@ -38,7 +38,7 @@ struct ScopeTests {
         try await withLoopback(transport, handler: report(closes)) { loopback in
             await #expect(throws: Failure()) {
                 try await WebSocketClient.withConnection(
-                    to: loopback.url, configuration: loopback.client, executor: executor
+                    to: loopback.url, configuration: loopback.client, on: executor
                 ) { _ in throw Failure() }
             }
             let info = try await closes.next()

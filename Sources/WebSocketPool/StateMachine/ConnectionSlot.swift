@@ -71,29 +71,29 @@ package struct ConnectionSlot: Sendable {
 
     mutating func enter(_ state: State, at now: Ticks) {
         self.state = state
-        self.since = now
-        self.deadline = .never
+        since = now
+        deadline = .never
     }
 
     /// Begins a lease, after `leased` was entered.
     mutating func lend(id: UInt64, site: WebSocketPoolSourceSite, leakThreshold: Ticks) {
-        self.leaseID = id
+        leaseID = id
         self.site = site
-        self.isSuspectedLeak = false
-        self.deadline = self.since.after(leakThreshold)
+        isSuspectedLeak = false
+        deadline = since.after(leakThreshold)
     }
 
     /// The borrower has given the connection back, which also shows that it is alive.
     mutating func giveBack(at now: Ticks) {
-        self.provenAt = now
-        self.returnedAt = now
+        provenAt = now
+        returnedAt = now
     }
 
     /// Begins to wait for the next lease, after `idle` was entered.
     mutating func rest(idleTimeout: Ticks) {
-        self.idleAt = self.returnedAt.after(idleTimeout)
-        self.keepaliveAt = self.since.after(self.keepaliveSpan)
+        idleAt = returnedAt.after(idleTimeout)
+        keepaliveAt = since.after(keepaliveSpan)
     }
 
-    var idleDeadline: Ticks { min(self.idleAt, self.keepaliveAt, self.expiresAt) }
+    var idleDeadline: Ticks { min(idleAt, keepaliveAt, expiresAt) }
 }

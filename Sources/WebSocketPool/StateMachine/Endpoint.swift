@@ -36,8 +36,8 @@ package struct Endpoint: Sendable {
     package var isListed = true {
         didSet {
             guard self.isListed && !oldValue else { return }
-            self.health = .healthy(failures: 0, retryAt: 0)
-            self.isSuspect = false
+            health = .healthy(failures: 0, retryAt: 0)
+            isSuspect = false
         }
     }
 
@@ -50,19 +50,19 @@ package struct Endpoint: Sendable {
     package init(name: String = "") { self.name = name }
 
     package var isEjected: Bool {
-        if case .ejected = self.health { true } else { false }
+        if case .ejected = health { true } else { false }
     }
 
     /// How much speaks against lending its idle connections.
-    var doubt: Int { self.isEjected ? 2 : self.isSuspect ? 1 : 0 }
+    var doubt: Int { isEjected ? 2 : isSuspect ? 1 : 0 }
 
     /// Whether no attempt will be allowed soon.
-    package var isHopeless: Bool { self.isEjected || !self.isListed }
+    package var isHopeless: Bool { isEjected || !isListed }
 
     /// The next instant at which time alone changes what is allowed.
     var nextChange: Ticks {
-        guard self.isListed else { return .never }
-        return switch self.health {
+        guard isListed else { return .never }
+        return switch health {
         case .healthy(let failures, let retryAt): failures > 0 ? retryAt : .never
         case .ejected(let until, _): until
         case .probing, .returning: .never
@@ -71,78 +71,85 @@ package struct Endpoint: Sendable {
 
     /// Lets time end an ejection.
     package mutating func advance(to now: Ticks) {
-        if case .ejected(let until, let times) = self.health, until <= now { self.health = .probing(times: times) }
+        if case .ejected(let until, let times) = health, until <= now { health = .probing(times: times) }
     }
 
     package func allowsAttempt(at now: Ticks) -> Bool {
-        guard self.isListed else { return false }
-        return switch self.health {
-        case .healthy(let failures, let retryAt): failures == 0 || (retryAt <= now && self.connecting == 0)
+        guard isListed else { return false }
+        return switch health {
+        case .healthy(let failures, let retryAt): failures == 0 || (retryAt <= now && connecting == 0)
         case .ejected: false
-        case .probing: self.connecting == 0
-        case .returning(let allowance, _): self.connecting < allowance
+        case .probing: connecting == 0
+        case .returning(let allowance, _): connecting < allowance
         }
     }
 
     /// It did not answer in time, or not at all.
     package mutating func suspect() {
-        self.isSuspect = true
-        self.isAwaited = true
+        isSuspect = true
+        isAwaited = true
     }
 
     /// A connection proved alive.
-    package mutating func answered() { self.isSuspect = false }
+    package mutating func answered() { isSuspect = false }
 
     /// It has as many connections as the others again.
-    package mutating func reachedShare() { self.isAwaited = false }
+    package mutating func reachedShare() { isAwaited = false }
 
     /// An attempt succeeded.
     /// - Returns: Whether the circuit closed by it.
     package mutating func attemptSucceeded(limit: Int) -> Bool {
-        self.answered()
-        switch self.health {
+        answered()
+        switch health {
         case .healthy:
-            self.health = .healthy(failures: 0, retryAt: 0)
+            health = .healthy(failures: 0, retryAt: 0)
             return false
         case .ejected(_, let times), .probing(let times):
-            self.health = limit > 1 ? .returning(allowance: 1, times: times) : .healthy(failures: 0, retryAt: 0)
+            health = limit > 1 ? .returning(allowance: 1, times: times) : .healthy(failures: 0, retryAt: 0)
             return true
         case .returning(let allowance, let times):
-            self.health =
+            health =
                 allowance * 2 < limit
                 ? .returning(allowance: allowance * 2, times: times) : .healthy(failures: 0, retryAt: 0)
             return false
         }
     }
 
-    /// An attempt failed.
+    /// An attempt failed. An endpoint that asked to be left alone is, whatever else is known of it.
     /// - Returns: For how long the endpoint is ejected because of it, if it is.
     package mutating func attemptFailed(
-        at now: Ticks, sinceEjection: Int, isFatal: Bool, settings: PoolSettings, random: inout PoolRandom
+        at now: Ticks, sinceEjection: Int, isFatal: Bool, retryAfter: Ticks = 0, settings: PoolSettings,
+        random: inout PoolRandom
     ) -> Ticks? {
-        self.isAwaited = true
-        switch self.health {
+        isAwaited = true
+        let rest = Swift.min(retryAfter, settings.maximumRetryAfter)
+        switch health {
         case .healthy(let failures, _):
-            if isFatal || failures + 1 >= settings.failureThreshold {
-                return self.eject(at: now, times: 0, settings: settings, random: &random)
+            if isFatal || rest > 0 || failures + 1 >= settings.failureThreshold {
+                return eject(at: now, times: 0, atLeast: rest, settings: settings, random: &random)
             }
             let bound = settings.backoffBase.doubled(failures, upTo: settings.backoffMaximum)
-            self.health = .healthy(failures: failures + 1, retryAt: now.after(random.span(upTo: bound)))
+            health = .healthy(failures: failures + 1, retryAt: now.after(random.span(upTo: bound)))
             return nil
-        case .ejected:
+        case .ejected(let until, let times):
+            if rest > 0 { health = .ejected(until: Swift.max(until, now.after(rest)), times: times) }
             return nil
         case .probing(let times), .returning(_, let times):
-            guard sinceEjection == self.ejections else { return nil }
-            return self.eject(at: now, times: times + 1, settings: settings, random: &random)
+            guard sinceEjection == ejections || rest > 0 else { return nil }
+            return eject(at: now, times: times + 1, atLeast: rest, settings: settings, random: &random)
         }
     }
 
-    private mutating func eject(at now: Ticks, times: Int, settings: PoolSettings, random: inout PoolRandom) -> Ticks {
+    private mutating func eject(
+        at now: Ticks, times: Int, atLeast rest: Ticks, settings: PoolSettings, random: inout PoolRandom
+    ) -> Ticks {
         let longest = settings.openDuration.doubled(times, upTo: settings.maximumOpenDuration)
         // Half fixed, half random: many pools that lost one server together must not probe it together.
-        let duration = longest - random.span(upTo: longest / 2)
-        self.health = .ejected(until: now.after(duration), times: times)
-        self.ejections += 1
+        var duration = longest - random.span(upTo: longest / 2)
+        // Never earlier than the endpoint asked for, and not together with the others that it asked.
+        if rest > duration { duration = rest + random.span(upTo: rest / 10) }
+        health = .ejected(until: now.after(duration), times: times)
+        ejections += 1
         return duration
     }
 }

@@ -24,8 +24,8 @@ package struct PoolAction<Handle, Waiter> {
     }
 
     /// Acquires that end now. Each waiter appears in exactly one action, once.
-    package var resumptions = Few<Resumption>()
-    package var operations = Few<Operation>()
+    package var resumptions = SmallList<Resumption>()
+    package var operations = SmallList<Operation>()
     /// Empty when nobody observes.
     package var events: [PoolEvent] = []
     /// Tick at this instant. Earlier requests stay in force.

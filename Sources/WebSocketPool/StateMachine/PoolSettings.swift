@@ -21,6 +21,7 @@ package struct PoolSettings: Sendable {
     package var failureThreshold: Int
     package var openDuration: Ticks
     package var maximumOpenDuration: Ticks
+    package var maximumRetryAfter: Ticks
 
     package var idleTimeout: Ticks
     package var maximumLifetime: Ticks
@@ -36,43 +37,44 @@ package struct PoolSettings: Sendable {
     var patience: Ticks
 
     package init(_ configuration: WebSocketPoolConfiguration) {
-        self.hardMaximum = max(1, configuration.hardMaximum)
-        self.softMaximum = min(max(0, configuration.softMaximum), self.hardMaximum)
-        self.minimumIdle = min(max(0, configuration.minimumIdle), self.softMaximum)
-        self.maximumWaiters = max(0, configuration.maximumWaiters)
-        self.connectLimit = max(1, configuration.maximumConcurrentConnects)
-        self.reuseOrder = configuration.reuseOrder
-        self.connectTimeout = configuration.connectTimeout.ticks
-        self.connectStagger = configuration.connectStagger.ticks
-        self.patience =
-            configuration.patience?.ticks ?? (self.connectStagger > 0 ? self.connectStagger : 250_000_000)
-        self.backoffBase = configuration.backoff.base.ticks
-        self.backoffMaximum = configuration.backoff.maximum.ticks
-        self.failureThreshold = max(1, configuration.circuitBreaker.failureThreshold)
-        self.openDuration = configuration.circuitBreaker.openDuration.ticks
-        self.maximumOpenDuration = max(
-            self.openDuration, configuration.circuitBreaker.maximumOpenDuration.ticks)
-        self.idleTimeout = configuration.idleTimeout.ticksUnlessOff
-        self.maximumLifetime = configuration.maximumLifetime.ticksUnlessOff
-        self.lifetimeJitter = min(max(0, configuration.lifetimeJitter), 1)
-        self.keepaliveInterval = configuration.keepaliveInterval.ticksUnlessOff
-        self.validationBypass = configuration.validationBypass?.ticks ?? .never
-        self.validationTimeout = configuration.validationTimeout.ticks
-        self.closeTimeout = configuration.closeTimeout.ticks
-        self.leakThreshold = configuration.leakThreshold.ticksUnlessOff
+        hardMaximum = max(1, configuration.hardMaximum)
+        softMaximum = min(max(0, configuration.softMaximum), hardMaximum)
+        minimumIdle = min(max(0, configuration.minimumIdle), softMaximum)
+        maximumWaiters = max(0, configuration.maximumWaiters)
+        connectLimit = max(1, configuration.maximumConcurrentConnects)
+        reuseOrder = configuration.reuseOrder
+        connectTimeout = configuration.connectTimeout.ticks
+        connectStagger = configuration.connectStagger.ticks
+        patience =
+            configuration.patience?.ticks ?? (connectStagger > 0 ? connectStagger : 250_000_000)
+        backoffBase = configuration.backoff.base.ticks
+        backoffMaximum = configuration.backoff.maximum.ticks
+        failureThreshold = max(1, configuration.circuitBreaker.failureThreshold)
+        openDuration = configuration.circuitBreaker.openDuration.ticks
+        maximumOpenDuration = max(
+            openDuration, configuration.circuitBreaker.maximumOpenDuration.ticks)
+        maximumRetryAfter = configuration.circuitBreaker.maximumRetryAfter.ticks
+        idleTimeout = configuration.idleTimeout.ticksUnlessOff
+        maximumLifetime = configuration.maximumLifetime.ticksUnlessOff
+        lifetimeJitter = min(max(0, configuration.lifetimeJitter), 1)
+        keepaliveInterval = configuration.keepaliveInterval.ticksUnlessOff
+        validationBypass = configuration.validationBypass?.ticks ?? .never
+        validationTimeout = configuration.validationTimeout.ticks
+        closeTimeout = configuration.closeTimeout.ticks
+        leakThreshold = configuration.leakThreshold.ticksUnlessOff
         if case .drain(let options) = configuration.hygiene {
-            self.drainTimeout = options.timeout.ticks
+            drainTimeout = options.timeout.ticks
         } else {
-            self.drainTimeout = 0
+            drainTimeout = 0
         }
     }
 
     // What is out of range has been refused by then, see `WebSocketPoolConfiguration.problem`; here it does no harm.
 
     mutating func resize(soft: Int, hard: Int, minimumIdle: Int) {
-        self.hardMaximum = max(1, hard)
-        self.softMaximum = min(max(0, soft), self.hardMaximum)
-        self.minimumIdle = min(max(0, minimumIdle), self.softMaximum)
+        hardMaximum = max(1, hard)
+        softMaximum = min(max(0, soft), hardMaximum)
+        self.minimumIdle = min(max(0, minimumIdle), softMaximum)
     }
 }
 

@@ -12,10 +12,10 @@ extension PoolStateMachine {
 
     package mutating func start(at now: Ticks) -> Action {
         var action = Action()
-        guard self.lifecycle == .initial else { return action }
-        self.lifecycle = .running(isSuspended: false)
-        self.pump(at: now, &action)
-        self.rearm(at: now, &action)
+        guard lifecycle == .initial else { return action }
+        lifecycle = .running(isSuspended: false)
+        pump(at: now, &action)
+        rearm(at: now, &action)
         return action
     }
 
@@ -23,69 +23,69 @@ extension PoolStateMachine {
     /// when they come back, at the latest at `deadline`. A second shutdown can only bring the deadline forward.
     package mutating func shutDown(deadline: Ticks, at now: Ticks) -> Action {
         var action = Action()
-        switch self.lifecycle {
+        switch lifecycle {
         case .closed:
             return action
         case .shuttingDown(let earlier):
-            self.lifecycle = .shuttingDown(deadline: min(earlier, deadline))
+            lifecycle = .shuttingDown(deadline: min(earlier, deadline))
         case .initial, .running:
-            self.lifecycle = .shuttingDown(deadline: deadline)
-            while let entry = self.waiters.popFirst(isNew: true) {
-                self.fail(entry, .poolClosed, &action)
+            lifecycle = .shuttingDown(deadline: deadline)
+            while let entry = waiters.popFirst(isNew: true) {
+                fail(entry, .poolClosed, &action)
             }
-            while let entry = self.warmUps.popFirst() { self.fail(entry, .poolClosed, &action) }
-            self.closeUnused(at: now, &action)
+            while let entry = warmUps.popFirst() { fail(entry, .poolClosed, &action) }
+            closeUnused(at: now, &action)
         }
-        if deadline <= now { self.takeBackLeases(at: now, &action) } else { self.arm(deadline, &action) }
-        self.checkTermination(&action)
+        if deadline <= now { takeBackLeases(at: now, &action) } else { arm(deadline, &action) }
+        checkTermination(&action)
         return action
     }
 
     private mutating func closeUnused(at now: Ticks, _ action: inout Action) {
-        for index in self.slots.indices {
-            switch self.slots[index].state {
+        for index in slots.indices {
+            switch slots[index].state {
             case .free, .leased, .closing: break
-            case .idle, .validating, .draining: self.close(index, reason: .shutdown, at: now, &action)
+            case .idle, .validating, .draining: close(index, reason: .shutdown, at: now, &action)
             case .connecting:
                 // Cancelled attempts get as long as a closing connection, in case they do not care.
-                let deadline = min(self.slots[index].deadline, now.after(self.settings.closeTimeout))
-                self.slots[index].deadline = deadline
-                self.arm(deadline, &action)
+                let deadline = min(slots[index].deadline, now.after(settings.closeTimeout))
+                slots[index].deadline = deadline
+                arm(deadline, &action)
             }
         }
         action.cancelsOperations = true
     }
 
     private mutating func takeBackLeases(at now: Ticks, _ action: inout Action) {
-        for index in self.slots.indices where self.slots[index].state == .leased {
-            self.breakLease(index, at: now, &action)
-            self.close(index, reason: .shutdown, at: now, &action)
+        for index in slots.indices where slots[index].state == .leased {
+            breakLease(index, at: now, &action)
+            close(index, reason: .shutdown, at: now, &action)
         }
     }
 
     /// The warm-up failed and may not: the pool ends, and acquires are told why.
     package mutating func failStart(_ error: any Error, at now: Ticks) -> Action {
-        self.startFailure = error
-        return self.shutDown(deadline: now, at: now)
+        startFailure = error
+        return shutDown(deadline: now, at: now)
     }
 
     mutating func checkTermination(_ action: inout Action) {
-        guard case .shuttingDown = self.lifecycle, self.counts.total == 0 else { return }
-        self.lifecycle = .closed
-        self.armedTimers = []
+        guard case .shuttingDown = lifecycle, counts.total == 0 else { return }
+        lifecycle = .closed
+        armedTimers = []
         action.timer = nil
         action.isTerminal = true
     }
 
     package mutating func suspend() {
-        if case .running = self.lifecycle { self.lifecycle = .running(isSuspended: true) }
+        if case .running = lifecycle { lifecycle = .running(isSuspended: true) }
     }
 
     package mutating func resume(at now: Ticks) -> Action {
         var action = Action()
-        guard self.isSuspended else { return action }
-        self.lifecycle = .running(isSuspended: false)
-        self.pump(at: now, &action)
+        guard isSuspended else { return action }
+        lifecycle = .running(isSuspended: false)
+        pump(at: now, &action)
         return action
     }
 
@@ -93,19 +93,19 @@ extension PoolStateMachine {
 
     package mutating func resize(soft: Int, hard: Int, minimumIdle: Int, at now: Ticks) -> Action {
         var action = Action()
-        self.settings.resize(soft: soft, hard: hard, minimumIdle: minimumIdle)
-        let excess = self.counts.total - self.counts.closing - self.settings.softMaximum
-        if excess > 0 { _ = self.closeIdle(atMost: excess, reason: .overflow, at: now, &action) }
-        self.pump(at: now, &action)
+        settings.resize(soft: soft, hard: hard, minimumIdle: minimumIdle)
+        let excess = counts.total - counts.closing - settings.softMaximum
+        if excess > 0 { _ = closeIdle(atMost: excess, reason: .overflow, at: now, &action) }
+        pump(at: now, &action)
         return action
     }
 
     /// Closes idle connections that `minimumIdle` does not need.
     package mutating func releaseUnused(at now: Ticks) -> (count: Int, Action) {
         var action = Action()
-        let spare = self.counts.idle - self.settings.minimumIdle
-        let count = spare > 0 ? self.closeIdle(atMost: spare, reason: .idle, at: now, &action) : 0
-        self.pump(at: now, &action)
+        let spare = counts.idle - settings.minimumIdle
+        let count = spare > 0 ? closeIdle(atMost: spare, reason: .idle, at: now, &action) : 0
+        pump(at: now, &action)
         return (count, action)
     }
 
@@ -113,9 +113,9 @@ extension PoolStateMachine {
         atMost limit: Int, reason: WebSocketPoolEndReason, at now: Ticks, _ action: inout Action
     ) -> Int {
         var count = 0
-        for index in self.slots.indices.sorted(by: { self.slots[$0].returnedAt < self.slots[$1].returnedAt })
-        where count < limit && self.slots[index].state == .idle {
-            self.close(index, reason: reason, at: now, &action)
+        for index in slots.indices.sorted(by: { slots[$0].returnedAt < slots[$1].returnedAt })
+        where count < limit && slots[index].state == .idle {
+            close(index, reason: reason, at: now, &action)
             count += 1
         }
         return count
@@ -124,9 +124,9 @@ extension PoolStateMachine {
     /// Retires every connection there is: now if it is idle, else when its lease, attempt or check ends.
     package mutating func reset(at now: Ticks) -> Action {
         var action = Action()
-        self.epoch += 1
-        _ = self.closeIdle(atMost: .max, reason: .reset, at: now, &action)
-        self.pump(at: now, &action)
+        epoch += 1
+        _ = closeIdle(atMost: .max, reason: .reset, at: now, &action)
+        pump(at: now, &action)
         return action
     }
 
@@ -136,14 +136,14 @@ extension PoolStateMachine {
     package mutating func listEndpoints(_ isListed: [Bool], names: [String] = [], at now: Ticks) -> Action {
         var action = Action()
         guard isListed.contains(true) else { return action }
-        while self.endpoints.count < isListed.count {
-            self.endpoints.append(Endpoint(name: "endpoint \(self.endpoints.count)"))
+        while endpoints.count < isListed.count {
+            endpoints.append(Endpoint(name: "endpoint \(endpoints.count)"))
         }
-        for (index, name) in names.prefix(self.endpoints.count).enumerated() { self.endpoints[index].name = name }
-        for index in self.endpoints.indices {
-            self.endpoints[index].isListed = index < isListed.count && isListed[index]
+        for (index, name) in names.prefix(endpoints.count).enumerated() { endpoints[index].name = name }
+        for index in endpoints.indices {
+            endpoints[index].isListed = index < isListed.count && isListed[index]
         }
-        self.pump(at: now, &action)
+        pump(at: now, &action)
         return action
     }
 
@@ -152,86 +152,86 @@ extension PoolStateMachine {
     /// Everything whose time has come. Early and superfluous ticks do no harm.
     package mutating func tick(at now: Ticks) -> Action {
         var action = Action()
-        while let last = self.armedTimers.last, last <= now { self.armedTimers.removeLast() }
-        for index in self.slots.indices { self.tick(index, at: now, &action) }
+        while let last = armedTimers.last, last <= now { armedTimers.removeLast() }
+        for index in slots.indices { tick(index, at: now, &action) }
 
-        for entry in self.waiters.entries where self.deadline(of: entry) <= now {
-            _ = self.waiters.remove(ticket: entry.ticket)
-            let code: WebSocketPoolError.Code = self.lifecycle == .initial ? .poolUnavailable : .acquireTimedOut
-            self.fail(entry, code, cause: self.lastFailure, &action)
+        for entry in waiters.entries where self.deadline(of: entry) <= now {
+            _ = waiters.remove(ticket: entry.ticket)
+            let code: WebSocketPoolError.Code = lifecycle == .initial ? .poolUnavailable : .acquireTimedOut
+            fail(entry, code, cause: lastFailure, &action)
         }
-        while let index = self.warmUps.firstIndex(where: { self.deadline(of: $0) <= now }) {
-            self.fail(self.warmUps.remove(at: index), .acquireTimedOut, cause: self.lastFailure, &action)
+        while let index = warmUps.firstIndex(where: { self.deadline(of: $0) <= now }) {
+            fail(warmUps.remove(at: index), .acquireTimedOut, cause: lastFailure, &action)
         }
-        if self.growAt <= now {
-            self.growAt = .never
-            self.isImpatient = true
-            self.connectWindow = min(self.connectWindow * 2, self.settings.connectLimit)
-            self.suspectSlow(at: now)
+        if growAt <= now {
+            growAt = .never
+            isImpatient = true
+            connectWindow = min(connectWindow * 2, settings.connectLimit)
+            suspectSlow(at: now)
         }
-        if case .shuttingDown(let deadline) = self.lifecycle, deadline <= now { self.takeBackLeases(at: now, &action) }
-        self.pump(at: now, &action)
-        self.checkTermination(&action)
-        self.rearm(at: now, &action)
+        if case .shuttingDown(let deadline) = lifecycle, deadline <= now { takeBackLeases(at: now, &action) }
+        pump(at: now, &action)
+        checkTermination(&action)
+        rearm(at: now, &action)
         return action
     }
 
     /// Endpoints that keep waiters waiting are asked last, where there are others.
     private mutating func suspectSlow(at now: Ticks) {
-        guard self.endpoints.count > 1 else { return }
-        for slot in self.slots where now - slot.since >= self.settings.patience {
+        guard endpoints.count > 1 else { return }
+        for slot in slots where now - slot.since >= settings.patience {
             switch slot.state {
-            case .connecting, .validating(forBorrow: true): self.endpoints[slot.endpoint].suspect()
+            case .connecting, .validating(forBorrow: true): endpoints[slot.endpoint].suspect()
             case .free, .idle, .validating(forBorrow: false), .leased, .draining, .closing: break
             }
         }
     }
 
     private mutating func tick(_ index: Int, at now: Ticks, _ action: inout Action) {
-        let isDue = self.slots[index].deadline <= now
-        switch self.slots[index].state {
+        let isDue = slots[index].deadline <= now
+        switch slots[index].state {
         case .free:
             break
         case .connecting:
-            if isDue { self.attemptFailed(index, WebSocketPoolOperationTimedOut(), isFatal: false, at: now, &action) }
+            if isDue { attemptFailed(index, WebSocketPoolOperationTimedOut(), isFatal: false, at: now, &action) }
         case .validating:
-            if isDue { self.finishValidation(index, isAlive: false, at: now, &action) }
+            if isDue { finishValidation(index, isAlive: false, at: now, &action) }
         case .draining:
-            if isDue { self.finishDrain(index, .timedOut, at: now, &action) }
+            if isDue { finishDrain(index, .timedOut, at: now, &action) }
         case .closing:
-            if isDue { self.free(index, reason: self.slots[index].endReason, at: now, &action) }
+            if isDue { free(index, reason: slots[index].endReason, at: now, &action) }
         case .leased:
             guard isDue else { return }
-            self.slots[index].deadline = .never
-            self.slots[index].isSuspectedLeak = true
-            self.totals.leaksSuspected += 1
-            self.emit(.leakSuspected(self.slots[index].site, after: now - self.slots[index].since), &action)
+            slots[index].deadline = .never
+            slots[index].isSuspectedLeak = true
+            totals.leaksSuspected += 1
+            emit(.leakSuspected(slots[index].site, after: now - slots[index].since), &action)
         case .idle:
-            self.tickIdle(index, at: now, &action)
+            tickIdle(index, at: now, &action)
         }
     }
 
     private mutating func tickIdle(_ index: Int, at now: Ticks, _ action: inout Action) {
-        if self.slots[index].expiresAt <= now {
-            self.close(index, reason: .lifetime, at: now, &action)
+        if slots[index].expiresAt <= now {
+            close(index, reason: .lifetime, at: now, &action)
             return
         }
-        if self.slots[index].idleAt <= now {
-            if self.counts.idle > self.settings.minimumIdle {
-                self.close(index, reason: .idle, at: now, &action)
+        if slots[index].idleAt <= now {
+            if counts.idle > settings.minimumIdle {
+                close(index, reason: .idle, at: now, &action)
                 return
             }
             // Spared for now. Asked again later rather than at once, or the timer would spin.
-            self.slots[index].idleAt = now.after(max(1, self.settings.idleTimeout))
+            slots[index].idleAt = now.after(max(1, settings.idleTimeout))
         }
-        guard self.slots[index].keepaliveAt <= now else { return }
-        let keepalives = self.counts.validating - self.borrowValidations
-        if keepalives < max(1, self.counts.live / 4) {
-            self.removeFromIdle(index)
-            self.validate(index, forBorrow: false, at: now, &action)
+        guard slots[index].keepaliveAt <= now else { return }
+        let keepalives = counts.validating - borrowValidations
+        if keepalives < max(1, counts.live / 4) {
+            removeFromIdle(index)
+            validate(index, forBorrow: false, at: now, &action)
         } else {
             // A pool whose connections are all being checked has none to lend.
-            self.slots[index].keepaliveAt = now.after(max(1, self.settings.keepaliveInterval / 10))
+            slots[index].keepaliveAt = now.after(max(1, settings.keepaliveInterval / 10))
         }
     }
 
@@ -239,36 +239,36 @@ extension PoolStateMachine {
 
     /// Asks the shell for a tick, unless one is coming no later.
     mutating func arm(_ deadline: Ticks, _ action: inout Action) {
-        guard deadline < self.armedTimers.last ?? .never else { return }
+        guard deadline < armedTimers.last ?? .never else { return }
         // An action carries one timer: the earlier replaces the one that this action would have set.
-        if action.timer != nil { self.armedTimers.removeLast() }
-        action.timer = self.armed(deadline)
+        if action.timer != nil { armedTimers.removeLast() }
+        action.timer = armed(deadline)
     }
 
     mutating func armed(_ deadline: Ticks) -> Ticks? {
-        guard deadline < self.armedTimers.last ?? .never else { return nil }
-        self.armedTimers.append(deadline)
+        guard deadline < armedTimers.last ?? .never else { return nil }
+        armedTimers.append(deadline)
         return deadline
     }
 
     /// While somebody waits for a connection that may not be opened yet, time alone can change that.
     mutating func armEndpoints(at now: Ticks, _ action: inout Action) {
-        for endpoint in self.endpoints where endpoint.nextChange > now { self.arm(endpoint.nextChange, &action) }
+        for endpoint in endpoints where endpoint.nextChange > now { arm(endpoint.nextChange, &action) }
     }
 
     private mutating func rearm(at now: Ticks, _ action: inout Action) {
-        var next = self.growAt
-        for slot in self.slots {
+        var next = growAt
+        for slot in slots {
             switch slot.state {
             case .free: break
             case .idle: next = min(next, slot.idleDeadline)
             case .connecting, .validating, .leased, .draining, .closing: next = min(next, slot.deadline)
             }
         }
-        for entry in self.warmUps { next = min(next, self.deadline(of: entry)) }
-        for entry in self.waiters.entries { next = min(next, self.deadline(of: entry)) }
-        for endpoint in self.endpoints where endpoint.nextChange > now { next = min(next, endpoint.nextChange) }
-        if case .shuttingDown(let deadline) = self.lifecycle, deadline > now { next = min(next, deadline) }
-        if self.lifecycle != .closed { self.arm(next, &action) }
+        for entry in warmUps { next = min(next, self.deadline(of: entry)) }
+        for entry in waiters.entries { next = min(next, self.deadline(of: entry)) }
+        for endpoint in endpoints where endpoint.nextChange > now { next = min(next, endpoint.nextChange) }
+        if case .shuttingDown(let deadline) = lifecycle, deadline > now { next = min(next, deadline) }
+        if lifecycle != .closed { arm(next, &action) }
     }
 }

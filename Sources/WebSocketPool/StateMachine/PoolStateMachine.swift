@@ -83,24 +83,24 @@ package struct PoolStateMachine<Handle, Waiter> {
         observesLeases: Bool? = nil
     ) {
         self.settings = settings
-        self.endpoints = (0..<max(1, endpointCount)).map {
+        endpoints = (0..<max(1, endpointCount)).map {
             Endpoint(name: $0 < endpointNames.count ? endpointNames[$0] : "endpoint \($0)")
         }
-        self.random = PoolRandom(seed: randomSeed)
+        random = PoolRandom(seed: randomSeed)
         self.isObserved = isObserved
         self.observesLeases = observesLeases ?? isObserved
     }
 
     package var statistics: WebSocketPoolStatistics {
         var statistics = WebSocketPoolStatistics()
-        statistics.counts = self.counts
-        statistics.counts.waiting = self.waiters.count
-        statistics.isSuspended = self.isSuspended
-        statistics.totals = self.totals
-        statistics.totals.waitTime = .nanoseconds(self.waitTime)
-        statistics.totals.usageTime = .nanoseconds(self.usageTime)
-        statistics.totals.connectTime = .nanoseconds(self.connectTime)
-        statistics.endpoints = self.endpoints.map { endpoint in
+        statistics.counts = counts
+        statistics.counts.waiting = waiters.count
+        statistics.isSuspended = isSuspended
+        statistics.totals = totals
+        statistics.totals.waitTime = .nanoseconds(waitTime)
+        statistics.totals.usageTime = .nanoseconds(usageTime)
+        statistics.totals.connectTime = .nanoseconds(connectTime)
+        statistics.endpoints = endpoints.map { endpoint in
             var entry = WebSocketPoolEndpointStatistics()
             entry.name = endpoint.name
             entry.total = endpoint.total
@@ -113,31 +113,31 @@ package struct PoolStateMachine<Handle, Waiter> {
         return statistics
     }
 
-    package var isSuspended: Bool { self.lifecycle == .running(isSuspended: true) }
+    package var isSuspended: Bool { lifecycle == .running(isSuspended: true) }
 
     // MARK: Steps shared by the events
 
     /// An endpoint as observers see it.
     func place(_ endpoint: Int) -> WebSocketPoolEndpoint {
-        WebSocketPoolEndpoint(index: endpoint, name: self.endpoints[endpoint].name)
+        WebSocketPoolEndpoint(index: endpoint, name: endpoints[endpoint].name)
     }
 
     func error(_ code: WebSocketPoolError.Code, cause: (any Error)? = nil) -> WebSocketPoolError {
         WebSocketPoolError(
-            code, statistics: self.statistics,
-            underlyingError: cause ?? (code == .poolClosed ? self.startFailure : nil),
-            reason: self.reason(for: code), failedEndpoint: cause == nil ? nil : self.lastFailedEndpoint.map(self.place)
+            code, statistics: statistics,
+            underlyingError: cause ?? (code == .poolClosed ? startFailure : nil),
+            reason: reason(for: code), failedEndpoint: cause == nil ? nil : lastFailedEndpoint.map(place)
         )
     }
 
     /// What the code's usual advice does not say.
     private func reason(for code: WebSocketPoolError.Code) -> String? {
-        switch (code, self.lifecycle) {
+        switch (code, lifecycle) {
         case (.acquireTimedOut, .initial), (.poolUnavailable, .initial):
             "the pool does not run, so nothing can be lent; call run() in a task, or use withPool"
         case (.acquireTimedOut, .running(isSuspended: true)):
             "the pool is suspended and lends nothing until resume() is called"
-        case (.poolClosed, _) where self.startFailure != nil:
+        case (.poolClosed, _) where startFailure != nil:
             "the pool could not start, because its warm-up failed and warmUpPolicy is failFast"
         default: nil
         }
@@ -149,90 +149,90 @@ package struct PoolStateMachine<Handle, Waiter> {
 
     /// When the acquire fails.
     func deadline(of entry: WaiterQueue<Waiter>.Entry) -> Ticks {
-        self.lifecycle == .initial ? min(entry.deadline, entry.queuedAt.after(Self.startAllowance)) : entry.deadline
+        lifecycle == .initial ? min(entry.deadline, entry.queuedAt.after(Self.startAllowance)) : entry.deadline
     }
 
     /// The only place where a connection changes its state, so that the counts cannot drift.
     mutating func setState(_ index: Int, _ state: ConnectionSlot.State, at now: Ticks) {
-        let (former, endpoint) = (self.slots[index].state, self.slots[index].endpoint)
-        self.count(former, endpoint, -1)
-        self.count(state, endpoint, 1)
-        self.slots[index].enter(state, at: now)
+        let (former, endpoint) = (slots[index].state, slots[index].endpoint)
+        count(former, endpoint, -1)
+        count(state, endpoint, 1)
+        slots[index].enter(state, at: now)
     }
 
     @inline(__always)
     private mutating func count(_ state: ConnectionSlot.State, _ endpoint: Int, _ change: Int) {
         switch state {
-        case .free: self.endpoints[endpoint].total -= change
+        case .free: endpoints[endpoint].total -= change
         case .connecting:
-            self.counts.connecting += change
-            self.endpoints[endpoint].connecting += change
-        case .idle: self.counts.idle += change
+            counts.connecting += change
+            endpoints[endpoint].connecting += change
+        case .idle: counts.idle += change
         case .validating(let forBorrow):
-            self.counts.validating += change
-            if forBorrow { self.borrowValidations += change }
+            counts.validating += change
+            if forBorrow { borrowValidations += change }
         case .leased:
-            self.counts.leased += change
-            self.endpoints[endpoint].leased += change
-        case .draining: self.counts.draining += change
-        case .closing: self.counts.closing += change
+            counts.leased += change
+            endpoints[endpoint].leased += change
+        case .draining: counts.draining += change
+        case .closing: counts.closing += change
         }
     }
 
     /// The slot of a connection that is still there.
     func index(of key: ConnectionKey) -> Int? {
-        guard key.slot < self.slots.count, self.slots[key.slot].serial == key.serial,
-            self.slots[key.slot].state != .free
+        guard key.slot < slots.count, slots[key.slot].serial == key.serial,
+            slots[key.slot].state != .free
         else { return nil }
         return key.slot
     }
 
-    func key(_ index: Int) -> ConnectionKey { ConnectionKey(slot: index, serial: self.slots[index].serial) }
+    func key(_ index: Int) -> ConnectionKey { ConnectionKey(slot: index, serial: slots[index].serial) }
 
     /// Gives the slot back. The connection is closed, was never opened, or is nobody's business any more.
     mutating func free(_ index: Int, reason: WebSocketPoolEndReason?, at now: Ticks, _ action: inout Action) {
-        if self.slots[index].state == .idle { self.removeFromIdle(index) }
+        if slots[index].state == .idle { removeFromIdle(index) }
         if let reason {
-            if reason == .detached { self.totals.connectionsDetached += 1 } else { self.totals.connectionsClosed += 1 }
-            self.emit(.connectionClosed(endpoint: self.place(self.slots[index].endpoint), reason: reason), &action)
+            if reason == .detached { totals.connectionsDetached += 1 } else { totals.connectionsClosed += 1 }
+            emit(.connectionClosed(endpoint: place(slots[index].endpoint), reason: reason), &action)
         }
-        self.setState(index, .free, at: now)
-        self.handles[index] = nil
-        self.freeSlots.append(index)
+        setState(index, .free, at: now)
+        handles[index] = nil
+        freeSlots.append(index)
     }
 
     /// Starts closing an open connection.
     mutating func close(_ index: Int, reason: WebSocketPoolEndReason, at now: Ticks, _ action: inout Action) {
-        if self.slots[index].state == .idle { self.removeFromIdle(index) }
-        self.setState(index, .closing, at: now)
-        self.slots[index].endReason = reason
-        self.slots[index].deadline = now.after(self.settings.closeTimeout)
-        self.arm(self.slots[index].deadline, &action)
-        if let handle = self.handles[index] { action.operations.append(.close(self.key(index), handle)) }
+        if slots[index].state == .idle { removeFromIdle(index) }
+        setState(index, .closing, at: now)
+        slots[index].endReason = reason
+        slots[index].deadline = now.after(settings.closeTimeout)
+        arm(slots[index].deadline, &action)
+        if let handle = handles[index] { action.operations.append(.close(key(index), handle)) }
     }
 
     /// Ends an open connection that does not answer: there is no goodbye to wait for, so its slot is free at once.
     mutating func abort(_ index: Int, reason: WebSocketPoolEndReason, at now: Ticks, _ action: inout Action) {
-        if let handle = self.handles[index] { action.operations.append(.abort(self.key(index), handle)) }
-        self.free(index, reason: reason, at: now, &action)
+        if let handle = handles[index] { action.operations.append(.abort(key(index), handle)) }
+        free(index, reason: reason, at: now, &action)
     }
 
     mutating func removeFromIdle(_ index: Int) {
-        let endpoint = self.slots[index].endpoint
-        if let position = self.endpoints[endpoint].idle.firstIndex(of: index) {
-            self.endpoints[endpoint].idle.remove(at: position)
+        let endpoint = slots[index].endpoint
+        if let position = endpoints[endpoint].idle.firstIndex(of: index) {
+            endpoints[endpoint].idle.remove(at: position)
         }
     }
 
     func emit(_ event: @autoclosure () -> PoolEvent, _ action: inout Action) {
-        guard self.isObserved else { return }
+        guard isObserved else { return }
         let event = event()
-        if self.observesLeases || !event.isOfLease { action.events.append(event) }
+        if observesLeases || !event.isOfLease { action.events.append(event) }
     }
 
     /// An acquire that was told to wait waits no longer.
     func leaveQueue(_ entry: WaiterQueue<Waiter>.Entry, _ action: inout Action) {
-        if entry.isQueued { self.emit(.acquireLeftQueue(depth: self.waiters.count), &action) }
+        if entry.isQueued { emit(.acquireLeftQueue(depth: waiters.count), &action) }
     }
 
     mutating func fail(
@@ -243,13 +243,13 @@ package struct PoolStateMachine<Handle, Waiter> {
         action.resumptions.append(.init(waiter: entry.waiter, result: .failure(error)))
         // A warm-up borrows nothing, so it is no acquire that failed.
         guard entry.kind != .warmUp else { return }
-        self.leaveQueue(entry, &action)
+        leaveQueue(entry, &action)
         switch code {
-        case .acquireTimedOut: self.totals.acquireTimeouts += 1
-        case .cancelled: self.totals.acquireCancellations += 1
-        default: self.totals.acquireFailures += 1
+        case .acquireTimedOut: totals.acquireTimeouts += 1
+        case .cancelled: totals.acquireCancellations += 1
+        default: totals.acquireFailures += 1
         }
-        self.emit(.acquireFailed(error), &action)
+        emit(.acquireFailed(error), &action)
     }
 }
 

@@ -32,61 +32,61 @@ package struct WaiterQueue<Waiter> {
     package private(set) var entries: Deque<Entry> = []
     package private(set) var newCount = 0
 
-    package var isEmpty: Bool { self.entries.isEmpty }
-    package var count: Int { self.entries.count }
-    package var anyCount: Int { self.entries.count - self.newCount }
+    package var isEmpty: Bool { entries.isEmpty }
+    package var count: Int { entries.count }
+    package var anyCount: Int { entries.count - newCount }
 
     /// Puts an entry where its ticket belongs. That is the end, unless an acquire got a connection that turned out
     /// to be dead and takes up its old place.
     mutating func insert(_ entry: Entry) {
-        var index = self.entries.count
-        while index > 0, self.entries[index - 1].ticket > entry.ticket { index -= 1 }
-        self.entries.insert(entry, at: index)
-        self.count(entry.kind, 1)
+        var index = entries.count
+        while index > 0, entries[index - 1].ticket > entry.ticket { index -= 1 }
+        entries.insert(entry, at: index)
+        count(entry.kind, 1)
     }
 
     /// Removes the first entry that accepts a connection which is `isNew` or not.
     mutating func popFirst(isNew: Bool) -> Entry? {
-        if isNew || self.newCount == 0 {
-            guard let entry = self.entries.popFirst() else { return nil }
-            self.count(entry.kind, -1)
+        if isNew || newCount == 0 {
+            guard let entry = entries.popFirst() else { return nil }
+            count(entry.kind, -1)
             return entry
         }
-        guard let index = self.entries.firstIndex(where: { $0.kind == .any }) else { return nil }
-        return self.remove(at: index)
+        guard let index = entries.firstIndex(where: { $0.kind == .any }) else { return nil }
+        return remove(at: index)
     }
 
     mutating func markQueued(ticket: UInt64) {
-        if let index = self.index(of: ticket) { self.entries[index].isQueued = true }
+        if let index = self.index(of: ticket) { entries[index].isQueued = true }
     }
 
-    func contains(ticket: UInt64) -> Bool { self.index(of: ticket) != nil }
+    func contains(ticket: UInt64) -> Bool { index(of: ticket) != nil }
 
-    mutating func remove(ticket: UInt64) -> Entry? { self.index(of: ticket).map { self.remove(at: $0) } }
+    mutating func remove(ticket: UInt64) -> Entry? { index(of: ticket).map { remove(at: $0) } }
 
     private func index(of ticket: UInt64) -> Int? {
         // Tickets ascend, so this is a binary search.
         var low = 0
-        var high = self.entries.count
+        var high = entries.count
         while low < high {
             let middle = (low + high) / 2
-            if self.entries[middle].ticket < ticket { low = middle + 1 } else { high = middle }
+            if entries[middle].ticket < ticket { low = middle + 1 } else { high = middle }
         }
-        return low < self.entries.count && self.entries[low].ticket == ticket ? low : nil
+        return low < entries.count && entries[low].ticket == ticket ? low : nil
     }
 
     mutating func removeFirst(where matches: (Entry) -> Bool) -> Entry? {
-        self.entries.firstIndex(where: matches).map { self.remove(at: $0) }
+        entries.firstIndex(where: matches).map { remove(at: $0) }
     }
 
     private mutating func remove(at index: Int) -> Entry {
-        let entry = self.entries.remove(at: index)
-        self.count(entry.kind, -1)
+        let entry = entries.remove(at: index)
+        count(entry.kind, -1)
         return entry
     }
 
     private mutating func count(_ kind: AcquireKind, _ change: Int) {
-        if kind == .new { self.newCount += change }
+        if kind == .new { newCount += change }
     }
 }
 

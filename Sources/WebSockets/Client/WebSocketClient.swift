@@ -97,7 +97,7 @@ public struct WebSocketClientConfiguration: Sendable {
 public enum WebSocketClient {
     /// Opens a connection.
     ///
-    /// The caller closes it. Prefer ``withConnection(to:configuration:executor:_:)``, which does.
+    /// The caller closes it. Prefer ``withConnection(to:configuration:_:)``, which does.
     ///
     /// - Parameters:
     ///   - url: A `ws://` or `wss://` URL (RFC 6455 §3); `http` and `https` mean the same. `user:password@` becomes
@@ -129,41 +129,5 @@ public enum WebSocketClient {
         var configuration = configuration
         configuration.connectTo = .unix(path: path)
         return try await connect(to: url, configuration: configuration)
-    }
-
-    /// Opens a connection, runs `body` with it, and closes it: with 1000 when the body returns, with 1011 when it
-    /// throws. The close finishes also when the task is cancelled, within `closeTimeout`.
-    ///
-    /// - Parameters:
-    ///   - executor: Where the body runs. Default ``WebSocketBodyExecutor/loop``: as fast as C, but the body must not
-    ///     block.
-    ///   - body: Uses the connection. It must not let it escape.
-    /// - Throws: What ``connect(to:configuration:)`` throws, and what the body throws.
-    public static func withConnection<Result: Sendable>(
-        to url: String, configuration: WebSocketClientConfiguration = .init(),
-        executor: WebSocketBodyExecutor = .loop,
-        _ body: @escaping @Sendable @concurrent (WebSocketConnection) async throws -> Result
-    ) async throws -> Result {
-        let connection = try await connect(to: url, configuration: configuration)
-        return try await connection.run(on: executor, body)
-    }
-}
-
-extension WebSocketConnection {
-    /// Runs a scope and closes the connection at its end, whatever happened.
-    func run<Result: Sendable>(
-        on executor: WebSocketBodyExecutor,
-        _ body: @escaping @Sendable @concurrent (WebSocketConnection) async throws -> Result
-    ) async throws -> Result {
-        do {
-            let result = try await withTaskExecutorPreference(executor.taskExecutor(on: wire.loop)) {
-                try await body(self)
-            }
-            await wire.closeRegardless(WebSocketCloseFrame(code: .normalClosure))
-            return result
-        } catch {
-            await wire.closeRegardless(WebSocketCloseFrame(code: .internalError))
-            throw error
-        }
     }
 }

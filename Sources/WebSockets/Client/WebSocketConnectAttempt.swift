@@ -110,11 +110,11 @@ extension Observation {
         _ request: ClientRequest, on loop: WebSocketEventLoop, deadline: UInt64?,
         _ adjust: (inout ClientRequest) async throws(WebSocketError) -> Void
     ) async throws(WebSocketError) -> Connection {
-        let wire = try await PoolSpan.connect.traced(request.url) { () throws(WebSocketError) in
+        let wire = try await WebSocketSpan.connect.traced(request.url) { () throws(WebSocketError) in
             try await connect(to: request.url) { () throws(WebSocketError) in
                 var request = request
                 request.timing = timing(request.url)
-                if PoolSpan.isTraced { TraceHeaders.inject(into: &request.fields) }
+                if WebSocketSpan.isTraced { TraceHeaders.inject(into: &request.fields) }
                 try await adjust(&request)
                 return try await loop.connect(request, deadline: deadline)
             }

@@ -10,8 +10,8 @@ public import WebSocketLoop
 
 /// An open WebSocket connection.
 ///
-/// Every method may be called from any thread or task. On the connection's loop, which is where the scoped forms
-/// (`withConnection`, a server's handler) run their bodies, calls cost no thread crossing.
+/// Every method may be called from any thread or task. On the connection's loop, which is where a server's handler and
+/// the bodies of scopes with `on: .loop` run, calls cost no thread crossing.
 ///
 /// Close a connection when you are done. One that is dropped without `close` is aborted, and its peer sees 1006.
 public final class WebSocketConnection: Sendable {
@@ -259,7 +259,8 @@ public final class WebSocketConnection: Sendable {
     public func closed() async throws(WebSocketError) -> WebSocketCloseInfo { try await wire.closed() }
 }
 
-/// Where the body of a scoped call runs.
+/// Where the body of a scoped call with `on:` runs, and a server's handler. A scope without `on:` runs its body where
+/// its caller runs.
 public enum WebSocketBodyExecutor: Sendable {
     /// On the connection's loop: no thread crossing between the socket and the code, which must not block.
     case loop

@@ -39,7 +39,7 @@ enum ServerSpan {
     /// The handler in a span; itself, if no tracer is there when the server begins to run.
     static func traced(_ handler: @escaping Handler) -> Handler {
         #if Tracing
-        guard PoolSpan.isTraced else { return handler }
+        guard WebSocketSpan.isTraced else { return handler }
         return { socket in
             var context = ServiceContext.topLevel
             InstrumentationSystem.instrument.extract(

@@ -11,7 +11,7 @@ public import ServiceLifecycle
 
 extension WebSocketConnectionPool: Service {}
 
-extension ConnectionPool {
+extension PoolCore {
     func runAsService(grace: Duration) async throws(WebSocketPoolError) {
         let result: Result<Void, WebSocketPoolError> = await withGracefulShutdownHandler {
             do throws(WebSocketPoolError) { return .success(try await self.run()) } catch { return .failure(error) }
@@ -68,7 +68,7 @@ public struct WebSocketServerService: Service {
     }
 }
 #else
-extension ConnectionPool {
+extension PoolCore {
     func runAsService(grace: Duration) async throws(WebSocketPoolError) { try await run() }
 }
 

@@ -29,22 +29,37 @@ extension WebSocketError {
     static func refused(_ refusal: ManagedConnectionMachine.Refusal) -> WebSocketError {
         switch refusal {
         case .busy:
-            WebSocketError(.connectionBusy, "the connection is in use by somebody else; wait for its release")
+            WebSocketError(
+                .connectionBusy, "the connection is in use; release it first, or wait with acquire(timeout:)")
         case .draining:
-            WebSocketError(.connectionBusy, "the connection is being drained after its last use; wait until it is done")
+            WebSocketError(
+                .connectionBusy,
+                "the connection is being drained after its last use; wait for that with acquire(timeout:)")
         case .closed(.closed):
             WebSocketError(
                 .connectionUnavailable, "the connection was closed for good; make a new WebSocketManagedConnection")
         case .closed(.idleTimeout):
             WebSocketError(
                 .connectionUnavailable,
-                "nobody used the connection for idleTimeout, so it was closed for good; make a new WebSocketManagedConnection"
+                "the connection was unused for idleTimeout, so it was closed for good; make a new WebSocketManagedConnection"
             )
         }
+    }
+
+    /// With the advice that helps here: the object connects again, a new one is not needed.
+    var ofManaged: WebSocketError {
+        guard code == .connectionClosed else { return self }
+        guard let closeInfo else {
+            return WebSocketError(
+                .connectionClosed, "the connection is closing; release it and acquire it again to reconnect")
+        }
+        return WebSocketError(
+            .connectionClosed, "the connection is closed: \(closeInfo); release it and acquire it again to reconnect",
+            closeInfo: closeInfo)
     }
 }
 
 extension WebSocketError.Code {
-    /// Whether the connection is not the caller's to use: somebody else's, or not acquired at all.
+    /// Whether the connection is not the caller's to use: in use, or not acquired at all.
     public var isBusy: Bool { self == .connectionBusy || self == .notAcquired }
 }

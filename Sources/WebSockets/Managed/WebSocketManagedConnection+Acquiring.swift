@@ -9,47 +9,93 @@ import WebSocketLoop
 
 extension WebSocketManagedConnection {
     /// Takes the connection for yourself, connecting it if need be. Release it afterwards, or use
-    /// ``withSession(executor:_:)``, which does.
+    /// ``withConnection(timeout:_:)``, which does.
     ///
-    /// - Throws: `connectionBusy` at once when somebody else has it; what ``connect()`` throws.
-    public func acquire() async throws(WebSocketError) { try await connect(acquires: true) }
+    /// - Throws: `connectionBusy` at once when it is in use or being drained; what ``connect()`` throws.
+    public func acquire() async throws(WebSocketError) { try await want(.turnNow, "acquire") }
 
-    /// Gives the connection back. Does nothing when it is not acquired.
+    /// Takes the connection for yourself when its turn has come: in the order of arrival, after those who have it and
+    /// who wait for it.
+    ///
+    /// - Parameter timeout: How long to wait for the turn and for the connection together. With `.zero` it is had at
+    ///   once or not at all.
+    /// - Throws: `acquireTimedOut`; `invalidConfiguration` for a negative time; what ``connect()`` throws. A call that
+    ///   throws holds nothing.
+    public func acquire(timeout: Duration) async throws(WebSocketError) {
+        guard timeout >= .zero else {
+            throw WebSocketError(.invalidConfiguration, "timeout is \(timeout); it must be zero or more")
+        }
+        try await want(.turn, "acquire", timeout: timeout)
+    }
+
+    /// Gives the connection back. Does nothing when it is not acquired, or being drained already.
+    ///
+    /// A call of the former user that still waits for a message would take one of the next user's: the connection is
+    /// closed then, and the next ``acquire()`` opens another.
     ///
     /// - Parameter draining: Whether to drain first as `options.drain` says (without one: as its defaults say). Default:
     ///   when there is such a policy.
     /// - Throws: `drainTimedOut` when the peer does not stop sending, `connectionClosed` when a message came that must
-    ///   not be thrown away or the connection ended. The connection is released and closed then; the next `acquire`
-    ///   opens a new one.
+    ///   not be thrown away or the connection ended, `cancelled` when the task was while draining. The connection is
+    ///   released and closed then; the next `acquire` opens a new one.
     public func release(draining: Bool? = nil) async throws(WebSocketError) {
-        let drains = draining ?? (options.drain != nil)
-        let (action, socket) = state.withLock { state in
-            state.touch(clock.now())
-            return (state.machine.release(drains: drains), state.socket)
-        }
-        defer { watchIdleness() }
-        guard action == .drain, let socket else {
-            state.withLock { $0.machine.drained() }
-            return
-        }
-        do throws(WebSocketError) {
-            try await drain(socket, options.drain ?? DrainPolicy())
-            state.withLock { state in
-                state.machine.drained()
-                state.touch(clock.now())
-            }
-        } catch {
-            socket.abort()
-            // Gone before it can be acquired again.
-            state.withLock { state in
-                if state.socket === socket { state.forgetSocket() }
-                state.machine.drained()
-            }
-            throw error
-        }
+        guard let socket = endTurn(drains: draining ?? (options.drain != nil)) else { return }
+        try await finishDraining(socket)
     }
 
-    func drain(_ socket: WebSocketConnection, _ policy: DrainPolicy) async throws(WebSocketError) {
+    /// Ends the turn. What is left to be drained is returned.
+    func endTurn(drains: Bool) -> WebSocketConnection? {
+        let (rest, claimed, news) = state.withLock { state -> (WebSocketConnection?, WebSocketConnection?, News) in
+            // What waits for its connection is not released but cancelled.
+            guard state.machine.isBusy else { return (nil, nil, News()) }
+            let claimed = state.socket.flatMap { $0.wire.isInboundClaimed ? $0 : nil }
+            if claimed != nil { state.forgetSocket() }
+            switch state.machine.release(drains: drains) {
+            case .ignore: return (nil, nil, News())
+            case .drain:
+                state.endTurn(clock.now())
+                return (state.socket, nil, News())
+            case .free(let next):
+                state.endTurn(clock.now())
+                return (nil, claimed, follow(next, &state))
+            }
+        }
+        if let claimed {
+            let wire = claimed.wire
+            Task { await wire.closeRegardless(WebSocketCloseFrame(code: .normalClosure)) }
+        }
+        tell(news)
+        watchIdleness()
+        return rest
+    }
+
+    func finishDraining(_ socket: WebSocketConnection) async throws(WebSocketError) {
+        let result: Result<Void, WebSocketError>
+        do throws(WebSocketError) {
+            let policy = options.drain ?? DrainPolicy()
+            // Not where the caller runs: a busy executor must not use up the time.
+            result = .success(
+                try await withTaskExecutorPreference(loop.taskExecutor) { () async throws(WebSocketError) in
+                    try await Self.drain(socket, policy)
+                })
+        } catch {
+            socket.abort()
+            result = .failure(error.code == .cancelled ? .cancelled("release, while draining,") : error)
+        }
+        let news = state.withLock { state in
+            // Gone before it can be acquired again.
+            if case .failure = result, state.socket === socket { state.forgetSocket() }
+            state.touch(clock.now())
+            return follow(state.machine.drained(), &state)
+        }
+        tell(news)
+        watchIdleness()
+        try result.get()
+    }
+
+    @concurrent private static func drain(
+        _ socket: WebSocketConnection, _ policy: DrainPolicy
+    ) async throws(WebSocketError) {
         let deadline = ContinuousClock.now + policy.timeout
         while true {
             let left = deadline - .now
@@ -69,29 +115,6 @@ extension WebSocketManagedConnection {
                     "a \(message) was left behind that must not be thrown away; the connection was closed, acquire opens a new one"
                 )
             }
-        }
-    }
-
-    /// Acquires the connection, runs `body`, and releases it, whatever happens.
-    ///
-    /// - Parameters:
-    ///   - executor: Where the body runs. Default ``WebSocketBodyExecutor/loop``: it must not block there.
-    ///   - body: Uses the connection.
-    /// - Throws: What ``acquire()``, the body, and, when the body did not throw, ``release(draining:)`` throw.
-    public func withSession<Result: Sendable>(
-        executor: WebSocketBodyExecutor = .loop,
-        _ body: @escaping @Sendable @concurrent (WebSocketManagedConnection) async throws -> Result
-    ) async throws -> Result {
-        try await acquire()
-        do {
-            let result = try await withTaskExecutorPreference(executor.taskExecutor(on: loop)) {
-                try await body(self)
-            }
-            try await release()
-            return result
-        } catch {
-            try? await release()
-            throw error
         }
     }
 }

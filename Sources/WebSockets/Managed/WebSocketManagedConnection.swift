@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+public import HTTPTypes
 import Synchronization
 import WebSocketConcurrency
 public import WebSocketCore
@@ -10,23 +11,25 @@ public import WebSocketLoop
 
 /// One connection that its users take in turns: each acquires it, uses it alone, and releases it.
 ///
-/// It connects when it is needed, reconnects in place after an unexpected end, and closes for good when nobody has used
-/// it for `idleTimeout`. For several connections see ``WebSocketConnectionPool``.
+/// It connects when it is needed, reconnects in place after an unexpected end, and closes for good when it was unused
+/// for `idleTimeout`. For several connections see ``WebSocketConnectionPool``.
 ///
 /// ```swift
-/// let connection = try WebSocketManagedConnection(url: "wss://example.com/rpc")
-/// let reply = try await connection.withSession { connection in
+/// let connection = try WebSocketManagedConnection(to: "wss://example.com/rpc")
+/// let reply = try await connection.withConnection(timeout: .seconds(10)) { connection in
 ///     try await connection.send("request")
 ///     return try await connection.receive(timeout: .seconds(5))
 /// }
-/// await connection.close()
+/// try await connection.close()
 /// ```
+///
+/// Every method may be called from any thread or task.
 public final class WebSocketManagedConnection: Sendable, Identifiable {
     /// How a managed connection behaves.
     public struct Options: Sendable {
-        /// How long nobody may use the connection before it is closed for good; nil for ever. Default 30 s.
+        /// How long the connection may be unused before it is closed for good; nil for ever. Default 30 s.
         public var idleTimeout: Duration?
-        /// What `release` does with messages that nobody has received. Default: nothing, the next user gets them.
+        /// What `release` does with messages that were not received. Default: nothing, the next user gets them.
         public var drain: DrainPolicy?
 
         /// The defaults, or others.
@@ -40,15 +43,15 @@ public final class WebSocketManagedConnection: Sendable, Identifiable {
     public struct DrainPolicy: Sendable {
         /// How long draining may take in all; then the connection is closed and `drainTimedOut` thrown. Default 5 s.
         public var timeout: Duration
-        /// How long nothing must have come for draining to be done. Default 2 s.
+        /// How long nothing must have come for draining to be done; at most `timeout`. Default 2 s.
         public var quietPeriod: Duration
-        /// Whether a message may be thrown away; if one may not, the connection is closed. Default: if it is not empty.
+        /// Whether a message may be thrown away; if one may not, the connection is closed. Default: every message may.
         public var shouldDiscard: @Sendable (WebSocketMessage) -> Bool
 
         /// The defaults, or others.
         public init(
             timeout: Duration = .seconds(5), quietPeriod: Duration = .seconds(2),
-            shouldDiscard: @escaping @Sendable (WebSocketMessage) -> Bool = { $0.byteCount > 0 }
+            shouldDiscard: @escaping @Sendable (WebSocketMessage) -> Bool = { _ in true }
         ) {
             self.timeout = timeout
             self.quietPeriod = quietPeriod
@@ -60,28 +63,38 @@ public final class WebSocketManagedConnection: Sendable, Identifiable {
     public enum EndReason: Sendable, Hashable {
         /// `close` was called.
         case closed
-        /// Nobody used it for `idleTimeout`.
+        /// It was unused for `idleTimeout`.
         case idleTimeout
     }
 
-    let url: String
-    let configuration: WebSocketClientConfiguration
-    let options: Options
+    /// Where it connects to. Its description hides credentials and the query's values.
+    public let url: WebSocketURL
+    /// How it connects: as given, with the headers and the loop that it was made with.
+    public let configuration: WebSocketClientConfiguration
+    /// How it behaves.
+    public let options: Options
+    let address: String
     let loop: WebSocketEventLoop
     let clock: SessionClock
     /// Of the system's clock; another one is slept on.
     let idleTimer: LoopTimer?
     let state: Mutex<State>
 
-    // Changed on the loop only, where one thing happens after the other; behind a lock for those who look.
+    // Behind a lock, because callers on any thread look and release; attempts begin and end on the loop.
     struct State: ~Copyable {
         var machine = ManagedConnectionMachine()
         var socket: WebSocketConnection?
+        /// The same connection for the one who has the turn; useless once the turn has ended.
+        var turn: WebSocketConnection?
         /// Counts connections, so that news of an old one is not taken for news of this one.
         var generation = 0
         var attempt: Task<Void, Never>?
+        /// The draining after a scope.
+        var drain: Task<Void, Never>?
         var waiters = WaiterList<LoopWaiter<Void>>()
         var handlers: [@Sendable (WebSocketCloseInfo) -> Void] = []
+        /// How the last connection ended.
+        var closeInfo: WebSocketCloseInfo?
         var lastActivity = ContinuousClock.now
         /// The same on the clock of idleness.
         var idleSince = Duration.zero
@@ -97,35 +110,35 @@ public final class WebSocketManagedConnection: Sendable, Identifiable {
             machine.lost()
             socket = nil
         }
+
+        mutating func endTurn(_ now: Duration) {
+            turn?.revoke()
+            turn = nil
+            touch(now)
+        }
     }
 
     /// A managed connection. Nothing is opened, and nothing sent.
     ///
     /// - Parameters:
     ///   - url: A `ws://` or `wss://` URL.
-    ///   - headers: Additional headers of the handshake, behind those of the configuration.
+    ///   - headers: Additional headers of the handshake; one that the configuration has too replaces it there.
     ///   - configuration: How to connect, and the limits of the connection.
     ///   - options: When to close, and what `release` does.
     ///   - clock: What idleness is measured with, for tests. The other deadlines are the loop's. Default:
     ///     `ContinuousClock`.
-    /// - Throws: `invalidURL`, `invalidConfiguration`.
+    /// - Throws: `invalidURL`, `invalidConfiguration`, for whatever could never connect; may read certificate files.
     public init(
-        url: String, headers: HTTPFields = [:], configuration: WebSocketClientConfiguration = .init(),
+        to url: String, headers: HTTPFields = [:], configuration: WebSocketClientConfiguration = .init(),
         options: Options = .init(), clock: some Clock<Duration> = ContinuousClock()
     ) throws(WebSocketError) {
-        _ = try WebSocketURL(international: url)
-        for (name, duration) in [
-            ("idleTimeout", options.idleTimeout), ("drain.timeout", options.drain?.timeout),
-            ("drain.quietPeriod", options.drain?.quietPeriod),
-        ] {
-            guard let duration, duration <= .zero else { continue }
-            throw WebSocketError(.invalidConfiguration, "\(name) is \(duration); it must be positive")
-        }
+        try options.check()
         var configuration = configuration
-        for field in headers { configuration.headers.append(field) }
+        for name in Set(headers.map(\.name)) { configuration.headers[fields: name] = headers[fields: name] }
         loop = configuration.eventLoop ?? WebSocketEventLoopGroup.shared.next()
         configuration.eventLoop = loop
-        self.url = url
+        self.url = try configuration.request(for: url).url
+        address = url
         self.configuration = configuration
         self.options = options
         self.clock = SessionClock(clock)
@@ -141,27 +154,9 @@ public final class WebSocketManagedConnection: Sendable, Identifiable {
         }
     }
 
-    /// Opens and acquires a connection, runs `body` with it, and closes it.
-    public static func with<Result: Sendable>(
-        url: String, headers: HTTPFields = [:], configuration: WebSocketClientConfiguration = .init(),
-        options: Options = .init(), executor: WebSocketBodyExecutor = .loop,
-        _ body: @escaping @Sendable @concurrent (WebSocketManagedConnection) async throws -> Result
-    ) async throws -> Result {
-        let connection = try WebSocketManagedConnection(
-            url: url, headers: headers, configuration: configuration, options: options)
-        do {
-            let result = try await connection.withSession(executor: executor, body)
-            await connection.close()
-            return result
-        } catch {
-            await connection.close(code: .internalError)
-            throw error
-        }
-    }
-
     // MARK: State
 
-    /// Whether somebody has acquired the connection.
+    /// Whether the connection is acquired.
     public var isBusy: Bool { state.withLock { $0.machine.isBusy } }
     /// Whether `release` is throwing away what was left behind.
     public var isDraining: Bool { state.withLock { $0.machine.isDraining } }
@@ -169,7 +164,7 @@ public final class WebSocketManagedConnection: Sendable, Identifiable {
     public var isConnected: Bool { state.withLock { $0.machine.isConnected && $0.socket?.state == .open } }
     /// When the connection was last connected, acquired, released, pinged, sent to or received from.
     public var lastActivity: ContinuousClock.Instant { state.withLock { $0.lastActivity } }
-    /// How long ago that is, on a clock that nobody sets, or on the one that was given.
+    /// How long ago that is, on the continuous clock or on the one that was given.
     public var idleDuration: Duration { clock.now() - state.withLock { $0.idleSince } }
     /// Why it does not connect any more; nil while it does.
     public var endReason: EndReason? {
@@ -182,8 +177,8 @@ public final class WebSocketManagedConnection: Sendable, Identifiable {
     /// The loop that the connection lives on.
     public var eventLoop: WebSocketEventLoop { loop }
 
-    /// Calls `handler` each time when the connection has ended, also while nobody uses it. It runs on the loop and must
-    /// not block.
+    /// Calls `handler` each time when the connection has ended, also while it is not in use. It runs on the loop and
+    /// must not block.
     public func onDisconnect(_ handler: @escaping @Sendable (WebSocketCloseInfo) -> Void) {
         state.withLock { $0.handlers.append(handler) }
     }
@@ -196,4 +191,20 @@ extension WebSocketManagedConnection: Hashable {
     }
     /// By identity.
     public func hash(into hasher: inout Hasher) { hasher.combine(ObjectIdentifier(self)) }
+}
+
+extension WebSocketManagedConnection.Options {
+    /// - Throws: `invalidConfiguration`, with the name, the value and the range.
+    func check() throws(WebSocketError) {
+        for (name, duration) in [
+            ("idleTimeout", idleTimeout), ("drain.timeout", drain?.timeout), ("drain.quietPeriod", drain?.quietPeriod),
+        ] {
+            guard let duration, duration <= .zero else { continue }
+            throw WebSocketError(.invalidConfiguration, "\(name) is \(duration); it must be positive")
+        }
+        guard let drain, drain.quietPeriod > drain.timeout else { return }
+        throw WebSocketError(
+            .invalidConfiguration,
+            "drain.quietPeriod is \(drain.quietPeriod); it must be at most drain.timeout, which is \(drain.timeout)")
+    }
 }

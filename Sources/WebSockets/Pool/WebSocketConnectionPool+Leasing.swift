@@ -18,29 +18,49 @@ extension WebSocketConnectionPool {
     /// - Parameters:
     ///   - timeout: How long to wait for a connection, connecting included; `nil` for `acquireTimeout`, 30 s by
     ///     default.
-    ///   - executor: Where the body runs; `nil` for the configuration's, by default the connection's loop, where the
-    ///     body is as fast as C but must not block.
-    ///   - body: Uses the connection. One that it lets escape throws `leaseEnded` once the body has ended.
+    ///   - body: Uses the connection, where the caller runs: it may touch whatever the caller may. A connection that it
+    ///     lets escape throws `leaseEnded` once the body has ended.
     /// - Throws: What the body throws, and what ``acquire(timeout:file:line:)`` throws.
+    public func withConnection<Result>(
+        timeout: Duration? = nil, file: StaticString = #fileID, line: UInt = #line,
+        _ body: (WebSocketConnection) async throws -> Result
+    ) async throws -> Result {
+        let lease = try await acquire(timeout: timeout, file: file, line: line)
+        return try await lease.run(body)
+    }
+
+    /// Like ``withConnection(timeout:file:line:_:)``, with a body that runs on the connection's loop: as fast as C, with
+    /// no thread crossing between the socket and the code. It must not block there. See <doc:Loops>.
+    ///
+    /// - Parameter executor: Where the body runs.
     public func withConnection<Result: Sendable>(
-        timeout: Duration? = nil, executor: WebSocketBodyExecutor? = nil, file: StaticString = #fileID,
+        timeout: Duration? = nil, on executor: WebSocketBodyExecutor, file: StaticString = #fileID,
         line: UInt = #line, _ body: @escaping @Sendable @concurrent (WebSocketConnection) async throws -> Result
     ) async throws -> Result {
         let lease = try await acquire(timeout: timeout, file: file, line: line)
-        return try await lease.run(on: executor ?? configuration.executor, body)
+        return try await lease.run(on: executor, body)
     }
 
-    /// Like ``withConnection(timeout:executor:file:line:_:)``, with a connection that nobody has used before.
+    /// Like ``withConnection(timeout:file:line:_:)``, with a connection that was not used before.
+    public func withNewConnection<Result>(
+        timeout: Duration? = nil, file: StaticString = #fileID, line: UInt = #line,
+        _ body: (WebSocketConnection) async throws -> Result
+    ) async throws -> Result {
+        let lease = try await acquireNew(timeout: timeout, file: file, line: line)
+        return try await lease.run(body)
+    }
+
+    /// Like ``withConnection(timeout:on:file:line:_:)``, with a connection that was not used before.
     public func withNewConnection<Result: Sendable>(
-        timeout: Duration? = nil, executor: WebSocketBodyExecutor? = nil, file: StaticString = #fileID,
+        timeout: Duration? = nil, on executor: WebSocketBodyExecutor, file: StaticString = #fileID,
         line: UInt = #line, _ body: @escaping @Sendable @concurrent (WebSocketConnection) async throws -> Result
     ) async throws -> Result {
         let lease = try await acquireNew(timeout: timeout, file: file, line: line)
-        return try await lease.run(on: executor ?? configuration.executor, body)
+        return try await lease.run(on: executor, body)
     }
 
-    /// Borrows a connection. It has to be released, whatever happens; ``withConnection(timeout:executor:file:line:_:)``
-    /// cannot forget to.
+    /// Borrows a connection. It has to be released, whatever happens; ``withConnection(timeout:file:line:_:)`` cannot
+    /// forget to.
     ///
     /// Waits in the order of arrival. From a pool with an idle connection that needs no validation it neither suspends
     /// nor allocates. A cancelled acquire holds nothing, and the attempt to connect that it caused serves another.
@@ -73,7 +93,7 @@ extension WebSocketConnectionPool {
     private func acquireTraced(
         _ kind: AcquireKind, timeout: Duration?, site: WebSocketPoolSourceSite
     ) async throws(WebSocketError) -> WebSocketLease {
-        try await PoolSpan.acquire.around { () throws(WebSocketError) in
+        try await WebSocketSpan.acquire.around { () throws(WebSocketError) in
             do throws(WebSocketPoolError) {
                 return WebSocketLease(try await core.acquire(kind, timeout: timeout, site: site))
             } catch {
@@ -165,16 +185,29 @@ public struct WebSocketLease: Sendable {
         return socket
     }
 
-    /// Runs a scope and gives the connection back at its end, whatever happened; still on the loop, so that whoever
-    /// waits for the connection need not wait for a change of threads.
+    /// Runs a scope where the caller runs, and gives the connection back at its end, whatever happened.
+    func run<Result>(_ body: (WebSocketConnection) async throws -> Result) async throws -> Result {
+        let socket = try running
+        return try await finish { try await body(socket) }
+    }
+
+    /// Runs a scope and gives the connection back at its end; still on the loop, so that those who wait for the
+    /// connection need not wait for a change of threads.
     func run<Result: Sendable>(
         on executor: WebSocketBodyExecutor,
         _ body: @escaping @Sendable @concurrent (WebSocketConnection) async throws -> Result
     ) async throws -> Result {
-        // Without a look at the lease: a connection that has died meanwhile says so by itself, and is given back.
-        guard let socket = leased.socket(of: token.id) else { throw WebSocketError(core.error(.leaseEnded)) }
+        let socket = try running
         return try await withTaskExecutorPreference(executor.taskExecutor(on: socket.eventLoop)) {
             try await finish { try await body(socket) }
+        }
+    }
+
+    /// Without a look at the lease: a connection that has died meanwhile says so by itself, and is given back.
+    private var running: WebSocketConnection {
+        get throws(WebSocketError) {
+            guard let socket = leased.socket(of: token.id) else { throw WebSocketError(core.error(.leaseEnded)) }
+            return socket
         }
     }
 

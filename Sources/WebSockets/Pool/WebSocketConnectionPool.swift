@@ -24,11 +24,9 @@ public import WebSocketPool
 ///
 /// See <doc:Pool> for what each knob does.
 public final class WebSocketConnectionPool: Sendable {
-    let pool: ConnectionPool<PooledWebSocket, ContinuousClock>
-    /// The pool without its types, for what has to be fast: generic code is not specialised across modules.
     let core: PoolCore
     /// Looked at once: a tracer is to be installed before the pool is made.
-    let isTraced = PoolSpan.isTraced
+    let isTraced = WebSocketSpan.isTraced
     let configuration: WebSocketConnectionPoolConfiguration
 
     /// The configuration's ``WebSocketConnectionPoolConfiguration/name``.
@@ -76,8 +74,8 @@ public final class WebSocketConnectionPool: Sendable {
         var settings = configuration.pool
         // Longer than the client's own timeout, whose error says in which step the time ran out.
         settings.connectTimeout = configuration.attemptTimeout + .seconds(1)
-        pool = ConnectionPool(
-            configuration: settings, anyClock: clock, coarseClock: WebSocketEventLoop.coarseNanoseconds,
+        core = PoolCore(
+            configuration: settings, clock: clock, coarseClock: WebSocketEventLoop.coarseNanoseconds,
             endpointNames: endpoints.initialNames,
             observer: PoolReporter(
                 logger: configuration.logger, name: configuration.name, others: configuration.observers)
@@ -92,11 +90,10 @@ public final class WebSocketConnectionPool: Sendable {
             if let afterConnect { try await connection.prepare(afterConnect) }
             return connection
         }
-        core = pool.core
-        home.core = pool.core
+        home.core = core
         endpoints.attach(
-            list: { [weak pool] in pool?.listEndpoints($0, names: $1) },
-            total: { [weak pool] in pool?.statistics.endpoints[$0].total ?? 0 })
+            list: { [weak core] in core?.listEndpoints($0, names: $1) },
+            total: { [weak core] in core?.statistics.endpoints[$0].total ?? 0 })
     }
 
     /// Runs the pool until ``shutDown(grace:)``, or until the task is cancelled, which closes every connection at once.
@@ -107,7 +104,7 @@ public final class WebSocketConnectionPool: Sendable {
     /// - Throws: Why the warm-up failed, when `warmUpPolicy` is `failFast`; the pool is closed then. `poolClosed` when
     ///   it was called before, which changes nothing for the first call.
     public func run() async throws(WebSocketError) {
-        do throws(WebSocketPoolError) { try await pool.runAsService(grace: configuration.pool.shutdownGrace) } catch {
+        do throws(WebSocketPoolError) { try await core.runAsService(grace: configuration.pool.shutdownGrace) } catch {
             throw WebSocketError(error)
         }
     }
@@ -134,20 +131,7 @@ public final class WebSocketConnectionPool: Sendable {
         _ body: (WebSocketConnectionPool) async throws -> Result
     ) async throws -> Result {
         let pool = try WebSocketConnectionPool(to: urls, configuration: configuration)
-        return try await withThrowingTaskGroup(of: Void.self) { group in
-            group.addTask { try await pool.run() }
-            guard await pool.core.isReady() else {
-                // Throws why, at once: there is nothing to run a body with.
-                try await group.waitForAll()
-                throw WebSocketError(pool.core.error(.poolClosed))
-            }
-            let result: Swift.Result<Result, any Error>
-            do { result = .success(try await body(pool)) } catch { result = .failure(error) }
-            await pool.shutDown()
-            // A pool that failed to start explains an error of the body better than the body does.
-            try await group.waitForAll()
-            return try result.get()
-        }
+        return try await pool.core.running({ try await pool.run() }) { try await body(pool) }
     }
 
     /// Refuses new acquires, fails those that wait with `poolClosed`, closes what is not lent, and waits for leases.
@@ -157,7 +141,7 @@ public final class WebSocketConnectionPool: Sendable {
     ///
     /// - Parameter grace: How long to wait for leases; `nil` for the configuration's `shutdownGrace`, 10 s by default.
     public func shutDown(grace: Duration? = nil) async {
-        await pool.shutDown(grace: grace ?? configuration.pool.shutdownGrace)
+        await core.shutDown(grace: grace ?? configuration.pool.shutdownGrace)
     }
 
     /// Opens up to `count` more connections, in parallel, but no more than `softMaximum` in all. Each can be lent as
@@ -173,7 +157,7 @@ public final class WebSocketConnectionPool: Sendable {
             throw WebSocketError(.invalidConfiguration, "the count is \(count); it must be at least 0")
         }
         do throws(WebSocketPoolError) {
-            return try await pool.warmUp(count, policy: policy)
+            return try await core.warmUp(count, policy: policy)
         } catch {
             throw WebSocketError(error)
         }
@@ -188,7 +172,7 @@ public final class WebSocketConnectionPool: Sendable {
         let problem = WebSocketPoolConfiguration.sizeProblem(
             soft: softMaximum, hard: hardMaximum, minimumIdle: minimumIdle)
         if let problem { throw WebSocketError(.invalidConfiguration, problem) }
-        pool.resize(softMaximum: softMaximum, hardMaximum: hardMaximum, minimumIdle: minimumIdle)
+        core.resize(softMaximum: softMaximum, hardMaximum: hardMaximum, minimumIdle: minimumIdle)
     }
 
     /// Changes the pool's size, without overflow connections. Throws as
@@ -199,32 +183,32 @@ public final class WebSocketConnectionPool: Sendable {
 
     /// Lets acquires wait, up to their timeouts, and opens no connection until ``resume()``. Leases go on
     /// (HikariCP: `suspendPool`).
-    public func suspend() { pool.suspend() }
+    public func suspend() { core.suspend() }
 
     /// Ends what ``suspend()`` began.
-    public func resume() { pool.resume() }
+    public func resume() { core.resume() }
 
     /// Closes idle connections above `minimumIdle`, and returns how many.
     @discardableResult
-    public func releaseUnused() -> Int { pool.releaseUnused() }
+    public func releaseUnused() -> Int { core.releaseUnused() }
 
     /// Retires every connection there is: idle ones now, lent ones when they come back. For when all of them have
     /// become useless together, for example after a change of certificate files, which new connections read again
     /// (HikariCP: `softEvictConnections`).
-    public func reset() { pool.reset() }
+    public func reset() { core.reset() }
 
     /// Whether ``run()`` has begun and no shutdown has.
-    public var isRunning: Bool { pool.isRunning }
+    public var isRunning: Bool { core.isRunning }
 
     /// Whether a shutdown has begun: by ``shutDown(grace:)``, by cancellation of ``run()``, or because the warm-up
     /// failed. Acquires are refused from then on.
-    public var isClosed: Bool { pool.isClosed }
+    public var isClosed: Bool { core.isClosed }
 
     /// Whether ``suspend()`` is in force.
-    public var isSuspended: Bool { pool.isSuspended }
+    public var isSuspended: Bool { core.isSuspended }
 
     /// A consistent snapshot. Takes the pool's lock for a moment.
-    public var statistics: WebSocketPoolStatistics { pool.statistics }
+    public var statistics: WebSocketPoolStatistics { core.statistics }
 }
 
 /// Tells connections of a pool which one, without keeping it alive.

@@ -38,10 +38,6 @@ public struct WebSocketConnectionPoolConfiguration: Sendable {
     /// The loops that connections are spread over, in turn. Default ``WebSocketEventLoopGroup/shared``.
     public var eventLoopGroup: WebSocketEventLoopGroup?
 
-    /// Where the bodies of `withConnection` run, unless the call says otherwise. Default
-    /// ``WebSocketBodyExecutor/loop``.
-    public var executor = WebSocketBodyExecutor.loop
-
     /// Called for each new connection before it is lent, for example to log in or to subscribe (pgx: `AfterConnect`,
     /// HikariCP: `connectionInitSql`). Default none.
     ///
@@ -77,6 +73,10 @@ public struct WebSocketConnectionPoolConfiguration: Sendable {
         self.client = client
         pool.minimumIdle = minimumIdle
         pool.isFatalConnectError = { ($0 as? WebSocketError)?.wouldComeAgain ?? false }
+        pool.retryAfter = { error in
+            guard let response = (error as? WebSocketError)?.response else { return nil }
+            return RetryAfter.delay(response.headers, now: WallClock.seconds)
+        }
         self.maximumConnections = maximumConnections
     }
 

@@ -50,7 +50,7 @@ public final class WebSocketSession: Sendable {
     ) throws(WebSocketError) {
         var configuration = configuration.clamped
         let address = try WebSocketURL(international: url)
-        // All connections of a session live on one loop, where the body of `withSession` runs too.
+        // All connections of a session live on one loop, where the body of `withSession(on: .loop)` runs too.
         if configuration.client.eventLoop == nil {
             configuration.client.eventLoop = WebSocketEventLoopGroup.shared.next()
         }
@@ -84,30 +84,39 @@ public final class WebSocketSession: Sendable {
 
     /// Runs a session for as long as `body` runs, and then shuts it down.
     ///
-    /// - Parameter body: Uses the session, on the session's loop unless the configuration says otherwise; there it must
-    ///   not block.
+    /// - Parameter body: Uses the session, where the caller runs: it may touch whatever the caller may.
     /// - Throws: What the body throws, or why the session gave up if that is what made the body throw; `invalidURL`.
-    public static func withSession<Result: Sendable>(
+    public static func withSession<Result>(
         to url: String, configuration: WebSocketSessionConfiguration = .init(),
-        clock: any Clock<Duration> = ContinuousClock(),
-        _ body: @escaping @Sendable @concurrent (WebSocketSession) async throws -> Result
+        clock: any Clock<Duration> = ContinuousClock(), _ body: (WebSocketSession) async throws -> Result
     ) async throws -> Result {
         let session = try WebSocketSession(to: url, configuration: configuration, clock: clock)
         return try await session.withRunning(body)
     }
 
-    func withRunning<Result: Sendable>(
+    /// Like ``withSession(to:configuration:clock:_:)``, with a body that runs on the session's loop, where it must not
+    /// block.
+    ///
+    /// - Parameter executor: Where the body runs.
+    public static func withSession<Result: Sendable>(
+        to url: String, configuration: WebSocketSessionConfiguration = .init(),
+        clock: any Clock<Duration> = ContinuousClock(), on executor: WebSocketBodyExecutor,
         _ body: @escaping @Sendable @concurrent (WebSocketSession) async throws -> Result
+    ) async throws -> Result {
+        let session = try WebSocketSession(to: url, configuration: configuration, clock: clock)
+        let taskExecutor = executor.taskExecutor(on: session.configuration.client.eventLoop)
+        return try await session.withRunning { session in
+            try await withTaskExecutorPreference(taskExecutor) { try await body(session) }
+        }
+    }
+
+    func withRunning<Result>(
+        _ body: (WebSocketSession) async throws -> Result
     ) async throws -> Result {
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await self.run() }
             let result: Swift.Result<Result, any Error>
-            do {
-                let executor = configuration.executor.taskExecutor(on: configuration.client.eventLoop)
-                result = .success(try await withTaskExecutorPreference(executor) { try await body(self) })
-            } catch {
-                result = .failure(error)
-            }
+            do { result = .success(try await body(self)) } catch { result = .failure(error) }
             await shutDown()
             do {
                 try await group.waitForAll()

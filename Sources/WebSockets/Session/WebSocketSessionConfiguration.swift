@@ -83,8 +83,6 @@ public struct WebSocketSessionConfiguration: Sendable {
     public var observers: [any WebSocketSessionObserver] = []
     /// State changes are logged at `debug`, alerts at `warning`. URLs and peer text are redacted and escaped.
     public var logger = Logger(label: "swift-libwebsockets")
-    /// Where the body of `withSession` runs. Default ``WebSocketBodyExecutor/loop``.
-    public var executor = WebSocketBodyExecutor.loop
 
     /// How channels are subscribed.
     public struct Subscriptions: Sendable {

@@ -28,7 +28,7 @@ struct AutobahnClient: AsyncParsableCommand {
         let agent = percentEncoded(agent)
 
         let cases = try await WebSocketClient.withConnection(
-            to: base + "/getCaseCount", configuration: configuration
+            to: base + "/getCaseCount", configuration: configuration, on: .loop
         ) { socket in
             guard case .text(let text) = try await socket.receive(), let count = Int(text) else {
                 throw CommandFailure(code: Exit.protocolError, message: "the server sent no case count")
@@ -39,7 +39,7 @@ struct AutobahnClient: AsyncParsableCommand {
             if Terminal.isErrorTerminal { Terminal.progress("case \(number) of \(cases)") }
             do {
                 try await WebSocketClient.withConnection(
-                    to: "\(base)/runCase?case=\(number)&agent=\(agent)", configuration: configuration
+                    to: "\(base)/runCase?case=\(number)&agent=\(agent)", configuration: configuration, on: .loop
                 ) { socket in
                     for try await message in socket.messages { try await socket.send(message) }
                 }
@@ -49,7 +49,7 @@ struct AutobahnClient: AsyncParsableCommand {
         }
         if Terminal.isErrorTerminal { Terminal.progress("") }
         try await WebSocketClient.withConnection(
-            to: "\(base)/updateReports?agent=\(agent)", configuration: configuration
+            to: "\(base)/updateReports?agent=\(agent)", configuration: configuration, on: .loop
         ) { socket in
             for try await _ in socket.messages {}
         }

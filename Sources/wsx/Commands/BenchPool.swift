@@ -113,7 +113,7 @@ struct BenchPool: AsyncParsableCommand {
                     // At least once each, however slow the machine is: no cycle at all would be no measurement.
                     repeat {
                         let before = clock.now
-                        let (granted, returned) = try await pool.withConnection { socket in
+                        let (granted, returned) = try await pool.withConnection(on: .loop) { socket in
                             let granted = clock.now
                             try await socket.send(message)
                             guard try await socket.receive(within: Self.echoPatience) != nil else {

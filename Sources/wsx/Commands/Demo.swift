@@ -115,7 +115,7 @@ struct Demo: AsyncParsableCommand {
                                 var tally = DemoTally()
                                 var worker = DemoWorker(corpus: corpus, seed: UInt64(index))
                                 while worker.hasEdgesLeft || clock.now < end {
-                                    let turn = try await pool.withConnection { [worker] socket in
+                                    let turn = try await pool.withConnection(on: .loop) { [worker] socket in
                                         try await worker.turn(on: socket, progress: progress)
                                     }
                                     worker = turn.worker

@@ -88,7 +88,7 @@ struct DemoSession: Sendable {
             return true
         }
         let url = "wss://localhost:\(first.port)/session"
-        return try await WebSocketSession.withSession(to: url, configuration: configuration) {
+        return try await WebSocketSession.withSession(to: url, configuration: configuration, on: .loop) {
             [messages, serverAgain] session in
             let (halfway, reached) = AsyncStream.makeStream(of: Void.self)
             let (death, died) = AsyncStream.makeStream(of: Void.self)

@@ -49,7 +49,7 @@ final class SessionConversation: Sendable {
         configuration.reconnect.maximumAttempts = nil
         configuration.outboundQueue = 10_000
         configuration.outboundDeadline = nil
-        try await WebSocketSession.withSession(to: url, configuration: configuration) { session in
+        try await WebSocketSession.withSession(to: url, configuration: configuration, on: .loop) { session in
             interruption.onFirst {
                 Task {
                     try? await session.close(code: .goingAway)

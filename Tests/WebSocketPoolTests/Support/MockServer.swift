@@ -177,7 +177,7 @@ final class MockConnection: WebSocketPooledConnection {
     }
 }
 
-typealias SimulatedPool = ConnectionPool<MockConnection, Simulation>
+typealias SimulatedPool = TypedPool<MockConnection>
 
 /// Runs a pool against a mock server in simulated time, shuts it down, and checks that nothing is left.
 func withSimulatedPool(

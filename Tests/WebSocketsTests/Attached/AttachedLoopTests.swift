@@ -32,8 +32,9 @@ import WebSockets
     @Test func theBodyRunsOnTheHostsThread() async throws {
         try await withAttachedLoop { host, loop in
             try await withLoopback(handler: echo) { loopback in
-                try await WebSocketClient.withConnection(to: loopback.url, configuration: attached(loopback, loop)) {
-                    socket in
+                try await WebSocketClient.withConnection(
+                    to: loopback.url, configuration: attached(loopback, loop), on: .loop
+                ) { socket in
                     for number in 0..<200 {
                         #expect(loop.isOnLoop && loop.isOnServiceThread)
                         try await socket.send("\(number)")

@@ -34,12 +34,12 @@ struct ManagedConnectionTests {
             }
         ) { loopback in
             let connection = try WebSocketManagedConnection(
-                url: loopback.url, configuration: loopback.client, options: options)
+                to: loopback.url, configuration: loopback.client, options: options)
             do {
                 try await body(connection, door, loopback)
-                await connection.close()
+                _ = try await connection.close()
             } catch {
-                await connection.close()
+                connection.abort()
                 throw error
             }
         }
@@ -55,23 +55,23 @@ struct ManagedConnectionTests {
             #expect(connection == connection)
             #expect(Set([connection, connection]).count == 1)
         }
-        #expect(throws: WebSocketError.self) { try WebSocketManagedConnection(url: "nonsense") }
+        #expect(throws: WebSocketError.self) { try WebSocketManagedConnection(to: "nonsense") }
         for options in [
             WebSocketManagedConnection.Options(idleTimeout: .zero), .init(drain: .init(timeout: .zero)),
             .init(drain: .init(quietPeriod: .seconds(-1))),
         ] {
             let error = #expect(throws: WebSocketError.self) {
-                try WebSocketManagedConnection(url: "ws://localhost/", options: options)
+                try WebSocketManagedConnection(to: "ws://localhost/", options: options)
             }
             #expect(error?.code == .invalidConfiguration)
         }
     }
 
     @Test(arguments: Transport.all)
-    func aSessionAcquiresUsesAndReleases(_ transport: Transport) async throws {
+    func aScopeAcquiresUsesAndReleases(_ transport: Transport) async throws {
         try await Self.withServer(transport: transport) { connection, door, _ in
             for number in 0..<3 {
-                let reply = try await connection.withSession { connection in
+                let reply = try await connection.withConnection { connection in
                     #expect(connection.isBusy && connection.isConnected)
                     try await connection.send("hello \(number)")
                     return try await connection.receive(timeout: .seconds(60))
@@ -82,23 +82,25 @@ struct ManagedConnectionTests {
             #expect(door.opened.load(ordering: .relaxed) == 1, "one connection for all")
             struct Oops: Error {}
             await #expect(throws: Oops.self) {
-                try await connection.withSession(executor: .global) { _ in throw Oops() }
+                try await connection.withConnection(on: .global) { _ in throw Oops() }
             }
             #expect(!connection.isBusy)
             try await connection.release()
         }
     }
 
-    @Test func withOpensAndCloses() async throws {
+    @Test func theStaticScopeOpensAndCloses() async throws {
         let closes = Events<WebSocketCloseInfo>()
         try await withLoopback(handler: report(closes)) { loopback in
-            try await WebSocketManagedConnection.with(url: loopback.url, configuration: loopback.client) { connection in
+            try await WebSocketManagedConnection.withConnection(to: loopback.url, configuration: loopback.client) {
+                connection in
                 #expect(connection.isConnected && connection.isBusy)
             }
             #expect(try await closes.next().received?.code == .normalClosure)
             struct Oops: Error {}
             await #expect(throws: Oops.self) {
-                try await WebSocketManagedConnection.with(url: loopback.url, configuration: loopback.client) { _ in
+                try await WebSocketManagedConnection.withConnection(to: loopback.url, configuration: loopback.client) {
+                    _ in
                     throw Oops()
                 }
             }
@@ -113,18 +115,18 @@ struct ManagedConnectionTests {
             await drain(socket)
         }) { loopback in
             let connection = try WebSocketManagedConnection(
-                url: loopback.url, headers: [.init("X-Tenant")!: "seven"], configuration: loopback.client)
+                to: loopback.url, headers: [.init("X-Tenant")!: "seven"], configuration: loopback.client)
             try await connection.connect()
             #expect(try await targets.next() == "seven")
-            await connection.close()
+            try await connection.close()
         }
     }
 
     @Test func closingIsFinalAndIdempotent() async throws {
         try await Self.withServer { connection, _, _ in
             try await connection.acquire()
-            await connection.close()
-            await connection.close()
+            try await connection.close()
+            try await connection.close()
             #expect(!connection.isConnected && !connection.isBusy)
             #expect(connection.endReason == .closed)
             for call in Self.calls {
@@ -146,7 +148,7 @@ struct ManagedConnectionTests {
             configuration.openTimeout = .seconds(60)
             let listener = try WebSocketBytePeerListener()
             let connection = try WebSocketManagedConnection(
-                url: "ws://127.0.0.1:\(listener.port)", configuration: configuration)
+                to: "ws://127.0.0.1:\(listener.port)", configuration: configuration)
             let acquiring = Task { try await connection.acquire() }
             let peer = try await listener.accept()
             _ = try await peer.readHead()
@@ -156,7 +158,7 @@ struct ManagedConnectionTests {
             #expect(error.unavailableCause?.code == .handshakeRejected)
             #expect(error.response?.status == 503)
             #expect(!connection.isBusy, "who could not connect has acquired nothing")
-            await connection.close()
+            try await connection.close()
         }
     }
 
@@ -171,7 +173,7 @@ struct ManagedConnectionTests {
             let error = try await failure { try await connection.send("x") }
             #expect(error.code == .connectionUnavailable)
             try await connection.release()
-            try await connection.withSession { connection in
+            try await connection.withConnection { connection in
                 try await connection.send("again")
                 #expect(try await connection.receive() == "again")
             }
@@ -184,7 +186,7 @@ struct ManagedConnectionTests {
             let configuration = try clientConfiguration(on: loops)
             let listener = try WebSocketBytePeerListener()
             let connection = try WebSocketManagedConnection(
-                url: "ws://127.0.0.1:\(listener.port)", configuration: configuration)
+                to: "ws://127.0.0.1:\(listener.port)", configuration: configuration)
             let acquiring = Task { try await connection.acquire() }
             let peer = try await listener.accept()
             #expect(connection.isBusy)
@@ -203,7 +205,7 @@ struct ManagedConnectionTests {
             await #expect(throws: WebSocketError.self) { try await refused.value }
             #expect(connection.isBusy)
             peer.close()
-            await connection.close()
+            try await connection.close()
         }
     }
 
@@ -212,10 +214,10 @@ struct ManagedConnectionTests {
             let configuration = try clientConfiguration(on: loops)
             let listener = try WebSocketBytePeerListener()
             let connection = try WebSocketManagedConnection(
-                url: "ws://127.0.0.1:\(listener.port)", configuration: configuration)
+                to: "ws://127.0.0.1:\(listener.port)", configuration: configuration)
             let acquiring = Task { try await connection.acquire() }
             _ = try await listener.accept()
-            await connection.close()
+            try await connection.close()
             let error = try await failure { try await acquiring.value }
             #expect(error.code == .connectionUnavailable)
         }
@@ -259,7 +261,7 @@ struct ManagedConnectionTests {
             let configuration = try clientConfiguration(on: loops)
             let listener = try WebSocketBytePeerListener()
             let connection = try WebSocketManagedConnection(
-                url: "ws://127.0.0.1:\(listener.port)", configuration: configuration)
+                to: "ws://127.0.0.1:\(listener.port)", configuration: configuration)
             async let connecting: Void = connection.connect()
             let peer = try await listener.accept()
             try await peer.acceptHandshake()
@@ -275,7 +277,7 @@ struct ManagedConnectionTests {
             #expect(error.phase == .ping)
             _ = try await ends.next()
             #expect(!connection.isConnected)
-            await connection.close()
+            try await connection.close()
         }
     }
 
@@ -309,7 +311,7 @@ struct ManagedConnectionTests {
                 try await connection.release()
             }
             try await loopback.loop.reaches("still one timer") { $0.timers == 1 && $0.pendingContinuations == 0 }
-            await connection.close()
+            try await connection.close()
             try await loopback.loop.reaches("and none afterwards") { $0.isZero }
         }
     }
@@ -357,7 +359,7 @@ struct ManagedConnectionTests {
         let box = Mutex<WebSocketManagedConnection?>(nil)
         let policy = WebSocketManagedConnection.DrainPolicy(
             timeout: peer == "endless" ? .milliseconds(50) : .seconds(60),
-            quietPeriod: peer == "endless" ? .seconds(60) : .milliseconds(100),
+            quietPeriod: peer == "endless" ? .milliseconds(50) : .milliseconds(100),
             shouldDiscard: { message in
                 seen.send(box.withLock { $0?.isDraining == true && $0?.isBusy == false })
                 return message != "precious"
@@ -437,7 +439,7 @@ struct ManagedConnectionTests {
         let closes = Events<WebSocketCloseInfo>()
         try await withLoopback(handler: report(closes)) { loopback in
             do {
-                let connection = try WebSocketManagedConnection(url: loopback.url, configuration: loopback.client)
+                let connection = try WebSocketManagedConnection(to: loopback.url, configuration: loopback.client)
                 try await connection.connect()
             }
             #expect(try await closes.next().cause == .connectionLost)

@@ -209,7 +209,7 @@ struct ObserverTests {
                 peer.close()
                 texts.append("\(try await socket.closed())")
             }
-            let managed = try WebSocketManagedConnection(url: url(closedPort), configuration: configuration)
+            let managed = try WebSocketManagedConnection(to: url(closedPort), configuration: configuration)
             texts.append("\(try await failure { try await managed.acquire() })")
             texts.append("\(WebSocketMessage.text(canary)) \(WebSocketMessage.binary(Array(canary.utf8)))")
             texts.append("\(try WebSocketURL(url(1)))")

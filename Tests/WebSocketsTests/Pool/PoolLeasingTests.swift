@@ -31,14 +31,14 @@ struct PoolLeasingTests {
     func bodyOnLoop() async throws {
         try await withPoolFixture { fixture in
             try await fixture.withPool { pool in
-                let onLoop = try await pool.withConnection { socket in
+                let onLoop = try await pool.withConnection(on: .loop) { socket in
                     _ = try await socket.exchange("a")
                     return socket.eventLoop.isOnLoop
                 }
                 #expect(onLoop)
-                let (outer, inner) = try await pool.withConnection { outer in
+                let (outer, inner) = try await pool.withConnection(on: .loop) { outer in
                     // From within another body, which is on a loop.
-                    try await pool.withConnection(executor: .global) { inner in
+                    try await pool.withConnection(on: .global) { inner in
                         _ = try await inner.exchange("b")
                         return (outer.eventLoop.isOnLoop, inner.eventLoop.isOnLoop)
                     }

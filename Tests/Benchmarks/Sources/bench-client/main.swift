@@ -4,11 +4,12 @@
 //===----------------------------------------------------------------------===//
 
 // One measurement of one workload, as run.py asks for it:
-//   bench-client loop|global|onmessage WORKLOAD HOST PORT SECONDS [--ca FILE]
+//   bench-client loop|caller|global|onmessage WORKLOAD HOST PORT SECONDS [--ca FILE]
 import Glibc
 import WebSockets
 
-enum Mode: String { case loop, global, onmessage }
+/// Where bodies run: on the loop, where their caller runs, on the global executor, or inside the loop's work.
+enum Mode: String { case loop, caller, global, onmessage }
 
 struct Job: Sendable {
     let mode: Mode
@@ -19,7 +20,19 @@ struct Job: Sendable {
     let ca: String?
     let loop: WebSocketEventLoop
 
-    var executor: WebSocketBodyExecutor { mode == .global ? .global : .loop }
+    /// Runs a body in the form that is measured.
+    func withConnection(
+        path: String = "/", _ body: @escaping @Sendable @concurrent (WebSocketConnection) async throws -> Void
+    ) async throws {
+        guard mode == .caller else {
+            let executor: WebSocketBodyExecutor = mode == .global ? .global : .loop
+            return try await WebSocketClient.withConnection(
+                to: url(path), configuration: configuration(), on: executor, body)
+        }
+        try await WebSocketClient.withConnection(to: url(path), configuration: configuration()) { socket in
+            try await body(socket)
+        }
+    }
 
     func url(_ path: String = "/") -> String {
         workload == "c6" ? "wss://localhost:\(port)\(path)" : "ws://\(host):\(port)\(path)"
@@ -110,9 +123,7 @@ struct WrongEcho: Error {}
 @concurrent func pingPong(_ job: Job) async throws {
     let payload = [UInt8](repeating: 0x41, count: 32)
     if job.mode == .onmessage { return try await synchronous(job, payload, depth: 1) }
-    try await WebSocketClient.withConnection(to: job.url(), configuration: job.configuration(), executor: job.executor)
-    {
-        socket in
+    try await job.withConnection { socket in
         var meter = Meter(seconds: job.seconds)
         while !meter.isOver {
             let sent = now()
@@ -127,9 +138,7 @@ struct WrongEcho: Error {}
 @concurrent func pipelined(_ job: Job, depth: Int) async throws {
     let payload = [UInt8](repeating: 0x41, count: 32)
     if job.mode == .onmessage { return try await synchronous(job, payload, depth: depth) }
-    try await WebSocketClient.withConnection(to: job.url(), configuration: job.configuration(), executor: job.executor)
-    {
-        socket in
+    try await job.withConnection { socket in
         var meter = Meter(seconds: job.seconds)
         for _ in 0..<depth { try await socket.send(payload) }
         var received = 0
@@ -184,9 +193,7 @@ struct WrongEcho: Error {}
     try await withThrowingTaskGroup(of: Void.self) { group in
         for _ in 0..<connections {
             group.addTask {
-                try await WebSocketClient.withConnection(
-                    to: job.url(), configuration: job.configuration(), executor: job.executor
-                ) { socket in
+                try await job.withConnection { socket in
                     while !shared.isOver {
                         try await socket.send(payload)
                         guard case .binary(let echo) = try await socket.receive(), echo == payload else {
@@ -244,9 +251,9 @@ final class Shared: @unchecked Sendable {
 }
 
 @concurrent func flood(_ job: Job) async throws {
-    let url = job.url("/flood?size=64")
+    let path = "/flood?size=64"
     if job.mode == .onmessage {
-        let socket = try await WebSocketClient.connect(to: url, configuration: job.configuration())
+        let socket = try await WebSocketClient.connect(to: job.url(path), configuration: job.configuration())
         let (ends, end) = AsyncStream<Void>.makeStream()
         nonisolated(unsafe) var meter = Meter(seconds: job.seconds)
         nonisolated(unsafe) var received = 0
@@ -264,8 +271,7 @@ final class Shared: @unchecked Sendable {
         _ = try await socket.closed()
         return
     }
-    try await WebSocketClient.withConnection(to: url, configuration: job.configuration(), executor: job.executor) {
-        socket in
+    try await job.withConnection(path: path) { socket in
         var meter = Meter(seconds: job.seconds)
         var received = 0
         for try await message in socket.messages {
@@ -285,9 +291,7 @@ final class Shared: @unchecked Sendable {
     var meter = Meter(seconds: job.seconds)
     while !meter.isOver {
         let began = now()
-        try await WebSocketClient.withConnection(
-            to: job.url(), configuration: job.configuration(), executor: job.executor
-        ) { _ in }
+        try await job.withConnection { _ in }
         meter.count(1, latency: now() - began)
     }
     meter.report(job.workload)
@@ -305,7 +309,7 @@ let arguments = CommandLine.arguments
 guard arguments.count >= 6, let mode = Mode(rawValue: arguments[1]), let port = Int(arguments[4]),
     let seconds = Double(arguments[5])
 else {
-    print("usage: bench-client loop|global|onmessage WORKLOAD HOST PORT SECONDS [--ca FILE]")
+    print("usage: bench-client loop|caller|global|onmessage WORKLOAD HOST PORT SECONDS [--ca FILE]")
     exit(64)
 }
 limitDescriptors()

@@ -79,7 +79,7 @@ func echo(
     let message = [UInt8](repeating: 7, count: 32)
     let count = 10_000
     try await pool.warmUp(1)
-    try await WebSocketClient.withConnection(to: url, configuration: client) { socket in
+    try await WebSocketClient.withConnection(to: url, configuration: client, on: .loop) { socket in
         // In turns, so that both meet the same machine.
         let results = try await rounds(seconds: seconds) {
             var begin = ContinuousClock.now

@@ -4,24 +4,24 @@
 //===----------------------------------------------------------------------===//
 
 /// A list that allocates from its second element on. Most events have no consequence, or one.
-package struct Few<Element>: Sequence {
+package struct SmallList<Element>: Sequence {
     private var first: Element?
     private var rest: [Element] = []
 
     package init() {}
 
     package mutating func append(_ element: Element) {
-        if self.first == nil { self.first = element } else { self.rest.append(element) }
+        if first == nil { first = element } else { rest.append(element) }
     }
 
     package struct Iterator: IteratorProtocol {
         fileprivate var first: Element?
         fileprivate var rest: ArraySlice<Element>
 
-        package mutating func next() -> Element? { self.first.take() ?? self.rest.popFirst() }
+        package mutating func next() -> Element? { first.take() ?? rest.popFirst() }
     }
 
-    package func makeIterator() -> Iterator { Iterator(first: self.first, rest: self.rest[...]) }
+    package func makeIterator() -> Iterator { Iterator(first: first, rest: rest[...]) }
 }
 
-extension Few: Sendable where Element: Sendable {}
+extension SmallList: Sendable where Element: Sendable {}

@@ -9,9 +9,9 @@ import WebSocketCore
 import Tracing
 #endif
 
-/// One span for each attempt to connect and for each acquire that has to wait; none for messages and for leases from
-/// an idle pool.
-enum PoolSpan: String {
+/// One span for each attempt to connect, a client's, a session's or a pool's, and for each acquire of a pool that has to
+/// wait; none for messages and for leases from an idle pool.
+enum WebSocketSpan: String {
     case connect = "websocket connect"
     case acquire = "websocket pool acquire"
 
