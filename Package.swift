@@ -77,6 +77,8 @@ let package = Package(
                     name: "Configuration", package: "swift-configuration",
                     condition: .when(traits: ["Configuration"])),
             ]),
+        // RESP3, as Redis and Valkey speak it. Pure: no C, no sockets, nothing of WebSockets.
+        .target(name: "RedisWire"),
         // What users test their services with, and we ours. It shares no code with what it tests but the public API.
         .target(name: "WebSocketsTestKit", dependencies: ["CZlib", "WebSockets"]),
         // Codable values as JSON. Apart, because it is the only one that needs Foundation.
@@ -105,6 +107,7 @@ let package = Package(
             dependencies: [
                 "SimulationSupport", "WebSocketCore", .product(name: "HTTPTypes", package: "swift-http-types"),
             ]),
+        .testTarget(name: "RedisWireTests", dependencies: ["RedisWire"]),
         .testTarget(
             name: "WebSocketPoolTests",
             dependencies: [
