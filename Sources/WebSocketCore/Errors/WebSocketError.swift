@@ -19,6 +19,7 @@ public struct WebSocketError: Error, Sendable, Hashable {
             case connectionBusy, connectionUnavailable, notAcquired, drainTimedOut
             case acquireTimedOut, poolUnavailable, poolExhausted, poolClosed, leaseEnded
             case notConnected, reconnectFailed, sendQueueFull, notSent
+            case brokerUnavailable, brokerRefused
         }
         package let base: Base
         package init(_ base: Base) { self.base = base }
@@ -98,6 +99,11 @@ public struct WebSocketError: Error, Sendable, Hashable {
         public static let sendQueueFull = Self(.sendQueueFull)
         /// The message was not sent before its deadline or the end of the session, not even in part.
         public static let notSent = Self(.notSent)
+
+        /// The broker of shared topics cannot be reached.
+        public static let brokerUnavailable = Self(.brokerUnavailable)
+        /// The broker answered with an error; the message has it.
+        public static let brokerRefused = Self(.brokerRefused)
 
         /// The name of the code, as in the source.
         public var description: String { base.rawValue }
