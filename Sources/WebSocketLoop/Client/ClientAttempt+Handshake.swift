@@ -77,6 +77,7 @@ extension ClientAttempt {
 
     private func ask() {
         stage = .upgrade
+        if let start = request.streamStart { return openStream(start) }
         let key = HandshakeKey.make()
         let text = request.requestText(key: key)
         details.requestBytes = Array(text.utf8) + "\r\n".utf8
@@ -168,7 +169,7 @@ extension ClientAttempt {
         vhost = nil
         handOver(to: connection)
         connection.start()
-        succeed(connection)
+        succeed(.connection(connection))
         if stream != nil { unsafe wsx_lws_let_go(loop.context, wsi) }
         if !behind.isEmpty { unsafe behind.withUnsafeBytes { unsafe connection.receiveEarly($0) } }
     }
