@@ -35,7 +35,8 @@ enum Exit {
     static func code(for error: WebSocketError) -> CInt {
         switch error.code {
         case .invalidURL, .invalidConfiguration, .invalidCloseCode, .closeReasonTooLong: usage
-        case .nameNotFound, .connectFailed, .proxyFailed, .tlsFailed, .listenFailed, .reconnectFailed, .notConnected:
+        case .nameNotFound, .connectFailed, .proxyFailed, .tlsFailed, .listenFailed, .reconnectFailed, .notConnected,
+            .brokerUnavailable, .brokerRefused:
             cannotConnect
         case .timedOut, .acquireTimedOut: timeout
         // The pool gave up; why it did is the answer.
