@@ -143,7 +143,7 @@ extension WebSocketError.Code {
         case .notSent: WSX_NOT_SENT
         // Of types that this interface does not have.
         case .invalidPayload, .connectionBusy, .connectionUnavailable, .notAcquired, .drainTimedOut,
-            .beforeConnectFailed:
+            .beforeConnectFailed, .brokerUnavailable, .brokerRefused:
             WSX_FAILED
         }
     }

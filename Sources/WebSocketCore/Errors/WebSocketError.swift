@@ -20,6 +20,7 @@ public struct WebSocketError: Error, Sendable, Hashable {
             case acquireTimedOut, poolUnavailable, poolExhausted, poolClosed, leaseEnded
             case notConnected, reconnectFailed, sendQueueFull, notSent
             case beforeConnectFailed
+            case brokerUnavailable, brokerRefused
         }
         package let base: Base
         package init(_ base: Base) { self.base = base }
@@ -102,6 +103,10 @@ public struct WebSocketError: Error, Sendable, Hashable {
 
         /// `beforeConnect` threw; `beforeConnectError` has what. Nothing was sent.
         public static let beforeConnectFailed = Self(.beforeConnectFailed)
+        /// The broker of shared topics cannot be reached.
+        public static let brokerUnavailable = Self(.brokerUnavailable)
+        /// The broker answered with an error; the message has it.
+        public static let brokerRefused = Self(.brokerRefused)
 
         /// The name of the code, as in the source.
         public var description: String { base.rawValue }

@@ -22,6 +22,12 @@ import CLibWebSocketsShims
     /// Lets libwebsockets read a client whose TLS session is up. It may be gone afterwards.
     func letGo() { unsafe wsx_lws_let_go(lws_get_context(pointer), pointer) }
 
+    /// Writes what the raw role's socket takes now; returns how much that was, or -1 when the socket is dead.
+    func send(_ bytes: UnsafeRawBufferPointer) -> Int { unsafe wsx_lws_send(pointer, bytes.baseAddress, bytes.count) }
+
+    /// Has `becameWritable` called once the socket takes bytes again.
+    func awaitWritable() { unsafe lws_callback_on_writable(pointer) }
+
     /// Ends it now; not inside one of libwebsockets' callbacks.
     func kill() { unsafe wsx_lws_kill(pointer) }
 

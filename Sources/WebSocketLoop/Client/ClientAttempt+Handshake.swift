@@ -81,6 +81,7 @@ extension ClientAttempt {
 
     private func ask() {
         stage = .upgrade
+        if let start = request.streamStart { return openStream(start) }
         let key = HandshakeKey.make()
         let text = request.requestText(key: key)
         details.requestBytes = Array(text.utf8) + "\r\n".utf8
@@ -177,7 +178,7 @@ extension ClientAttempt {
         steps.passed(.upgrade, request, on: loop)
         handOver(to: connection)
         connection.start()
-        succeed(connection)
+        succeed(.connection(connection))
         if stream != nil { wire.letGo() }
         if !behind.isEmpty { unsafe behind.withUnsafeBytes { unsafe connection.receiveEarly($0) } }
     }

@@ -245,10 +245,10 @@ final class ClientAttempt: WireOwner {
         }
     }
 
-    func succeed(_ connection: Connection) {
+    func succeed(_ opened: ClientConnector.Opened) {
         isOver = true
         release()
-        connector.succeeded(self, connection)
+        connector.succeeded(self, opened)
     }
 
     func end(_ error: WebSocketError) {

@@ -11,11 +11,17 @@ import WebSocketCore
 final class ClientConnector: @unchecked Sendable {
     // Created, used and released on one loop; Sendable only to get there.
 
+    /// What has been opened.
+    enum Opened: Sendable {
+        case connection(Connection)
+        case stream(LoopByteStream)
+    }
+
     let loop: WebSocketEventLoop
     let request: ClientRequest
     /// When the whole of it must be done, redirects before it included.
     private let deadlineTime: UInt64
-    private var waiter: LoopWaiter<Connection>?
+    private var waiter: LoopWaiter<Opened>?
     private var resolver: NameResolver?
     private var candidates: ArraySlice<Candidate> = []
     private var attempts: [ClientAttempt] = []
@@ -50,7 +56,7 @@ final class ClientConnector: @unchecked Sendable {
         steps = ClientSteps(on: loop)
     }
 
-    func start(_ waiter: LoopWaiter<Connection>) {
+    func start(_ waiter: LoopWaiter<Opened>) {
         self.waiter = waiter
         guard !loop.isStopping else {
             return finish(.failure(loop.stopError))
@@ -92,7 +98,7 @@ final class ClientConnector: @unchecked Sendable {
     }
 
     /// The task was cancelled; the waiter goes back, if it is still here.
-    func cancel() -> LoopWaiter<Connection>? {
+    func cancel() -> LoopWaiter<Opened>? {
         let waiter = self.waiter
         self.waiter = nil
         cleanUp()
@@ -218,12 +224,12 @@ final class ClientConnector: @unchecked Sendable {
         return error
     }
 
-    func succeeded(_ attempt: ClientAttempt, _ connection: Connection) {
+    func succeeded(_ attempt: ClientAttempt, _ opened: Opened) {
         attempts.removeAll { $0 === attempt }
-        finish(.success(connection))
+        finish(.success(opened))
     }
 
-    private func finish(_ result: Result<Connection, WebSocketError>) {
+    private func finish(_ result: Result<Opened, WebSocketError>) {
         guard let waiter else { return }
         self.waiter = nil
         cleanUp()

@@ -66,6 +66,8 @@ package struct ClientRequest: Sendable {
     package var timing: (@Sendable (WebSocketError.Phase, Duration) -> Void)?
     /// Told of the handshake's steps, redirects included.
     package var trace: Trace?
+    /// Nothing is asked for: the connection becomes a stream of bytes, which this gets on the loop.
+    var streamStart: (@Sendable (LoopByteStream) -> Void)?
     private let tlsConfiguration: WebSocketTLSClientConfiguration
     /// Whether there is a client certificate.
     var isIdentified: Bool { tlsConfiguration.identity != nil }

@@ -32,7 +32,11 @@ extension WebSocketEventLoop {
 
     private func attempt(_ request: ClientRequest, deadline: UInt64) async throws(WebSocketError) -> Connection {
         let connector = ClientConnector(loop: self, request: request, deadline: deadline)
-        return try await wait(
+        let opened: ClientConnector.Opened = try await wait(
             for: "connect", register: { connector.start($0) }, cancel: { _ in connector.cancel() })
+        switch opened {
+        case .connection(let connection): return connection
+        case .stream: preconditionFailure("a connection was asked for")
+        }
     }
 }

@@ -54,29 +54,57 @@ public struct WebSocketBroadcastStatistics: Sendable, Hashable {
 }
 
 /// Topics that connections subscribe to. What is published reaches every subscriber, whichever server or client it
-/// belongs to, and a slow one holds up nobody.
+/// belongs to, and a slow one holds up nobody. With a broker it reaches those of other processes too: <doc:Topics>.
 ///
 /// From one task, subscribing, publishing and unsubscribing take effect in order. A connection that ends is unsubscribed.
 public final class WebSocketTopics: Sendable {
-    private let limits: WebSocketBroadcastLimits
-    private let totals = BroadcastTotals()
+    let limits: WebSocketBroadcastLimits
+    let totals = BroadcastTotals()
     /// Each loop's subscribers.
     private let tables = Mutex<[ObjectIdentifier: TopicTable]>([:])
+    /// What shares them with other processes.
+    let router: TopicRouter?
 
-    /// Without subscribers.
-    public init(limits: WebSocketBroadcastLimits = .init()) { self.limits = limits }
+    /// Topics of this process, without subscribers.
+    public init(limits: WebSocketBroadcastLimits = .init()) {
+        self.limits = limits
+        router = nil
+    }
+
+    /// Topics that are shared with other processes while ``run()`` runs, without subscribers.
+    ///
+    /// - Throws: `invalidConfiguration`, which names the setting.
+    public init(
+        broker: any WebSocketTopicBroker, configuration: WebSocketTopicConfiguration = .init(),
+        limits: WebSocketBroadcastLimits = .init()
+    ) throws(WebSocketError) {
+        try configuration.validate(broker.features)
+        self.limits = limits
+        router = TopicRouter(broker: broker, configuration: configuration, limits: limits.wire, totals: totals)
+    }
 
     /// The connection gets what is published to the topic from now on. Twice is once.
     public func subscribe(_ socket: WebSocketConnection, to topic: String) {
         let wire = socket.wire
-        let table = tables.withLock { tables in
-            let id = ObjectIdentifier(wire.loop)
+        let table = table(of: wire.loop)
+        // Before the loop hears of it, so that a message that is published next finds the subscription on its way.
+        router?.retain(topic, table)
+        let isTaken = wire.loop.execute { [router] in
+            if !table.subscribe(wire, to: topic) { router?.release(topic, table) }
+        }
+        if !isTaken { router?.release(topic, table) }
+    }
+
+    func table(of loop: WebSocketEventLoop) -> TopicTable {
+        let id = ObjectIdentifier(loop)
+        return tables.withLock { tables -> TopicTable in
             if let known = tables[id] { return known }
-            let table = TopicTable(loop: wire.loop)
+            var ended: (@Sendable (String) -> Void)?
+            if let router { ended = { topic in router.release(topic, loop: id) } }
+            let table = TopicTable(loop: loop, ended: ended)
             tables[id] = table
             return table
         }
-        wire.loop.execute { table.subscribe(wire, to: topic) }
     }
 
     /// The connection gets nothing more from the topic.
@@ -88,25 +116,32 @@ public final class WebSocketTopics: Sendable {
 
     /// Sends a message to the topic's subscribers. The frame is built once for all.
     ///
+    /// With a broker it also goes to other processes. What does not reach the broker is counted in ``brokerStatistics``;
+    /// ``publishConfirmed(_:to:except:)`` says it.
+    ///
     /// - Parameters:
     ///   - message: What they get.
     ///   - topic: Which subscribers.
     ///   - sender: A subscriber that does not get it.
     public func publish(_ message: WebSocketMessage, to topic: String, except sender: WebSocketConnection? = nil) {
+        if let router {
+            guard router.publish(message, to: topic, except: sender?.wire.number, waiter: nil) == .now else { return }
+            return router.deliverHere(message, to: topic, except: sender?.wire.number)
+        }
         let encoded = EncodedMessage(message)
         let limits = limits.wire
-        let except = sender?.wire
+        let except = sender?.wire.number
         let totals = totals
         for table in tables.withLock({ Array($0.values) }) {
             table.loop.execute { totals.note(table.publish(encoded, to: topic, limits, except: except)) }
         }
     }
 
-    /// How many connections are subscribed to a topic now.
+    /// How many connections of this process are subscribed to a topic now.
     public func subscriberCount(of topic: String) -> Int {
         tables.withLock { Array($0.values) }.reduce(0) { $0 + $1.count(of: topic) }
     }
 
-    /// What has become of everything published.
+    /// What has become of everything that was sent to connections of this process.
     public var statistics: WebSocketBroadcastStatistics { totals.snapshot }
 }

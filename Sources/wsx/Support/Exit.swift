@@ -36,7 +36,7 @@ enum Exit {
         switch error.code {
         case .invalidURL, .invalidConfiguration, .invalidCloseCode, .closeReasonTooLong: usage
         case .nameNotFound, .connectFailed, .proxyFailed, .tlsFailed, .listenFailed, .reconnectFailed, .notConnected,
-            .beforeConnectFailed:
+            .beforeConnectFailed, .brokerUnavailable, .brokerRefused:
             cannotConnect
         case .timedOut, .acquireTimedOut: timeout
         // The pool gave up; why it did is the answer.

@@ -1,0 +1,79 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+/// How messages of a topic travel between processes.
+public struct WebSocketTopicRules: Sendable, Hashable {
+    /// Which messages have one order for everybody.
+    public enum Order: Sendable, Hashable {
+        /// Each publisher's. Subscribers of this process get a message at once, those of others by the broker; two
+        /// publishers' messages may come in another order elsewhere.
+        case publisher
+        /// All of the topic. Subscribers of this process, too, get what the broker hands out.
+        case topic
+    }
+
+    /// What a broker keeps of a topic.
+    public struct History: Sendable, Hashable {
+        /// How many messages at most; 1 to 10,000.
+        public var messages: Int
+        /// For how long after the last one; 1 s to 24 h.
+        public var age: Duration
+
+        /// A history of so many messages, for so long.
+        public init(messages: Int, age: Duration) {
+            self.messages = messages
+            self.age = age
+        }
+    }
+
+    /// Default Order/publisher. A topic with history has Order/topic in any case.
+    public var order: Order
+    /// Default: none.
+    public var history: History?
+    /// Whether other processes take part. Default true.
+    public var isShared: Bool
+
+    /// Rules.
+    public init(order: Order = .publisher, history: History? = nil, isShared: Bool = true) {
+        self.order = order
+        self.history = history
+        self.isShared = isShared
+    }
+
+    /// The order that it comes to.
+    package var actualOrder: Order { history == nil ? order : .topic }
+
+    package func validate(prefix: String) throws(WebSocketError) {
+        guard let history else { return }
+        guard (1...10_000).contains(history.messages) else {
+            throw WebSocketError(
+                .invalidConfiguration,
+                "rules of “\(prefix.escapedForLog)”: history.messages is \(history.messages); it must be in 1...10000")
+        }
+        guard history.age >= .seconds(1), history.age <= .seconds(86_400) else {
+            throw WebSocketError(
+                .invalidConfiguration,
+                "rules of “\(prefix.escapedForLog)”: history.age is \(history.age); it must be from 1 s to 24 h")
+        }
+        guard isShared else {
+            throw WebSocketError(
+                .invalidConfiguration,
+                "rules of “\(prefix.escapedForLog)”: a topic with history is kept by the broker; leave isShared true")
+        }
+    }
+}
+
+/// The names of topics that can be shared.
+package enum TopicName {
+    /// What is wrong with a name; nil when nothing is.
+    package static func problem(_ name: String) -> String? {
+        guard (1...255).contains(name.utf8.count) else {
+            return "it has \(name.utf8.count) bytes, and 1 to 255 are possible"
+        }
+        guard name.utf8.first != UInt8(ascii: "}") else { return "it begins with }" }
+        let hasControl = name.unicodeScalars.contains { $0.value < 0x20 || (0x7F..<0xA0).contains($0.value) }
+        return hasControl ? "it has control characters" : nil
+    }
+}
