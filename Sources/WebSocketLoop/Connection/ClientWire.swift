@@ -39,7 +39,7 @@ extension Connection {
         guard unsafe !client.isDeaf else { return 0 }
         unsafe isInCallback = true
         defer { unsafe isInCallback = false }
-        unsafe activity &+= 1
+        unsafe heard &+= 1
         var offset = 0
         while true {
             switch unsafe client.parser.next(bytes, &offset) {
@@ -166,7 +166,7 @@ extension Connection {
         else { return }
         client.isFinished = true
         unsafe wsx_lws_finish_sending(wsi)
-        startCloseTimer(after: min(options.closeTimeout, Self.lingerTime))
+        startCloseTimer(at: loop.now &+ min(options.closeTimeout, Self.lingerTime).nanoseconds)
     }
 
     /// How long a server has to end a connection whose closing handshake is done.

@@ -19,11 +19,17 @@ extension Connection {
         switch unsafe machine.close(frame) {
         case .send(let frame):
             noLongerSending()
-            unsafe frame.payload.withUnsafeBytes { unsafe appendControl(.close, $0) }
+            queueClose(frame, flush: options.flushTimeout, patience: options.closeTimeout)
             resumeReadingForClosing()
-            startCloseTimer(after: options.closeTimeout)
         case .join: break
         }
+    }
+
+    /// Puts the close frame behind what was sent before, which gets `flush` to go out. The peer has `patience` from then on.
+    func queueClose(_ frame: WebSocketCloseFrame, flush: Duration, patience: Duration) {
+        unsafe liveness.closeIsQueued(patience: patience.nanoseconds)
+        unsafe frame.payload.withUnsafeBytes { unsafe appendControl(.close, $0) }
+        startCloseTimer(at: loop.now &+ flush.nanoseconds)
     }
 
     /// A paused connection would never see the peer's answer.
@@ -64,9 +70,13 @@ extension Connection {
             markDirty()
             return 0
         case .answerSoon:
+            if client == nil, unsafe isChoked {
+                letLibraryAnswer()
+                return 0
+            }
             answerClose()
-            startCloseTimer(after: options.closeTimeout)
-        case .end: startCloseTimer(after: options.closeTimeout)
+        case .end:
+            if unsafe !liveness.isCloseWaiting { startCloseTimer(at: loop.now &+ options.closeTimeout.nanoseconds) }
         // The close frame that says why may not be out yet: this is the last chance.
         case .ignore: flush()
         }
@@ -116,7 +126,7 @@ extension Connection {
     func answerClose() {
         guard let reply = unsafe machine.answer() else { return }
         noLongerSending()
-        unsafe reply.payload.withUnsafeBytes { unsafe appendControl(.close, $0) }
+        queueClose(reply, flush: options.flushTimeout, patience: options.closeTimeout)
         flush()
     }
 
@@ -125,18 +135,20 @@ extension Connection {
         unsafe mustAnswerClose = false
         if let client {
             answerClose()
-            startCloseTimer(after: options.closeTimeout)
             return finishSending(client)
         }
-        if unsafe isChoked {
-            // The data goes first. libwebsockets has its own answer, with the same code, ready to go behind it.
-            _ = unsafe machine.answer()
-            noLongerSending()
-        } else {
-            answerClose()
-        }
+        if unsafe isChoked { return letLibraryAnswer() }
+        answerClose()
         // Once the socket has taken everything libwebsockets ends the connection by itself.
-        startCloseTimer(after: options.closeTimeout)
         if unsafe !isChoked, let wsi = unsafe wsi { unsafe wsx_lws_end(wsi) }
+    }
+
+    /// The data goes first. libwebsockets has its own answer, with the same code, ready to go behind it, and ends the
+    /// connection then.
+    private func letLibraryAnswer() {
+        guard unsafe machine.answer() != nil else { return }
+        closesByLibrary = true
+        noLongerSending()
+        startCloseTimer(at: loop.now &+ options.flushTimeout.nanoseconds)
     }
 }

@@ -59,18 +59,24 @@ extension Connection {
     ) {
         switch unsafe machine.fail(frame, cause: cause) {
         case .end(let frame):
-            var error = error
-            error.closeInfo = WebSocketCloseInfo(received: nil, sent: frame, receivedFirst: nil, cause: cause)
-            tellTheEnd(.failed(error))
+            let moment = min(options.closeTimeout, Self.momentToRead)
+            let senders = stopSending()
+            closesByLibrary = isSentByLibrary
             if isSentByLibrary {
-                startCloseTimer(after: min(options.closeTimeout, Self.momentToRead))
+                startCloseTimer(at: loop.now &+ moment.nanoseconds)
             } else if let frame {
-                unsafe frame.payload.withUnsafeBytes { unsafe appendControl(.close, $0) }
-                resumeReadingForClosing()
-                startCloseTimer(after: min(options.closeTimeout, Self.momentToRead))
-            } else {
-                cut()
+                queueClose(frame, flush: moment, patience: moment)
+                flush()
             }
+            // Told is what has happened: a frame behind bytes that the socket does not take has not been sent.
+            let isSent = unsafe isSentByLibrary || liveness.isCloseWritten
+            var error = error
+            error.closeInfo = WebSocketCloseInfo(
+                received: nil, sent: isSent ? frame : nil, receivedFirst: nil, cause: cause)
+            tellTheEnd(.failed(error))
+            refuse(senders)
+            guard !isSentByLibrary else { return }
+            if frame == nil { cut() } else { resumeReadingForClosing() }
         case .ignore: break
         }
     }
@@ -84,8 +90,7 @@ extension Connection {
         for waiter in waiters { waiter.resume(.failure(end.error)) }
         unsafe pieces?.end(end)
         replies?.end(end)
-        guard pings.pendingCount > 0 else { return }
-        for waiter in pings.finish() { waiter.resume(.failure(end.error)) }
+        for waiter in unsafe liveness.finish() { waiter.resume(.failure(end.error)) }
     }
 
     /// Ends without a closing handshake.
@@ -108,25 +113,39 @@ extension Connection {
         if unsafe isInCallback { loop.killSoon(self) } else { unsafe wsx_lws_kill(wsi) }
     }
 
-    func startCloseTimer(after delay: Duration) {
+    func startCloseTimer(at deadline: UInt64) {
         loop.cancel(closeTimer)
-        closeTimer = schedule(at: loop.now &+ delay.nanoseconds) { connection in
+        closeTimer = schedule(at: deadline) { connection in
             connection.closeTimer = nil
-            if case .end = unsafe connection.machine.closeTimedOut() { connection.cut() }
+            if unsafe connection.isChoked { connection.closesByLibrary = false }
+            let isWritten =
+                unsafe connection.closesByLibrary || !connection.isChoked && !connection.liveness.isCloseWaiting
+            if case .end = unsafe connection.machine.closeTimedOut(isWritten: isWritten) { connection.cut() }
         }
     }
 
-    func noLongerSending() {
+    func noLongerSending() { refuse(stopSending()) }
+
+    private struct WaitingSenders {
+        let messages: [PendingSend]
+        let parts: [WaitingPart]
+    }
+
+    /// Nothing is sent any more but the close frame. Returns who is to be told.
+    private func stopSending() -> WaitingSenders {
         isOpen.store(false, ordering: .releasing)
         loop.cancel(keepAliveTimer)
         loop.cancel(probeTimer)
         (keepAliveTimer, probeTimer) = (nil, nil)
-        let waiting = unsafe outbound.finish()
-        let parts = waitingParts.removeAll()
-        guard !waiting.isEmpty || !parts.isEmpty else { return }
+        unsafe liveness.stopAsking()
+        return WaitingSenders(messages: unsafe outbound.finish(), parts: waitingParts.removeAll())
+    }
+
+    private func refuse(_ senders: WaitingSenders) {
+        guard !senders.messages.isEmpty || !senders.parts.isEmpty else { return }
         let error = closedSendError()
-        for pending in waiting { pending.waiter?.resume(.failure(error)) }
-        for part in parts { part.waiter.resume(.failure(error)) }
+        for pending in senders.messages { pending.waiter?.resume(.failure(error)) }
+        for part in senders.parts { part.waiter.resume(.failure(error)) }
     }
 
     @inline(__always)
@@ -136,14 +155,30 @@ extension Connection {
         if let whenWritten = unsafe whenWritten { whenWritten(unsafe messagesWritten) }
     }
 
+    /// The last burst goes no further. Returns how many messages may have been sent or not.
+    private func settleHeldBurst() -> Int {
+        // What the socket has not taken of a server's is with libwebsockets, which does not say how much that is.
+        guard let client else { return unsafe messagesHanded }
+        guard unsafe client.held.count > 0 else { return 0 }
+        let sent = unsafe SentFrames(
+            of: UnsafeRawBufferPointer(start: client.held.bytes, count: client.held.count), taken: client.taken)
+        unsafe messagesHanded -= sent.wholeMessages
+        noteWritten(sent.wholeMessages)
+        return sent.isInsideMessage ? 1 : 0
+    }
+
     /// The wsi is gone.
     func end() {
+        let inDoubt = settleHeldBurst()
         let unsent = unsafe messagesInFrames + messagesHanded + messagesQueued
-        guard let info = unsafe machine.transportEnded(unsentMessages: unsent, droppedMessages: droppedMessages) else {
-            return
-        }
+        // libwebsockets does not tell that it has sent one.
+        let isCloseWritten = unsafe closesByLibrary || liveness.isCloseWritten
+        guard
+            let info = unsafe machine.transportEnded(
+                isCloseWritten: isCloseWritten, unsentMessages: unsent, droppedMessages: droppedMessages)
+        else { return }
         closeInfo = info
-        messagesInDoubt = unsafe messagesHanded
+        messagesInDoubt = inDoubt
         finalInfo.withLock { $0.wrappedValue = info }
         loop.cancel(client?.patience)
         loop.cancel(closeTimer)

@@ -33,7 +33,7 @@ extension Connection {
                     waiter.resume(.failure(self.closedSendError()))
                     return
                 }
-                guard self.pings.ping(with: payload, now: self.loop.now, waiterID: waiter.id, waiter) else {
+                guard unsafe self.liveness.ping(with: payload, now: self.loop.now, waiterID: waiter.id, waiter) else {
                     waiter.resume(
                         .failure(
                             WebSocketError(
@@ -43,7 +43,7 @@ extension Connection {
                 }
                 unsafe payload.withUnsafeBytes { unsafe self.appendControl(.ping, $0) }
             },
-            cancel: { self.pings.cancel(id: $0) })
+            cancel: { unsafe self.liveness.cancel(id: $0) })
     }
 
     /// Sends a pong that answers nothing (RFC 6455 §5.5.3).

@@ -25,7 +25,7 @@ extension Connection {
         guard unsafe machine.canReceive, let wsi = unsafe wsi else { return 0 }
         unsafe isInCallback = true
         defer { unsafe isInCallback = false }
-        unsafe activity &+= 1
+        unsafe heard &+= 1
         let isFinal = unsafe lws_is_final_fragment(wsi) != 0
         let isFirst = unsafe lws_is_first_fragment(wsi) != 0
         let remaining = unsafe lws_remaining_packet_payload(wsi)

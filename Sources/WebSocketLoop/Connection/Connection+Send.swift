@@ -38,7 +38,7 @@ extension Connection {
     }
 
     func append(_ kind: WebSocketMessage.Kind, _ payload: UnsafeRawBufferPointer) {
-        unsafe activity &+= 1
+        unsafe queued &+= 1
         let opcode: FrameEncoder.Opcode = kind == .text ? .text : .binary
         if let deflater, payload.count >= deflater.minimumSize,
             let count = unsafe deflater.compress(payload, into: &loop.scratch)
@@ -121,6 +121,7 @@ extension Connection {
     /// own between two bursts.
     func flush() {
         guard unsafe !isChoked, unsafe frames.count > 0, let wsi = unsafe wsi else { return }
+        if unsafe liveness.awaitsBurst { unsafe liveness.burstBegins() }
         if let client { return unsafe flush(client, wsi) }
         let count = unsafe frames.count
         let written = unsafe wsx_lws_write_raw(wsi, frames.bytes, count)
@@ -157,6 +158,7 @@ extension Connection {
 
     func resumeWriting() -> CInt {
         guard unsafe isChoked, let wsi = unsafe wsi else { return 0 }
+        unsafe taken &+= 1
         let isOut: Bool
         if let client {
             guard let sent = unsafe sendHeld(client, wsi) else { return -1 }
@@ -183,12 +185,14 @@ extension Connection {
     }
 
     func drained(_ count: Int) {
+        if unsafe liveness.awaitsBurst { burstIsOut() }
         unsafe outbound.drained(count)
         admit()
     }
 
     /// Lets those go on who wait for room.
     func admit() {
+        guard unsafe machine.canSend else { return }
         if unsafe outbound.admitsReserved { admitParts() }
         // Before others, one of whom might begin another message in parts.
         serverSide?.drained(self)
@@ -429,10 +433,10 @@ extension Connection {
                     waiter.resume(.failure(self.closedSendError()))
                     return
                 }
-                let ping = self.pings.ping(now: self.loop.now, waiterID: waiter.id, waiter)
+                let ping = unsafe self.liveness.ping(now: self.loop.now, waiterID: waiter.id, waiter)
                 self.sendPing(ping.payload)
             },
-            cancel: { self.pings.cancel(id: $0) })
+            cancel: { unsafe self.liveness.cancel(id: $0) })
     }
 
     /// Closes and waits for the end.
@@ -443,7 +447,7 @@ extension Connection {
         return try await loop.wait(for: "close", register: { self.waitClosed($0) }, cancel: { self.cancelClose($0) })
     }
 
-    /// Closes and waits for the end, also in a cancelled task. Bounded by `closeTimeout`.
+    /// Closes and waits for the end, also in a cancelled task. Bounded by `flushTimeout` and `closeTimeout`.
     package func closeRegardless(_ frame: WebSocketCloseFrame) async {
         await suspend { (continuation: LoopContinuation<Result<WebSocketCloseInfo, WebSocketError>>) in
             let accepted = loop.execute {

@@ -61,6 +61,8 @@ import WebSocketCore
     @exclusivity(unchecked) var inboxBatch: [LoopInbox.Entry] = []
     private var timers = TimerHeap<() -> Void>()
     private var armedDeadline: UInt64?
+    /// When the loop last went to read its sockets, and when it did so before.
+    private var pollBegan: (last: UInt64, previous: UInt64) = (0, 0)
     private var isIdleRunning = false
     /// Connections with something to do at the end of the turn.
     @exclusivity(unchecked) var dirty: [Connection] = []
@@ -254,6 +256,7 @@ import WebSocketCore
         // With work left over the loop must poll without blocking.
         setIdleRunning(hasLocalWork)
         armTimer()
+        pollBegan = (now, pollBegan.last)
     }
 
     /// A task is anonymous; the connections that it used in this turn are not.
@@ -353,10 +356,13 @@ import WebSocketCore
             delay, 0)
     }
 
+    /// A deadline is judged when the sockets have been read since it came: a loop that was held, or a process that was
+    /// stopped, finds there what its peers sent in time.
     private func fireTimers() {
         armedDeadline = nil
-        let now = now
-        while let action = timers.popDue(now: now) {
+        // On another backend libuv's own wait is not the one for the sockets, which comes between two of them.
+        let judged = backend == .libuv ? pollBegan.last : pollBegan.previous
+        while let action = timers.popDue(now: judged) {
             counters.timers.subtract(1)
             action()
         }

@@ -48,18 +48,17 @@ final class ServerSide {
     /// later: it is looked at four times in between.
     func limitIdleness(of connection: Connection, to timeout: Duration) {
         watchIdleness(
-            of: connection, every: max(1, timeout.nanoseconds / 4), seen: unsafe connection.activity, looks: 0)
+            of: connection, every: max(1, timeout.nanoseconds / 4), IdleWatch(activity: connection.activity))
     }
 
-    private func watchIdleness(of connection: Connection, every interval: UInt64, seen: UInt32, looks: Int) {
+    private func watchIdleness(of connection: Connection, every interval: UInt64, _ watch: IdleWatch) {
         timers[.idle] = connection.schedule(at: connection.loop.now &+ interval) { [self] connection in
             timers[.idle] = nil
-            let activity = unsafe connection.activity
-            let looks = activity == seen ? looks + 1 : 0
-            if looks >= 4 {
+            var watch = watch
+            if watch.isIdle(activity: connection.activity) {
                 connection.close(WebSocketCloseFrame(code: .goingAway, reason: "idle"), nil)
             } else {
-                watchIdleness(of: connection, every: interval, seen: activity, looks: looks)
+                watchIdleness(of: connection, every: interval, watch)
             }
         }
     }
