@@ -3,7 +3,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import CLibWebSockets
 import CLibWebSocketsShims
 import WebSocketCore
 
@@ -11,9 +10,7 @@ extension Connection {
     /// What the socket shows of the peer now: two system calls, for the keepalive's timer and not for every message.
     func socketSigns(now: UInt64) -> SocketSigns {
         var signs = SocketSigns(heard: unsafe heard &+ pongsHeard, taken: unsafe taken)
-        guard let wsi = unsafe wsi else { return signs }
-        var health = wsx_socket_health()
-        unsafe wsx_socket_health(lws_get_socket_fd(wsi), &health)
+        guard let health = wire?.health else { return signs }
         signs.waiting = Int(health.waiting)
         guard health.has_counters != 0 else { return signs }
         signs.received = health.received

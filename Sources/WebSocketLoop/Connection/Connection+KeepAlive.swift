@@ -3,13 +3,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import CLibWebSockets
 import Synchronization
 import WebSocketCore
 
 extension Connection {
     func takePong(_ bytes: UnsafeRawBufferPointer) {
-        if !isClient, inflater != nil, let wsi = unsafe wsi, unsafe lws_get_reserved_bits(wsi) != 0 {
+        if !isClient, inflater != nil, let wire, wire.reservedBits != 0 {
             violation(.protocolError, "a frame has reserved bits that nothing was negotiated for")
             return
         }

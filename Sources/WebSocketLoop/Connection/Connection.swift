@@ -3,8 +3,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import CLibWebSockets
-import CLibWebSocketsShims
 import HTTPTypes
 import Synchronization
 package import WebSocketCore
@@ -134,17 +132,14 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
     var closeTimer: WebSocketEventLoop.TimerToken?
     var keepAliveTimer: WebSocketEventLoop.TimerToken?
     var probeTimer: WebSocketEventLoop.TimerToken?
-    var closeWaiters = WaiterList<LoopWaiter<WebSocketCloseInfo>>()
     @Boxed package internal(set) var closeInfo: WebSocketCloseInfo?
     /// How the connection ended, for other threads.
     let finalInfo = Mutex(Boxed<WebSocketCloseInfo>(wrappedValue: nil))
     var vhost: Vhost?
     /// What servers and topics keep about the connection.
     var serverSide: ServerSide?
-    /// Called before `whenEnded`.
-    var endObservers: [@Sendable (WebSocketCloseInfo) -> Void] = []
-    /// Called once, on the loop, when the connection has ended.
-    var whenEnded: (() -> Void)?
+    /// Who is told of the end.
+    var ends = EndList()
     /// A number that no other connection of the process has.
     package let number = nextConnectionNumber()
     package let details: ConnectionDetails
@@ -254,11 +249,13 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
 
     // MARK: Watching
 
-    /// Runs `handler` on the loop when the connection has ended; at once if it has. Replaces an earlier handler.
+    /// Runs `handler` on the loop when the connection has ended; at once if it has. From any thread.
     package func onEnd(_ handler: @escaping @Sendable () -> Void) {
-        let isAccepted = loop.execute { [self] in
-            if closeInfo != nil { handler() } else { whenEnded = handler }
-        }
-        if !isAccepted { handler() }
+        if !loop.execute({ self.alsoOnEnd(handler) }) { handler() }
+    }
+
+    /// Runs `action` when the connection has ended; at once if it has. On the loop.
+    package func alsoOnEnd(_ action: @escaping () -> Void) {
+        if closeInfo != nil { action() } else { ends.append(action: action) }
     }
 }

@@ -10,7 +10,6 @@ final class ServerSide {
     private let ticket: ConnectionTicket?
     private enum Watch { case idle, lifetime }
     private var timers: [Watch: WebSocketEventLoop.TimerToken] = [:]
-    private var whenEnded: [() -> Void] = []
     /// The newest broadcast of each topic that waits until the peer has read what is before it.
     private var latest: [(key: String, message: EncodedMessage)] = []
 
@@ -20,15 +19,11 @@ final class ServerSide {
 
     init(ticket: ConnectionTicket?) { self.ticket = ticket }
 
-    func onEnd(_ action: @escaping () -> Void) { whenEnded.append(action) }
-
     func ended(on loop: WebSocketEventLoop) {
         latest = []
         held = []
         for timer in timers.values { loop.cancel(timer) }
         timers = [:]
-        for action in whenEnded { action() }
-        whenEnded = []
     }
 
     // MARK: Time
@@ -102,10 +97,5 @@ extension Connection {
         let side = ServerSide(ticket: nil)
         serverSide = side
         return side
-    }
-
-    /// Runs on the loop when the connection has ended, besides whatever else does. On the loop.
-    package func alsoOnEnd(_ action: @escaping () -> Void) {
-        if closeInfo != nil { action() } else { side.onEnd(action) }
     }
 }

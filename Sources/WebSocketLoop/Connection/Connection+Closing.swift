@@ -3,19 +3,47 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import CLibWebSockets
-import CLibWebSocketsShims
 import Synchronization
-import WebSocketCore
+package import WebSocketCore
 
 extension Connection {
+    // MARK: From any thread
+
+    /// Closes and waits for the end.
+    package func close(_ frame: WebSocketCloseFrame) async throws(WebSocketError) -> WebSocketCloseInfo {
+        try frame.validate()
+        // Begun apart from the wait: a task that was cancelled before it comes here closes as well.
+        loop.execute { self.close(frame, nil) }
+        return try await loop.wait(for: "close", register: { self.waitClosed($0) }, cancel: { self.cancelClose($0) })
+    }
+
+    /// Closes and waits for the end, also in a cancelled task. Bounded by `flushTimeout` and `closeTimeout`.
+    package func closeRegardless(_ frame: WebSocketCloseFrame) async {
+        await suspend { (continuation: LoopContinuation<Result<WebSocketCloseInfo, WebSocketError>>) in
+            let accepted = loop.execute {
+                self.close(frame, self.loop.makeWaiter(id: nextWaiterID(), continuation))
+            }
+            if !accepted {
+                continuation.resume(
+                    returning: .failure(WebSocketError(.shutDown, "the event loop has been shut down")))
+            }
+        }.ignoreOutcome()
+    }
+
+    /// Waits for the end, whoever brings it about.
+    package func closed() async throws(WebSocketError) -> WebSocketCloseInfo {
+        try await loop.wait(for: "closed", register: { self.waitClosed($0) }, cancel: { self.cancelClose($0) })
+    }
+
+    // MARK: On the loop
+
     /// The user closes; `waiter` is told the outcome.
     func close(_ frame: WebSocketCloseFrame, _ waiter: LoopWaiter<WebSocketCloseInfo>?) {
         if let closeInfo {
             waiter?.resume(.success(closeInfo))
             return
         }
-        if let waiter { closeWaiters.append(id: waiter.id, waiter) }
+        if let waiter { ends.append(waiter: waiter) }
         switch unsafe machine.close(frame) {
         case .send(let frame):
             noLongerSending()
@@ -43,11 +71,11 @@ extension Connection {
         if let closeInfo {
             waiter.resume(.success(closeInfo))
         } else {
-            closeWaiters.append(id: waiter.id, waiter)
+            ends.append(waiter: waiter)
         }
     }
 
-    func cancelClose(_ id: UInt64) -> LoopWaiter<WebSocketCloseInfo>? { closeWaiters.remove(id: id) }
+    func cancelClose(_ id: UInt64) -> LoopWaiter<WebSocketCloseInfo>? { ends.remove(id: id) }
 
     /// The peer's close frame. Other than 0 ends a server's wsi; a client's ends when the server has.
     func takeClose(_ payload: UnsafeRawBufferPointer) -> CInt {
@@ -92,15 +120,12 @@ extension Connection {
     /// While the stream goes on, only its parser's refusal makes libwebsockets end an open connection. A server's
     /// then sends a close frame, a client's would not: the reason set here makes both do it.
     func closesByItself() {
-        guard unsafe machine.canReceive, !loop.isStopping, let wsi = unsafe wsi, unsafe wsx_stream_has_ended(wsi) == 0
-        else {
-            return
-        }
+        guard unsafe machine.canReceive, !loop.isStopping, let wire, !wire.hasEnded else { return }
         flush()
         let text = "a frame that RFC 6455 §5 does not allow"
         // libwebsockets sends no close frame behind bytes that the socket has not taken.
         let frame = unsafe isChoked || !machine.canSend ? nil : WebSocketCloseFrame(code: .protocolError)
-        if frame != nil { unsafe lws_close_reason(wsi, LWS_CLOSE_STATUS_PROTOCOL_ERR, nil, 0) }
+        if frame != nil { wire.closesWithProtocolError() }
         fail(
             frame, isSentByLibrary: true, cause: .peerViolation,
             error: WebSocketError(.protocolViolation, "the peer broke the protocol: \(text)"))
@@ -113,10 +138,7 @@ extension Connection {
         guard frame.code == .protocolError else { return frame }
         var uncertain = frame
         uncertain.isCodeUncertain = true
-        guard let start = unsafe loop.serviceBuffer else { return uncertain }
-        let code = unsafe CloseFrameSearch.code(
-            in: UnsafeRawBufferPointer(
-                start: start, count: min(LibWebSockets.readSize + Int(wsx_lws_pre()), loop.serviceBufferSize)),
+        let code = unsafe loop.closeCodeAsRead(
             reason: UnsafeRawBufferPointer(rebasing: payload.dropFirst(2)), isMasked: !isClient)
         guard let code = code.map(WebSocketCloseCode.init(rawValue:)) else { return uncertain }
         guard code.isAllowedOnTheWire else { throw .invalidCode }
@@ -140,7 +162,7 @@ extension Connection {
         if unsafe isChoked { return letLibraryAnswer() }
         answerClose()
         // Once the socket has taken everything libwebsockets ends the connection by itself.
-        if unsafe !isChoked, let wsi = unsafe wsi { unsafe wsx_lws_end(wsi) }
+        if unsafe !isChoked { wire?.end() }
     }
 
     /// The data goes first. libwebsockets has its own answer, with the same code, ready to go behind it, and ends the
@@ -151,4 +173,9 @@ extension Connection {
         noLongerSending()
         startCloseTimer(at: loop.now &+ options.flushTimeout.nanoseconds)
     }
+}
+
+extension Result {
+    /// The caller wanted the end of the wait, not its outcome.
+    fileprivate func ignoreOutcome() {}
 }

@@ -3,51 +3,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import CLibWebSocketsShims
 import Synchronization
 import WebSocketCore
 
 extension Connection {
-    func violation(
-        _ code: WebSocketCloseCode, _ text: String, _ error: WebSocketError.Code = .protocolViolation
-    ) {
-        fail(
-            WebSocketCloseFrame(code: code, reason: text), cause: .peerViolation,
-            error: WebSocketError(error, "the peer broke the protocol: \(text)"))
-    }
-
-    func refuseMessage() {
-        fail(
-            WebSocketCloseFrame(code: .policyViolation, reason: "nobody reads messages here"), cause: .peerViolation,
-            error: WebSocketError(
-                .protocolViolation,
-                "the peer sent a message after closeReading(); the connection was closed with 1008"))
-    }
-
-    func refuse(_ violation: MessageAssembler.Violation) {
-        switch violation {
-        case .messageTooBig(let limit):
-            fail(
-                WebSocketCloseFrame(code: .messageTooBig, reason: "a message has more than \(limit) bytes"),
-                cause: .peerViolation,
-                error: WebSocketError(
-                    .messageTooBig,
-                    "a message has more than \(limit) bytes; raise maximumMessageSize if such messages are wanted"))
-        case .tooManyFragments(let limit):
-            fail(
-                WebSocketCloseFrame(code: .messageTooBig, reason: "a message has more than \(limit) frames"),
-                cause: .peerViolation,
-                error: WebSocketError(
-                    .tooManyFragments,
-                    "a message has more than \(limit) frames; raise maximumFragments if such messages are wanted"))
-        case .invalidUTF8:
-            fail(
-                WebSocketCloseFrame(code: .invalidPayloadData, reason: "a text message is not UTF-8"),
-                cause: .peerViolation,
-                error: WebSocketError(.invalidUTF8, "the peer sent a text message that is not UTF-8"))
-        }
-    }
-
     /// How long a peer that is to blame has to read the close frame. RFC 6455 §7.1.7 wants TCP closed without waiting for
     /// an answer, which libwebsockets would not find behind bytes that make no sense; Autobahn waits for one second.
     private static let momentToRead = Duration.milliseconds(500)
@@ -109,8 +68,8 @@ extension Connection {
     }
 
     func cut() {
-        guard let wsi = unsafe wsi else { return }
-        if unsafe isInCallback { loop.killSoon(self) } else { unsafe wsx_lws_kill(wsi) }
+        guard let wire else { return }
+        if unsafe isInCallback { loop.killSoon(self) } else { wire.kill() }
     }
 
     func startCloseTimer(at deadline: UInt64) {
@@ -148,25 +107,6 @@ extension Connection {
         for part in senders.parts { part.waiter.resume(.failure(error)) }
     }
 
-    @inline(__always)
-    func noteWritten(_ count: Int) {
-        guard count > 0 else { return }
-        unsafe messagesWritten += count
-        if let whenWritten = unsafe whenWritten { whenWritten(unsafe messagesWritten) }
-    }
-
-    /// The last burst goes no further. Returns how many messages may have been sent or not.
-    private func settleHeldBurst() -> Int {
-        // What the socket has not taken of a server's is with libwebsockets, which does not say how much that is.
-        guard let client else { return unsafe messagesHanded }
-        guard unsafe client.held.count > 0 else { return 0 }
-        let sent = unsafe SentFrames(
-            of: UnsafeRawBufferPointer(start: client.held.bytes, count: client.held.count), taken: client.taken)
-        unsafe messagesHanded -= sent.wholeMessages
-        noteWritten(sent.wholeMessages)
-        return sent.isInsideMessage ? 1 : 0
-    }
-
     /// The wsi is gone.
     func end() {
         let inDoubt = settleHeldBurst()
@@ -187,7 +127,6 @@ extension Connection {
         loop.counters.connections.subtract(1)
         loop.counters.descriptors.subtract(1)
         tellTheEnd(.closed(info))
-        for waiter in closeWaiters.removeAll() { waiter.resume(.success(info)) }
         vhost?.users -= 1
         vhost = nil
         unsafe messageHandler = nil
@@ -195,9 +134,7 @@ extension Connection {
         serverSide.take()?.ended(on: loop)
         replies = nil
         pongHandlers = []
-        tellEndObservers(info)
-        endObservers = []
-        whenEnded?()
-        whenEnded = nil
+        let observers = ends.tell(info)
+        if !observers.isEmpty { tellSoon { for observer in observers { observer(info) } } }
     }
 }
