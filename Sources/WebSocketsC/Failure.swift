@@ -76,6 +76,7 @@ extension wsx_close_info {
             case .connectionLost: WSX_CAUSE_CONNECTION_LOST
             case .pingTimeout: WSX_CAUSE_PING_TIMEOUT
             case .closeTimeout: WSX_CAUSE_CLOSE_TIMEOUT
+            case .flushTimeout: WSX_CAUSE_FLUSH_TIMEOUT
             case .peerViolation: WSX_CAUSE_PEER_VIOLATION
             case .aborted: WSX_CAUSE_ABORTED
             }

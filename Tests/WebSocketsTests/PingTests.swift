@@ -127,7 +127,8 @@ struct PingTests {
             try await socket.eventLoop.reaches("all wait") { $0.pendingContinuations == 5 }
             let info = try await closed.value
             #expect(info.cause == .pingTimeout)
-            #expect(info.sent == WebSocketCloseFrame(code: .internalError, reason: "keepalive ping timeout"))
+            // The frame stood behind what the peer did not take, so it was not sent.
+            #expect(info.sent == nil)
             #expect(info.received == nil)
             #expect(info.unsentMessages == 1, "half a message is no message")
             #expect(try await socket.close() == info)

@@ -95,7 +95,8 @@ enum {
 /* Why a connection ended. */
 enum {
     WSX_CAUSE_NONE, WSX_CAUSE_CLOSING_HANDSHAKE, WSX_CAUSE_CONNECTION_LOST, WSX_CAUSE_PING_TIMEOUT,
-    WSX_CAUSE_CLOSE_TIMEOUT, WSX_CAUSE_PEER_VIOLATION, WSX_CAUSE_ABORTED
+    WSX_CAUSE_CLOSE_TIMEOUT, WSX_CAUSE_PEER_VIOLATION, WSX_CAUSE_ABORTED,
+    WSX_CAUSE_FLUSH_TIMEOUT         /* the peer did not take what was sent before the close frame */
 };
 
 /* How a connection ended. This structure does not grow. */

@@ -17,8 +17,13 @@ public struct WebSocketOptions: Sendable, Hashable {
     public var outboundBuffer = OutboundBuffer()
     /// Pings that find out whether the peer is still there. `nil` sends none. Default 20 s / 20 s.
     public var keepAlive: KeepAlive? = KeepAlive()
-    /// How long `close` waits for the peer's close frame before the connection is cut. Default 10 s.
+    /// How long `close` waits for the peer's close frame, from when ours is written, before the connection is cut with the
+    /// cause ``WebSocketCloseInfo/Cause/closeTimeout``. Default 10 s.
     public var closeTimeout: Duration = .seconds(10)
+    /// How long `close` gives the peer to take what was sent before the close frame. Then the connection is cut with the
+    /// cause ``WebSocketCloseInfo/Cause/flushTimeout``. A close takes no longer than this and `closeTimeout` together.
+    /// Default 30 s.
+    public var flushTimeout: Duration = .seconds(30)
     /// permessage-deflate (RFC 7692).
     public var compression: WebSocketCompression = .disabled
 
@@ -58,12 +63,18 @@ public struct WebSocketOptions: Sendable, Hashable {
         }
     }
 
-    /// Pings on the loop's own timer, independent of what user code does.
+    /// Pings that find out whether the peer is still there.
+    ///
+    /// Whatever arrives is a sign of life, not the pong alone, which cannot come inside a long frame. A ping's time begins
+    /// when the operating system has taken it, and goes on only while the peer takes nothing of what is before it. While
+    /// reading is paused, an acknowledgement by the peer's system has to do. A loop that was held reads its sockets before
+    /// it judges. So a peer that has gone is found within `interval` and twice `timeout`, most often within `interval` and
+    /// `timeout`.
     public struct KeepAlive: Sendable, Hashable {
         /// From one pong to the next ping. Default 20 s.
         public var interval: Duration
-        /// From a ping to the end of patience; then the connection fails with cause `pingTimeout`
-        /// and 1011 is sent. `nil` measures latency but never fails. Default 20 s.
+        /// From a ping to the end of patience with a peer that gives no sign of life; then the connection fails with
+        /// cause `pingTimeout` and 1011 is sent. `nil` measures latency but never fails. Default 20 s.
         public var timeout: Duration?
 
         /// A ping each `interval`; `timeout` nil means that an unanswered ping ends nothing.
@@ -89,6 +100,7 @@ public struct WebSocketOptions: Sendable, Hashable {
                 && outboundBuffer.lowBytes < outboundBuffer.highBytes,
             "outboundBuffer needs 0 ≤ lowBytes < highBytes")
         try check(closeTimeout > .zero, "closeTimeout is \(closeTimeout); it must be positive")
+        try check(flushTimeout > .zero, "flushTimeout is \(flushTimeout); it must be positive")
         if let keepAlive {
             try check(keepAlive.interval > .zero, "keepAlive.interval is \(keepAlive.interval); it must be positive")
             if let timeout = keepAlive.timeout {

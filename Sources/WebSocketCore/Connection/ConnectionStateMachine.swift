@@ -173,7 +173,10 @@
     }
 
     /// The close timer fired. Only an unanswered close or a torn transport that lingers is left then.
-    package mutating func closeTimedOut() -> FailAction {
+    ///
+    /// - Parameter isWritten: Whether the operating system has this side's close frame. Otherwise the peer did not even
+    ///   take what was sent before it.
+    package mutating func closeTimedOut(isWritten: Bool) -> FailAction {
         switch consume self.state {
         case .open:
             self = Self(.open)
@@ -182,9 +185,11 @@
             self = Self(.answering(received: received))
             return .ignore
         case .closing(let sent):
-            self = Self(.ending(.init(received: nil, sent: sent, receivedFirst: nil, cause: .closeTimeout)))
+            let cause: WebSocketCloseInfo.Cause = isWritten ? .closeTimeout : .flushTimeout
+            self = Self(.ending(.init(received: nil, sent: sent, receivedFirst: nil, cause: cause)))
             return .end(nil)
-        case .ending(let ending):
+        case .ending(var ending):
+            if !isWritten, ending.cause == .closingHandshake { ending.cause = .flushTimeout }
             self = Self(.ending(ending))
             return .end(nil)
         case .closed:
@@ -195,8 +200,12 @@
 
     /// The transport is gone, for whatever reason: the only event that always comes, and comes once.
     /// Returns how the connection ended, and `nil` when that was already reported.
-    package mutating func transportEnded(unsentMessages: Int, droppedMessages: Int) -> WebSocketCloseInfo? {
-        let ending: Ending
+    ///
+    /// - Parameter isCloseWritten: Whether the operating system took this side's close frame, if there was one.
+    package mutating func transportEnded(
+        isCloseWritten: Bool, unsentMessages: Int, droppedMessages: Int
+    ) -> WebSocketCloseInfo? {
+        var ending: Ending
         switch consume self.state {
         case .open:
             ending = Ending(received: nil, sent: nil, receivedFirst: nil, cause: .connectionLost)
@@ -211,6 +220,7 @@
             return nil
         }
         self = Self(.closed)
+        if !isCloseWritten { (ending.sent, ending.receivedFirst) = (nil, nil) }
         return WebSocketCloseInfo(
             received: ending.received, sent: ending.sent, receivedFirst: ending.receivedFirst, cause: ending.cause,
             unsentMessages: unsentMessages, droppedMessages: droppedMessages)

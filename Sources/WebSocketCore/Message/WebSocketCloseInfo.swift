@@ -73,25 +73,36 @@ public struct WebSocketCloseInfo: Sendable, Hashable {
         case closingHandshake
         /// The transport ended without a close frame: reset, end of file, network failure.
         case connectionLost
-        /// No pong within the keepalive's timeout.
+        /// No pong and no other sign of life within the keepalive's timeout.
         case pingTimeout
         /// The peer did not answer our close frame within `closeTimeout`.
         case closeTimeout
+        /// The peer did not take what was sent before our close frame within `flushTimeout`; the frame was not sent.
+        case flushTimeout
         /// The peer broke the protocol or one of our limits; `sent` says which way.
         case peerViolation
         /// `abort()`, a cancelled scope, or a connection object that was dropped without `close()`.
         case aborted
+
+        /// Whether a deadline of this side was over.
+        package var isTimeout: Bool {
+            switch self {
+            case .pingTimeout, .closeTimeout, .flushTimeout: true
+            case .closingHandshake, .connectionLost, .peerViolation, .aborted: false
+            }
+        }
     }
 
     /// The peer's close frame, if one arrived.
     public let received: WebSocketCloseFrame?
-    /// Our close frame, if one was sent.
+    /// Our close frame, if the operating system took one.
     public let sent: WebSocketCloseFrame?
     /// Whether the peer's frame came before ours. `nil` unless both exist.
     public let receivedFirst: Bool?
     /// Why the connection ended.
     public let cause: Cause
-    /// Messages that `send` had accepted and that were not handed to the operating system.
+    /// Messages that `send` had accepted and that were not handed to the operating system whole. A client counts exactly.
+    /// On a server, where libwebsockets holds what the socket does not take, all messages of such a burst count.
     public let unsentMessages: Int
     /// Messages of the peer that arrived while the connection was closing, from the first one on that came when nobody
     /// received and the inbound buffer was full. Those in the buffer are not among them: they can still be received.
@@ -143,6 +154,7 @@ extension WebSocketCloseInfo: CustomStringConvertible {
             case .connectionLost: "connection lost; \(frames)"
             case .pingTimeout: "no pong in time; \(frames)"
             case .closeTimeout: "the peer did not finish the close in time; \(frames)"
+            case .flushTimeout: "the peer did not take in time what was sent before the close frame; \(frames)"
             case .peerViolation: "the peer broke a rule; \(frames)"
             case .aborted: "aborted; \(frames)"
             }

@@ -116,7 +116,7 @@ extension SessionStateMachine {
     /// What an end that this side did not want is called.
     package static func reason(_ info: WebSocketCloseInfo?) -> WebSocketDisconnectReason {
         switch info?.cause {
-        case .closingHandshake, .closeTimeout: .serverClosed
+        case .closingHandshake, .closeTimeout, .flushTimeout: .serverClosed
         case .pingTimeout: .pingTimeout
         case .peerViolation: .protocolError
         case .connectionLost, .aborted, nil: .networkError

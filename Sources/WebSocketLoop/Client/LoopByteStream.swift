@@ -40,10 +40,10 @@ package import WebSocketCore
 
     private func flush() {
         guard let wire, !isAborted, unsentBytes > 0 else { return }
-        let written = unsafe unsent.withUnsafeBytes { bytes in
-            unsafe wire.send(UnsafeRawBufferPointer(rebasing: bytes[sentCount...]))
+        let written = unsafe unsent.withUnsafeBufferPointer { bytes in
+            unsafe wire.send(bytes.baseAddress! + sentCount, bytes.count - sentCount)
         }
-        guard written >= 0 else { return abort() }
+        guard let written else { return abort() }
         sentCount += written
         if sentCount == unsent.count {
             unsent.removeAll(keepingCapacity: unsent.capacity <= 1 << 20)
@@ -54,7 +54,7 @@ package import WebSocketCore
                 unsent.removeSubrange(..<sentCount)
                 sentCount = 0
             }
-            wire.awaitWritable()
+            wire.askForRoom()
         }
     }
 

@@ -3,8 +3,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import CLibWebSockets
-import CLibWebSocketsShims
 import Synchronization
 import WebSocketCore
 
@@ -39,7 +37,7 @@ extension Connection {
         guard unsafe !client.isDeaf else { return 0 }
         unsafe isInCallback = true
         defer { unsafe isInCallback = false }
-        unsafe activity &+= 1
+        unsafe heard &+= 1
         var offset = 0
         while true {
             switch unsafe client.parser.next(bytes, &offset) {
@@ -110,10 +108,9 @@ extension Connection {
 // MARK: Out
 
 extension Connection {
-    func flush(_ client: ClientWire, _ wsi: OpaquePointer) {
+    func flush(_ client: ClientWire, _ wire: Wire) {
         let count = unsafe frames.count
-        let written = unsafe wsx_lws_send(wsi, frames.bytes, count)
-        guard written >= 0 else {
+        guard let written = unsafe wire.send(frames.bytes, count) else {
             unsafe frames.removeAll(to: &loop.frameMemory)
             loop.killSoon(self)
             return
@@ -125,7 +122,7 @@ extension Connection {
             unsafe messagesInFrames = 0
             unsafe client.taken = written
             unsafe swap(&frames, &client.held)
-            unsafe lws_callback_on_writable(wsi)
+            wire.askForRoom()
             return
         }
         unsafe frames.removeAll(to: &loop.frameMemory)
@@ -136,10 +133,9 @@ extension Connection {
     }
 
     /// The socket takes bytes again. Returns whether the burst is out; `nil` when the socket is dead.
-    func sendHeld(_ client: ClientWire, _ wsi: OpaquePointer) -> Bool? {
+    func sendHeld(_ client: ClientWire, _ wire: Wire) -> Bool? {
         let rest = unsafe client.held.count - client.taken
-        let written = unsafe wsx_lws_send(wsi, client.held.bytes + client.taken, rest)
-        guard written >= 0 else { return nil }
+        guard let written = unsafe wire.send(client.held.bytes + client.taken, rest) else { return nil }
         unsafe client.taken += written
         guard written == rest else { return false }
         unsafe client.held.removeAll(to: &loop.frameMemory)
@@ -162,11 +158,11 @@ extension Connection {
     }
 
     func finishSendingIfDone(_ client: ClientWire) {
-        guard client.isFinishing, !client.isFinished, unsafe !isChoked, unsafe frames.count == 0, let wsi = unsafe wsi
+        guard client.isFinishing, !client.isFinished, unsafe !isChoked, unsafe frames.count == 0, let wire
         else { return }
         client.isFinished = true
-        unsafe wsx_lws_finish_sending(wsi)
-        startCloseTimer(after: min(options.closeTimeout, Self.lingerTime))
+        wire.finishSending()
+        startCloseTimer(at: loop.now &+ min(options.closeTimeout, Self.lingerTime).nanoseconds)
     }
 
     /// How long a server has to end a connection whose closing handshake is done.

@@ -21,6 +21,18 @@ extension Connection {
         }
     }
 
+    /// Sends a ping and returns the round trip in nanoseconds.
+    package func ping() async throws(WebSocketError) -> UInt64 {
+        try await loop.wait(
+            for: "ping",
+            register: { waiter in
+                guard self.requireOpen(waiter) else { return }
+                let ping = unsafe self.liveness.ping(now: self.loop.now, waiterID: waiter.id, waiter)
+                self.sendPing(ping.payload)
+            },
+            cancel: { unsafe self.liveness.cancel(id: $0) })
+    }
+
     /// Sends a ping with this payload and returns the round trip in nanoseconds.
     package func ping(_ payload: [UInt8]) async throws(WebSocketError) -> UInt64 {
         try checkControl(payload, "ping")
@@ -29,11 +41,8 @@ extension Connection {
         return try await loop.wait(
             for: "ping",
             register: { waiter in
-                guard unsafe self.machine.canSend else {
-                    waiter.resume(.failure(self.closedSendError()))
-                    return
-                }
-                guard self.pings.ping(with: payload, now: self.loop.now, waiterID: waiter.id, waiter) else {
+                guard self.requireOpen(waiter) else { return }
+                guard unsafe self.liveness.ping(with: payload, now: self.loop.now, waiterID: waiter.id, waiter) else {
                     waiter.resume(
                         .failure(
                             WebSocketError(
@@ -43,7 +52,7 @@ extension Connection {
                 }
                 unsafe payload.withUnsafeBytes { unsafe self.appendControl(.ping, $0) }
             },
-            cancel: { self.pings.cancel(id: $0) })
+            cancel: { unsafe self.liveness.cancel(id: $0) })
     }
 
     /// Sends a pong that answers nothing (RFC 6455 §5.5.3).
@@ -52,10 +61,7 @@ extension Connection {
         try await loop.wait(
             for: "pong",
             register: { (waiter: LoopWaiter<Void>) in
-                guard unsafe self.machine.canSend else {
-                    waiter.resume(.failure(self.closedSendError()))
-                    return
-                }
+                guard self.requireOpen(waiter) else { return }
                 unsafe payload.withUnsafeBytes { unsafe self.appendControl(.pong, $0) }
                 waiter.resume(.success(()))
             }, cancel: { _ in nil })
@@ -73,23 +79,16 @@ extension Connection {
         }
     }
 
-    func tellEndObservers(_ info: WebSocketCloseInfo) {
-        guard !endObservers.isEmpty else { return }
-        tellSoon { [endObservers] in
-            for handler in endObservers { handler(info) }
-        }
-    }
-
     /// Outside libwebsockets' callbacks, because handlers may do what they like with this connection and others. In
     /// order.
-    private func tellSoon(_ body: @escaping () -> Void) {
+    func tellSoon(_ body: @escaping () -> Void) {
         // A loop that stops has no timers any more, and nothing to protect.
         if loop.isStopping { body() } else { _ = loop.schedule(after: 0, body) }
     }
 
     /// `handler` is told how the connection ended, on the loop; at once if it has.
     package func addEndObserver(_ handler: @escaping @Sendable (WebSocketCloseInfo) -> Void) {
-        loop.execute { if let info = self.closeInfo { handler(info) } else { self.endObservers.append(handler) } }
+        loop.execute { if let info = self.closeInfo { handler(info) } else { self.ends.append(observer: handler) } }
     }
 
     /// How the connection ended; `nil` while it has not. From any thread.

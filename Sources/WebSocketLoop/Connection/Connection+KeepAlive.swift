@@ -3,17 +3,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import CLibWebSockets
 import Synchronization
 import WebSocketCore
 
 extension Connection {
     func takePong(_ bytes: UnsafeRawBufferPointer) {
-        if !isClient, inflater != nil, let wsi = unsafe wsi, unsafe lws_get_reserved_bits(wsi) != 0 {
+        if !isClient, inflater != nil, let wire, wire.reservedBits != 0 {
             violation(.protocolError, "a frame has reserved bits that nothing was negotiated for")
             return
         }
-        let action = unsafe pings.pong(bytes, now: loop.now)
+        unsafe pongsHeard &+= 1
+        let pong = unsafe liveness.pong(bytes, now: loop.now)
+        let action = pong.answer
         if let roundTrip = action.roundTrip { lastRoundTrip.store(max(1, roundTrip), ordering: .relaxed) }
         if !pongHandlers.isEmpty { unsafe tellPongHandlers(bytes, roundTrip: action.roundTrip) }
         for (waiter, roundTrip) in action.resumed { waiter.resume(.success(roundTrip)) }
@@ -21,10 +22,12 @@ extension Connection {
             probeTimer = schedule(at: deadline) { connection in
                 connection.probeTimer = nil
                 guard unsafe connection.machine.canSend else { return }
-                if let probe = connection.pings.probe(now: connection.loop.now) { connection.sendPing(probe.payload) }
+                if let probe = unsafe connection.liveness.probe(now: connection.loop.now) {
+                    connection.sendPing(probe.payload)
+                }
             }
         }
-        if let deadline = action.nextDeadline {
+        if let deadline = pong.nextDeadline {
             loop.cancel(keepAliveTimer)
             scheduleKeepAlive(at: deadline)
         }
@@ -37,18 +40,31 @@ extension Connection {
     private func keepAlive() {
         keepAliveTimer = nil
         guard unsafe machine.canSend else { return }
-        switch pings.timerFired(now: loop.now) {
+        let now = loop.now
+        let isPaused = unsafe inbound.withLock { $0.isPaused } || pieces?.isPaused == true
+        switch unsafe liveness.timerFired(now: now, signs: socketSigns(now: now), isReadingPaused: isPaused) {
         case .ping(let ping, let next):
             sendPing(ping.payload)
             scheduleKeepAlive(at: next)
         case .again(let next): scheduleKeepAlive(at: next)
+        case .rest: break
         case .failed:
+            let patience = options.keepAlive?.timeout.map { "\($0)" } ?? "the keepalive's timeout"
             fail(
                 WebSocketCloseFrame(code: .internalError, reason: "keepalive ping timeout"), cause: .pingTimeout,
                 error: WebSocketError(
-                    .timedOut, "no pong came within the keepalive's timeout; the peer or the network is gone",
+                    .timedOut,
+                    "no pong and no other sign of life came within \(patience); the peer or the network is gone",
                     phase: .ping))
         }
+    }
+
+    /// The operating system has taken a burst with something in it whose time begins now.
+    func burstIsOut() {
+        let now = loop.now
+        let action = unsafe liveness.burstIsOut(now: now)
+        if action.asksForSigns { unsafe liveness.keepAliveIsOut(now: now, signs: socketSigns(now: now)) }
+        if let deadline = action.closeDeadline { startCloseTimer(at: deadline) }
     }
 
     func sendPing(_ payload: UInt64) {

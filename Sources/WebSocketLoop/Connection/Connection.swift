@@ -3,8 +3,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import CLibWebSockets
-import CLibWebSocketsShims
 import HTTPTypes
 import Synchronization
 package import WebSocketCore
@@ -76,8 +74,12 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
     @exclusivity(unchecked) var isChoked = false
     /// Messages are refused. Only the first part of a message in several looks here: the handler refuses whole ones.
     @exclusivity(unchecked) var refusesMessages = false
-    /// Changes with every frame, either way: how idle connections are found.
-    @exclusivity(unchecked) var activity: UInt32 = 0
+    /// Grows with every read of a client, and every piece of a message that a server has read. Wraps, as the next ones do.
+    @exclusivity(unchecked) var heard: UInt32 = 0
+    @exclusivity(unchecked) var pongsHeard: UInt32 = 0
+    /// Grows with every message that is sent, and with everything that a socket takes that took nothing before.
+    @exclusivity(unchecked) var queued: UInt32 = 0
+    @exclusivity(unchecked) var taken: UInt32 = 0
     @exclusivity(unchecked) var messageHandler: MessageHandler?
     let inflater: Inflater?
     let deflater: Deflater?
@@ -116,7 +118,9 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
 
     /// Receivers that read a message in pieces, once there was one.
     @exclusivity(unchecked) var pieces: PieceReceivers?
-    var pings: PingLedger<LoopWaiter<UInt64>>
+    @exclusivity(unchecked) var liveness: Liveness<LoopWaiter<UInt64>>
+    /// libwebsockets sends the close frame, behind what it holds.
+    var closesByLibrary = false
     /// The last round trip in nanoseconds; 0 before the first pong.
     let lastRoundTrip = Atomic<UInt64>(0)
     var droppedMessages = 0
@@ -132,17 +136,14 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
     var closeTimer: WebSocketEventLoop.TimerToken?
     var keepAliveTimer: WebSocketEventLoop.TimerToken?
     var probeTimer: WebSocketEventLoop.TimerToken?
-    var closeWaiters = WaiterList<LoopWaiter<WebSocketCloseInfo>>()
     @Boxed package internal(set) var closeInfo: WebSocketCloseInfo?
     /// How the connection ended, for other threads.
     let finalInfo = Mutex(Boxed<WebSocketCloseInfo>(wrappedValue: nil))
     var vhost: Vhost?
     /// What servers and topics keep about the connection.
     var serverSide: ServerSide?
-    /// Called before `whenEnded`.
-    var endObservers: [@Sendable (WebSocketCloseInfo) -> Void] = []
-    /// Called once, on the loop, when the connection has ended.
-    var whenEnded: (() -> Void)?
+    /// Who is told of the end.
+    var ends = EndList()
     /// A number that no other connection of the process has.
     package let number = nextConnectionNumber()
     package let details: ConnectionDetails
@@ -163,7 +164,7 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
             maximumSize: options.maximumMessageSize, maximumFragments: options.maximumFragments)
         inbound = Mutex(InboundQueue(marks: options.inboundBuffer))
         unsafe outbound = OutboundQueue(marks: options.outboundBuffer)
-        pings = PingLedger(
+        unsafe liveness = Liveness(
             interval: options.keepAlive?.interval.nanoseconds, timeout: options.keepAlive?.timeout?.nanoseconds,
             nonce: unsafe nonce ?? loop.maskKeys.next())
         if let agreed = details.deflate, case .deflate(let knobs) = options.compression {
@@ -188,7 +189,7 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
 
     /// The handshake is done and the wsi handed over. A server calls it inside libwebsockets' ESTABLISHED callback.
     func start() {
-        if let deadline = pings.firstDeadline(now: loop.now) { scheduleKeepAlive(at: deadline) }
+        if let deadline = unsafe liveness.begin(now: loop.now) { scheduleKeepAlive(at: deadline) }
     }
 
     /// A connection that has ended before it began: what a handle stands for that may not be used any more. Every call
@@ -198,7 +199,8 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
         details.deflate = nil
         let twin = Connection(loop: loop, isClient: isClient, options: sharedOptions, details: details, nonce: 0)
         _ = unsafe twin.machine.fail(nil, cause: .aborted)
-        twin.closeInfo = unsafe twin.machine.transportEnded(unsentMessages: 0, droppedMessages: 0)
+        twin.closeInfo = unsafe twin.machine.transportEnded(
+            isCloseWritten: false, unsentMessages: 0, droppedMessages: 0)
         twin.finalInfo.withLock { $0.wrappedValue = twin.closeInfo }
         _ = twin.inbound.withLock { $0.finish(.failed(error)) }
         _ = unsafe twin.outbound.finish()
@@ -217,6 +219,9 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
     override func becameWritable() -> CInt { resumeWriting() }
     override func willClose() { closesByItself() }
     override func destroyed() { end() }
+
+    /// Changes with every message, either way, and while one goes out slowly: how idle connections are found.
+    var activity: UInt32 { unsafe heard &+ queued &+ taken }
 
     // MARK: Turn
 
@@ -249,11 +254,13 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
 
     // MARK: Watching
 
-    /// Runs `handler` on the loop when the connection has ended; at once if it has. Replaces an earlier handler.
+    /// Runs `handler` on the loop when the connection has ended; at once if it has. From any thread.
     package func onEnd(_ handler: @escaping @Sendable () -> Void) {
-        let isAccepted = loop.execute { [self] in
-            if closeInfo != nil { handler() } else { whenEnded = handler }
-        }
-        if !isAccepted { handler() }
+        if !loop.execute({ self.alsoOnEnd(handler) }) { handler() }
+    }
+
+    /// Runs `action` when the connection has ended; at once if it has. On the loop.
+    package func alsoOnEnd(_ action: @escaping () -> Void) {
+        if closeInfo != nil { action() } else { ends.append(action: action) }
     }
 }

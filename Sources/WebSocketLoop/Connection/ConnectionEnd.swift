@@ -19,3 +19,44 @@ enum ConnectionEnd: Sendable {
         }
     }
 }
+
+/// Those who are told how the connection ended, in the order in which they asked. Loop-confined.
+struct EndList {
+    private enum Entry {
+        /// Acts at once, so that what is told next finds it done.
+        case action(() -> Void)
+        /// Suspended until then.
+        case waiter(LoopWaiter<WebSocketCloseInfo>)
+        /// May do what it likes with this connection and others, so it is told outside libwebsockets' callbacks.
+        case observer(@Sendable (WebSocketCloseInfo) -> Void)
+    }
+    private var entries: [Entry] = []
+
+    mutating func append(action: @escaping () -> Void) { entries.append(.action(action)) }
+    mutating func append(waiter: LoopWaiter<WebSocketCloseInfo>) { entries.append(.waiter(waiter)) }
+    mutating func append(observer: @escaping @Sendable (WebSocketCloseInfo) -> Void) {
+        entries.append(.observer(observer))
+    }
+
+    /// The waiter under this number, which waits no longer.
+    mutating func remove(id: UInt64) -> LoopWaiter<WebSocketCloseInfo>? {
+        let index = entries.firstIndex { if case .waiter(let waiter) = $0 { waiter.id == id } else { false } }
+        guard let index, case .waiter(let waiter) = entries.remove(at: index) else { return nil }
+        return waiter
+    }
+
+    /// Tells everyone. Returns the observers, who are told soon.
+    mutating func tell(_ info: WebSocketCloseInfo) -> [@Sendable (WebSocketCloseInfo) -> Void] {
+        var observers: [@Sendable (WebSocketCloseInfo) -> Void] = []
+        let told = entries
+        entries = []
+        for entry in told {
+            switch entry {
+            case .action(let action): action()
+            case .waiter(let waiter): waiter.resume(.success(info))
+            case .observer(let observer): observers.append(observer)
+            }
+        }
+        return observers
+    }
+}

@@ -10,6 +10,8 @@ import WebSocketCore
 struct LoopTimers {
     fileprivate var heap = TimerHeap<() -> Void>()
     fileprivate var armedDeadline: UInt64?
+    /// When the loop last went to read its sockets, and when it did so before.
+    fileprivate var readingBegan: (last: UInt64, previous: UInt64) = (0, 0)
 }
 
 extension WebSocketEventLoop {
@@ -39,11 +41,16 @@ extension WebSocketEventLoop {
         uvLoop.arm(next > now ? (next - now + 999_999) / 1_000_000 : 0)
     }
 
-    /// libuv's timer is due.
+    /// The turn is over: the loop goes to read its sockets.
+    func noteReading() { timers.readingBegan = (now, timers.readingBegan.last) }
+
+    /// libuv's timer is due. A deadline is judged when the sockets have been read since it came: a loop that was held, or a
+    /// process that was stopped, finds there what its peers sent in time.
     func fireTimers() {
         timers.armedDeadline = nil
-        let now = now
-        while let action = timers.heap.popDue(now: now) {
+        // On another backend libuv's own wait is not the one for the sockets, which comes between two of them.
+        let judged = backend == .libuv ? timers.readingBegan.last : timers.readingBegan.previous
+        while let action = timers.heap.popDue(now: judged) {
             counters.timers.subtract(1)
             action()
         }

@@ -170,6 +170,7 @@ import WebSocketCore
         // With work left over the loop must poll without blocking.
         uvLoop.setIdle(hasLocalWork)
         armTimer()
+        noteReading()
     }
 
     /// A task is anonymous; the connections that it used in this turn are not.

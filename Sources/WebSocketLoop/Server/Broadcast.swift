@@ -143,7 +143,7 @@ extension Connection {
     func append(_ message: EncodedMessage) {
         // A client masks each frame with a key of its own.
         if isClient { return unsafe message.message.withBytes { unsafe append(message.message.kind, $0) } }
-        unsafe activity &+= 1
+        unsafe queued &+= 1
         let frame: [UInt8]
         if let deflater, message.message.byteCount >= deflater.minimumSize {
             frame = message.frame(for: deflater)

@@ -53,7 +53,7 @@ package final class OpenConnections: @unchecked Sendable {
     package func insert(_ connection: Connection) {
         let id = ObjectIdentifier(connection)
         connections[id] = connection
-        connection.whenEnded = { [self] in
+        connection.alsoOnEnd { [self] in
             connections[id] = nil
             guard connections.isEmpty else { return }
             loop.cancel(deadline)

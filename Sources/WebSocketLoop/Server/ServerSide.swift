@@ -10,7 +10,6 @@ final class ServerSide {
     private let ticket: ConnectionTicket?
     private enum Watch { case idle, lifetime }
     private var timers: [Watch: WebSocketEventLoop.TimerToken] = [:]
-    private var whenEnded: [() -> Void] = []
     /// The newest broadcast of each topic that waits until the peer has read what is before it.
     private var latest: [(key: String, message: EncodedMessage)] = []
 
@@ -20,15 +19,11 @@ final class ServerSide {
 
     init(ticket: ConnectionTicket?) { self.ticket = ticket }
 
-    func onEnd(_ action: @escaping () -> Void) { whenEnded.append(action) }
-
     func ended(on loop: WebSocketEventLoop) {
         latest = []
         held = []
         for timer in timers.values { loop.cancel(timer) }
         timers = [:]
-        for action in whenEnded { action() }
-        whenEnded = []
     }
 
     // MARK: Time
@@ -48,18 +43,17 @@ final class ServerSide {
     /// later: it is looked at four times in between.
     func limitIdleness(of connection: Connection, to timeout: Duration) {
         watchIdleness(
-            of: connection, every: max(1, timeout.nanoseconds / 4), seen: unsafe connection.activity, looks: 0)
+            of: connection, every: max(1, timeout.nanoseconds / 4), IdleWatch(activity: connection.activity))
     }
 
-    private func watchIdleness(of connection: Connection, every interval: UInt64, seen: UInt32, looks: Int) {
+    private func watchIdleness(of connection: Connection, every interval: UInt64, _ watch: IdleWatch) {
         timers[.idle] = connection.schedule(at: connection.loop.now &+ interval) { [self] connection in
             timers[.idle] = nil
-            let activity = unsafe connection.activity
-            let looks = activity == seen ? looks + 1 : 0
-            if looks >= 4 {
+            var watch = watch
+            if watch.isIdle(activity: connection.activity) {
                 connection.close(WebSocketCloseFrame(code: .goingAway, reason: "idle"), nil)
             } else {
-                watchIdleness(of: connection, every: interval, seen: activity, looks: looks)
+                watchIdleness(of: connection, every: interval, watch)
             }
         }
     }
@@ -103,10 +97,5 @@ extension Connection {
         let side = ServerSide(ticket: nil)
         serverSide = side
         return side
-    }
-
-    /// Runs on the loop when the connection has ended, besides whatever else does. On the loop.
-    package func alsoOnEnd(_ action: @escaping () -> Void) {
-        if closeInfo != nil { action() } else { side.onEnd(action) }
     }
 }

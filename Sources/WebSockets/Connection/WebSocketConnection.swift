@@ -232,7 +232,8 @@ public final class WebSocketConnection: Sendable {
 
     // MARK: Closing
 
-    /// Closes with the handshake of RFC 6455 §7.1.2 and waits for its end, at most `closeTimeout`.
+    /// Closes with the handshake of RFC 6455 §7.1.2 and waits for its end, at most `flushTimeout` and
+    /// `closeTimeout`.
     ///
     /// What was sent before goes out first. Messages that arrive meanwhile can still be received. Closing a closed
     /// connection returns how it ended.

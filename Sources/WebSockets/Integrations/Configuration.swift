@@ -79,7 +79,7 @@ extension WebSocketClientConfiguration {
     ///
     /// | key | value |
     /// |---|---|
-    /// | `openTimeout`, `closeTimeout` | seconds |
+    /// | `openTimeout`, `closeTimeout`, `flushTimeout` | seconds |
     /// | `keepAlive` | a Boolean: false for no pings |
     /// | `keepAlive.interval`, `keepAlive.timeout` | seconds; the timeout may be `none` |
     /// | `maximumMessageSize` | bytes |
@@ -98,6 +98,7 @@ extension WebSocketClientConfiguration {
         self = defaults
         reader.update(&openTimeout, "openTimeout")
         reader.update(&options.closeTimeout, "closeTimeout")
+        reader.update(&options.flushTimeout, "flushTimeout")
         reader.update(&options.maximumMessageSize, "maximumMessageSize")
         reader.update(&maximumRedirects, "maximumRedirects")
         if let names = reader.stringArray(forKey: "subprotocols") { subprotocols = names }

@@ -280,7 +280,7 @@ final class Conversation: Sendable {
             info.cause == .closingHandshake && info.receivedFirst == false
             && info.sent == typedClose.withLock { $0 ?? behaviour.close }
         guard info.isNormal || isAsAsked else {
-            let code = info.cause == .closeTimeout || info.cause == .pingTimeout ? Exit.timeout : Exit.protocolError
+            let code = info.cause.isTimeout ? Exit.timeout : Exit.protocolError
             throw CommandFailure(code: code, message: "the connection ended abnormally: \(info)")
         }
         guard !behaviour.needsMessage || arrivals.count > 0 else {

@@ -41,7 +41,7 @@ enum Exit {
         case .timedOut, .acquireTimedOut: timeout
         // The pool gave up; why it did is the answer.
         case .poolUnavailable: error.poolCause.map { Self.code(for: $0) } ?? cannotConnect
-        case .connectionClosed where error.closeInfo?.cause == .closeTimeout: timeout
+        case .connectionClosed where error.closeInfo?.cause.isTimeout == true: timeout
         case .handshakeRejected, .redirectRefused, .handshakeInvalid, .messageTooBig, .tooManyFragments, .invalidUTF8,
             .protocolViolation,
             .connectionClosed:

@@ -15,7 +15,7 @@ import WebSocketCore
         #expect(options.inboundBuffer == .init(highMessages: 16, lowMessages: 4, highBytes: 4 << 20))
         #expect(options.outboundBuffer == .init(highBytes: 64 << 10, lowBytes: 16 << 10))
         #expect(options.keepAlive == .init(interval: .seconds(20), timeout: .seconds(20)))
-        #expect(options.closeTimeout == .seconds(10))
+        #expect(options.closeTimeout == .seconds(10) && options.flushTimeout == .seconds(30))
         #expect(options.compression == .disabled)
     }
 
@@ -51,6 +51,8 @@ import WebSocketCore
         Case("lowBytes", "= highBytes") { $0.outboundBuffer.lowBytes = $0.outboundBuffer.highBytes },
         Case("closeTimeout", "0") { $0.closeTimeout = .zero },
         Case("closeTimeout", "-1 s") { $0.closeTimeout = .seconds(-1) },
+        Case("flushTimeout", "0") { $0.flushTimeout = .zero },
+        Case("flushTimeout", "-1 s") { $0.flushTimeout = .seconds(-1) },
         Case("keepAlive.interval", "0") { $0.keepAlive?.interval = .zero },
         Case("keepAlive.interval", "-1 ns") { $0.keepAlive?.interval = .nanoseconds(-1) },
         Case("keepAlive.timeout", "0") { $0.keepAlive?.timeout = .zero },
@@ -71,6 +73,7 @@ import WebSocketCore
             $0.inboundBuffer = .init(highMessages: 1, lowMessages: 0, highBytes: 1)
             $0.outboundBuffer = .init(highBytes: 1, lowBytes: 0)
             $0.closeTimeout = .nanoseconds(1)
+            $0.flushTimeout = .nanoseconds(1)
             $0.keepAlive = .init(interval: .nanoseconds(1), timeout: .nanoseconds(1))
         },
         Case("largest", "") {

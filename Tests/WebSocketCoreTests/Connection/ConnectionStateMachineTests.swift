@@ -89,7 +89,7 @@ import WebSocketCore
             case .violation: return try answer(machine.fail(ConnectionStateMachineTests.broken, cause: .peerViolation))
             case .abort: return try answer(machine.fail(nil, cause: .aborted))
             case .pingTimeout: return try answer(machine.fail(ConnectionStateMachineTests.broken, cause: .pingTimeout))
-            case .closeTimedOut: return try answer(machine.closeTimedOut())
+            case .closeTimedOut: return try answer(machine.closeTimedOut(isWritten: true))
             case .answer:
                 guard let frame = machine.answer() else { return .nothing }
                 try check(frame == WebSocketCloseFrame(code: ConnectionStateMachineTests.theirs.code), "reply")
@@ -97,7 +97,8 @@ import WebSocketCore
                 try sending(frame)
                 return .reply
             case .transportEnded:
-                guard let info = machine.transportEnded(unsentMessages: 3, droppedMessages: 2) else { return .nothing }
+                guard let info = machine.transportEnded(isCloseWritten: true, unsentMessages: 3, droppedMessages: 2)
+                else { return .nothing }
                 outcomes += 1
                 let expected = WebSocketCloseInfo(
                     received: received, sent: sent, receivedFirst: receivedFirst, cause: cause ?? .connectionLost,
@@ -174,7 +175,7 @@ import WebSocketCore
         let frame = WebSocketCloseFrame(code: .noStatusReceived)
         #expect(machine.peerClosed(frame) == .answerSoon)
         #expect(machine.answer()?.payload.isEmpty == true)
-        let info = machine.transportEnded(unsentMessages: 0, droppedMessages: 0)
+        let info = machine.transportEnded(isCloseWritten: true, unsentMessages: 0, droppedMessages: 0)
         #expect(info?.isNormal == true && info?.receivedFirst == true)
     }
 
@@ -192,12 +193,37 @@ import WebSocketCore
         #expect(machine.close(Self.ours) == .send(Self.ours))
         #expect(machine.canReceive && !machine.canSend)
         #expect(machine.peerClosed(Self.theirs) == .end)
-        let info = machine.transportEnded(unsentMessages: 2, droppedMessages: 0)
+        let info = machine.transportEnded(isCloseWritten: true, unsentMessages: 2, droppedMessages: 0)
         #expect(
             info
                 == WebSocketCloseInfo(
                     received: Self.theirs, sent: Self.ours, receivedFirst: false, cause: .closingHandshake,
                     unsentMessages: 2))
-        #expect(machine.transportEnded(unsentMessages: 0, droppedMessages: 0) == nil)
+        #expect(machine.transportEnded(isCloseWritten: true, unsentMessages: 0, droppedMessages: 0) == nil)
+    }
+
+    /// `close` is bounded twice: what was sent before may not go out, or the peer may not answer.
+    @Test(arguments: [true, false])
+    func theBoundThatEndedTheCloseIsNamed(isWritten: Bool) throws {
+        var machine = Machine()
+        _ = machine.close(Self.ours)
+        #expect(machine.closeTimedOut(isWritten: isWritten) == .end(nil))
+        let ended = machine.transportEnded(isCloseWritten: isWritten, unsentMessages: 0, droppedMessages: 0)
+        let info = try #require(ended)
+        #expect(info.cause == (isWritten ? .closeTimeout : .flushTimeout))
+        #expect(info.sent == (isWritten ? Self.ours : nil), "told is what was sent")
+    }
+
+    @Test(arguments: [true, false])
+    func anAnswerThatWasNotWrittenIsNotTold(isWritten: Bool) throws {
+        var machine = Machine()
+        _ = machine.peerClosed(Self.theirs)
+        let answer = machine.answer()
+        #expect(machine.closeTimedOut(isWritten: isWritten) == .end(nil))
+        let ended = machine.transportEnded(isCloseWritten: isWritten, unsentMessages: 0, droppedMessages: 0)
+        let info = try #require(ended)
+        #expect(info.received == Self.theirs && info.sent == (isWritten ? answer : nil))
+        #expect(info.receivedFirst == (isWritten ? true : nil))
+        #expect(info.cause == (isWritten ? .closingHandshake : .flushTimeout))
     }
 }

@@ -97,7 +97,7 @@ import WebSocketCore
 
 @Suite struct WebSocketCloseInfoTests {
     static let causes: [WebSocketCloseInfo.Cause] = [
-        .closingHandshake, .connectionLost, .pingTimeout, .closeTimeout, .peerViolation, .aborted,
+        .closingHandshake, .connectionLost, .pingTimeout, .closeTimeout, .flushTimeout, .peerViolation, .aborted,
     ]
 
     @Test func isNormalNeedsTwoNormalCodesAndTheHandshake() {
@@ -150,6 +150,10 @@ import WebSocketCore
             (
                 nil, 1011, nil, .pingTimeout,
                 "no pong in time; sent 1011 (internal error) “s”; no close frame received"
+            ),
+            (
+                nil, nil, nil, .flushTimeout,
+                "the peer did not take in time what was sent before the close frame; no close frame received or sent"
             ),
             (
                 nil, 1002, nil, .peerViolation,

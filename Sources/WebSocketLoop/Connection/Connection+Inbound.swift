@@ -3,8 +3,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import CLibWebSockets
-import CLibWebSocketsShims
 import Synchronization
 import WebSocketCore
 
@@ -18,21 +16,22 @@ struct FramePiece {
     let endsMessage: Bool
 }
 
+// The way of a message in, on the loop: pieces of frames, messages, and those who receive them.
 extension Connection {
     /// libwebsockets has read a part of a frame of data for a server.
     @inline(__always)
     func take(_ bytes: UnsafeRawBufferPointer) -> CInt {
-        guard unsafe machine.canReceive, let wsi = unsafe wsi else { return 0 }
+        guard unsafe machine.canReceive, let wire else { return 0 }
         unsafe isInCallback = true
         defer { unsafe isInCallback = false }
-        unsafe activity &+= 1
-        let isFinal = unsafe lws_is_final_fragment(wsi) != 0
-        let isFirst = unsafe lws_is_first_fragment(wsi) != 0
-        let remaining = unsafe lws_remaining_packet_payload(wsi)
+        unsafe heard &+= 1
+        let isFinal = wire.isFinalFragment
+        let isFirst = wire.isFirstFragment
+        let remaining = wire.remainingBytes
         let startsFrame = unsafe !isMidFrame
         unsafe isMidFrame = remaining != 0
         if inflater != nil, startsFrame {
-            let bits = unsafe lws_get_reserved_bits(wsi)
+            let bits = wire.reservedBits
             // libwebsockets lets every reserved bit pass once an extension is active.
             if bits & 0x30 != 0 || (!isFirst && bits != 0) {
                 violation(.protocolError, "a frame has reserved bits that nothing was negotiated for")
@@ -42,8 +41,8 @@ extension Connection {
         }
         unsafe take(
             FramePiece(
-                kind: lws_frame_is_binary(wsi) != 0 ? .binary : .text, startsMessage: isFirst,
-                startsFrame: startsFrame, remaining: UInt64(remaining), endsMessage: isFinal), bytes)
+                kind: wire.isBinary ? .binary : .text, startsMessage: isFirst,
+                startsFrame: startsFrame, remaining: remaining, endsMessage: isFinal), bytes)
         return 0
     }
 
@@ -164,59 +163,21 @@ extension Connection {
     }
 
     func pauseReading() {
-        if let wsi = unsafe wsi { unsafe lws_rx_flow_control(wsi, 0) }
+        wire?.pauseReading()
     }
 
     func resumeReading() {
-        if unsafe pieces?.isPaused != true, let wsi = unsafe wsi { unsafe lws_rx_flow_control(wsi, 1) }
-    }
-
-    /// Messages go to `handler`, on the loop, as they arrive; what was buffered goes first.
-    package func setMessageHandler(_ handler: @escaping MessageHandler) {
-        if let replies { replies.handler = handler } else { unsafe messageHandler = handler }
-        isInboundHandled.store(true, ordering: .relaxed)
-        while true {
-            switch inbound.withLock({ $0.pop() }) {
-            case .message(let message, let resume):
-                unsafe message.withBytes { unsafe handler($0.bytes, message.kind) }
-                if resume { resumeReading() }
-            case .ended, .empty: return
-            }
-        }
-    }
-
-    /// Nobody reads any more: control frames are dealt with, and a message ends the connection.
-    package func closeReading() {
-        unsafe refusesMessages = true
-        setMessageHandler { [unowned self] _, _ in refuseMessage() }
-        if unsafe !assembler.isIdle && pieces?.current == nil { refuseMessage() }
-        // Nothing piles up now, and the peer's close has to be seen.
-        resumeReading()
-    }
-
-    /// Whether messages can still be sent, as far as the loop has seen. From any thread.
-    package var isUsable: Bool { isOpen.load(ordering: .acquiring) }
-
-    /// Messages sent, less those that have arrived whole. From any thread.
-    package var exchangeBalance: Int { balance.load(ordering: .acquiring) }
-
-    /// Whether messages of this side are still on their way to the loop. From any thread.
-    package var hasPromisedMessages: Bool { promisedBytes.load(ordering: .acquiring) != 0 }
-
-    /// Whether somebody who takes the connection over would find something of its former user: messages, a part of
-    /// one, receivers that wait for one, or a message handler. From any thread, as cheap as it looks.
-    package var hasInboundResidue: Bool {
-        inboundCount.load(ordering: .acquiring) != 0 || isInboundPartial.load(ordering: .acquiring)
-            || isInboundHandled.load(ordering: .relaxed)
-    }
-
-    /// Whether messages that come are somebody's already: a handler's, or a receiver's that waits.
-    package var isInboundClaimed: Bool {
-        isInboundHandled.load(ordering: .relaxed) || inbound.withLock { $0.waiterCount > 0 }
+        if unsafe pieces?.isPaused != true { wire?.resumeReading() }
     }
 
     @inline(__always)
     func noteInbound(_ queue: borrowing InboundQueue<LoopWaiter<WebSocketMessage>, ConnectionEnd>) {
         inboundCount.store(queue.messageCount + queue.waiterCount, ordering: .releasing)
+    }
+
+    @inline(__always)
+    func noteArrived() {
+        unsafe messagesArrived &+= 1
+        balance.store(balance.load(ordering: .relaxed) &- 1, ordering: .releasing)
     }
 }

@@ -3,27 +3,62 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import CLibWebSockets
-import CLibWebSocketsShims
 import Synchronization
-import WebSocketCore
+import WebSocketConcurrency
+package import WebSocketCore
 
 extension Connection {
+    // MARK: From any thread
+
+    /// Closes and waits for the end.
+    package func close(_ frame: WebSocketCloseFrame) async throws(WebSocketError) -> WebSocketCloseInfo {
+        try frame.validate()
+        // Begun apart from the wait: a task that was cancelled before it comes here closes as well.
+        loop.execute { self.close(frame, nil) }
+        return try await loop.wait(for: "close", register: { self.waitClosed($0) }, cancel: { self.cancelClose($0) })
+    }
+
+    /// Closes and waits for the end, also in a cancelled task. Bounded by `flushTimeout` and `closeTimeout`.
+    package func closeRegardless(_ frame: WebSocketCloseFrame) async {
+        await suspend { (continuation: LoopContinuation<Result<WebSocketCloseInfo, WebSocketError>>) in
+            let accepted = loop.execute {
+                self.close(frame, self.loop.makeWaiter(id: nextWaiterID(), continuation))
+            }
+            if !accepted {
+                continuation.resume(
+                    returning: .failure(WebSocketError(.shutDown, "the event loop has been shut down")))
+            }
+        }.ignoreOutcome()
+    }
+
+    /// Waits for the end, whoever brings it about.
+    package func closed() async throws(WebSocketError) -> WebSocketCloseInfo {
+        try await loop.wait(for: "closed", register: { self.waitClosed($0) }, cancel: { self.cancelClose($0) })
+    }
+
+    // MARK: On the loop
+
     /// The user closes; `waiter` is told the outcome.
     func close(_ frame: WebSocketCloseFrame, _ waiter: LoopWaiter<WebSocketCloseInfo>?) {
         if let closeInfo {
             waiter?.resume(.success(closeInfo))
             return
         }
-        if let waiter { closeWaiters.append(id: waiter.id, waiter) }
+        if let waiter { ends.append(waiter: waiter) }
         switch unsafe machine.close(frame) {
         case .send(let frame):
             noLongerSending()
-            unsafe frame.payload.withUnsafeBytes { unsafe appendControl(.close, $0) }
+            queueClose(frame, flush: options.flushTimeout, patience: options.closeTimeout)
             resumeReadingForClosing()
-            startCloseTimer(after: options.closeTimeout)
         case .join: break
         }
+    }
+
+    /// Puts the close frame behind what was sent before, which gets `flush` to go out. The peer has `patience` from then on.
+    func queueClose(_ frame: WebSocketCloseFrame, flush: Duration, patience: Duration) {
+        unsafe liveness.closeIsQueued(patience: patience.nanoseconds)
+        unsafe frame.payload.withUnsafeBytes { unsafe appendControl(.close, $0) }
+        startCloseTimer(at: loop.now &+ flush.nanoseconds)
     }
 
     /// A paused connection would never see the peer's answer.
@@ -37,11 +72,11 @@ extension Connection {
         if let closeInfo {
             waiter.resume(.success(closeInfo))
         } else {
-            closeWaiters.append(id: waiter.id, waiter)
+            ends.append(waiter: waiter)
         }
     }
 
-    func cancelClose(_ id: UInt64) -> LoopWaiter<WebSocketCloseInfo>? { closeWaiters.remove(id: id) }
+    func cancelClose(_ id: UInt64) -> LoopWaiter<WebSocketCloseInfo>? { ends.remove(id: id) }
 
     /// The peer's close frame. Other than 0 ends a server's wsi; a client's ends when the server has.
     func takeClose(_ payload: UnsafeRawBufferPointer) -> CInt {
@@ -64,9 +99,13 @@ extension Connection {
             markDirty()
             return 0
         case .answerSoon:
+            if client == nil, unsafe isChoked {
+                letLibraryAnswer()
+                return 0
+            }
             answerClose()
-            startCloseTimer(after: options.closeTimeout)
-        case .end: startCloseTimer(after: options.closeTimeout)
+        case .end:
+            if unsafe !liveness.isCloseWaiting { startCloseTimer(at: loop.now &+ options.closeTimeout.nanoseconds) }
         // The close frame that says why may not be out yet: this is the last chance.
         case .ignore: flush()
         }
@@ -82,15 +121,12 @@ extension Connection {
     /// While the stream goes on, only its parser's refusal makes libwebsockets end an open connection. A server's
     /// then sends a close frame, a client's would not: the reason set here makes both do it.
     func closesByItself() {
-        guard unsafe machine.canReceive, !loop.isStopping, let wsi = unsafe wsi, unsafe wsx_stream_has_ended(wsi) == 0
-        else {
-            return
-        }
+        guard unsafe machine.canReceive, !loop.isStopping, let wire, !wire.hasEnded else { return }
         flush()
         let text = "a frame that RFC 6455 §5 does not allow"
         // libwebsockets sends no close frame behind bytes that the socket has not taken.
         let frame = unsafe isChoked || !machine.canSend ? nil : WebSocketCloseFrame(code: .protocolError)
-        if frame != nil { unsafe lws_close_reason(wsi, LWS_CLOSE_STATUS_PROTOCOL_ERR, nil, 0) }
+        if frame != nil { wire.closesWithProtocolError() }
         fail(
             frame, isSentByLibrary: true, cause: .peerViolation,
             error: WebSocketError(.protocolViolation, "the peer broke the protocol: \(text)"))
@@ -103,10 +139,7 @@ extension Connection {
         guard frame.code == .protocolError else { return frame }
         var uncertain = frame
         uncertain.isCodeUncertain = true
-        guard let start = unsafe loop.serviceBuffer else { return uncertain }
-        let code = unsafe CloseFrameSearch.code(
-            in: UnsafeRawBufferPointer(
-                start: start, count: min(LibWebSockets.readSize + Int(wsx_lws_pre()), loop.serviceBufferSize)),
+        let code = unsafe loop.closeCodeAsRead(
             reason: UnsafeRawBufferPointer(rebasing: payload.dropFirst(2)), isMasked: !isClient)
         guard let code = code.map(WebSocketCloseCode.init(rawValue:)) else { return uncertain }
         guard code.isAllowedOnTheWire else { throw .invalidCode }
@@ -116,7 +149,7 @@ extension Connection {
     func answerClose() {
         guard let reply = unsafe machine.answer() else { return }
         noLongerSending()
-        unsafe reply.payload.withUnsafeBytes { unsafe appendControl(.close, $0) }
+        queueClose(reply, flush: options.flushTimeout, patience: options.closeTimeout)
         flush()
     }
 
@@ -125,18 +158,25 @@ extension Connection {
         unsafe mustAnswerClose = false
         if let client {
             answerClose()
-            startCloseTimer(after: options.closeTimeout)
             return finishSending(client)
         }
-        if unsafe isChoked {
-            // The data goes first. libwebsockets has its own answer, with the same code, ready to go behind it.
-            _ = unsafe machine.answer()
-            noLongerSending()
-        } else {
-            answerClose()
-        }
+        if unsafe isChoked { return letLibraryAnswer() }
+        answerClose()
         // Once the socket has taken everything libwebsockets ends the connection by itself.
-        startCloseTimer(after: options.closeTimeout)
-        if unsafe !isChoked, let wsi = unsafe wsi { unsafe wsx_lws_end(wsi) }
+        if unsafe !isChoked { wire?.end() }
     }
+
+    /// The data goes first. libwebsockets has its own answer, with the same code, ready to go behind it, and ends the
+    /// connection then.
+    private func letLibraryAnswer() {
+        guard unsafe machine.answer() != nil else { return }
+        closesByLibrary = true
+        noLongerSending()
+        startCloseTimer(at: loop.now &+ options.flushTimeout.nanoseconds)
+    }
+}
+
+extension Result {
+    /// The caller wanted the end of the wait, not its outcome.
+    fileprivate func ignoreOutcome() {}
 }

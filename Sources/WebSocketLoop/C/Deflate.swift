@@ -32,6 +32,16 @@ import WebSocketCore
         unsafe stream.initialize(to: z_stream())
     }
 
+    /// Whether a message of this size is to be compressed.
+    @inline(__always)
+    func takes(_ count: Int, _ compression: WebSocketMessageCompression) -> Bool {
+        switch compression {
+        case .automatic: count >= minimumSize
+        case .always: true
+        case .never: false
+        }
+    }
+
     /// Compresses a whole message into the scratch buffer; returns the size, without the tail that RFC 7692 removes,
     /// or `nil` when zlib has no memory (then the message can go out as it is).
     func compress(_ message: UnsafeRawBufferPointer, into scratch: inout ScratchBuffer) -> Int? {

@@ -37,10 +37,7 @@ extension Connection {
         try await loop.wait(
             for: "send",
             register: { (waiter: LoopWaiter<Void>) in
-                guard unsafe self.machine.canSend else {
-                    waiter.resume(.failure(self.closedSendError()))
-                    return
-                }
+                guard self.requireOpen(waiter) else { return }
                 let part = WaitingPart(bytes: part, isLast: isLast, message: message, waiter: waiter)
                 if message.isStarted {
                     if unsafe self.outbound.hasReservedRoom && self.waitingParts.isEmpty {
@@ -82,10 +79,7 @@ extension Connection {
             if message.isCompressed, let deflater {
                 let count = unsafe deflater.compress(part: bytes, isLast: part.isLast, into: &loop.scratch)
                 // Only the first frame says that the message is compressed (RFC 7692 §6.1).
-                unsafe appendFrame(
-                    opcode, final: part.isLast, compressed: isFirst,
-                    UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(loop.scratch.memory)[..<count]))
-                unsafe loop.scratch.trim()
+                appendScratch(opcode, final: part.isLast, compressed: isFirst, count)
             } else {
                 unsafe appendFrame(opcode, final: part.isLast, compressed: false, bytes)
             }

@@ -141,31 +141,13 @@ extension Connection {
     }
 
     private func register(_ reader: IncomingPieces, _ waiter: LoopWaiter<WebSocketMessage>) {
-        enum Outcome {
-            case message(WebSocketMessage, resume: Bool)
-            case ended(ConnectionEnd)
-            case underWay, waits
-        }
         let isUnderWay = unsafe !assembler.isIdle && pieces?.current == nil && messageHandler == nil
-        let outcome: Outcome = inbound.withLock { queue in
-            defer { noteInbound(queue) }
-            switch queue.pop() {
-            case .message(let message, let resume): return .message(message, resume: resume)
-            case .ended(let end): return .ended(end)
-            case .empty:
-                if isUnderWay && queue.waiterCount == 0 { return .underWay }
-                queue.wait(id: waiter.id, waiter)
-                return .waits
-            }
-        }
         if unsafe pieces == nil { unsafe pieces = PieceReceivers() }
-        switch outcome {
-        case .message(let message, let resume):
-            if resume { resumeReading() }
-            waiter.resume(.success(message))
+        switch popOrWait(id: waiter.id, takesPieces: isUnderWay, { waiter }) {
+        case .message(let message): waiter.resume(.success(message))
         case .ended(let end): waiter.resume(.failure(end.error))
         case .underWay: start(reader, waiter)
-        case .waits: unsafe pieces?.waiting[waiter.id] = reader
+        case .waits, .cancelled: unsafe pieces?.waiting[waiter.id] = reader
         }
     }
 

@@ -1,0 +1,140 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import Synchronization
+import WebSocketCore
+
+extension Connection {
+    /// How long a peer that is to blame has to read the close frame. RFC 6455 §7.1.7 wants TCP closed without waiting for
+    /// an answer, which libwebsockets would not find behind bytes that make no sense; Autobahn waits for one second.
+    private static let momentToRead = Duration.milliseconds(500)
+
+    /// Fails the connection: receivers are told at once, the peer gets the close frame and a moment to read it.
+    func fail(
+        _ frame: WebSocketCloseFrame?, isSentByLibrary: Bool = false, cause: WebSocketCloseInfo.Cause,
+        error: WebSocketError
+    ) {
+        switch unsafe machine.fail(frame, cause: cause) {
+        case .end(let frame):
+            let moment = min(options.closeTimeout, Self.momentToRead)
+            let senders = stopSending()
+            closesByLibrary = isSentByLibrary
+            if isSentByLibrary {
+                startCloseTimer(at: loop.now &+ moment.nanoseconds)
+            } else if let frame {
+                queueClose(frame, flush: moment, patience: moment)
+                flush()
+            }
+            // Told is what has happened: a frame behind bytes that the socket does not take has not been sent.
+            let isSent = unsafe isSentByLibrary || liveness.isCloseWritten
+            var error = error
+            error.closeInfo = WebSocketCloseInfo(
+                received: nil, sent: isSent ? frame : nil, receivedFirst: nil, cause: cause)
+            tellTheEnd(.failed(error))
+            refuse(senders)
+            guard !isSentByLibrary else { return }
+            if frame == nil { cut() } else { resumeReadingForClosing() }
+        case .ignore: break
+        }
+    }
+
+    /// Tells those who wait now, and those who ask later. The first end counts.
+    func tellTheEnd(_ end: ConnectionEnd) {
+        // Before anybody can know of the end: who has been told must not send with success.
+        isOpen.store(false, ordering: .releasing)
+        let waiters = inbound.withLock { $0.finish(end) }
+        noLongerSending()
+        for waiter in waiters { waiter.resume(.failure(end.error)) }
+        unsafe pieces?.end(end)
+        replies?.end(end)
+        for waiter in unsafe liveness.finish() { waiter.resume(.failure(end.error)) }
+    }
+
+    /// Ends without a closing handshake.
+    package func abort() {
+        guard closeInfo == nil else { return }
+        fail(
+            nil, cause: .aborted,
+            error: WebSocketError(.connectionClosed, "the connection was aborted on this side; open a new one"))
+        // Also when a close was under way.
+        cut()
+    }
+
+    /// Nobody can use the connection any more. A close that this side has begun goes on, and its timer bounds it.
+    package func forget() {
+        if unsafe machine.canSend || !machine.canReceive { abort() }
+    }
+
+    func cut() {
+        guard let wire else { return }
+        if unsafe isInCallback { loop.killSoon(self) } else { wire.kill() }
+    }
+
+    func startCloseTimer(at deadline: UInt64) {
+        loop.cancel(closeTimer)
+        closeTimer = schedule(at: deadline) { connection in
+            connection.closeTimer = nil
+            if unsafe connection.isChoked { connection.closesByLibrary = false }
+            let isWritten =
+                unsafe connection.closesByLibrary || !connection.isChoked && !connection.liveness.isCloseWaiting
+            if case .end = unsafe connection.machine.closeTimedOut(isWritten: isWritten) { connection.cut() }
+        }
+    }
+
+    func noLongerSending() { refuse(stopSending()) }
+
+    private struct WaitingSenders {
+        let messages: [PendingSend]
+        let parts: [WaitingPart]
+    }
+
+    /// Nothing is sent any more but the close frame. Returns who is to be told.
+    private func stopSending() -> WaitingSenders {
+        isOpen.store(false, ordering: .releasing)
+        loop.cancel(keepAliveTimer)
+        loop.cancel(probeTimer)
+        (keepAliveTimer, probeTimer) = (nil, nil)
+        unsafe liveness.stopAsking()
+        return WaitingSenders(messages: unsafe outbound.finish(), parts: waitingParts.removeAll())
+    }
+
+    private func refuse(_ senders: WaitingSenders) {
+        guard !senders.messages.isEmpty || !senders.parts.isEmpty else { return }
+        let error = closedSendError()
+        for pending in senders.messages { pending.waiter?.resume(.failure(error)) }
+        for part in senders.parts { part.waiter.resume(.failure(error)) }
+    }
+
+    /// The wsi is gone.
+    func end() {
+        let inDoubt = settleHeldBurst()
+        let unsent = unsafe messagesInFrames + messagesHanded + messagesQueued
+        // libwebsockets does not tell that it has sent one.
+        let isCloseWritten = unsafe closesByLibrary || liveness.isCloseWritten
+        guard
+            let info = unsafe machine.transportEnded(
+                isCloseWritten: isCloseWritten, unsentMessages: unsent, droppedMessages: droppedMessages)
+        else { return }
+        closeInfo = info
+        messagesInDoubt = inDoubt
+        finalInfo.withLock { $0.wrappedValue = info }
+        loop.cancel(client?.patience)
+        loop.cancel(closeTimer)
+        closeTimer = nil
+        // Before anybody is told: who has waited for the end finds it in the registry too.
+        loop.counters.connections.subtract(1)
+        loop.counters.descriptors.subtract(1)
+        tellTheEnd(.closed(info))
+        vhost?.users -= 1
+        vhost = nil
+        unsafe messageHandler = nil
+        unsafe whenWritten = nil
+        serverSide.take()?.ended(on: loop)
+        replies = nil
+        pongHandlers = []
+        let observers = ends.tell(info)
+        if !observers.isEmpty { tellSoon { for observer in observers { observer(info) } } }
+    }
+}

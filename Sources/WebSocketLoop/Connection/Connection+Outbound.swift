@@ -1,0 +1,212 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import Synchronization
+package import WebSocketCore
+
+/// Something to send that waits for room.
+struct PendingSend: Sendable {
+    enum Content {
+        case message(WebSocketMessage, WebSocketMessageCompression)
+        /// The first part of a message in several frames.
+        case part(WaitingPart)
+    }
+    let content: Content
+    /// `nil` when the message was accepted already and only has to keep its place.
+    let waiter: LoopWaiter<Void>?
+}
+
+// The way of a message out, on the loop: frames, a burst to the socket at the end of the turn, room for those who wait.
+extension Connection {
+    package enum SendResult {
+        case sent
+        /// No room: wait.
+        case full
+        case closed
+    }
+
+    /// Takes a message if there is room. On the loop only.
+    @inline(__always)
+    package func send(_ kind: WebSocketMessage.Kind, _ payload: UnsafeRawBufferPointer) -> SendResult {
+        guard unsafe machine.canSend else { return .closed }
+        guard unsafe outbound.hasRoom else { return .full }
+        unsafe append(kind, payload)
+        return .sent
+    }
+
+    /// A whole message, in one frame.
+    func append(
+        _ kind: WebSocketMessage.Kind, _ payload: UnsafeRawBufferPointer,
+        _ compression: WebSocketMessageCompression = .automatic
+    ) {
+        unsafe queued &+= 1
+        unsafe compressAndAppend(kind == .text ? .text : .binary, payload, compression)
+        unsafe messagesInFrames += 1
+        noteSent()
+    }
+
+    @inline(__always)
+    private func compressAndAppend(
+        _ opcode: FrameEncoder.Opcode, _ payload: UnsafeRawBufferPointer, _ compression: WebSocketMessageCompression
+    ) {
+        if let deflater, deflater.takes(payload.count, compression),
+            let count = unsafe deflater.compress(payload, into: &loop.scratch)
+        {
+            appendScratch(opcode, final: true, compressed: true, count)
+        } else {
+            unsafe appendFrame(opcode, compressed: false, payload)
+        }
+    }
+
+    /// What has been compressed into the loop's working memory.
+    func appendScratch(_ opcode: FrameEncoder.Opcode, final: Bool, compressed: Bool, _ count: Int) {
+        unsafe appendFrame(
+            opcode, final: final, compressed: compressed,
+            UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(loop.scratch.memory)[..<count]))
+        unsafe loop.scratch.trim()
+    }
+
+    // One thread writes the balance, so these need no atomic addition.
+
+    @inline(__always)
+    func noteSent() {
+        balance.store(balance.load(ordering: .relaxed) &+ 1, ordering: .releasing)
+    }
+
+    /// Control frames ignore the marks: they are small, and needed most when the peer is slow.
+    func appendControl(_ opcode: FrameEncoder.Opcode, _ payload: UnsafeRawBufferPointer) {
+        unsafe appendFrame(opcode, compressed: false, payload)
+    }
+
+    @inline(__always)
+    func appendFrame(
+        _ opcode: FrameEncoder.Opcode, final: Bool = true, compressed: Bool, _ payload: UnsafeRawBufferPointer
+    ) {
+        // A client masks every frame (RFC 6455 §5.3), a server none.
+        let maskKey: UInt32? = unsafe isClient ? loop.maskKeys.next() : nil
+        let destination = unsafe frames.reserve(
+            FrameEncoder.maximumHeaderBytes + payload.count, from: &loop.frameMemory)
+        let header = unsafe FrameEncoder.writeHeader(
+            opcode, final: final, compressed: compressed, payloadBytes: payload.count, maskKey: maskKey, to: destination
+        )
+        if let base = payload.baseAddress {
+            unsafe FrameEncoder.copy(base, count: payload.count, maskKey: maskKey, to: destination + header)
+        }
+        let size = header + payload.count
+        unsafe frames.commit(size)
+        unsafe outbound.took(size)
+        unsafe outboundBytes.store(outbound.bytes, ordering: .relaxed)
+        markDirty()
+    }
+
+    /// Hands everything queued to libwebsockets as one burst of whole frames. Whole, because it may put a pong of its
+    /// own between two bursts.
+    func flush() {
+        guard unsafe !isChoked, unsafe frames.count > 0, let wire else { return }
+        if unsafe liveness.awaitsBurst { unsafe liveness.burstBegins() }
+        if let client { return flush(client, wire) }
+        let count = unsafe frames.count
+        let isTaken = unsafe wire.write(frames.bytes, count)
+        unsafe frames.removeAll(to: &loop.frameMemory)
+        guard isTaken else {
+            // The socket is dead. libwebsockets learns that by itself, but not necessarily soon.
+            loop.killSoon(self)
+            return
+        }
+        if wire.holdsBytes {
+            unsafe isChoked = true
+            unsafe handedBytes = count
+            unsafe messagesHanded = unsafe messagesInFrames
+            unsafe messagesInFrames = 0
+            wire.askForRoom()
+            return
+        }
+        noteWritten(unsafe messagesInFrames)
+        unsafe messagesInFrames = 0
+        drained(count)
+    }
+
+    /// A pong goes out before what answers the messages behind its ping. libwebsockets would send it in the next turn,
+    /// when the socket is polled for writing, which is what tells that there is one.
+    func sendPongFirst() {
+        guard !isClient, unsafe !isChoked, unsafe frames.count > 0, unsafe machine.canSend, let wire,
+            wire.wantsToWrite(on: loop)
+        else { return }
+        wire.letWrite()
+    }
+
+    func resumeWriting() -> CInt {
+        guard unsafe isChoked, let wire else { return 0 }
+        unsafe taken &+= 1
+        let isOut: Bool
+        if let client {
+            guard let sent = sendHeld(client, wire) else { return -1 }
+            isOut = sent
+        } else {
+            isOut = !wire.holdsBytes
+        }
+        guard isOut else {
+            wire.askForRoom()
+            return 0
+        }
+        unsafe isChoked = false
+        let count = unsafe handedBytes
+        unsafe handedBytes = 0
+        noteWritten(unsafe messagesHanded)
+        unsafe messagesHanded = 0
+        drained(count)
+        if let client {
+            answerLatePing(client)
+            finishSendingIfDone(client)
+        }
+        if unsafe frames.count > 0 { markDirty() }
+        return 0
+    }
+
+    func drained(_ count: Int) {
+        unsafe bytesWritten &+= count
+        if unsafe liveness.awaitsBurst { burstIsOut() }
+        unsafe outbound.drained(count)
+        admit()
+    }
+
+    /// Lets those go on who wait for room.
+    func admit() {
+        guard unsafe machine.canSend else { return }
+        if unsafe outbound.admitsReserved { admitParts() }
+        // Before others, one of whom might begin another message in parts.
+        serverSide?.drained(self)
+        while let next = unsafe outbound.nextAdmitted() {
+            switch next.content {
+            case .message(let message, let compression):
+                if next.waiter == nil { messagesQueued -= 1 }
+                unsafe message.withBytes { unsafe append(message.kind, $0, compression) }
+                next.waiter?.resume(.success(()))
+            case .part(let part): begin(part)
+            }
+        }
+        unsafe outboundBytes.store(outbound.bytes, ordering: .relaxed)
+    }
+
+    /// The operating system has taken messages whole.
+    @inline(__always)
+    func noteWritten(_ count: Int) {
+        guard count > 0 else { return }
+        unsafe messagesWritten += count
+        if let whenWritten = unsafe whenWritten { whenWritten(unsafe messagesWritten) }
+    }
+
+    /// The last burst goes no further. Returns how many messages may have been sent or not.
+    func settleHeldBurst() -> Int {
+        // What the socket has not taken of a server's is with libwebsockets, which does not say how much that is.
+        guard let client else { return unsafe messagesHanded }
+        guard unsafe client.held.count > 0 else { return 0 }
+        let sent = unsafe SentFrames(
+            of: UnsafeRawBufferPointer(start: client.held.bytes, count: client.held.count), taken: client.taken)
+        unsafe messagesHanded -= sent.wholeMessages
+        noteWritten(sent.wholeMessages)
+        return sent.isInsideMessage ? 1 : 0
+    }
+}
