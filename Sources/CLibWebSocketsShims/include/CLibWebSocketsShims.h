@@ -18,6 +18,8 @@
 #include <uv.h>
 #include <zlib.h>
 
+#include "Readiness.h"
+
 // Constants that libwebsockets spells as macros Swift does not see.
 static inline int wsx_lws_pre(void) { return LWS_PRE; }
 static inline int wsx_lws_version_number(void) { return LWS_LIBRARY_VERSION_NUMBER; }

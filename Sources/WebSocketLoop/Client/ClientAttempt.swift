@@ -3,6 +3,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+// Whichever C module first includes the socket headers is the one that Swift attributes them to.
+import CLibUV
 import CLibWebSockets
 import CLibWebSocketsShims
 import Glibc

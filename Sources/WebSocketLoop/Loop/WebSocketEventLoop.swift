@@ -76,6 +76,8 @@ import WebSocketCore
     @exclusivity(unchecked) var frameMemory = FrameMemory()
     var vhosts = VhostTable()
     var handshakePlaces = TLSHandshakePlaces()
+    /// Those of servers' connections, once there are any.
+    var handshakes: ServerHandshakes?
     /// Where names are looked up.
     package var names = NameService.shared
     /// To which libwebsockets keeps pointers.
