@@ -9,6 +9,7 @@
 #ifndef CLIBWEBSOCKETS_SHIMS_H
 #define CLIBWEBSOCKETS_SHIMS_H
 
+#include "Readiness.h"
 #include "SocketHealth.h"
 #include "wsx_idn.h"
 #include "wsx_lws.h"

@@ -23,7 +23,7 @@ package struct HTTPRequestHead: Sendable, Hashable {
 }
 
 /// Reads a request head strictly (RFC 9112): CRLF only, no folding, no space around names, no control
-/// characters, finite sizes. It is pure: bytes in, a verdict out.
+/// characters, finite sizes. It is pure: bytes in, an outcome out.
 package struct HTTPRequestHeadParser: Sendable {
     package struct Limits: Sendable, Hashable {
         package var requestLineBytes = 8_192
@@ -40,14 +40,14 @@ package struct HTTPRequestHeadParser: Sendable {
     /// Empty lines in front of a request that are ignored: RFC 9112 §2.2 asks for at least one.
     package static let maximumEmptyLines = 4
 
-    package enum Verdict: Equatable {
+    package enum Outcome: Equatable {
         case incomplete
         /// The head, and how many bytes it took. Bytes behind it belong to the connection.
         case head(HTTPRequestHead, byteCount: Int)
         case refused(UpgradeRefusal)
     }
 
-    package static func parse(_ bytes: UnsafeRawBufferPointer, limits: Limits = Limits()) -> Verdict {
+    package static func parse(_ bytes: UnsafeRawBufferPointer, limits: Limits = Limits()) -> Outcome {
         var reader = LineReader(bytes: bytes)
         var next = reader.line()
         var start = 0

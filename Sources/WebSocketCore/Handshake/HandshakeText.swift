@@ -34,6 +34,9 @@ package enum HandshakeText {
         return head
     }
 
+    /// A key for a head that is built before the client's is known.
+    package static let placeholderKey = "AAAAAAAAAAAAAAAAAAAAAA=="
+
     /// Header names that the handshake writes itself.
     package static let reserved: Set<HTTPField.Name> = [
         .hostField, .upgrade, .connection, .secWebSocketKey, .secWebSocketVersion, .secWebSocketAccept,

@@ -12,7 +12,7 @@ package enum ProxyHeader: Equatable, Sendable {
     /// Whom it speaks for has no IP address, or the proxy does not know it.
     case unknown
 
-    package enum Verdict: Equatable, Sendable {
+    package enum Outcome: Equatable, Sendable {
         case incomplete
         /// The header, and how many bytes it took.
         case header(ProxyHeader, byteCount: Int)
@@ -25,13 +25,13 @@ package enum ProxyHeader: Equatable, Sendable {
         0x0D, 0x0A, 0x0D, 0x0A, 0x00, 0x0D, 0x0A, 0x51, 0x55, 0x49, 0x54, 0x0A,
     ]
 
-    package static func parse(_ bytes: [UInt8]) -> Verdict {
+    package static func parse(_ bytes: [UInt8]) -> Outcome {
         guard let first = bytes.first else { return .incomplete }
         return first == signature[0] ? parseBinary(bytes) : parseText(bytes)
     }
 
     /// `PROXY TCP4 192.0.2.1 192.0.2.2 56324 443`, in at most 107 bytes.
-    private static func parseText(_ bytes: [UInt8]) -> Verdict {
+    private static func parseText(_ bytes: [UInt8]) -> Outcome {
         let prefix = Array("PROXY ".utf8)
         guard bytes.starts(with: prefix.prefix(bytes.count)) else { return .malformed }
         guard let end = bytes.firstIndex(of: 0x0D) else { return bytes.count >= 107 ? .malformed : .incomplete }
@@ -56,7 +56,7 @@ package enum ProxyHeader: Equatable, Sendable {
         return number
     }
 
-    private static func parseBinary(_ bytes: [UInt8]) -> Verdict {
+    private static func parseBinary(_ bytes: [UInt8]) -> Outcome {
         guard bytes.starts(with: signature.prefix(bytes.count)) else { return .malformed }
         guard bytes.count >= 16 else { return .incomplete }
         let length = Int(bytes[14]) << 8 | Int(bytes[15])

@@ -54,7 +54,7 @@ package struct UpgradeRefusal: Error, Sendable, Equatable {
     package static let internalError = Self(500, "Internal Server Error", "the server failed to decide")
 
     /// The whole answer, after which the connection ends.
-    package var responseBytes: [UInt8] { HTTPAnswer(self).bytes() }
+    package var responseBytes: [UInt8] { PlainResponse(self).bytes() }
 }
 
 /// A request that passed every rule of RFC 6455 §4.2.1.

@@ -57,6 +57,21 @@ enum StreamResult {
         return status == 1 ? .done(0) : result(status)
     }
 
+    /// A server's side of the handshake.
+    func accept() -> StreamResult {
+        ERR_clear_error()
+        _ = unsafe wsx_tls_take_alert(nil)
+        let status = unsafe SSL_accept(ssl)
+        return status == 1 ? .done(0) : result(status)
+    }
+
+    /// What has been decrypted, at most a record, and stays there to be read.
+    func peek(into memory: UnsafeMutableRawBufferPointer) -> StreamResult {
+        ERR_clear_error()
+        let count = unsafe SSL_peek(ssl, memory.baseAddress, CInt(memory.count))
+        return count > 0 ? .done(Int(count)) : result(count)
+    }
+
     /// What has been decrypted, at most a record.
     func read(into memory: UnsafeMutableRawBufferPointer) -> StreamResult {
         ERR_clear_error()
@@ -84,6 +99,13 @@ enum StreamResult {
 
     /// Why the last call failed (SSL_R_...), or 0.
     var reason: CInt { wsx_tls_last_reason() }
+    /// Whether the peer was cut off because it sent too many records without data.
+    var wasFlooded: Bool { unsafe wsx_ssl_was_flooded(ssl) != 0 }
+    static var maximumRecordsWithoutData: UInt32 { WSX_TLS_MAXIMUM_RECORDS_WITHOUT_DATA.rawValue }
+    /// The last alert that was sent or received on this thread. Forgotten by asking.
+    static func takeAlert() -> String? { unsafe wsx_tls_take_alert(nil).map { unsafe String(cString: $0) } }
+    /// The certificate of a client, which has been verified.
+    var clientCertificate: WebSocketTLSClientCertificate? { unsafe WebSocketTLSClientCertificate(ssl: ssl) }
     var isResumed: Bool { unsafe SSL_session_reused(ssl) != 0 }
     /// Whether the server has asked for a certificate of the client.
     var wasAskedForCertificate: Bool { unsafe wsx_ssl_was_asked_for_certificate(ssl) != 0 }

@@ -28,7 +28,8 @@ import CLibWebSockets
     // Callbacks of a server's handshake.
     func confirmsExtension() -> Bool { false }
     func willAnswerUpgrade() -> CInt { 0 }
-    func addResponseHeaders(_ arguments: UnsafeMutablePointer<lws_process_html_args>) -> CInt { 0 }
+    /// What libwebsockets adds to its 101; `nil` ends the connection instead.
+    func responseToUpgrade() -> ServerResponseText? { ServerResponseText() }
     func established() -> CInt { 0 }
 
     /// The wsi is gone. Always comes, once, for every wsi that got an owner.
@@ -102,7 +103,7 @@ extension WireOwner {
         case LWS_CALLBACK_FILTER_PROTOCOL_CONNECTION: return unsafe owner(of: wsi)?.willAnswerUpgrade() ?? -1
         case LWS_CALLBACK_ADD_HEADERS:
             guard let owner = unsafe owner(of: wsi), let input = unsafe input else { return 0 }
-            return unsafe owner.addResponseHeaders(input.assumingMemoryBound(to: lws_process_html_args.self))
+            return unsafe owner.writeResponse(to: input.assumingMemoryBound(to: lws_process_html_args.self)) ? 0 : -1
 
         case LWS_CALLBACK_OPENSSL_LOAD_EXTRA_SERVER_VERIFY_CERTS:
             // The wsi is a fake one that knows only its context and its vhost.

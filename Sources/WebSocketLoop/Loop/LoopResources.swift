@@ -10,6 +10,8 @@
     @exclusivity(unchecked) var frameMemory = FrameMemory()
     var vhosts = VhostTable()
     var handshakePlaces = TLSHandshakePlaces()
+    /// Those of servers' connections, once there are any.
+    var handshakes: ServerHandshakes?
     /// Where names are looked up.
     var names = NameService.shared
     /// Whose socket libwebsockets is being given, until it shows the wsi it made for it.
@@ -59,6 +61,11 @@ extension WebSocketEventLoop {
     package var names: NameService {
         get { resources.names }
         set { resources.names = newValue }
+    }
+    /// Those of servers' connections, once there are any.
+    var handshakes: ServerHandshakes? {
+        get { resources.handshakes }
+        set { resources.handshakes = newValue }
     }
     var adopting: WireOwner? {
         get { resources.adopting }

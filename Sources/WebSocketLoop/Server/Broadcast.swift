@@ -3,7 +3,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import CLibWebSocketsShims
 import Synchronization
 package import WebSocketCore
 

@@ -12,19 +12,26 @@ package import WebSocketCore
 package final class ConnectionLimiter: Sendable {
     private struct Counts {
         var total = 0
+        var handshakes = 0
         var perAddress: [ClientKey: Int] = [:]
         var refused = 0
+        /// Sockets that are there only to be told so.
+        var refusing = 0
     }
 
     private let counts = Mutex(Counts())
     private let maximum: Int?
+    private let maximumHandshakes: Int?
     private let maximumPerAddress: Int?
     private let ipv6PrefixLength: Int
     /// Sockets beyond the maximum that may be there to be told 503; more are closed at once.
     private static let refusalSlots = 64
 
-    package init(maximum: Int?, maximumPerAddress: Int?, ipv6PrefixLength: Int = 64) {
+    package init(
+        maximum: Int?, maximumPerAddress: Int?, maximumHandshakes: Int? = nil, ipv6PrefixLength: Int = 64
+    ) {
         self.maximum = maximum
+        self.maximumHandshakes = maximumHandshakes
         self.maximumPerAddress = maximumPerAddress
         self.ipv6PrefixLength = ipv6PrefixLength
     }
@@ -38,19 +45,22 @@ package final class ConnectionLimiter: Sendable {
     }
 
     /// A socket has been accepted. `address` counts only where there is a limit for each.
-    package func enter(_ address: WebSocketAddress?) -> Admission {
+    ///
+    /// - Parameter makeRoom: Ends one of the handshakes that are under way, and returns whether there was one to end.
+    package func enter(_ address: WebSocketAddress?, makeRoom: () -> Bool = { false }) -> Admission {
         let key = key(address)
-        return counts.withLock { counts in
-            if let maximum, counts.total >= maximum {
-                guard counts.total < maximum + Self.refusalSlots else {
-                    counts.refused += 1
-                    return .dropped
-                }
-                counts.total += 1
-                counts.refused += 1
-                return .refused(.unavailable, ConnectionTicket(self, key: nil))
-            }
+        if let admission = admit(key) { return admission }
+        // Not under the lock: it gives a ticket back.
+        return (makeRoom() ? admit(key) : nil) ?? refuse()
+    }
+
+    /// `nil` when there is no room for a handshake.
+    private func admit(_ key: ClientKey?) -> Admission? {
+        counts.withLock { counts -> Admission? in
+            if let maximum, counts.total >= maximum { return Self.refuse(&counts, self) }
+            if let maximumHandshakes, counts.handshakes >= maximumHandshakes { return nil }
             counts.total += 1
+            counts.handshakes += 1
             guard let key, let maximumPerAddress else { return .admitted(ConnectionTicket(self, key: nil)) }
             guard counts.perAddress[key, default: 0] < maximumPerAddress else {
                 counts.refused += 1
@@ -59,6 +69,16 @@ package final class ConnectionLimiter: Sendable {
             counts.perAddress[key, default: 0] += 1
             return .admitted(ConnectionTicket(self, key: key))
         }
+    }
+
+    private func refuse() -> Admission { counts.withLock { Self.refuse(&$0, self) } }
+
+    private static func refuse(_ counts: inout Counts, _ limiter: ConnectionLimiter) -> Admission {
+        counts.refused += 1
+        guard counts.refusing < refusalSlots else { return .dropped }
+        counts.total += 1
+        counts.refusing += 1
+        return .refused(.unavailable, ConnectionTicket(limiter, key: nil, .refused))
     }
 
     /// Counts a ticket for another address, which a trusted proxy has told. `false` when that one has too many.
@@ -89,9 +109,16 @@ package final class ConnectionLimiter: Sendable {
         return ClientKey(address, ipv6PrefixLength: ipv6PrefixLength)
     }
 
-    fileprivate func leave(_ key: ClientKey?) {
+    fileprivate func established() { counts.withLock { $0.handshakes -= 1 } }
+
+    fileprivate func leave(_ key: ClientKey?, _ kind: ConnectionTicket.Kind) {
         counts.withLock { counts in
             counts.total -= 1
+            switch kind {
+            case .handshake: counts.handshakes -= 1
+            case .refused: counts.refusing -= 1
+            case .connection: break
+            }
             if let key { Self.leave(key, &counts) }
         }
     }
@@ -107,15 +134,26 @@ package final class ConnectionTicket: @unchecked Sendable {
     // `key` is touched only under the limiter's lock, and by the last reference.
     private let limiter: ConnectionLimiter
     fileprivate var key: ClientKey?
+    private var kind: Kind
 
-    fileprivate init(_ limiter: ConnectionLimiter, key: ClientKey?) {
+    fileprivate enum Kind { case handshake, refused, connection }
+
+    fileprivate init(_ limiter: ConnectionLimiter, key: ClientKey?, _ kind: Kind = .handshake) {
         self.limiter = limiter
         self.key = key
+        self.kind = kind
+    }
+
+    /// The handshake is done.
+    func isEstablished() {
+        guard kind == .handshake else { return }
+        kind = .connection
+        limiter.established()
     }
 
     func move(to address: WebSocketAddress?) -> Bool { limiter.move(self, to: address) }
 
-    deinit { limiter.leave(key) }
+    deinit { limiter.leave(key, kind) }
 }
 
 /// Whom a connection is counted for.

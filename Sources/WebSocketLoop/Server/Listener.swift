@@ -3,10 +3,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import CLibUV
-import CLibWebSockets
-import CLibWebSocketsShims
-import Glibc
 import Logging
 package import WebSocketCore
 
@@ -23,6 +19,9 @@ package final class Listener: @unchecked Sendable {
     private var poll: DescriptorPoll?
     private var isStarted = false
     private var retry: WebSocketEventLoop.TimerToken?
+    /// A connection whose number libwebsockets cannot have, until a lower one is free.
+    private var parked: CInt?
+    private let numbersBelow: CInt
     private var lastWarning: UInt64?
 
     /// How long accepting pauses when descriptors have run out.
@@ -31,16 +30,20 @@ package final class Listener: @unchecked Sendable {
     private static let warningInterval: UInt64 = 10_000_000_000
 
     /// Takes a connection from a listening socket's queue.
-    @Sendable package static func take(from descriptor: CInt) -> CInt { wsx_accept(descriptor) }
+    @Sendable package static func take(from descriptor: CInt) -> CInt { SocketIO.accept(from: descriptor) }
 
     /// Binds and listens. `accepted` runs on the loop and takes over each descriptor.
     ///
-    /// - Parameter accept: How a connection is taken from the socket's queue: a descriptor, or -1 and `errno`.
+    /// - Parameters:
+    ///   - numbersBelow: What libwebsockets can have.
+    ///   - accept: How a connection is taken from the socket's queue: a descriptor, or -1 and `errno`.
     package init(
         loop: WebSocketEventLoop, address: WebSocketListenAddress, backlog: Int, sharesPort: Bool = false,
+        numbersBelow: CInt = CInt(LibWebSockets.maximumDescriptors),
         accept: @escaping @Sendable (CInt) -> CInt = Listener.take(from:), accepted: @escaping @Sendable (CInt) -> Void
     ) throws(WebSocketError) {
         self.loop = loop
+        self.numbersBelow = numbersBelow
         self.accept = accept
         self.accepted = accepted
         let socket = try ListeningSocket(address, backlog: backlog, sharesPort: sharesPort)
@@ -76,6 +79,7 @@ package final class Listener: @unchecked Sendable {
         if isStarted { loop.counters.descriptors.subtract(1) }
         poll?.close()
         poll = nil
+        if let parked = parked.take() { SocketIO.close(parked) }
         socket.close()
     }
 
@@ -84,17 +88,33 @@ package final class Listener: @unchecked Sendable {
         for _ in 0..<64 {
             guard let socket else { return }
             let connection = accept(socket.descriptor)
+            if connection >= numbersBelow {
+                parked = connection
+                return pause()
+            }
             if connection >= 0 {
                 accepted(connection)
                 continue
             }
-            switch errno {
-            case EINTR, ECONNABORTED: continue
-            case EMFILE, ENFILE, ENOBUFS, ENOMEM: pause()
-            default: break
+            switch AcceptFailure.last {
+            case .passing: continue
+            case .shortage: return pause()
+            case .empty: return
             }
-            return
         }
+    }
+
+    /// Whether the connection that waits for a lower number, if there is one, has got it.
+    private func renumberParked() -> Bool {
+        guard let before = parked else { return true }
+        let number = SocketIO.renumber(before)
+        guard number >= 0, number < numbersBelow else {
+            if number >= 0 { parked = number }
+            return false
+        }
+        parked = nil
+        accepted(number)
+        return true
     }
 
     /// The listener stays readable while descriptors are out: polling it would spin.
@@ -108,7 +128,7 @@ package final class Listener: @unchecked Sendable {
         }
         retry = loop.schedule(after: Self.exhaustedPause) { [self] in
             retry = nil
-            poll?.start(.readable)
+            if renumberParked() { poll?.start(.readable) } else { pause() }
         }
     }
 

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import Logging
 package import WebSocketCore
 
 /// The open connections of one server on one loop. Loop-confined behind `execute`.
@@ -21,7 +22,12 @@ package final class OpenConnections: @unchecked Sendable {
     private let loop: WebSocketEventLoop
     private let lifetimes: Lifetimes
     private var connections: [ObjectIdentifier: Connection] = [:]
-    private var upgrades: [ObjectIdentifier: ServerUpgrade] = [:]
+    /// By their arrival, which is counted from 1 on.
+    private var upgrades: [UInt64: ServerUpgrade] = [:]
+    private var arrivals: UInt64 = 0
+    /// No handshake that came before this is under way.
+    private var oldest: UInt64 = 1
+    private var lastWarning: UInt64?
     private var closing: WebSocketCloseFrame?
     private var deadline: WebSocketEventLoop.TimerToken?
     /// Those that are still to be closed, in their order, and when.
@@ -31,6 +37,8 @@ package final class OpenConnections: @unchecked Sendable {
 
     /// Between two looks at who is to leave, so that a timer is not needed for each of thousands.
     private static let leaveInterval: UInt64 = 5_000_000
+    /// Between two warnings that there are too many handshakes.
+    private static let warningInterval: UInt64 = 10_000_000_000
     /// The longest time over which close frames are spread.
     private static let maximumSpread: UInt64 = 86_400_000_000_000
 
@@ -41,13 +49,44 @@ package final class OpenConnections: @unchecked Sendable {
 
     /// On the loop, when a socket has been accepted.
     func insert(_ upgrade: ServerUpgrade) {
-        upgrades[ObjectIdentifier(upgrade)] = upgrade
+        arrivals += 1
+        upgrade.arrival = arrivals
+        upgrades[arrivals] = upgrade
         // Accepted before the listener was stopped, and taken up after it.
         if closing != nil { upgrade.stop() }
     }
 
     /// On the loop, when the handshake is over.
-    func remove(_ upgrade: ServerUpgrade) { upgrades[ObjectIdentifier(upgrade)] = nil }
+    func remove(_ upgrade: ServerUpgrade) { upgrades[upgrade.arrival] = nil }
+
+    /// Ends the handshake whose client has been silent or slow for the longest time, to make room for another. `false` when
+    /// there is none here. On the loop.
+    func dropOldest() -> Bool {
+        if upgrades.isEmpty { oldest = arrivals + 1 }
+        var next = oldest
+        var isFirst = true
+        while next <= arrivals {
+            defer { next += 1 }
+            guard let upgrade = upgrades[next] else {
+                if isFirst { oldest = next + 1 }
+                continue
+            }
+            isFirst = false
+            guard upgrade.isHandshaking else { continue }
+            warn()
+            upgrade.drop(.crowded)
+            return true
+        }
+        return false
+    }
+
+    private func warn() {
+        guard lastWarning.map({ loop.now - $0 > Self.warningInterval }) ?? true else { return }
+        lastWarning = loop.now
+        loop.logger.warning(
+            "as many handshakes are under way as may be; the slowest give way to new clients",
+            metadata: ["loop": "\(loop.name)"])
+    }
 
     /// On the loop, when a connection is established.
     package func insert(_ connection: Connection) {

@@ -3,38 +3,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import CLibUV
-import CLibWebSockets
-import CLibWebSocketsShims
-import COpenSSL
-import Glibc
 import HTTPTypes
-import Logging
 package import WebSocketCore
 
-/// One accepted socket, from its first byte to the 101 or another answer.
+/// Carries out what a `ServerUpgradeMachine` says, for one accepted socket.
 ///
-/// The request is read and judged here, strictly and whole, and libwebsockets gets a rebuilt one. On a plain socket that
-/// happens before libwebsockets sees the socket. On a TLS socket libwebsockets has to own the TLS session from the
-/// start, so it is given the rebuilt head first, together with the socket, and held back by flow control; the handshake
-/// runs and the real request is read on libwebsockets' own SSL object; then it is let go, and reads the rebuilt head
-/// from its buffer with the real key put in. Both ways come to the same decision with the same data.
-package final class ServerUpgrade: WireOwner, @unchecked Sendable {
+/// libwebsockets gets a rebuilt request, from which it makes its 101. A plain socket it gets with that, when the decision
+/// is to accept. A TLS socket it gets when the client's first message is there, because the TLS session has to be its own:
+/// it is held back by flow control, with the rebuilt request in its buffer, until the decision.
+package final class ServerUpgrade: WireOwner, ReadinessOwner, @unchecked Sendable {
     // Sendable because everything mutable is loop-confined.
-
-    enum Stage {
-        /// The PROXY header is being read.
-        case proxyHeader
-        /// The request is being read, behind the TLS handshake where there is one.
-        case request
-        /// Somebody decides.
-        case deciding
-        /// An answer other than 101 is being written, and then read by the peer.
-        case answering
-        /// libwebsockets answers with 101.
-        case letGo
-        case over
-    }
 
     /// A request that another server has read, and what that server has read behind it.
     package struct Preread: Sendable {
@@ -54,202 +32,250 @@ package final class ServerUpgrade: WireOwner, @unchecked Sendable {
 
     let policy: UpgradePolicy
     private let register: OpenConnections?
-    let preread: Preread?
+    private let handshakes: ServerHandshakes
+    private let isPreread: Bool
     private var outcome: Outcome?
-    var stage = Stage.request
-    var descriptor: CInt
-    var poll: DescriptorPoll?
-    /// libuv cannot poll one descriptor twice, and libwebsockets polls the original.
-    var duplicate: CInt = -1
-    private var deadline: WebSocketEventLoop.TimerToken?
-    var proxyRetry: WebSocketEventLoop.TimerToken?
-    var head: [UInt8] = []
-    var progress: HeadProgress
-    var isTLSAccepted = false
-    var ticket: ConnectionTicket?
-    /// Why the socket may not stay, found out before its request was read.
-    var refusal: UpgradeRefusal?
-    var stopDeciding: (@Sendable () -> Void)?
-    var isReplied = false
-    var parsed: HTTPRequestHead?
-    var validated: Result<ValidatedUpgrade, UpgradeRefusal>?
-    /// The host that the request is for, as it says or a trusted proxy.
-    var askedHost: String?
-    /// Whether the target came in absolute form.
-    var isTargetRewritten = false
-    var behind: [UInt8] = []
-    var request: ValidatedUpgrade?
-    var acceptance = UpgradeAcceptance()
-    var deflate: DeflateNegotiation.Answer?
+    var machine: ServerUpgradeMachine
+    /// When it came, among those of its register.
+    var arrival: UInt64 = 0
+    let descriptor: CInt
+    private var isOurs = true
+    private var deadline: (kind: ServerUpgradeMachine.Deadline, token: WebSocketEventLoop.TimerToken)?
+    /// What the descriptor is watched for, and what the last look at it left to be waited for.
+    private var watched: (awaits: ServerUpgradeMachine.Awaited, events: DescriptorPoll.Events)?
+    var wanted = DescriptorPoll.Events.readable
+    private(set) var stream: TLSStream?
+    private var clientCertificate: WebSocketTLSClientCertificate?
+    private var ticket: ConnectionTicket?
+    private var stopDeciding: (@Sendable () -> Void)?
+    var behind: [UInt8]
+    private var response = UpgradeResponse()
+    private var deflate: DeflateNegotiation.Answer?
+    private var key = ""
+    /// What is still to be written of a response.
+    var unsent: ArraySlice<UInt8> = []
     var details = ConnectionDetails()
-    var clientCertificate: WebSocketTLSClientCertificate?
-    /// What is still to be written of an answer.
-    var answer: ArraySlice<UInt8> = []
     /// What the upgrade became, for the rest of `letGo`. Not weak: that would slow down every retain of a connection.
     private var connection: Connection?
-    /// Released when the upgrade is over.
-    private var selfRetain: ServerUpgrade?
 
     /// Takes over the descriptor. On the loop.
     ///
     /// - Parameters:
     ///   - register: Knows about the handshake while it is under way, and can stop it.
-    ///   - cancellation: Lets whoever handed over the socket lose interest.
+    ///   - cancellation: Lets the socket's giver lose interest.
     ///   - preread: The request, when another server has read it. There is no TLS then.
     ///   - outcome: Told once what became of the socket.
     package static func begin(
         _ descriptor: CInt, on loop: WebSocketEventLoop, policy: UpgradePolicy, register: OpenConnections? = nil,
         preread: Preread? = nil, cancellation: UpgradeCancellation? = nil, outcome: Outcome? = nil
     ) {
-        let upgrade = ServerUpgrade(
-            descriptor: descriptor, loop: loop, policy: policy, register: register, preread: preread, outcome: outcome)
-        upgrade.selfRetain = upgrade
-        upgrade.start()
-        if upgrade.stage != .over { register?.insert(upgrade) }
+        guard let handshakes = loop.serverHandshakes() else {
+            SocketIO.close(descriptor)
+            outcome?(.failure(loop.isStopping ? ServerUpgradeMachine.stopping : .shortage))
+            return
+        }
+        let upgrade = ServerUpgrade(descriptor, loop, policy, register, handshakes, preread, outcome)
+        handshakes.insert(upgrade)
+        upgrade.start(preread?.head)
+        if !upgrade.isOver { register?.insert(upgrade) }
         cancellation?.begun(upgrade)
     }
 
     private init(
-        descriptor: CInt, loop: WebSocketEventLoop, policy: UpgradePolicy, register: OpenConnections?,
-        preread: Preread?,
-        outcome: Outcome?
+        _ descriptor: CInt, _ loop: WebSocketEventLoop, _ policy: UpgradePolicy, _ register: OpenConnections?,
+        _ handshakes: ServerHandshakes, _ preread: Preread?, _ outcome: Outcome?
     ) {
-        self.policy = policy
-        self.register = register
-        self.preread = preread
-        self.outcome = outcome
-        progress = HeadProgress(limit: policy.limits.headBytes)
-        self.descriptor = descriptor
+        (self.descriptor, self.policy, self.register, self.outcome) = (descriptor, policy, register, outcome)
+        (self.handshakes, isPreread, behind) = (handshakes, preread != nil, preread?.behind ?? [])
+        details.localAddress = WebSocketAddress.local(of: descriptor)
+        details.remoteAddress = WebSocketAddress.remote(of: descriptor)
+        machine = ServerUpgradeMachine(policy.rules(for: details.remoteAddress, preread))
         super.init(loop: loop)
     }
 
-    var isHeadRequest: Bool { parsed?.method == "HEAD" }
-    var usesTLS: Bool { policy.tls != nil && preread == nil }
+    var isOver: Bool { machine.isOver }
+    /// Whether the client is to say something, and not the server.
+    var isHandshaking: Bool { if case .part = machine.awaits { true } else { false } }
 
-    private func start() {
+    private func start(_ request: HTTPRequestHead?) {
         loop.counters.descriptors.add(1)
-        var one: CInt = 1
-        unsafe setsockopt(descriptor, CInt(IPPROTO_TCP), TCP_NODELAY, &one, socklen_t(MemoryLayout<CInt>.size))
-        details.localAddress = WebSocketAddress.local(of: descriptor)
-        details.remoteAddress = WebSocketAddress.remote(of: descriptor)
-        loop.onStop[ObjectIdentifier(self)] = { [self] in drop(Self.stopped) }
-        deadline = loop.schedule(after: policy.handshakeTimeout.nanoseconds) { [self] in
-            deadline = nil
-            ranOutOfTime()
-        }
+        SocketIO.disableDelay(descriptor)
         // Connections of a trusted proxy are counted for whom it speaks, once it has said so.
-        let isProxy = policy.expectsProxyHeader || isFromTrustedProxy
-        switch policy.limiter?.enter(isProxy ? nil : details.remoteAddress) {
+        let client = policy.expectsProxyHeader || policy.trusts(details.remoteAddress) ? nil : details.remoteAddress
+        var refusal: UpgradeRefusal?
+        switch policy.limiter?.enter(client, makeRoom: { register?.dropOldest() == true }) {
         case nil: break
         case .admitted(let ticket): self.ticket = ticket
-        case .refused(let refusal, let ticket): (self.refusal, self.ticket) = (refusal, ticket)
-        case .dropped:
-            loop.logger.debug("a connection beyond the limit was closed", metadata: peerMetadata)
-            return drop(Self.full)
+        case .refused(let reason, let ticket): (refusal, self.ticket) = (reason, ticket)
+        case .dropped: return drop(.full)
         }
-        if let preread {
-            behind = preread.behind
-            decide(preread.head)
-        } else if policy.expectsProxyHeader {
-            stage = .proxyHeader
-            readProxyHeader()
-        } else {
-            startReading()
-        }
+        carryOut(request.map { machine.begin(with: $0, refusal: refusal) } ?? machine.begin(refusal: refusal))
+        // The first bytes are often there already.
+        if isHandshaking { becameReady(hasLeft: false) }
     }
 
-    func startReading() {
-        stage = .request
-        if usesTLS { startTLS() } else { startPlain() }
+    func carryOut(_ action: ServerUpgradeMachine.Action) {
+        if machine.state != .deciding { stopDeciding.take()?() }
+        switch action {
+        case .wait: break
+        case .secure: handshakes.await(self)
+        case .count(let address, let port):
+            if let address { details.remoteAddress = .ip(address: WebSocketAddress.normalized(address), port: port) }
+            return carryOut(machine.counted(isAdmitted: ticket?.move(to: details.remoteAddress) != false))
+        case .decide(let request): haveDecided(request)
+        case .respond(let response, let bytes):
+            report(response)
+            tell(rejection(response))
+            (unsent, wanted) = (bytes[...], .writable)
+            return write()
+        case .upgrade(let upgrade): return self.upgrade(upgrade)
+        case .end(let reason): return end(reason)
+        }
+        settle()
+    }
+
+    /// The deadline and the watch over the descriptor are those of the machine's state.
+    func settle() {
+        if deadline?.kind != machine.deadline {
+            loop.cancel(deadline?.token)
+            deadline = machine.deadline.map { kind in
+                (kind, loop.schedule(after: policy.nanoseconds(of: kind)) { [unowned self] in ranOutOfTime() })
+            }
+        }
+        let events: DescriptorPoll.Events? =
+            switch machine.awaits {
+            case .nothing: nil
+            // Until then libwebsockets has not got it.
+            case .part(.handshake) where stream == nil: nil
+            case .part(.proxyHeader), .part(.clientHello): [.readable, .disconnected]
+            case .part, .room: wanted
+            case .departure: .disconnected
+            case .end: .readable
+            }
+        guard let events else { return unwatch() }
+        guard watched?.awaits != machine.awaits || watched?.events != events else { return }
+        watched = (machine.awaits, events)
+        // What is only looked at stays in the socket.
+        let onlyNews = machine.awaits == .part(.proxyHeader) || machine.awaits == .part(.clientHello)
+        if !handshakes.readiness.watch(descriptor, for: events, onlyNews: onlyNews, by: self) { drop(.shortage) }
+    }
+
+    private func unwatch() {
+        if watched.take() != nil { handshakes.readiness.forget(descriptor) }
     }
 
     private func ranOutOfTime() {
-        loop.logger.debug("a handshake did not finish in time", metadata: peerMetadata)
-        if stage == .deciding {
-            finishDeciding()
-            respond(HTTPAnswer(.unavailable))
-        } else {
-            drop(WebSocketError(.timedOut, "the client did not finish its handshake in time", phase: .upgrade))
-        }
+        deadline = nil
+        carryOut(machine.timedOut())
     }
 
-    var peerMetadata: Logger.Metadata { ["peer": "\(details.remoteAddress.map(\.description) ?? "unknown")"] }
+    // MARK: TLS
+
+    /// Its turn has come.
+    func secure() {
+        guard let tls = policy.tls, let vhost = loop.vhosts.acquire(tls, of: loop) else { return drop(.unsecured) }
+        unwatch()
+        // Offered in any case: whether it is agreed on is decided later.
+        let head = HandshakeText.rebuiltHead(host: vhost.name, key: HandshakeText.placeholderKey, deflate: true)
+        guard unsafe adopt(into: vhost.handle, Array(head.utf8)), let wsi = unsafe wsi else { return }
+        clearTimeout()
+        stream = unsafe TLSStream(wsi: wsi)
+        handshake()
+    }
+
+    func handshake() {
+        guard let stream, go(on: stream.accept()) != nil else { return }
+        details.tls = unsafe wsi.flatMap { unsafe WebSocketTLSInfo(wsi: $0) }
+        clientCertificate = stream.clientCertificate
+        carryOut(machine.secured())
+        read()
+    }
+
+    // MARK: Decision
+
+    private func haveDecided(_ request: ServerUpgradeMachine.Request) {
+        let stop = policy.decide(
+            UpgradeRequest(request, details, clientCertificate: clientCertificate), PendingUpgrade(upgrade: self))
+        if machine.state == .deciding { stopDeciding = stop }
+    }
+
+    /// On the loop. The first decision counts.
+    func decided(_ decision: UpgradeDecision) {
+        guard machine.state == .deciding else { return }
+        // It is not to be stopped any more.
+        stopDeciding = nil
+        switch decision {
+        case .respond(let response): carryOut(machine.decided(response))
+        case .accept(let response):
+            self.response = response
+            carryOut(machine.decided(nil))
+        }
+    }
 
     // MARK: libwebsockets
 
-    func adoptPlain(_ request: ValidatedUpgrade) {
+    private func upgrade(_ upgrade: ValidatedUpgrade) {
+        key = upgrade.key
+        let options = response.options ?? policy.options
+        deflate = DeflateNegotiation.answer(offers: upgrade.extensions, configured: options.compression)
+        // The bytes are kept where they say what the request says, and are taken apart within the usual limit.
+        let bytes = machine.takeHead()
+        if !isPreread, !machine.isTargetRewritten, bytes.count <= HTTPRequestHeadParser.Limits().totalBytes {
+            details.requestBytes = bytes
+        } else {
+            details.prereadRequest = machine.parsed
+        }
+        details.subprotocol = response.subprotocol
+        details.deflate = deflate?.agreed
+        details.upgrade = response.context
+        unwatch()
+        if stream != nil {
+            letGo { connection }
+            connection = nil
+            return
+        }
         guard let vhost = unsafe loop.vhosts.plain(of: loop), let name = loop.vhosts.plainName else {
-            return drop(WebSocketError(.resourceExhausted, "libwebsockets could not make a vhost"))
+            return drop(.noVhost)
         }
-        poll?.close()
-        poll = nil
-        var bytes = Array(HandshakeText.rebuiltHead(host: name, key: request.key, deflate: deflate != nil).utf8)
-        bytes += behind
-        behind = []
-        unsafe adopt(into: vhost, bytes)
+        let head = HandshakeText.rebuiltHead(host: name, key: key, deflate: deflate != nil)
+        _ = unsafe adopt(into: vhost, Array(head.utf8) + behind)
     }
 
-    func letGo() {
-        closeDuplicate()
-        guard let wsi = unsafe wsi else { return drop(Self.gone) }
-        unsafe lws_rx_flow_control(wsi, 1)
-        defer { connection = nil }
-        // First the TLS state is noticed, then the rebuilt head is read; a third look finds what OpenSSL has already
-        // decrypted behind the request. libuv would report none of these.
-        for _ in 0..<3 {
-            guard let wsi = unsafe self.wsi ?? connection?.wsi else { return }
-            if unsafe wsx_lws_pretend_readable(loop.context, wsi) != 0 { return }
-        }
+    private func adopt(into vhost: OpaquePointer, _ bytes: [UInt8]) -> Bool {
+        isOurs = false
+        if unsafe adoptServerSocket(descriptor, into: vhost, bytes) { return !isOver }
+        loop.counters.descriptors.subtract(1)
+        drop(untaken())
+        return false
     }
 
-    func adopt(into vhost: OpaquePointer, _ bytes: [UInt8]) {
-        loop.adopting = self
-        let socket = descriptor
-        // From here on the descriptor is libwebsockets': it closes it also when it fails.
-        descriptor = -1
-        let result = unsafe bytes.withUnsafeBytes {
-            unsafe lws_adopt_socket_vhost_readbuf(
-                vhost, socket, $0.baseAddress?.assumingMemoryBound(to: CChar.self), $0.count)
-        }
-        if loop.adopting != nil {
-            // It failed before there was a wsi with an owner.
-            loop.adopting = nil
-            loop.counters.descriptors.subtract(1)
-            // What came since `startTLS` looked, unless there is no room for the socket.
-            let isNotTLS = usesTLS && socket < LibWebSockets.maximumDescriptors && wsx_socket_shortage() == 0
-            finish(
-                isNotTLS
-                    ? Self.notTLS : WebSocketError(.resourceExhausted, "libwebsockets did not take the socket"))
-        }
-        _ = unsafe result
-    }
-
-    /// libwebsockets has made the wsi.
     override func instantiated(_ wsi: OpaquePointer) {
         unsafe self.wsi = unsafe wsi
         loop.counters.connections.add(1)
-        if stage != .letGo { unsafe lws_rx_flow_control(wsi, 0) }
+        if machine.state != .upgrading { holdBack() }
     }
 
-    override func willAnswerUpgrade() -> CInt { stage == .letGo && request != nil ? 0 : -1 }
+    override func willAnswerUpgrade() -> CInt { machine.state == .upgrading ? 0 : -1 }
 
     override func confirmsExtension() -> Bool { deflate != nil }
 
-    override func addResponseHeaders(_ arguments: UnsafeMutablePointer<lws_process_html_args>) -> CInt {
-        unsafe writeResponseHeaders(arguments)
+    override func responseToUpgrade() -> ServerResponseText? {
+        ServerResponseText(
+            accept: stream == nil ? nil : AcceptKey.of(key), deflateParameters: deflate?.parameterText ?? "",
+            fields: response.lines)
     }
 
     override func established() -> CInt {
-        guard stage == .letGo else { return -1 }
+        guard machine.established() else { return -1 }
         let connection = Connection(
-            loop: loop, isClient: false, options: acceptance.options.map(Shared.init) ?? policy.sharedOptions,
+            loop: loop, isClient: false, options: response.options.map(Shared.init) ?? policy.sharedOptions,
             details: details)
-        if usesTLS { self.connection = connection }
-        if let ticket { connection.serverSide = ServerSide(ticket: ticket) }
-        ticket = nil
+        if stream != nil { self.connection = connection }
+        ticket?.isEstablished()
+        if let ticket = ticket.take() { connection.serverSide = ServerSide(ticket: ticket) }
         handOver(to: connection)
         let outcome = outcome.take()
-        finish(nil)
+        finish()
         connection.start()
         policy.established(connection)
         outcome?(.success(connection))
@@ -259,102 +285,46 @@ package final class ServerUpgrade: WireOwner, @unchecked Sendable {
     override func destroyed() {
         loop.counters.connections.subtract(1)
         loop.counters.descriptors.subtract(1)
-        finish(Self.gone)
+        if isOver { finish() } else { carryOut(lost()) }
     }
 
     // MARK: Ending
 
-    /// The server stops. A client that has been answered gets its moment to read that, and one that waits for a
-    /// decision is told that there will be none.
-    func stop() {
-        switch stage {
-        case .letGo, .answering, .over: break
-        case .deciding:
-            finishDeciding()
-            respond(HTTPAnswer(.unavailable))
-        case .proxyHeader, .request: drop(Self.stopped)
-        }
-    }
+    /// The server stops.
+    func stop() { carryOut(machine.stopped()) }
 
-    /// Whoever handed over the socket does not want the connection any more. Nothing happens to one that stands.
+    /// The socket's giver does not want the connection any more. Nothing happens to one that stands.
     func cancel() {
         guard outcome != nil else { return }
-        let reason = WebSocketError.cancelled("accept")
-        // Nobody would own what libwebsockets makes of it.
-        if stage == .letGo { return drop(reason) }
-        tell(reason)
-        stop()
+        tell(.cancelled("accept"))
+        carryOut(machine.cancelled())
     }
 
-    /// Gives up.
-    func drop(_ reason: WebSocketError) {
-        guard stage != .over else { return }
-        finishDeciding()
-        if unsafe wsi != nil {
-            closeDuplicate()
+    func drop(_ reason: WebSocketError) { carryOut(machine.abandoned(reason)) }
+
+    private func end(_ reason: WebSocketError) {
+        reportEnd(reason)
+        tell(reason)
+        settle()
+        guard unsafe wsi == nil else {
             // The rest follows in `destroyed`. Later, because this may run inside one of its callbacks.
-            loop.killSoon(self)
-            cancelDeadline()
-            stage = .over
-            tell(reason)
-            return
+            return loop.killSoon(self)
         }
-        if descriptor >= 0 {
-            poll?.close()
-            poll = nil
-            close(descriptor)
-            descriptor = -1
+        if isOurs {
+            SocketIO.close(descriptor)
             loop.counters.descriptors.subtract(1)
         }
-        finish(reason)
+        finish()
     }
 
-    private func finish(_ reason: WebSocketError?) {
-        stage = .over
-        finishDeciding()
-        closeDuplicate()
-        cancelDeadline()
+    private func finish() {
+        settle()
         ticket = nil
-        loop.onStop[ObjectIdentifier(self)] = nil
+        stream = nil
         register?.remove(self)
-        if let reason { tell(reason) }
-        selfRetain = nil
+        handshakes.remove(self)
     }
 
-    /// Whoever handed over the socket learns why it became no connection. Once.
-    func tell(_ reason: WebSocketError) { outcome.take()?(.failure(reason)) }
-
-    func closeDuplicate() {
-        poll?.close()
-        poll = nil
-        guard duplicate >= 0 else { return }
-        close(duplicate)
-        duplicate = -1
-        loop.counters.descriptors.subtract(1)
-    }
-
-    private func cancelDeadline() {
-        loop.cancel(deadline)
-        deadline = nil
-        loop.cancel(proxyRetry)
-        proxyRetry = nil
-    }
-
-    /// From now on this bounds what is left.
-    func setDeadline(_ nanoseconds: UInt64) {
-        cancelDeadline()
-        deadline = loop.schedule(after: nanoseconds) { [self] in
-            deadline = nil
-            drop(Self.gone)
-        }
-    }
-
-    static let placeholderKey = "AAAAAAAAAAAAAAAAAAAAAA=="
-    static let gone = WebSocketError(
-        .connectionClosed, "the client left before its request was answered", phase: .upgrade)
-    private static let stopped = WebSocketError(.shutDown, "the server or its event loop stops", phase: .upgrade)
-    private static let full = WebSocketError(
-        .resourceExhausted, "the server has as many connections as it may", phase: .upgrade)
-    static let badProxy = WebSocketError(
-        .protocolViolation, "the connection does not begin with the PROXY header of a trusted proxy", phase: .upgrade)
+    /// The socket's giver learns why it became no connection. Once.
+    private func tell(_ reason: WebSocketError) { outcome.take()?(.failure(reason)) }
 }

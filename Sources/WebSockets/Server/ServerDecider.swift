@@ -55,14 +55,14 @@ struct ServerDecider: Sendable {
     }
 
     /// On the loop. Without hooks and authentication no task is needed.
-    func decide(_ inquiry: UpgradeInquiry, _ reply: UpgradeReply) -> (@Sendable () -> Void)? {
+    func decide(_ received: UpgradeRequest, _ pending: PendingUpgrade) -> (@Sendable () -> Void)? {
         guard !state.isStopping else {
-            reply(.respond(HTTPAnswer(.unavailable)))
+            pending(.respond(PlainResponse(.unavailable)))
             return nil
         }
-        var request = WebSocketUpgradeRequest(inquiry)
+        var request = WebSocketUpgradeRequest(received)
         guard answers(for: request) else {
-            reply(.respond(HTTPAnswer(.misdirected)))
+            pending(.respond(PlainResponse(.misdirected)))
             return nil
         }
         var hook = hook
@@ -70,7 +70,7 @@ struct ServerDecider: Sendable {
         switch state.routes?.match(request) {
         case nil: break
         case .answer(let answer):
-            reply(.respond(answer))
+            pending(.respond(answer))
             return nil
         case .http(let parameters, let responder):
             request.parameters = parameters
@@ -80,46 +80,46 @@ struct ServerDecider: Sendable {
             route = index
             hook = own ?? hook
         }
-        switch inquiry.upgrade {
+        switch received.upgrade {
         case .failure(let refusal):
             guard let hook else {
-                reply(.respond(HTTPAnswer(refusal)))
+                pending(.respond(PlainResponse(refusal)))
                 return nil
             }
-            return begin(reply) { [request, route] in verdict(try await hook(request), request, route) }
+            return begin(pending) { [request, route] in translate(try await hook(request), request, route) }
         case .success:
             guard allows(request) else {
-                reply(.respond(HTTPAnswer(.forbiddenOrigin)))
+                pending(.respond(PlainResponse(.forbiddenOrigin)))
                 return nil
             }
             guard hook != nil || authentication != nil else {
-                reply(verdict(.accept(), request, route))
+                pending(translate(.accept(), request, route))
                 return nil
             }
-            return begin(reply) { [request, hook, route] in
+            return begin(pending) { [request, hook, route] in
                 var request = request
                 if let authentication {
                     guard let user = try await authentication.user(of: request) else {
-                        return verdict(authentication.refusal, request, route)
+                        return translate(authentication.refusal, request, route)
                     }
                     request.user = user
                 }
-                return verdict(try await hook?(request) ?? .accept(), request, route)
+                return translate(try await hook?(request) ?? .accept(), request, route)
             }
         }
     }
 
     private func begin(
-        _ reply: UpgradeReply, _ decide: @escaping @Sendable @concurrent () async throws -> UpgradeVerdict
+        _ pending: PendingUpgrade, _ decide: @escaping @Sendable @concurrent () async throws -> UpgradeDecision
     ) -> @Sendable () -> Void {
-        let task = reply.loop.startTask(isOnLoop: isOnLoop) {
+        let task = pending.loop.startTask(isOnLoop: isOnLoop) {
             do {
-                reply(try await decide())
+                pending(try await decide())
             } catch {
                 if !Task.isCancelled {
                     logger.error("the decision about a request failed", metadata: ["error": "\(error)"])
                 }
-                reply(.respond(HTTPAnswer(.internalError)))
+                pending(.respond(PlainResponse(.internalError)))
             }
         }
         return { task.cancel() }
@@ -143,16 +143,16 @@ struct ServerDecider: Sendable {
     }
 
     /// What a decision means on the wire. One that cannot be carried out is the server's failure, not the client's.
-    private func verdict(
+    private func translate(
         _ decision: WebSocketUpgradeDecision, _ request: WebSocketUpgradeRequest, _ route: Int?
-    ) -> UpgradeVerdict {
+    ) -> UpgradeDecision {
         do throws(WebSocketError) {
             switch decision {
             case .respond(let status, let headers, let body):
                 guard (200...599).contains(status) else {
                     throw WebSocketError(.invalidConfiguration, "\(status) is no status to answer with")
                 }
-                return .respond(HTTPAnswer(status: status, fields: headers, body: body))
+                return .respond(PlainResponse(status: status, fields: headers, body: body))
             case .accept(let subprotocol, let headers, let options):
                 try HandshakeText.validate(fields: headers)
                 let size = headers.reduce(0) { $0 + $1.name.rawName.utf8.count + $1.value.utf8.count + 4 }
@@ -161,13 +161,13 @@ struct ServerDecider: Sendable {
                 }
                 try options?.validate()
                 return .accept(
-                    UpgradeAcceptance(
+                    UpgradeResponse(
                         subprotocol: try choose(subprotocol, request), fields: headers, options: options,
                         context: context(request, route)))
             }
         } catch {
             logger.error("a decision cannot be carried out", metadata: ["error": "\(error.message)"])
-            return .respond(HTTPAnswer(.internalError))
+            return .respond(PlainResponse(.internalError))
         }
     }
 

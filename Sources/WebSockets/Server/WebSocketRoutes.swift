@@ -81,7 +81,7 @@ public struct WebSocketRoutes: Sendable {
     enum Match {
         case webSocket(route: Int, [String: String], WebSocketUpgradeHook?)
         case http([String: String], WebSocketUpgradeHook)
-        case answer(HTTPAnswer)
+        case answer(PlainResponse)
     }
 
     func match(_ request: WebSocketUpgradeRequest) -> Match {
@@ -98,18 +98,18 @@ public struct WebSocketRoutes: Sendable {
                 allowed = (allowed ?? []).union(methods)
             case .http: break
             case .redirect(let status, let location):
-                return .answer(HTTPAnswer(status: status, fields: [.location: location]))
+                return .answer(PlainResponse(status: status, fields: [.location: location]))
             }
         }
         if let allowed {
-            var answer = HTTPAnswer(UpgradeRefusal(405, "", "this path does not take \(request.method)"))
+            var answer = PlainResponse(UpgradeRefusal(405, "", "this path does not take \(request.method)"))
             answer.fields[.allow] = allowed.sorted().joined(separator: ", ")
             return .answer(answer)
         }
         if isWebSocketPath {
-            return .answer(HTTPAnswer(request.method == "GET" ? .upgradeRequired : .methodNotAllowed))
+            return .answer(PlainResponse(request.method == "GET" ? .upgradeRequired : .methodNotAllowed))
         }
-        return .answer(HTTPAnswer(.notFound))
+        return .answer(PlainResponse(.notFound))
     }
 
     /// The handler of the route that a connection came by.

@@ -41,7 +41,7 @@ extension WebSocketServer {
                 return (try request(of: try head.resolved()), byteCount)
             }
         } catch {
-            let answer = HTTPAnswer(error)
+            let answer = PlainResponse(error)
             throw WebSocketError(
                 .handshakeRejected, "the request cannot be read: \(error.explanation)", phase: .upgrade,
                 response: .init(status: answer.status, headers: answer.fields, body: answer.body))

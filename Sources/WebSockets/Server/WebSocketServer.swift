@@ -44,7 +44,7 @@ public final class WebSocketServer: Sendable {
         let decider = try ServerDecider(configuration, state: state)
         let limiter = ConnectionLimiter(
             maximum: configuration.maximumConnections, maximumPerAddress: configuration.maximumConnectionsPerAddress,
-            ipv6PrefixLength: configuration.ipv6ClientPrefixLength)
+            maximumHandshakes: configuration.maximumHandshakes, ipv6PrefixLength: configuration.ipv6ClientPrefixLength)
         self.limiter = limiter
         var policy = UpgradePolicy(
             options: configuration.options, handshakeTimeout: configuration.handshakeTimeout,

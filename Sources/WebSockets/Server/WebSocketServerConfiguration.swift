@@ -32,7 +32,14 @@ public struct WebSocketServerConfiguration: Sendable {
     /// Sockets that may be there at once, handshakes included. Clients beyond get 503. Default 16,000: libwebsockets 4.1.6
     /// cannot have more than 16,384 descriptors. `nil` for no limit of ours.
     public var maximumConnections: Int? = 16_000
-    /// Of these, how many from one IP address. Clients beyond get 429. Default `nil`, no limit: behind a proxy that is not
+    /// Of these, how many may be there without a response to their request: still to send it, TLS included, or waiting for a
+    /// hook. Beyond, the client that has kept its own waiting for the longest time is cut off, and where every one of them
+    /// waits for the server a new client gets 503. Default 4,096; `nil` for no limit but that of ``maximumConnections``.
+    ///
+    /// A flood of silent clients, 600 a second for example, so holds 4,096 sockets at most, each for seven seconds instead
+    /// of the ``handshakeTimeout``, while others come through.
+    public var maximumHandshakes: Int? = 4_096
+    /// Of all sockets, how many from one IP address. Clients beyond get 429. Default `nil`, no limit: behind a proxy that is not
     /// in ``trustedProxies`` all clients share one address.
     public var maximumConnectionsPerAddress: Int?
     /// How many bits of an IPv6 address say who the client is, for ``maximumConnectionsPerAddress``: a site has 64 bits of
@@ -240,6 +247,7 @@ extension WebSocketServerConfiguration {
         try check(handshakeTimeout > .zero, "handshakeTimeout is \(handshakeTimeout); it must be positive")
         try check((1...65_535).contains(backlog), "backlog is \(backlog); it must be in 1...65535")
         try check((maximumConnections ?? 1) > 0, "maximumConnections must be positive, or nil for no limit")
+        try check((maximumHandshakes ?? 1) > 0, "maximumHandshakes must be positive, or nil for no limit of its own")
         try check(
             (maximumConnectionsPerAddress ?? 1) > 0,
             "maximumConnectionsPerAddress must be positive, or nil for no limit")

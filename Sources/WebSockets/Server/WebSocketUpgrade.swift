@@ -9,19 +9,19 @@ public import WebSocketLoop
 
 /// A request to a server, as the one who decides about it sees it.
 public struct WebSocketUpgradeRequest: Sendable {
-    private let inquiry: UpgradeInquiry
+    private let wire: UpgradeRequest
     /// What the route's pattern took out of the path, decoded.
     public internal(set) var parameters: [String: String] = [:]
     /// Who the client is, when the configuration's authentication has found out.
     public internal(set) var user: String?
 
-    init(_ inquiry: UpgradeInquiry) { self.inquiry = inquiry }
+    init(_ wire: UpgradeRequest) { self.wire = wire }
 
     /// Such as `GET`.
-    public var method: String { inquiry.head.method }
+    public var method: String { wire.head.method }
     /// The target of the request line, byte for byte: path and query. Of a whole URL, as clients send it to a proxy, only
     /// those; its host is ``host`` then, and the `Host` of ``headers``.
-    public var target: String { inquiry.head.target }
+    public var target: String { wire.head.target }
     /// The target up to its question mark, byte for byte.
     public var path: Substring { target.prefix { $0 != "?" } }
     /// The target behind its question mark, byte for byte; `nil` without one.
@@ -30,27 +30,27 @@ public struct WebSocketUpgradeRequest: Sendable {
         return target[target.index(after: mark)...]
     }
     /// All header fields, in the order in which they came.
-    public var headers: HTTPFields { inquiry.head.fields }
+    public var headers: HTTPFields { wire.head.fields }
     /// The host that the client asked for, with the port where it gave one; as a trusted proxy says, if there is one. Empty
     /// in HTTP/1.0 without a `Host`.
-    public var host: String { inquiry.host ?? "" }
+    public var host: String { wire.host ?? "" }
     /// The page that a browser's script belongs to (RFC 6454); other clients rarely send one.
     public var origin: String? { headers[.origin] }
     /// What the client offers, in its order; empty when this is no WebSocket handshake.
-    public var subprotocols: [String] { (try? inquiry.upgrade.get())?.subprotocols ?? [] }
+    public var subprotocols: [String] { (try? wire.upgrade.get())?.subprotocols ?? [] }
     /// Whether this is a WebSocket handshake. Other requests can only be answered with
     /// ``WebSocketUpgradeDecision/respond(status:headers:body:)``; accepting one sends what it gets by default, 426 or 405.
-    public var isWebSocket: Bool { if case .success = inquiry.upgrade { true } else { false } }
+    public var isWebSocket: Bool { if case .success = wire.upgrade { true } else { false } }
     /// Whether the client used TLS, here or, as it says, at a trusted proxy.
-    public var isSecure: Bool { inquiry.isSecure }
+    public var isSecure: Bool { wire.isSecure }
     /// The server's end.
-    public var localAddress: WebSocketAddress? { inquiry.localAddress }
+    public var localAddress: WebSocketAddress? { wire.localAddress }
     /// The client's end; as a trusted proxy says, if there is one.
-    public var remoteAddress: WebSocketAddress? { inquiry.remoteAddress }
+    public var remoteAddress: WebSocketAddress? { wire.remoteAddress }
     /// What TLS negotiated; `nil` without TLS here.
-    public var tls: WebSocketTLSInfo? { inquiry.tls }
+    public var tls: WebSocketTLSInfo? { wire.tls }
     /// The client's certificate, verified; `nil` when it showed none.
-    public var clientCertificate: WebSocketTLSClientCertificate? { inquiry.clientCertificate }
+    public var clientCertificate: WebSocketTLSClientCertificate? { wire.clientCertificate }
 }
 
 /// What becomes of a request.

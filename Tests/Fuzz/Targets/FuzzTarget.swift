@@ -11,6 +11,8 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
     case request
     /// A server's whole answer to a client's handshake, and a proxy's to CONNECT, whole and in pieces.
     case handshake
+    /// What happens to an accepted socket of a server, in any order.
+    case upgrade
     /// `Sec-WebSocket-Extensions`, offers and answers, and token lists.
     case extensions
     /// `Origin` against `Host`.
@@ -52,6 +54,7 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
         case .url: fuzzURL(bytes)
         case .request: fuzzRequest(bytes)
         case .handshake: fuzzHandshake(bytes)
+        case .upgrade: fuzzUpgrade(bytes)
         case .extensions: fuzzExtensions(bytes)
         case .origin: fuzzOrigin(bytes)
         case .close: fuzzClose(bytes)

@@ -16,11 +16,11 @@ import Testing
         "GET /chat?x=1 HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         + "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nX-Empty:\r\n\r\n"
 
-    static func parse(_ bytes: some Collection<UInt8>, _ limits: Parser.Limits = .init()) -> Parser.Verdict {
+    static func parse(_ bytes: some Collection<UInt8>, _ limits: Parser.Limits = .init()) -> Parser.Outcome {
         withExactBytes(bytes) { Parser.parse($0, limits: limits) }
     }
 
-    static func status(_ verdict: Parser.Verdict) -> Int? {
+    static func status(_ verdict: Parser.Outcome) -> Int? {
         if case .refused(let refusal) = verdict { refusal.status } else { nil }
     }
 
@@ -352,7 +352,7 @@ import Testing
                 default: bytes.insert(alphabet[random.below(alphabet.count)], at: place)
                 }
             }
-            var decided: Parser.Verdict?
+            var decided: Parser.Outcome?
             for count in 0...bytes.count {
                 let verdict = Self.parse(bytes[..<count])
                 if let decided {

@@ -243,9 +243,9 @@ import WebSocketCore
     }
 }
 
-@Suite struct HTTPAnswerTests {
+@Suite struct PlainResponseTests {
     @Test func framingIsOurs() {
-        let answer = HTTPAnswer(
+        let answer = PlainResponse(
             status: 200,
             fields: [.contentLength: "99", .transferEncoding: "chunked", .connection: "keep-alive", .server: "x"],
             body: Array("body".utf8))
@@ -256,10 +256,10 @@ import WebSocketCore
 
     @Test func someAnswersHaveNoBody() {
         for status in [204, 304] {
-            let text = String(decoding: HTTPAnswer(status: status, body: [1]).bytes(), as: UTF8.self)
-            #expect(text == "HTTP/1.1 \(status) \(HTTPAnswer.phrase(of: status))\r\nConnection: close\r\n\r\n")
+            let text = String(decoding: PlainResponse(status: status, body: [1]).bytes(), as: UTF8.self)
+            #expect(text == "HTTP/1.1 \(status) \(PlainResponse.phrase(of: status))\r\nConnection: close\r\n\r\n")
         }
-        #expect(String(decoding: HTTPAnswer(status: 599).bytes(), as: UTF8.self).hasPrefix("HTTP/1.1 599 \r\n"))
+        #expect(String(decoding: PlainResponse(status: 599).bytes(), as: UTF8.self).hasPrefix("HTTP/1.1 599 \r\n"))
     }
 }
 

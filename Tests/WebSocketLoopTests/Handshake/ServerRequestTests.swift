@@ -240,7 +240,7 @@ struct RequestCase: Sendable, CustomTestStringConvertible {
                     case "/full": .failure(.unavailable)
                     default:
                         .success(
-                            UpgradeAcceptance(
+                            UpgradeResponse(
                                 subprotocol: request.subprotocols.last,
                                 fields: [.setCookie: "a=1; Path=/", .server: "test"]))
                     }

@@ -61,6 +61,80 @@ import WebSocketLoop
         }
     }
 
+    /// Their handshakes need no other descriptor, so that none is cut off in the middle.
+    @Test func tlsClientsWaitInTheBacklogWhileDescriptorsAreShort() async throws {
+        try await withLoops { group in
+            let loop = group.loops[0]
+            let scarcity = Scarcity()
+            scarcity.code.store(EMFILE, ordering: .relaxed)
+            let policy = UpgradePolicy(
+                options: .quiet, handshakeTimeout: .seconds(60), tls: try TestCertificate.server(),
+                decide: { _, _ in .failure(.unavailable) }, established: { _ in })
+            let listener = try Listener(
+                loop: loop, address: .tcp(host: "127.0.0.1", port: 0), backlog: 16,
+                accept: { scarcity.accept($0) }
+            ) { ServerUpgrade.begin($0, on: loop, policy: policy) }
+            await loop.run { listener.start() }
+            var clients: [TLSPeer] = []
+            for _ in 0..<10 {
+                let tls = TLSPeer(try await WebSocketBytePeer.connect(port: listener.address.port!))
+                try await tls.peer.write(tls.clientHello())
+                clients.append(tls)
+            }
+            var failures = scarcity.failures.makeAsyncIterator()
+            for _ in 0..<3 { await failures.next() }
+            #expect(loop.diagnostics.descriptors == 1)
+            scarcity.code.store(0, ordering: .relaxed)
+            for tls in clients {
+                try await tls.handshake()
+                try await tls.write(WebSocketBytePeer.request(target: "/"))
+                #expect(try await tls.readHead().status == 503)
+                tls.peer.close()
+            }
+            await loop.run { listener.stop() }
+        }
+    }
+
+    /// libwebsockets has a limit to its descriptors' numbers. A connection with a higher one waits for a lower one, and
+    /// those behind it in the backlog.
+    @Test func aDescriptorWhoseNumberIsTooHighWaitsForALowerOne() async throws {
+        try await withLoops { group in
+            let loop = group.loops[0]
+            let isHigh = Atomic<Bool>(true)
+            let (parked, park) = AsyncStream.makeStream(of: Void.self)
+            let (numbers, number) = AsyncStream.makeStream(of: CInt.self)
+            let listener = try Listener(
+                loop: loop, address: .tcp(host: "127.0.0.1", port: 0), backlog: 16, numbersBelow: 900,
+                accept: { listener in
+                    let descriptor = Listener.take(from: listener)
+                    guard descriptor >= 0, isHigh.exchange(false, ordering: .relaxed) else { return descriptor }
+                    let high = fcntl(descriptor, F_DUPFD_CLOEXEC, 900)
+                    Glibc.close(descriptor)
+                    park.yield()
+                    return high
+                }
+            ) { descriptor in
+                number.yield(descriptor)
+                Glibc.close(descriptor)
+            }
+            await loop.run { listener.start() }
+            let first = try await WebSocketBytePeer.connect(port: listener.address.port!)
+            var isParked = parked.makeAsyncIterator()
+            await isParked.next()
+            let second = try await WebSocketBytePeer.connect(port: listener.address.port!)
+            var accepted = numbers.makeAsyncIterator()
+            for _ in 0..<2 {
+                let number = try #require(await accepted.next())
+                #expect(number < 900)
+            }
+            for peer in [first, second] {
+                #expect(try await peer.readToEnd() == [])
+                peer.close()
+            }
+            await loop.run { listener.stop() }
+        }
+    }
+
     /// They are the client's doing, and there is a next one.
     @Test(arguments: [ECONNABORTED, EINTR])
     func failuresOfOneClientDoNotStopTheOthers(code: Int32) async throws {

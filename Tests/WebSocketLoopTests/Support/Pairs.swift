@@ -21,8 +21,8 @@ final class LoopServer: Sendable {
     init(
         loop: WebSocketEventLoop, options: WebSocketOptions = .quiet, tls: ServerTLSContext? = nil,
         handshakeTimeout: Duration = .seconds(60), limits: HTTPRequestHeadParser.Limits = .init(),
-        decide: @escaping @Sendable (ValidatedUpgrade) -> Result<UpgradeAcceptance, UpgradeRefusal> = { _ in
-            .success(UpgradeAcceptance())
+        decide: @escaping @Sendable (ValidatedUpgrade) -> Result<UpgradeResponse, UpgradeRefusal> = { _ in
+            .success(UpgradeResponse())
         }
     ) throws {
         self.loop = loop
@@ -65,8 +65,8 @@ final class LoopServer: Sendable {
 func withServer<Value: Sendable>(
     on loop: WebSocketEventLoop, options: WebSocketOptions = .quiet, tls: ServerTLSContext? = nil,
     handshakeTimeout: Duration = .seconds(60), limits: HTTPRequestHeadParser.Limits = .init(),
-    decide: @escaping @Sendable (ValidatedUpgrade) -> Result<UpgradeAcceptance, UpgradeRefusal> = { _ in
-        .success(UpgradeAcceptance())
+    decide: @escaping @Sendable (ValidatedUpgrade) -> Result<UpgradeResponse, UpgradeRefusal> = { _ in
+        .success(UpgradeResponse())
     },
     _ body: (LoopServer) async throws -> Value
 ) async throws -> Value {

@@ -78,7 +78,8 @@ struct ListeningTests {
 
     @Test func badLimitsAreRefused() async throws {
         let changes: [@Sendable (inout WebSocketServerConfiguration) -> Void] = [
-            { $0.maximumConnections = 0 }, { $0.maximumConnectionsPerAddress = -1 }, { $0.idleTimeout = .zero },
+            { $0.maximumConnections = 0 }, { $0.maximumHandshakes = 0 }, { $0.maximumConnectionsPerAddress = -1 },
+            { $0.idleTimeout = .zero },
             { $0.maximumLifetime = .seconds(-1) }, { $0.broadcastLimits.maximumBufferedBytes = 0 },
             { $0.handshakeTimeout = .zero }, { $0.backlog = 0 }, { $0.trustedProxies.addresses = ["10.0.0.0/33"] },
             { $0.trustedProxies.addresses = ["proxy.example.com"] }, { $0.subprotocols = ["a b"] },
@@ -125,6 +126,58 @@ struct ListeningTests {
             sockets.append(try await loopback.connect())
             for socket in sockets { try await socket.close() }
             try await until("all places are free", on: loopback.serverLoops.loops[0]) { server.statistics.sockets == 0 }
+        }
+    }
+
+    /// A flood of silent clients does not keep others out, though as many are there as may be.
+    @Test(arguments: [Transport.plain, .secure])
+    func theSlowestHandshakeGivesWayToANewClient(_ transport: Transport) async throws {
+        let limit = 4
+        try await withLoopback(transport, server: { $0.maximumHandshakes = limit }, handler: echo) { loopback in
+            var silent: [RawClient] = []
+            for _ in 0..<limit { silent.append(try RawClient(port: loopback.server.port)) }
+            let server = loopback.server
+            try await until("all are there", on: loopback.serverLoops.loops[0]) { server.statistics.sockets == limit }
+            var sockets: [WebSocketConnection] = []
+            for _ in 0..<3 {
+                sockets.append(try await loopback.connect())
+                try await sockets.last?.send("x")
+                #expect(try await sockets.last?.receive() == "x")
+            }
+            // The first of the silent ones has gone. Connections that are open count no more.
+            #expect(loopback.server.statistics.sockets == limit - 1 + 3)
+            for socket in sockets { try await socket.close() }
+            silent = []
+        }
+    }
+
+    /// They have said what they want: whoever comes later is told that there is no room.
+    @Test func clientsThatWaitForADecisionDoNotGiveWay() async throws {
+        let asked = Events<Void>()
+        let (gate, open) = AsyncStream.makeStream(of: Void.self)
+        let decided = Task { for await _ in gate {} }
+        try await withLoopback(
+            server: {
+                $0.maximumHandshakes = 2
+                $0.onRequest = { _ in
+                    asked.send(())
+                    await decided.value
+                    return .accept()
+                }
+            }, handler: echo
+        ) { loopback in
+            async let first = loopback.connect()
+            async let second = loopback.connect()
+            try await asked.next()
+            try await asked.next()
+            let error = try await failure { try await loopback.connect() }
+            #expect(error.response?.status == 503, "\(error)")
+            open.finish()
+            for socket in try await [first, second] {
+                try await socket.send("x")
+                #expect(try await socket.receive() == "x")
+                try await socket.close()
+            }
         }
     }
 

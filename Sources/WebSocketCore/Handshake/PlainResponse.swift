@@ -6,7 +6,7 @@
 package import HTTPTypes
 
 /// An HTTP answer other than 101, after which the connection ends.
-package struct HTTPAnswer: Sendable, Equatable {
+package struct PlainResponse: Sendable, Equatable {
     package var status: Int
     package var fields: HTTPFields
     package var body: [UInt8]
@@ -49,7 +49,7 @@ package struct HTTPAnswer: Sendable, Equatable {
     ]
 }
 
-extension HTTPAnswer {
+extension PlainResponse {
     /// A refusal with its sentence as the body.
     package init(_ refusal: UpgradeRefusal) {
         var fields = refusal.fields

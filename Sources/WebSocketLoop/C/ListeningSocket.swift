@@ -134,8 +134,8 @@ public enum WebSocketListenAddress: Sendable, Hashable {
             throw failure(text(code) + (code == EADDRINUSE ? "; another program listens there" : ""), code)
         }
         let file = isAbstract ? nil : status(of: path).map { (path, $0.st_dev, $0.st_ino) }
-        // What the process's umask took away.
-        if !isAbstract { unsafe chmod(path, mode_t(permissions)) }
+        // What the process's umask took away. Not of a link that stands there meanwhile: it may lead anywhere.
+        if !isAbstract { unsafe fchmodat(AT_FDCWD, path, mode_t(permissions), AT_SYMLINK_NOFOLLOW) }
         guard listen(descriptor, CInt(backlog)) == 0 else {
             let code = errno
             if !isAbstract { unsafe unlink(path) }
