@@ -122,7 +122,10 @@ import WebSocketsTestKit
                 let head = try await pair.peer.read(2)
                 if head[0] == 0x82 { break }
                 #expect(head[0] == 0x89)
-                _ = try await pair.peer.read(8 + (head[1] & 0x80 == 0 ? 0 : 4))
+                let mask = try await pair.peer.read(head[1] & 0x80 == 0 ? 0 : 4)
+                let payload = try await pair.peer.read(8)
+                let ping = mask.isEmpty ? payload : payload.indices.map { payload[$0] ^ mask[$0 % 4] }
+                try await pair.peer.send(.init(WebSocketWireFrame.pong, ping))
             }
             left -= 2
             while left > 0 {
