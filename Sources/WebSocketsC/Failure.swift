@@ -142,7 +142,9 @@ extension WebSocketError.Code {
         case .sendQueueFull: WSX_SEND_QUEUE_FULL
         case .notSent: WSX_NOT_SENT
         // Of types that this interface does not have.
-        case .invalidPayload, .connectionBusy, .connectionUnavailable, .notAcquired, .drainTimedOut: WSX_FAILED
+        case .invalidPayload, .connectionBusy, .connectionUnavailable, .notAcquired, .drainTimedOut,
+            .subscriptionRefused:
+            WSX_FAILED
         }
     }
 }

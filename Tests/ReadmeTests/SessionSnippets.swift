@@ -26,6 +26,8 @@ func tradingFeed() async throws {
     configuration.disconnectMargin = .seconds(1_800)
     configuration.makesBeforeBreaking = true
     configuration.shouldRenew = { _ in await book.hasNoOpenOrders }
+    configuration.silenceTimeout = .seconds(5)
+    configuration.answer = { $0 == .text("{\"op\":\"ping\"}") ? .text("{\"op\":\"pong\"}") : nil }
     configuration.resume = { connection in
         try await connection.send("{\"op\":\"replay\",\"after\":\(await book.lastSequence)}")
         while true {
@@ -40,9 +42,11 @@ func tradingFeed() async throws {
         for try await event in session.events {
             switch event {
             case .message(let message): await book.apply(message)
-            case .gap: await book.loadSnapshot()
             case .disconnected(let end): await book.freeze(because: end.reason)
-            case .connected, .renewed: await book.thaw()
+            case .gap: await book.loadSnapshot()
+            case .connected: await book.thaw()
+            case .renewed: break
+            case .subscription(let reply): log("\(reply)")
             case .alert(let alert): log(alert.message)
             }
         }
@@ -84,14 +88,15 @@ func watchdog() async throws {
         return await maintenance.isOver ? .now : .notYet
     }
 
-    let session = try WebSocketSession(to: "wss://plant.example/status", configuration: configuration)
-    try await withThrowingTaskGroup { group in
-        group.addTask { try await session.run() }
-        group.addTask {
-            while !session.isShutdown {
-                if try await session.receive(timeout: .seconds(30)) == .text("emergency") { await alarm() }
+    configuration.silenceTimeout = .seconds(30)
+
+    try await WebSocketSession.withSession(to: "wss://plant.example/status", configuration: configuration) { session in
+        for try await event in session.events {
+            switch event {
+            case .message(.text("emergency")): await alarm()
+            case .disconnected(let end) where end.reason == .silence: await alarm()
+            default: break
             }
         }
-        try await group.waitForAll()
     }
 }
