@@ -144,7 +144,7 @@ extension WebSocketError.Code {
         case .notSent: WSX_NOT_SENT
         // Of types that this interface does not have.
         case .invalidPayload, .connectionBusy, .connectionUnavailable, .notAcquired, .drainTimedOut,
-            .beforeConnectFailed, .brokerUnavailable, .brokerRefused:
+            .beforeConnectFailed, .brokerUnavailable, .brokerRefused, .subscriptionRefused:
             WSX_FAILED
         }
     }

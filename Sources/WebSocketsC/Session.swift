@@ -31,8 +31,7 @@ final class SessionBox: @unchecked Sendable {
 
     func start(_ id: UInt64) {
         let session = session
-        // Both end with the session, which every way to free the handle ends. What `run` throws is told by the last event
-        // and by `receive`.
+        // Both end with the session, which every way to free the handle ends.
         Task(executorPreference: loop.taskExecutor) { try? await session.run() }
         guard config.on_event != nil else { return }
         Task(executorPreference: loop.taskExecutor) { [self] in
@@ -43,6 +42,8 @@ final class SessionBox: @unchecked Sendable {
                 }
                 tell(id) { WebSocketSessionEvent.withEnd(nil, $0) }
             } catch {
+                // Through this interface a session that gave up is not told to begin again.
+                await session.shutDown()
                 tell(id) { WebSocketSessionEvent.withEnd(error, $0) }
             }
         }
@@ -126,6 +127,8 @@ extension WebSocketSessionEvent {
             case .overflow(let dropped): event.dropped = UInt64(clamping: dropped)
             }
         case .renewed: event.type = Int32(WSX_EVENT_RENEWED)
+        // Nothing through this interface recognises answers.
+        case .subscription: return
         case .alert(let alert):
             event.type = Int32(WSX_EVENT_ALERT)
             alert.message.withCString { text in
@@ -264,6 +267,7 @@ public func wsx_session_wait_connected(
             await session.waitConnected(timeout: timeout_ms < 0 ? nil : .milliseconds(timeout_ms))
         }
         guard !isConnected else { return }
+        if let failure = session.failure { throw Failure(failure) }
         guard !session.isShutdown else {
             throw Failure(session.lastDisconnect?.error ?? WebSocketError(.connectionClosed, "the session has ended"))
         }

@@ -75,7 +75,7 @@ func tradingFeed(from url: String, into book: Book) async throws {
             case .disconnected(let end): await book.freeze(because: end.reason)
             // A connection alone makes no book whole: only a snapshot does, or the end of a replay.
             case .connected(isReconnect: false), .gap: await book.loadSnapshot()
-            case .connected, .renewed: break
+            case .connected, .renewed, .subscription: break
             case .alert(let alert): log(alert.message)
             }
         }
@@ -137,6 +137,5 @@ func watchdog(
                 }
             }
         }
-        try await group.waitForAll()
     }
 }

@@ -18,7 +18,7 @@ public struct WebSocketError: Error, Sendable, Hashable {
             case tooManyFragments, invalidPing, invalidPayload
             case connectionBusy, connectionUnavailable, notAcquired, drainTimedOut
             case acquireTimedOut, poolUnavailable, poolExhausted, poolClosed, leaseEnded
-            case notConnected, reconnectFailed, sendQueueFull, notSent
+            case notConnected, reconnectFailed, sendQueueFull, notSent, subscriptionRefused
             case beforeConnectFailed
             case brokerUnavailable, brokerRefused
         }
@@ -94,12 +94,14 @@ public struct WebSocketError: Error, Sendable, Hashable {
 
         /// The session has no connection just now, and what was asked for needs one.
         public static let notConnected = Self(.notConnected)
-        /// The session gave up reconnecting; the message has the last error.
+        /// The session gave up reconnecting; `attempts`, `sessionCause`, `response` and `closeInfo` tell of the last failure.
         public static let reconnectFailed = Self(.reconnectFailed)
         /// The session's queue for messages without a connection is full.
         public static let sendQueueFull = Self(.sendQueueFull)
         /// The message was not sent before its deadline or the end of the session, not even in part.
         public static let notSent = Self(.notSent)
+        /// The server refused channels; the message names each.
+        public static let subscriptionRefused = Self(.subscriptionRefused)
 
         /// `beforeConnect` threw; `beforeConnectError` has what. Nothing was sent.
         public static let beforeConnectFailed = Self(.beforeConnectFailed)

@@ -47,16 +47,15 @@ public struct WebSocketReconnectPolicy: Sendable {
         case fatalUntilConnected
     }
 
-    /// How long to wait. Default `fullJitter` from 1 s to 60 s. Times are clamped: 0 to 300 s for `base` and `fixed`,
-    /// 1 to 600 s for `maximum`.
+    /// How long to wait. Default `fullJitter` from 1 s to 60 s. Times must be in 0...86,400 s.
     public var strategy: Strategy = .fullJitter(base: .seconds(1), maximum: .seconds(60))
     /// Attempts after the first one until a connection was stable; then giving up is an error. `nil` never gives up, 0
-    /// never tries again. Default 10; clamped to 0...100.
+    /// never tries again. With several endpoints each counts as tried when all have been. Default 10; 0 or more.
     public var maximumAttempts: Int? = 10
-    /// How long a connection must last before attempts are counted from the beginning. Default 60 s; clamped to
-    /// 10...300 s.
+    /// How long a connection must last before attempts are counted from the beginning. Default 60 s;
+    /// 0...86,400 s.
     public var stableTime: Duration = .seconds(60)
-    /// The least wait after the server closed with 1013, try again later. Default 30 s; clamped to 10...300 s.
+    /// The least wait after the server closed with 1013, try again later. Default 30 s; 0...86,400 s.
     public var serverUnavailableDelay: Duration = .seconds(30)
     /// The longest `Retry-After` (RFC 9110 §10.2.3) that is obeyed; a longer one counts as this. Default 1 h.
     public var maximumRetryAfter: Duration = .seconds(3_600)
@@ -73,6 +72,8 @@ public struct WebSocketReconnectPolicy: Sendable {
     /// that is no handshake, which may be one that was cut; a connection that ended always.
     public static func classify(_ cause: Cause) -> Decision {
         guard case .connectFailed(let error) = cause, error.wouldComeAgain else { return .retry }
+        // A server that says when to come again does not mean never.
+        if let response = error.response, RetryAfter.delay(response.headers) != nil { return .retry }
         return switch error.code {
         case .handshakeInvalid: .retry
         case .invalidURL, .shutDown: .fatal
@@ -112,7 +113,8 @@ public struct WebSocketReconnectPolicy: Sendable {
         return isSlow ? .retrySlowly(least: least, custom: custom) : .retry(least: least, custom: custom)
     }
 
-    private func serverWish(_ cause: Cause, _ clock: Int64?) -> Duration {
+    /// What the server asked for, within `maximumRetryAfter`.
+    package func serverWish(_ cause: Cause, _ clock: Int64?) -> Duration {
         switch cause {
         case .connectFailed(let error):
             guard let delay = error.response.flatMap({ RetryAfter.delay($0.headers, now: clock) }) else { return .zero }
@@ -122,25 +124,23 @@ public struct WebSocketReconnectPolicy: Sendable {
         }
     }
 
-    /// With every value in its documented range.
-    package var clamped: Self {
-        func clamp(_ value: Duration, _ low: Int, _ high: Int) -> Duration {
-            min(max(value, .seconds(low)), .seconds(high))
-        }
-        var policy = self
+    /// Looks at every value.
+    ///
+    /// - Throws: `invalidConfiguration`, with the first option that is out of its range, its value and the range.
+    public func validate() throws(WebSocketError) {
+        var check = SettingCheck()
         switch strategy {
-        case .fixed(let delay): policy.strategy = .fixed(clamp(delay, 0, 300))
-        case .exponential(let base, let maximum):
-            policy.strategy = .exponential(base: clamp(base, 0, 300), maximum: clamp(maximum, 1, 600))
-        case .fullJitter(let base, let maximum):
-            policy.strategy = .fullJitter(base: clamp(base, 0, 300), maximum: clamp(maximum, 1, 600))
+        case .fixed(let delay): check.time("reconnect.strategy's delay", delay, 0...86_400)
+        case .exponential(let base, let maximum), .fullJitter(let base, let maximum):
+            check.time("reconnect.strategy's base", base, 0...86_400)
+            check.time("reconnect.strategy's maximum", maximum, 0...86_400)
         case .immediate, .custom, .callbackControlled: break
         }
-        policy.maximumAttempts = maximumAttempts.map { min(max($0, 0), 100) }
-        policy.stableTime = clamp(stableTime, 10, 300)
-        policy.serverUnavailableDelay = clamp(serverUnavailableDelay, 10, 300)
-        policy.maximumRetryAfter = max(maximumRetryAfter, .zero)
-        return policy
+        if let maximumAttempts { check.number("reconnect.maximumAttempts", maximumAttempts, 0...1_000_000) }
+        check.time("reconnect.stableTime", stableTime, 0...86_400)
+        check.time("reconnect.serverUnavailableDelay", serverUnavailableDelay, 0...86_400)
+        check.time("reconnect.maximumRetryAfter", maximumRetryAfter, 0...1e9)
+        try check.result.get()
     }
 }
 

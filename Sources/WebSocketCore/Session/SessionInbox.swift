@@ -39,6 +39,8 @@ package struct SessionInbox<Waiter: Sendable>: Sendable {
     /// Events other than messages that nobody took in time.
     package private(set) var droppedEvents = 0
     package private(set) var overflows = 0
+    /// Gap events that stand for dropped messages.
+    package private(set) var holes = 0
     /// How the session ended, once it has; nil inside means well.
     package private(set) var outcome: WebSocketError??
 
@@ -125,6 +127,7 @@ package struct SessionInbox<Waiter: Sendable>: Sendable {
                 return
             }
             hole = 1
+            holes += 1
             nextPlace += 1
             appendNotice((place, .gap(WebSocketSessionGap(.overflow(dropped: 1)))))
             return
@@ -135,6 +138,7 @@ package struct SessionInbox<Waiter: Sendable>: Sendable {
             notices.removeFirst()
             notices.prepend((place, .gap(WebSocketSessionGap(.overflow(dropped: count + 1)))))
         } else {
+            holes += 1
             notices.prepend((place, .gap(WebSocketSessionGap(.overflow(dropped: 1)))))
             trimNotices()
         }
@@ -192,6 +196,9 @@ package struct SessionInbox<Waiter: Sendable>: Sendable {
         takers.append(id: id, Taker(wantsMessagesOnly: messagesOnly, waiter: waiter))
     }
 
+    /// The session gave up: all who wait are to be told.
+    package mutating func removeAllTakers() -> [Waiter] { takers.removeAll().map(\.waiter) }
+
     package mutating func cancel(id: UInt64) -> Waiter? { takers.remove(id: id)?.waiter }
 
     /// Those who wait for messages and will get none: there is no connection and none will come by itself.
@@ -205,6 +212,7 @@ package struct SessionInbox<Waiter: Sendable>: Sendable {
         droppedMessages = 0
         droppedEvents = 0
         overflows = 0
+        holes = 0
     }
 
     /// The session ended. What is buffered can still be taken; the takers returned are to be told.

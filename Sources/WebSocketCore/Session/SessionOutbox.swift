@@ -17,14 +17,17 @@ package struct SessionOutbox<Waiter: Sendable>: Sendable {
         package let isIdempotent: Bool
         /// The session's own, such as a subscription: belongs to one connection and is not in the ledger.
         package let isControl: Bool
+        /// An answer is awaited: which connection takes it is of interest.
+        package let isRequest: Bool
         /// Told when the message is taken, or its outcome if it `wantsOutcome`.
         package var waiter: Waiter?
         package let wantsOutcome: Bool
 
         package init(
             id: UInt64, message: WebSocketMessage, deadline: Duration? = nil, isIdempotent: Bool = false,
-            isControl: Bool = false, waiter: Waiter? = nil, wantsOutcome: Bool = false
+            isControl: Bool = false, isRequest: Bool = false, waiter: Waiter? = nil, wantsOutcome: Bool = false
         ) {
+            self.isRequest = isRequest
             self.id = id
             self.message = message
             self.deadline = deadline
@@ -69,7 +72,9 @@ package struct SessionOutbox<Waiter: Sendable>: Sendable {
     private var lanes: [Int: Lane] = [:]
     private var active: Int?
     package private(set) var ledger = Ledger()
-    /// Messages whose outcome is `unknown` or `notSent` since somebody last asked.
+    /// Requests that a connection has taken since `takeRequests`.
+    private var taken: [(id: UInt64, epoch: Int)] = []
+    /// Messages whose outcome is `unknown` or `notSent` since `takeLost`.
     package private(set) var lost = 0
 
     /// - Parameter capacity: Messages that wait while there is no connection; 0 for none.
@@ -78,6 +83,8 @@ package struct SessionOutbox<Waiter: Sendable>: Sendable {
     package var queuedCount: Int { queue.count }
     package var isFull: Bool { queue.count >= capacity }
     package var isConnected: Bool { active != nil }
+    /// Whether the message waits, or is in the writer's hands.
+    package func holds(id: UInt64) -> Bool { sending?.entry.id == id || queue.contains { $0.id == id } }
     package var canSendDirectly: Bool { active != nil && queue.isEmpty && sending == nil }
     package var nextDeadline: Duration? { queue.lazy.compactMap(\.deadline).min() }
 
@@ -123,6 +130,11 @@ package struct SessionOutbox<Waiter: Sendable>: Sendable {
         ledger.notSent += 1
     }
 
+    /// The session's own message was given to a connection, the active one or one that is being replaced.
+    package mutating func sentControl(_ message: WebSocketMessage, on epoch: Int) {
+        _ = accept(Entry(id: 0, message: message, isControl: true), on: epoch)
+    }
+
     private mutating func submit(_ entry: Entry) {
         guard !entry.isControl else { return }
         ledger.submitted += 1
@@ -162,6 +174,7 @@ package struct SessionOutbox<Waiter: Sendable>: Sendable {
         var notices: [Notice] = []
         if !entry.wantsOutcome, let waiter = entry.waiter.take() { notices = [.taken(waiter)] }
         lane.accepted += 1
+        if entry.isRequest { taken.append((entry.id, epoch)) }
         if lane.accepted <= lane.written {
             notices += finish(entry, .written)
         } else {
@@ -288,6 +301,13 @@ package struct SessionOutbox<Waiter: Sendable>: Sendable {
         ledger = Ledger()
         ledger.pending = pending
         ledger.submitted = pending
+    }
+
+    /// The requests that a connection has taken since the last call.
+    package mutating func takeRequests() -> [(id: UInt64, epoch: Int)] {
+        guard !taken.isEmpty else { return [] }
+        defer { taken = [] }
+        return taken
     }
 
     /// How many messages were lost since the last call.

@@ -9,10 +9,11 @@ extension SessionStateMachine {
     ///
     /// - Returns: nil unless the session is connected.
     package mutating func disconnect(
-        _ reason: WebSocketDisconnectReason, reconnectAfter delay: Duration?
+        _ reason: WebSocketDisconnectReason, reconnectAfter delay: Duration?,
+        _ frame: WebSocketCloseFrame = WebSocketCloseFrame(code: .normalClosure), at now: Duration
     ) -> [Command]? {
         guard case .open(let open) = state else { return nil }
-        return leave(open, reason, delay.map { .wait($0) } ?? .ask)
+        return leave(open, reason, delay.map { .wait($0) } ?? .ask, frame, at: now)
     }
 
     /// Leaves the open connection at that time.
@@ -30,20 +31,30 @@ extension SessionStateMachine {
         lastEpoch += 1
         open.successor = .attempting(lastEpoch)
         state = .open(open)
-        return [.connect(lastEpoch)]
+        return [
+            .connect(
+                lastEpoch,
+                SessionAttempt(
+                    number: open.renewals.attempts + 1, endpoint: endpoints.index, isReconnect: true, isRenewal: true,
+                    lastError: lastError))
+        ]
     }
 
     /// Closes; the session can be connected again.
     package mutating func close(_ frame: WebSocketCloseFrame) -> [Command] {
         switch state {
         case .unstarted, .resting, .ended: return []
-        case .deciding, .waiting, .asking: return rest()
-        case .attempting(let epoch): return [.cancelWork(epoch)] + rest()
+        case .deciding, .waiting, .asking: return rest(.closed)
+        case .attempting(let epoch): return [.cancelWork(epoch)] + rest(.closed)
         case .preparing(let epoch, let connection):
-            return [.cancelWork(epoch)] + leave(epoch, connection, since: nil, .userRequested, .rest, frame)
-        case .open(let open): return leave(open, .userRequested, .rest, frame)
+            return [.cancelWork(epoch)]
+                + leave(epoch, connection, since: nil, .userRequested, .rest(.closed), frame, nil)
+        case .open(let open): return leave(open, .userRequested, .rest(.closed), frame, at: nil)
         case .leaving(var leaving):
-            leaving.sequel = .rest
+            // A shutdown that is under way stays one.
+            if isShutdown { return [] }
+            leaving.sequel = .rest(.closed)
+            leaving.deadline = nil
             state = .leaving(leaving)
             return []
         }
@@ -57,10 +68,11 @@ extension SessionStateMachine {
         case .unstarted, .resting, .deciding, .waiting, .asking: return end(nil)
         case .attempting(let epoch): return [.cancelWork(epoch)] + end(nil)
         case .preparing(let epoch, let connection):
-            return [.cancelWork(epoch)] + leave(epoch, connection, since: nil, .userRequested, .end, frame)
-        case .open(let open): return leave(open, .userRequested, .end, frame)
+            return [.cancelWork(epoch)] + leave(epoch, connection, since: nil, .userRequested, .end, frame, nil)
+        case .open(let open): return leave(open, .userRequested, .end, frame, at: nil)
         case .leaving(var leaving):
             leaving.sequel = .end
+            leaving.deadline = nil
             state = .leaving(leaving)
             return []
         }
@@ -85,23 +97,33 @@ extension SessionStateMachine {
                 Leaving(epoch: epoch, connection: connection, since: nil, reason: .killed, sequel: .react))
             return [.cancelWork(epoch), .abort(connection)]
         case .open(let open):
-            let commands = leave(open, .killed, .react)
-            return commands.map { command in
-                if case .close(let connection, _) = command { .abort(connection) } else { command }
-            }
+            return cut(open, .killed)
         case .unstarted, .resting, .deciding, .waiting, .asking, .attempting, .leaving, .ended: return []
         }
     }
 
-    /// The inbox is full, and its policy is to disconnect.
-    package mutating func overflowed(_ epoch: Epoch) -> [Command] {
-        guard case .open(let open) = state, open.epoch == epoch else { return [] }
-        return leave(open, .overflow, .react, WebSocketCloseFrame(code: .policyViolation, reason: "too slow"))
+    /// No message has come for as long as the application allows.
+    package mutating func fellSilent() -> [Command] {
+        guard case .open(let open) = state else { return [] }
+        return cut(open, .silence)
     }
 
+    private mutating func cut(_ open: Open, _ reason: WebSocketDisconnectReason) -> [Command] {
+        leave(open, reason, .react, at: nil).map { command in
+            if case .close(let connection, _) = command { .abort(connection) } else { command }
+        }
+    }
+
+    /// The inbox is full, and its policy is to disconnect.
+    package mutating func overflowed(_ epoch: Epoch, at now: Duration) -> [Command] {
+        guard case .open(let open) = state, open.epoch == epoch else { return [] }
+        return leave(open, .overflow, .react, WebSocketCloseFrame(code: .policyViolation, reason: "too slow"), at: now)
+    }
+
+    /// - Parameter now: When the connection is left; nil when nothing waits for its end but the caller.
     mutating func leave(
         _ open: Open, _ reason: WebSocketDisconnectReason, _ sequel: Sequel,
-        _ frame: WebSocketCloseFrame = WebSocketCloseFrame(code: .normalClosure)
+        _ frame: WebSocketCloseFrame = WebSocketCloseFrame(code: .normalClosure), at now: Duration?
     ) -> [Command] {
         var commands: [Command] = []
         switch open.successor {
@@ -109,14 +131,26 @@ extension SessionStateMachine {
         case .attempting(let epoch): commands = [.cancelWork(epoch)]
         case .preparing(let epoch, let connection): commands = [.cancelWork(epoch), .abort(connection)]
         }
-        return commands + leave(open.epoch, open.connection, since: open.since, reason, sequel, frame)
+        return commands + leave(open.epoch, open.connection, since: open.since, reason, sequel, frame, now)
     }
 
     private mutating func leave(
         _ epoch: Epoch, _ connection: Connection, since: Duration?, _ reason: WebSocketDisconnectReason,
-        _ sequel: Sequel, _ frame: WebSocketCloseFrame
+        _ sequel: Sequel, _ frame: WebSocketCloseFrame, _ now: Duration?
     ) -> [Command] {
-        state = .leaving(Leaving(epoch: epoch, connection: connection, since: since, reason: reason, sequel: sequel))
+        // What is to follow waits for a server that answers the close frame, but not for one that does not.
+        let patience: Duration? =
+            switch sequel {
+            case .wait(let delay): max(delay, settings.handoverTimeout)
+            case .ask: settings.asksToReconnect ? settings.handoverTimeout : nil
+            case .reconnect, .react: settings.handoverTimeout
+            case .rest, .end: nil
+            }
+        var deadline: Duration?
+        if let now, let patience { deadline = now + patience }
+        state = .leaving(
+            Leaving(
+                epoch: epoch, connection: connection, since: since, reason: reason, sequel: sequel, deadline: deadline))
         return [.close(connection, frame)]
     }
 }

@@ -33,8 +33,11 @@ extension SessionStateMachine {
             return [.cancelWork(epoch)]
                 + renewalFailed(
                     &open, error ?? WebSocketError(.connectionClosed, "the next connection ended at once"), at: now)
-        case .leaving(let leaving) where leaving.epoch == epoch: return left(leaving, info, at: now)
-        default: return []
+        case .leaving(let leaving):
+            guard leaving.epoch == epoch else { return [] }
+            return left(leaving, info, at: now)
+        // A renewal that was given up, or a connection that came when the session had ended.
+        case .unstarted, .resting, .deciding, .waiting, .asking, .attempting, .preparing, .ended: return []
         }
     }
 
@@ -46,13 +49,13 @@ extension SessionStateMachine {
         )
         switch leaving.sequel {
         case .react: return lost(info, reason: leaving.reason, since: since, error: leaving.error, at: now)
-        case .rest: return [.disconnected(end)] + rest()
+        case .rest(let rest): return [.disconnected(end)] + self.rest(rest)
         case .wait(let delay):
             state = .waiting(until: now + delay)
             return [.disconnected(end)]
-        case .reconnect: return [.disconnected(end)] + attempt()
+        case .reconnect: return [.disconnected(end)] + attempt(at: now)
         case .ask:
-            guard settings.asksToReconnect else { return [.disconnected(end)] + rest() }
+            guard settings.asksToReconnect else { return [.disconnected(end)] + rest(.left) }
             state = .asking(next: now)
             return [.disconnected(end)] + tick(at: now)
         case .end: return [.disconnected(end)] + self.end(nil)
@@ -68,14 +71,17 @@ extension SessionStateMachine {
         let end = WebSocketSessionDisconnect(
             reason: reason, closeInfo: info, error: error, connectedFor: since.map { now - $0 } ?? .zero)
         lastError = error ?? info.map { .closed($0) } ?? lastError
-        let text = info.map { "the connection ended: \($0)" } ?? "the connection ended: \(reason)"
+        // The server's own words may be secret; they are in the event, not in what is logged.
+        let code = info?.received.map { " with \($0.code.rawValue)" } ?? ""
+        let text = "the connection ended: \(reason)\(code)"
+        if reason == .networkError || reason == .pingTimeout || reason == .silence { endpoints.vanished() }
         return [.disconnected(end), .alert(.disconnected, error?.message ?? text)]
             + next(after: .disconnected(end), at: now)
     }
 
     mutating func next(after cause: WebSocketReconnectPolicy.Cause, at now: Duration) -> [Command] {
         if case .disconnected = cause {
-            guard settings.reconnectsAutomatically else { return rest() }
+            guard settings.reconnectsAutomatically else { return rest(.closed) }
             isRecovering = true
             if case .callbackControlled = settings.policy.strategy, settings.asksToReconnect {
                 state = .asking(next: now)
@@ -91,7 +97,22 @@ extension SessionStateMachine {
     package mutating func decided(
         _ answer: WebSocketReconnectPolicy.Answer, _ decision: Decision, at now: Duration
     ) -> [Command] {
-        guard case .deciding(decision, let cause) = state else { return [] }
+        switch state {
+        case .open(var open):
+            guard open.renewalDecision == decision else { return [] }
+            open.renewalDecision = nil
+            if case .retry(let delay) = open.renewals.decide(answer) { open.nextRenewalCheck = now + delay }
+            state = .open(open)
+            return []
+        case .deciding(decision, let cause): return decided(answer, after: cause, at: now)
+        // A question that is not open any more.
+        case .unstarted, .resting, .deciding, .waiting, .asking, .attempting, .preparing, .leaving, .ended: return []
+        }
+    }
+
+    private mutating func decided(
+        _ answer: WebSocketReconnectPolicy.Answer, after cause: WebSocketReconnectPolicy.Cause, at now: Duration
+    ) -> [Command] {
         switch engine.decide(answer) {
         case .retry(let delay):
             state = .waiting(until: now + delay)
@@ -102,15 +123,23 @@ extension SessionStateMachine {
             }
             return delay > .zero ? [] : tick(at: now)
         case .giveUp:
-            let why = lastError.map { "; last: \($0.message)" } ?? ""
-            var error = WebSocketError(
-                .reconnectFailed,
-                "the session gave up after \(engine.attempts) attempts to reconnect; check the server, then start a new session\(why)"
-            )
-            // The first attempt's own error says more.
-            if case .connectFailed(let cause) = cause, engine.attempts == 0 { error = cause }
-            return end(error)
+            let error = surrender(after: cause)
+            return [.alert(.gaveUp, error.message)] + rest(.gaveUp(error))
         }
+    }
+
+    private func surrender(after cause: WebSocketReconnectPolicy.Cause) -> WebSocketError {
+        // The first attempt's own error says more.
+        if case .connectFailed(let error) = cause, engine.attempts == 0, !hasBeenOpen { return error }
+        let attempts = engine.attempts
+        let why = lastError.map { "; last: \($0.message)" } ?? ""
+        var error = WebSocketError(
+            .reconnectFailed,
+            "the session gave up after \(attempts) \(attempts == 1 ? "attempt" : "attempts") to reconnect; call connect to try again\(why)",
+            phase: lastError?.phase, tlsFailure: lastError?.tlsFailure, response: lastError?.response,
+            closeInfo: lastError?.closeInfo, systemError: lastError?.systemError)
+        error.attachment = .init(SessionSurrender(attempts: attempts, cause: lastError))
+        return error
     }
 
     /// What an end that this side did not want is called.
@@ -123,15 +152,26 @@ extension SessionStateMachine {
         }
     }
 
-    mutating func rest() -> [Command] {
-        state = .resting
+    mutating func rest(_ rest: SessionRest) -> [Command] {
+        state = .resting(rest)
         isRecovering = false
         engine.restart()
-        return [.rested]
+        return [.rested(rest)]
     }
 
     mutating func end(_ error: WebSocketError?) -> [Command] {
         state = .ended
         return [.ended(error)]
+    }
+}
+
+/// What a session's error knows of its last attempts.
+package final class SessionSurrender: Sendable {
+    package let attempts: Int
+    package let cause: WebSocketError?
+
+    init(attempts: Int, cause: WebSocketError?) {
+        self.attempts = attempts
+        self.cause = cause
     }
 }

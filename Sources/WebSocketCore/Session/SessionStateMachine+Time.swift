@@ -11,31 +11,52 @@ extension SessionStateMachine {
         case .waiting(let until): until
         case .asking(let next): next
         case .open(let open):
-            [open.nextCheck, open.nextRenewalCheck, open.limit, open.scheduled?.at, engine.stableAt]
-                .lazy.compactMap { $0 }.min()
-        case .unstarted, .resting, .deciding, .attempting, .preparing, .leaving, .ended: nil
+            [
+                open.nextCheck, open.nextRenewalCheck, open.lastRenewal, open.limit, open.scheduled?.at,
+                engine.stableAt,
+            ].lazy.compactMap { $0 }.min()
+        case .leaving(let leaving): leaving.deadline
+        case .unstarted, .resting, .deciding, .attempting, .preparing, .ended: nil
         }
     }
 
     /// Time has passed.
     package mutating func tick(at now: Duration) -> [Command] {
         switch state {
-        case .waiting(let until) where until <= now: return attempt()
-        case .asking(let next?) where next <= now:
+        case .waiting(let until): return until <= now ? attempt(at: now) : []
+        case .asking(let next):
+            guard let next, next <= now else { return [] }
             state = .asking(next: nil)
             return [.ask(.reconnect, lastEpoch)]
         case .open(let open):
             engine.lasted(until: now)
             return tick(open, at: now)
-        default: return []
+        case .leaving(var leaving):
+            guard let deadline = leaving.deadline, deadline <= now else { return [] }
+            leaving.deadline = nil
+            state = .leaving(leaving)
+            return [.abort(leaving.connection)]
+        case .unstarted, .resting, .deciding, .attempting, .preparing, .ended: return []
         }
     }
 
     private mutating func tick(_ before: Open, at now: Duration) -> [Command] {
         var open = before
-        if let scheduled = open.scheduled, scheduled.at <= now { return leave(open, .scheduled, scheduled.sequel) }
-        if let limit = open.limit, limit <= now { return leave(open, .connectionLimit, .reconnect) }
+        if let scheduled = open.scheduled, scheduled.at <= now {
+            return leave(open, .scheduled, scheduled.sequel, at: now)
+        }
+        if let limit = open.limit, limit <= now { return leave(open, .connectionLimit, .reconnect, at: now) }
         var commands: [Command] = []
+        if let last = open.lastRenewal, last <= now {
+            // Whatever the application and the policy say: otherwise there will be a gap.
+            open.lastRenewal = nil
+            open.nextRenewalCheck = nil
+            open.renewalDecision = nil
+            state = .open(open)
+            commands += renew() ?? []
+            guard case .open(let renewing) = state else { return commands }
+            open = renewing
+        }
         if let next = open.nextRenewalCheck, next <= now {
             if settings.asksToRenew {
                 open.nextRenewalCheck = nil
@@ -47,7 +68,7 @@ extension SessionStateMachine {
                 guard case .open(let renewing) = state else { return commands }
                 open = renewing
             } else {
-                return leave(open, .connectionLimit, .reconnect)
+                return leave(open, .connectionLimit, .reconnect, at: now)
             }
         }
         if let next = open.nextCheck, next <= now {
@@ -61,7 +82,7 @@ extension SessionStateMachine {
     /// `shouldDisconnect` answered; false also when it threw.
     package mutating func answeredDisconnect(_ answer: Bool, _ epoch: Epoch, at now: Duration) -> [Command] {
         guard case .open(var open) = state, open.epoch == epoch, open.nextCheck == nil else { return [] }
-        if answer { return leave(open, .callbackTriggered, .ask) }
+        if answer { return leave(open, .callbackTriggered, .ask, at: now) }
         open.nextCheck = now + settings.disconnectCheckInterval
         state = .open(open)
         return []
@@ -69,14 +90,16 @@ extension SessionStateMachine {
 
     /// `shouldRenew` answered; false also when it threw.
     package mutating func answeredRenew(_ answer: Bool, _ epoch: Epoch, at now: Duration) -> [Command] {
-        guard case .open(var open) = state, open.epoch == epoch, open.nextRenewalCheck == nil else { return [] }
+        guard case .open(var open) = state, open.epoch == epoch, open.nextRenewalCheck == nil,
+            case .none = open.successor
+        else { return [] }
         guard answer else {
             open.nextRenewalCheck = now + settings.disconnectCheckInterval
             state = .open(open)
             return []
         }
         if settings.makesBeforeBreaking { return renew() ?? [] }
-        return leave(open, .connectionLimit, .reconnect)
+        return leave(open, .connectionLimit, .reconnect, at: now)
     }
 
     /// `shouldReconnect` answered; `notYet` also when it threw.
@@ -85,14 +108,14 @@ extension SessionStateMachine {
     ) -> [Command] {
         guard case .asking(nil) = state, epoch == lastEpoch else { return [] }
         switch answer {
-        case .now: return attempt()
+        case .now: return attempt(at: now)
         case .after(let delay):
             state = .waiting(until: now + max(delay, .zero))
             return delay > .zero ? [] : tick(at: now)
         case .notYet:
             state = .asking(next: now + settings.reconnectCheckInterval)
             return []
-        case .never: return rest()
+        case .never: return rest(.closed)
         }
     }
 }

@@ -25,6 +25,9 @@ package struct SessionStateMachine<Connection: Sendable>: ~Copyable {
         package var disconnectMargin: Duration = .seconds(300)
         /// Whether an old connection is replaced before it is closed.
         package var makesBeforeBreaking = false
+        /// How long a connection that is left may take for its end when another one is to follow.
+        package var handoverTimeout: Duration = .seconds(1)
+        package var endpointCount = 1
 
         package init() {}
     }
@@ -32,7 +35,7 @@ package struct SessionStateMachine<Connection: Sendable>: ~Copyable {
     package enum Question: Sendable, Equatable { case disconnect, reconnect, renew }
 
     package enum Command: Sendable {
-        case connect(Epoch)
+        case connect(Epoch, SessionAttempt)
         /// Stop the attempt or the preparation of this epoch.
         case cancelWork(Epoch)
         /// Subscribe and let the application prepare.
@@ -48,14 +51,14 @@ package struct SessionStateMachine<Connection: Sendable>: ~Copyable {
         case decide(WebSocketReconnectPolicy.Cause, attempt: Int, Decision)
         case disconnected(WebSocketSessionDisconnect)
         case alert(WebSocketSessionAlert.Kind, String)
-        /// Nothing will come until somebody asks for it.
-        case rested
+        /// Nothing will come until a caller asks for it.
+        case rested(SessionRest)
         case ended(WebSocketError?)
     }
 
     /// What follows when the connection that is being closed has ended.
     enum Sequel: Sendable {
-        case rest
+        case rest(SessionRest)
         case wait(Duration)
         case reconnect
         case ask
@@ -70,7 +73,13 @@ package struct SessionStateMachine<Connection: Sendable>: ~Copyable {
         let since: Duration
         var nextCheck: Duration?
         var nextRenewalCheck: Duration?
+        /// The last moment for a renewal, whatever the application says.
+        var lastRenewal: Duration?
         var limit: Duration?
+        /// Failed renewals, by the same policy as failed connections.
+        var renewals: ReconnectEngine
+        /// The policy is being asked about a renewal that failed.
+        var renewalDecision: Decision?
         var scheduled: (at: Duration, sequel: Sequel)?
         var successor = Successor.none
     }
@@ -90,13 +99,15 @@ package struct SessionStateMachine<Connection: Sendable>: ~Copyable {
         let reason: WebSocketDisconnectReason
         var error: WebSocketError?
         var sequel: Sequel
+        /// When it is cut, because what follows must not wait any longer.
+        var deadline: Duration?
     }
 
     enum State: Sendable {
         /// `run` has not begun. → `attempting` when it does; `ended` on shutdown.
         case unstarted
         /// There is nothing to do. → `attempting` on connect; `waiting` when a reconnect is scheduled; `ended`.
-        case resting
+        case resting(SessionRest)
         /// The policy is being asked. → `waiting`, `attempting` or `ended` by its answer; `attempting` on connect;
         /// `waiting` when a reconnect is scheduled; `resting` on close; `ended`.
         case deciding(Decision, WebSocketReconnectPolicy.Cause)
@@ -120,6 +131,8 @@ package struct SessionStateMachine<Connection: Sendable>: ~Copyable {
     package let settings: Settings
     var state = State.unstarted
     var engine: ReconnectEngine
+    var endpoints: EndpointRotation
+    let seed: UInt64
     var lastEpoch = 0
     var lastDecision = 0
     /// The connection before the present one, which brings its last messages.
@@ -135,7 +148,9 @@ package struct SessionStateMachine<Connection: Sendable>: ~Copyable {
 
     package init(settings: Settings, seed: UInt64) {
         self.settings = settings
+        self.seed = seed
         engine = ReconnectEngine(policy: settings.policy, seed: seed)
+        endpoints = EndpointRotation(count: settings.endpointCount)
     }
 
     /// What users see.
@@ -151,7 +166,7 @@ package struct SessionStateMachine<Connection: Sendable>: ~Copyable {
 
     package var connectedSince: Duration? { if case .open(let open) = state { open.since } else { nil } }
     package var reconnectAttempts: Int { engine.attempts }
-    package var isResting: Bool { if case .resting = state { true } else { false } }
+    package var rest: SessionRest? { if case .resting(let rest) = state { rest } else { nil } }
     /// The connection that messages go to.
     package var openConnection: (Epoch, Connection)? {
         if case .open(let open) = state { (open.epoch, open.connection) } else { nil }
@@ -160,22 +175,22 @@ package struct SessionStateMachine<Connection: Sendable>: ~Copyable {
     // MARK: Getting a connection
 
     /// `run` has begun.
-    package mutating func start() -> [Command] {
+    package mutating func start(at now: Duration) -> [Command] {
         guard case .unstarted = state else { return [] }
-        return attempt()
+        return attempt(at: now)
     }
 
-    /// Somebody wants a connection. Joins what is under way: there is never a second attempt.
-    package mutating func connect() -> [Command] {
+    /// A caller wants a connection. Joins what is under way: there is never a second attempt.
+    package mutating func connect(at now: Duration) -> [Command] {
         switch state {
         case .resting, .deciding, .waiting, .asking:
             engine.restart()
-            return attempt()
+            return attempt(at: now)
         case .unstarted, .attempting, .preparing, .open, .leaving, .ended: return []
         }
     }
 
-    /// Somebody wants a connection at that time.
+    /// A caller wants a connection at that time.
     package mutating func scheduleReconnect(at time: Duration) -> Bool {
         switch state {
         case .resting, .deciding, .waiting, .asking:
@@ -186,10 +201,17 @@ package struct SessionStateMachine<Connection: Sendable>: ~Copyable {
         }
     }
 
-    mutating func attempt() -> [Command] {
+    mutating func attempt(at now: Duration) -> [Command] {
         lastEpoch += 1
         state = .attempting(lastEpoch)
-        return [.connect(lastEpoch)]
+        endpoints.choose(at: now)
+        return [
+            .connect(
+                lastEpoch,
+                SessionAttempt(
+                    number: engine.attempts + 1, endpoint: endpoints.index, isReconnect: hasBeenOpen, isRenewal: false,
+                    lastError: lastError))
+        ]
     }
 
     package mutating func connected(_ epoch: Epoch, _ connection: Connection) -> [Command] {
@@ -202,7 +224,9 @@ package struct SessionStateMachine<Connection: Sendable>: ~Copyable {
             open.successor = .preparing(epoch, connection)
             state = .open(open)
             return [.prepare(epoch, connection, isReconnect: true, isRenewal: true)]
-        default: return [.abort(connection)]
+        // An attempt that was given up came through all the same.
+        case .unstarted, .resting, .deciding, .waiting, .asking, .attempting, .preparing, .leaving, .ended:
+            return [.abort(connection)]
         }
     }
 
@@ -211,11 +235,15 @@ package struct SessionStateMachine<Connection: Sendable>: ~Copyable {
         case .attempting(epoch):
             lastError = error
             if downSince == nil { downSince = now }
-            return next(after: .connectFailed(error), at: now)
+            let wait = settings.policy.serverWish(.connectFailed(error), nil)
+            guard let cause = endpoints.failed(error, wait: wait, at: now) else { return attempt(at: now) }
+            lastError = cause
+            return next(after: .connectFailed(cause), at: now)
         case .open(var open):
             guard case .attempting(epoch) = open.successor else { return [] }
             return renewalFailed(&open, error, at: now)
-        default: return []
+        // The attempt was given up before it failed.
+        case .unstarted, .resting, .deciding, .waiting, .asking, .attempting, .preparing, .leaving, .ended: return []
         }
     }
 
@@ -226,6 +254,7 @@ package struct SessionStateMachine<Connection: Sendable>: ~Copyable {
         switch state {
         case .preparing(epoch, let connection):
             engine.connected(at: now)
+            endpoints.connected()
             state = .open(makeOpen(epoch, connection, at: now))
             let isReconnect = hasBeenOpen
             let gap = isReconnect && !isContinuous ? downSince.map { now - $0 } ?? .zero : nil
@@ -242,7 +271,8 @@ package struct SessionStateMachine<Connection: Sendable>: ~Copyable {
                 .handOver(to: epoch, from: open.epoch),
                 .close(open.connection, WebSocketCloseFrame(code: .normalClosure, reason: "renewed")),
             ]
-        default: return []
+        // It ended, or was given up, while it was prepared.
+        case .unstarted, .resting, .deciding, .waiting, .asking, .attempting, .preparing, .leaving, .ended: return []
         }
     }
 
@@ -255,30 +285,47 @@ package struct SessionStateMachine<Connection: Sendable>: ~Copyable {
             state = .leaving(
                 Leaving(
                     epoch: epoch, connection: connection, since: nil, reason: .preparationFailed, error: error,
-                    sequel: .react))
+                    sequel: .react, deadline: now + settings.handoverTimeout))
             return [.close(connection, WebSocketCloseFrame(code: .normalClosure))]
         case .open(var open):
             guard case .preparing(epoch, let connection) = open.successor else { return [] }
             return renewalFailed(&open, error, at: now)
                 + [.close(connection, WebSocketCloseFrame(code: .normalClosure))]
-        default: return []
+        // It ended, or was given up, while it was prepared.
+        case .unstarted, .resting, .deciding, .waiting, .asking, .attempting, .preparing, .leaving, .ended: return []
         }
     }
 
+    /// With an age, the policy says when it is tried again, as after any failed attempt.
     mutating func renewalFailed(_ open: inout Open, _ error: WebSocketError, at now: Duration) -> [Command] {
         open.successor = .none
-        if open.limit != nil { open.nextRenewalCheck = now + settings.disconnectCheckInterval }
+        lastError = error
+        guard open.limit != nil else {
+            state = .open(open)
+            return [.alert(.renewalFailed, error.message)]
+        }
+        lastDecision += 1
+        open.renewalDecision = lastDecision
+        open.nextRenewalCheck = nil
         state = .open(open)
-        return [.alert(.renewalFailed, error.message)]
+        return [
+            .alert(.renewalFailed, error.message),
+            .decide(.connectFailed(error), attempt: open.renewals.attempts + 1, lastDecision),
+        ]
     }
 
     private func makeOpen(_ epoch: Epoch, _ connection: Connection, at now: Duration) -> Open {
-        var open = Open(epoch: epoch, connection: connection, since: now)
+        var renewals = ReconnectEngine(policy: settings.policy, seed: seed &+ UInt64(epoch))
+        // What fails now was right when the present connection was opened.
+        renewals.connected(at: now)
+        var open = Open(epoch: epoch, connection: connection, since: now, renewals: renewals)
         if settings.asksToDisconnect { open.nextCheck = now + settings.disconnectCheckInterval }
         if let age = settings.maximumConnectionAge {
             open.limit = now + age
             // A margin that is longer than the whole life would end it at once.
-            open.nextRenewalCheck = now + max(age - settings.disconnectMargin, age / 2)
+            let margin = min(settings.disconnectMargin, age / 2)
+            open.nextRenewalCheck = now + age - margin
+            if settings.makesBeforeBreaking { open.lastRenewal = now + age - margin / 10 }
         }
         return open
     }

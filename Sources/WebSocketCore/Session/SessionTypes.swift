@@ -50,6 +50,8 @@ public enum WebSocketDisconnectReason: String, Sendable, Hashable, CaseIterable 
     case overflow
     /// `kill` cut the connection.
     case killed
+    /// No message came for `silenceTimeout`.
+    case silence
 
     /// Whether this side decided it. A proactive end is never followed by a reconnect that nobody asked for.
     public var isProactive: Bool {
@@ -88,7 +90,7 @@ public struct WebSocketSessionGap: Sendable, Hashable {
     public enum Cause: Sendable, Hashable {
         /// There was no connection for a while, and no `prepare` hook said that the hole was closed.
         case reconnected(after: Duration)
-        /// So many messages were dropped by the overflow policy.
+        /// This number of messages was dropped by the overflow policy.
         case overflow(dropped: Int)
     }
 
@@ -120,6 +122,8 @@ public struct WebSocketSessionAlert: Sendable, Hashable {
         case attemptFailed
         /// The next connection of a make-before-break could not be opened or prepared; the old one stays.
         case renewalFailed
+        /// The session tried as often as its policy allows and rests; `connect` begins again.
+        case gaveUp
     }
 
     /// What kind of thing happened.
@@ -148,6 +152,8 @@ public enum WebSocketSessionEvent: Sendable, Hashable {
     case gap(WebSocketSessionGap)
     /// The connection was replaced without a gap (make-before-break).
     case renewed
+    /// The server answered a subscription; only with a ``WebSocketSubscriptionReply`` that the configuration recognises.
+    case subscription(WebSocketSubscriptionReply)
     /// Something that a person should know.
     case alert(WebSocketSessionAlert)
 }
@@ -188,4 +194,28 @@ public enum WebSocketReconnectWindow: Sendable, Hashable {
     case notYet
     /// Stay disconnected until `connect` is called.
     case never
+}
+
+/// Why a session has no connection and gets none by itself.
+package enum SessionRest: Sendable, Equatable {
+    /// It was closed, or it does not reconnect by itself.
+    case closed
+    /// It left its connection, and may be told to come back.
+    case left
+    /// It tried as often as its policy allows.
+    case gaveUp(WebSocketError)
+}
+
+/// One attempt to connect.
+package struct SessionAttempt: Sendable {
+    /// Counted from 1 since the last stable connection.
+    package let number: Int
+    /// Which of the session's URLs, from 0.
+    package let endpoint: Int
+    /// Whether there was a connection before.
+    package let isReconnect: Bool
+    /// Whether the present connection stays until the new one is ready.
+    package let isRenewal: Bool
+    /// Why the attempt before failed.
+    package let lastError: WebSocketError?
 }

@@ -20,14 +20,15 @@ extension WebSocketSessionConfiguration {
     /// | `reconnect.maximumAttempts` | a number; `unlimited` for no end |
     /// | `reconnect.stableTime`, `reconnect.serverUnavailableDelay`, `reconnect.maximumRetryAfter` | seconds |
     /// | `disconnectCheckInterval`, `reconnectCheckInterval`, `disconnectMargin`, `maximumConnectionAge` | seconds |
-    /// | `preparationTimeout`, `alertInterval`, `outboundDeadline` | seconds |
-    /// | `subscriptions.replyTimeout`, `subscriptions.retryDelay` | seconds |
-    /// | `subscriptions.attempts`, `inboundMessages`, `inboundBytes`, `outboundQueue` | numbers |
+    /// | `handoverTimeout`, `silenceTimeout`, `preparationTimeout`, `alertInterval`, `outboundDeadline` | seconds |
+    /// | `subscriptions.replyTimeout`, `subscriptions.retryDelay`, `subscriptions.interval` | seconds |
+    /// | `subscriptions.delivery` | `atOnce`, `afterAnswers` |
+    /// | `subscriptions.attempts`, `subscriptions.batchSize`, `inboundMessages`, `inboundBytes`, `outboundQueue` | numbers |
     /// | `overflow` | `suspendReading`, `dropOldest`, `dropNewest`, `disconnect` |
     ///
-    /// Seconds may have a fraction. `maximumConnectionAge` and `outboundDeadline` may be `none`. A value that cannot be
+    /// Seconds may have a fraction. `maximumConnectionAge`, `silenceTimeout` and `outboundDeadline` may be `none`. A value that cannot be
     /// read as what its key wants counts as absent, as swift-configuration has it; one outside of its documented range
-    /// is clamped to it. Closures and observers are code and come from `defaults`.
+    /// is refused when the session is made. Closures and observers are code and come from `defaults`.
     ///
     /// - Parameters:
     ///   - reader: Where the values are, for example `ConfigReader(provider: EnvironmentVariablesProvider())`, scoped
@@ -48,6 +49,8 @@ extension WebSocketSessionConfiguration {
         reader.update(&result.reconnectCheckInterval, "reconnectCheckInterval")
         reader.update(&result.disconnectMargin, "disconnectMargin")
         reader.update(&result.maximumConnectionAge, "maximumConnectionAge")
+        reader.update(&result.handoverTimeout, "handoverTimeout")
+        reader.update(&result.silenceTimeout, "silenceTimeout")
         reader.update(&result.preparationTimeout, "preparationTimeout")
         reader.update(&result.alertInterval, "alertInterval")
         reader.update(&result.outboundDeadline, "outboundDeadline")
@@ -58,10 +61,15 @@ extension WebSocketSessionConfiguration {
         subscriptions.update(&result.subscriptions.replyTimeout, "replyTimeout")
         subscriptions.update(&result.subscriptions.retryDelay, "retryDelay")
         subscriptions.update(&result.subscriptions.attempts, "attempts")
+        subscriptions.update(&result.subscriptions.interval, "interval")
+        subscriptions.update(&result.subscriptions.batchSize, "batchSize")
+        if let delivery = subscriptions.string(forKey: "delivery").flatMap(WebSocketSubscriptionDelivery.init) {
+            result.subscriptions.delivery = delivery
+        }
         if let policy = reader.string(forKey: "overflow").flatMap(WebSocketOverflowPolicy.init) {
             result.overflow = policy
         }
-        self = result.clamped
+        self = result
     }
 
     /// What a preset has to say; the rest, closures above all, stays.

@@ -25,13 +25,12 @@ extension PoolCore {
 extension WebSocketSession: Service {}
 
 extension SessionCore {
-    func runAsService() async throws(WebSocketError) {
-        let result: Result<Void, WebSocketError> = await withGracefulShutdownHandler {
-            do throws(WebSocketError) { return .success(try await self.run()) } catch { return .failure(error) }
+    func driveAsService() async {
+        await withGracefulShutdownHandler {
+            await self.drive()
         } onGracefulShutdown: {
             self.beginShutdown()
         }
-        try result.get()
     }
 }
 
@@ -73,6 +72,6 @@ extension PoolCore {
 }
 
 extension SessionCore {
-    func runAsService() async throws(WebSocketError) { try await run() }
+    func driveAsService() async { await drive() }
 }
 #endif

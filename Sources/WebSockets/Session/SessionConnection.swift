@@ -16,6 +16,8 @@ package protocol SessionConnection: AnyObject, Sendable {
     func send(_ message: WebSocketMessage) async throws(WebSocketError)
     func receive() async throws(WebSocketError) -> WebSocketMessage
     func ping() async throws(WebSocketError) -> Duration
+    /// The round trip of the last ping that was answered.
+    var latency: Duration? { get }
     func beginClosing(_ frame: WebSocketCloseFrame)
     func abort()
     /// Tells how many messages are written in all, as often as that changes, and the end, once.
@@ -34,6 +36,7 @@ final class WireSessionConnection: SessionConnection {
     func send(_ message: WebSocketMessage) async throws(WebSocketError) { try await socket.send(message) }
     func receive() async throws(WebSocketError) -> WebSocketMessage { try await socket.receive() }
     func ping() async throws(WebSocketError) -> Duration { try await socket.ping() }
+    var latency: Duration? { socket.latency }
     func beginClosing(_ frame: WebSocketCloseFrame) { socket.wire.beginClosing(frame) }
     func abort() { socket.abort() }
     func observe(

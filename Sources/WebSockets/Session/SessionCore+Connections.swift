@@ -8,387 +8,181 @@ import WebSocketConcurrency
 import WebSocketCore
 import WebSocketLoop
 
-// Opening, preparing, reading and losing connections.
+// Opening, preparing and reading connections.
 extension SessionCore {
     // MARK: Opening
 
-    func connect(_ epoch: Int) async {
+    func connect(_ epoch: Int, _ attempt: SessionAttempt) async {
         do throws(WebSocketError) {
-            let connection = try await open()
-            perform { parts, _, _ in
-                parts.work[epoch] = nil
-                return ((), parts.machine.connected(epoch, connection))
-            }
+            let connection = try await open(attempt)
+            perform { $0.attemptSucceeded(epoch, connection, at: $1) }
         } catch {
-            perform { parts, now, after in
-                parts.work[epoch] = nil
-                parts.counters.failedAttempts += 1
-                observe(&after) { $0.attemptFailed(error) }
-                return ((), parts.machine.connectFailed(epoch, error, at: now))
-            }
+            perform { $0.attemptFailed(epoch, error, at: $1) }
         }
     }
 
-    func prepare(
-        _ epoch: Int, _ connection: any SessionConnection, isReconnect: Bool, isRenewal: Bool, _ parts: inout Parts,
-        _ after: inout After
-    ) {
-        var subscriptions = parts.subscriptions
-        subscriptions.reset()
-        let preparation = WebSocketSessionPreparation(
-            connection: connection, isReconnect: isReconnect, isRenewal: isRenewal,
-            subscriptions: subscriptions.channels, lastDisconnect: parts.lastDisconnect)
-        parts.ports[epoch] = Port(
-            connection: connection, isRenewal: isRenewal, preparation: preparation,
-            isTakenInAnyCase: !isRenewal && configuration.prepare == nil && configuration.resume == nil
-                && subscriptions.channels.isEmpty)
-        if isRenewal, let open = parts.machine.openConnection {
-            // From here on the old one's messages may come again on the new one.
-            parts.handover = Handover(old: open.0, new: epoch)
-        }
-        let work = CancellableWork()
-        parts.work[epoch] = work
-        after.do { [self, subscriptions] in
-            connection.observe(
-                written: { total in self.written(epoch, total) }, ended: { self.transportEnded(epoch, $0) })
-            lane.post { await work.run { await self.prepare(epoch, preparation, subscriptions) } }
-        }
-    }
+    // MARK: Preparing
 
-    private func prepare(
-        _ epoch: Int, _ preparation: WebSocketSessionPreparation, _ wanted: SubscriptionList
-    ) async {
-        typealias Outcome = (subscribed: Subscribed, isContinuous: Bool)
-        let outcome: Result<Outcome, WebSocketError>
+    func prepare(_ epoch: Int, _ connection: any SessionConnection, _ facts: SessionPreparationFacts) async {
+        let preparation = WebSocketSessionPreparation(self, epoch, connection, facts)
+        let limit = configuration.preparationTimeout
+        let outcome: Result<Bool, WebSocketError>
         do {
-            let result = try await clock.limit(configuration.preparationTimeout) { [self] in
+            let isContinuous = try await clock.limit(limit) { [self] in
                 try await configuration.prepare?(preparation)
-                let subscribed = try await subscribeAll(wanted, preparation)
+                try await subscribeAll(epoch, preparation)
                 // The old connection must not go before the server has read what the new one wants.
-                if preparation.isRenewal { try await preparation.ping() }
-                let isContinuous =
-                    preparation.isReconnect && !preparation.isRenewal
-                    ? try await configuration.resume?(preparation) ?? false : false
-                return Outcome(subscribed, isContinuous)
+                if facts.isRenewal { _ = try await connection.ping() }
+                guard facts.isReconnect, !facts.isRenewal, let resume = configuration.resume else { return false }
+                perform { coordinator, _ in coordinator.beginResuming(epoch) }
+                return try await resume(preparation)
             }
-            if let result {
-                outcome = .success(result)
-            } else {
-                outcome = .failure(
+            outcome =
+                isContinuous.map { .success($0) }
+                ?? .failure(
                     WebSocketError(
                         .timedOut,
-                        "preparing the connection took longer than preparationTimeout (\(configuration.preparationTimeout)); do less in prepare and resume, or allow more time"
+                        "preparing the connection took longer than preparationTimeout (\(limit)); do less in prepare and resume, or allow more time"
                     ))
-            }
         } catch {
             outcome = .failure(
                 error as? WebSocketError
                     ?? WebSocketError(.notConnected, "preparing the connection failed: \("\(error)".escapedForLog)"))
         }
-        let prepared = (try? outcome.get()).map { Prepared($0.subscribed, preparation, configuration.messageIdentity) }
-        perform { parts, now, after in
-            parts.work[epoch] = nil
-            parts.ports[epoch]?.isTakenInAnyCase = false
-            switch outcome {
-            case .success(let (_, isContinuous)):
-                parts.ports[epoch]?.prepared = prepared
-                return ((), parts.machine.prepared(epoch, isContinuous: isContinuous, at: now))
-            case .failure(let error):
-                if parts.handover?.new == epoch { parts.handover = nil }
-                return ((), parts.machine.preparationFailed(epoch, error, at: now))
+        perform { $0.preparationEnded(epoch, outcome, at: $1) }
+    }
+
+    /// Sends every channel on a new connection and waits for the first round of answers, where they are waited for.
+    private func subscribeAll(_ epoch: Int, _ preparation: WebSocketSessionPreparation) async throws {
+        while true {
+            switch perform({ $0.subscribeStep(epoch, at: $1) }) {
+            case .send(let channels):
+                guard let message = encode(channels, epoch) else { continue }
+                try await preparation.send(message)
+                continue
+            case .pause(let until):
+                try await clock.sleep(until: until)
+                continue
+            case .finished: break
             }
+            break
         }
-        // It may have ended meanwhile and not have been taken after all.
-        perform { parts, now, after in ((), finishIfOver(epoch, &parts, now, &after)) }
-        sendSubscriptions()
-    }
-
-    // MARK: Using
-
-    func activate(
-        _ epoch: Int, isReconnect: Bool, gap: Duration?, _ parts: inout Parts, _ now: Duration, _ after: inout After
-    ) {
-        guard let port = parts.ports[epoch], let prepared = port.prepared else { return }
-        parts.counters.connects += 1
-        parts.connectedAt = now
-        takeOver(epoch, prepared, &parts, now)
-        let downtime = isReconnect ? parts.disconnectedAt.map { now - $0 } : nil
-        observe(&after) { $0.connected(isReconnect: isReconnect, after: downtime) }
-        tell(.connected(isReconnect: isReconnect), &parts, &after)
-        if let gap { tell(.gap(WebSocketSessionGap(.reconnected(after: gap))), &parts, &after) }
-        for failure in prepared.subscribed.failures { report(failure, &parts, now, &after) }
-        // A renewal whose old connection died first becomes an ordinary connection, but may repeat messages.
-        if parts.handover?.new == epoch { parts.handover?.end = now + Self.overlap }
-        for arrival in prepared.held where admits(arrival, epoch, &parts) {
-            push(arrival.message, epoch, &parts, now, canPause: false, &after)
+        await withTaskCancellationHandler {
+            await suspend { (signal: World.Signal) in
+                let isDone = perform { coordinator, now in
+                    if Task.isCancelled { return true }
+                    if case .done = coordinator.acknowledgement(epoch, signal, at: now) { return true }
+                    return false
+                }
+                if isDone { signal.resume(returning: ()) }
+            }
+        } onCancel: {
+            coordinator.withLock { $0.cancelAcknowledgement(epoch) }?.resume(returning: ())
         }
-        startPump(epoch, port.connection, &parts, &after)
+        try Task.checkCancellation()
     }
 
-    /// How long a renewed connection may repeat what the old one brought.
-    private static var overlap: Duration { .seconds(5) }
-
-    func handOver(to new: Int, from old: Int, _ parts: inout Parts, _ now: Duration, _ after: inout After) {
-        guard let port = parts.ports[new], let prepared = port.prepared else { return }
-        parts.counters.connects += 1
-        parts.counters.renewals += 1
-        parts.connectedAt = now
-        takeOver(new, prepared, &parts, now)
-        for failure in prepared.subscribed.failures { report(failure, &parts, now, &after) }
-        for arrival in prepared.held { parts.handover?.filter.hold(arrival.message, arrival.identity) }
-        startPump(new, port.connection, &parts, &after)
-    }
-
-    private func takeOver(_ epoch: Int, _ prepared: Prepared, _ parts: inout Parts, _ now: Duration) {
-        parts.counters.messagesReceived += prepared.received
-        parts.counters.bytesReceived += prepared.bytes
-        if prepared.received > 0 { parts.messageAt = now }
-        // What was subscribed or unsubscribed meanwhile follows; `sendSubscriptions` does it.
-        var list = prepared.subscribed.list
-        for channel in parts.subscriptions.channels where !list.contains(channel) { _ = list.add(channel) }
-        for channel in list.channels where !parts.subscriptions.contains(channel) { _ = list.remove(channel) }
-        parts.subscriptions = list
-        parts.ports[epoch]?.preparation = nil
-        parts.ports[epoch]?.prepared = nil
-        parts.outbox.open(epoch, accepted: prepared.accepted)
-    }
-
-    private func startPump(
-        _ epoch: Int, _ connection: any SessionConnection, _ parts: inout Parts, _ after: inout After
-    ) {
-        parts.ports[epoch]?.isDrained = false
-        after.do { [self] in
-            lane.post(on: connection.executor) { await self.pump(epoch, connection) }
+    /// The next message for a hook.
+    func read(_ epoch: Int) async throws(WebSocketError) -> WebSocketMessage {
+        let id = nextID()
+        let result: Result<WebSocketMessage, WebSocketError> = await withTaskCancellationHandler {
+            await suspend { (waiter: World.MessageWaiter) in
+                let known = perform { coordinator, _ -> Result<WebSocketMessage, WebSocketError>? in
+                    if Task.isCancelled { return .failure(.cancelled("receive")) }
+                    switch coordinator.read(epoch, id: id, waiter) {
+                    case .message(let message): return .success(message)
+                    case .failed(let error): return .failure(error)
+                    case .waits: return nil
+                    }
+                }
+                if let known { waiter.resume(returning: known) }
+            }
+        } onCancel: {
+            coordinator.withLock { $0.cancelRead(epoch, id: id) }?.resume(returning: .failure(.cancelled("receive")))
         }
+        return try result.get()
     }
+
+    // MARK: Reading
 
     /// Passes on what the connection brings, to its end.
-    private func pump(_ epoch: Int, _ connection: any SessionConnection) async {
+    func pump(_ epoch: Int, _ connection: any SessionConnection) async {
         while let message = try? await connection.receive() {
             if deliver(message, epoch) { await roomForMore(epoch) }
         }
-        perform { parts, now, after in
-            parts.ports[epoch]?.isDrained = true
-            return ((), finishIfOver(epoch, &parts, now, &after))
-        }
+        perform { $0.drained(epoch, at: $1) }
     }
-
-    // MARK: Delivering
 
     /// - Returns: Whether the pump has to wait for room.
     private func deliver(_ message: WebSocketMessage, _ epoch: Int) -> Bool {
-        // The application's closures are not called under the lock, so whether they are needed is found out before.
-        if let reply = configuration.subscriptions.reply {
-            let awaited = parts.withLock { $0.subscriptions.awaited }
-            if !awaited.isEmpty, let answer = reply(message, awaited) {
-                perform { parts, now, after in
-                    noteReceived(message, &parts, now)
-                    guard let failure = parts.subscriptions.answered(answer, at: now) else { return ((), []) }
-                    report(failure, &parts, now, &after)
-                    return ((), [])
-                }
-                return false
-            }
+        if let answer = configuration.answer?(message) {
+            self.answer(message, answer, epoch)
+            return false
         }
-        var arrival = Arrival(message: message)
+        var arrival = SessionArrival(message)
         while true {
-            var after = After()
-            let mustWait = parts.withLock { parts -> Bool? in
-                if !arrival.isIdentified, parts.isHandingOver(epoch) { return nil }
-                let now = clock.now()
-                noteReceived(message, &parts, now)
-                return pass(arrival, epoch, &parts, now, &after)
-            }
-            after.run()
-            if let mustWait { return mustWait }
-            arrival.identify(configuration.messageIdentity)
-        }
-    }
-
-    private func noteReceived(_ message: WebSocketMessage, _ parts: inout Parts, _ now: Duration) {
-        parts.counters.messagesReceived += 1
-        parts.counters.bytesReceived += message.byteCount
-        parts.messageAt = now
-    }
-
-    /// A message on its way to the user, past a handover if there is one.
-    private func pass(
-        _ arrival: Arrival, _ epoch: Int, _ parts: inout Parts, _ now: Duration, _ after: inout After
-    ) -> Bool {
-        if let handover = parts.handover {
-            if epoch == handover.old {
-                parts.handover?.filter.oldDelivered(arrival.identity)
-            } else if epoch == handover.new, !handover.isOldDrained, parts.retiringIs(handover.old) {
-                parts.handover?.filter.hold(arrival.message, arrival.identity)
-                return handover.filter.held.count >= configuration.inboundMessages
+            let (action, effects) = coordinator.withLock { $0.arrived(arrival, epoch, at: clock.now()) }
+            act(effects)
+            switch action {
+            case .taken: return false
+            case .pause: return true
+            case .look(let interest): look(&arrival, interest)
             }
         }
-        guard admits(arrival, epoch, &parts) else { return false }
-        return push(arrival.message, epoch, &parts, now, canPause: parts.ports[epoch]?.ledger == nil, &after)
     }
 
-    /// Whether the message is not one that the old connection has already brought.
-    private func admits(_ arrival: Arrival, _ epoch: Int, _ parts: inout Parts) -> Bool {
-        guard let handover = parts.handover, handover.new == epoch, !handover.filter.isEmpty else { return true }
-        let isNew = parts.handover?.filter.admits(arrival.identity) ?? true
-        if !isNew { parts.counters.duplicatesDropped += 1 }
-        return isNew
+    /// Asks the application's closures, without the lock.
+    private func look(_ arrival: inout SessionArrival, _ interest: SessionInterest) {
+        arrival.isExamined = true
+        if interest.wantsIdentity { arrival.identify(configuration.messageIdentity) }
+        let message = arrival.message
+        if !interest.channels.isEmpty { arrival.reply = configuration.subscriptions.reply?(message, interest.channels) }
+        if arrival.reply == nil { arrival.request = interest.requests.first { $0.matches(message) }?.id }
     }
 
-    @discardableResult
-    private func push(
-        _ message: WebSocketMessage, _ epoch: Int, _ parts: inout Parts, _ now: Duration, canPause: Bool,
-        _ after: inout After
-    ) -> Bool {
-        switch parts.inbox.push(message, canPause: canPause) {
-        case .deliver(let delivery):
-            after.do { delivery.waiter.resume(returning: .success(delivery.event)) }
-            return false
-        case .buffered: return false
-        case .bufferedPause: return true
-        case .dropped:
-            observe(&after) { $0.messageDropped() }
-            raise(
-                .inboundOverflow, "messages come faster than they are taken and are dropped", &parts, now, &after)
-            return false
-        case .disconnect:
-            raise(
-                .inboundOverflow, "messages come faster than they are taken; the connection is closed", &parts, now,
-                &after)
-            after.do { self.perform { parts, _, _ in ((), parts.machine.overflowed(epoch)) } }
-            return false
+    /// On the connection that brought the message, whatever the session does with it.
+    private func answer(_ message: WebSocketMessage, _ answer: WebSocketMessage, _ epoch: Int) {
+        perform { coordinator, _ in
+            coordinator.answeredByApplication(message)
+            if let connection = coordinator.answering(epoch), connection.trySend(answer) {
+                coordinator.noteAnswered(answer, epoch)
+            } else {
+                coordinator.sendControl(answer, epoch)
+            }
         }
     }
 
-    /// Returns when the inbox has room, or the connection or the session has ended.
+    /// Returns when there is room, or the connection or the session has ended.
     private func roomForMore(_ epoch: Int) async {
-        await suspend { (continuation: LoopContinuation<Void>) in
-            let hasRoom = parts.withLock { parts in
-                let isHeld = parts.handover.map {
-                    $0.new == epoch && $0.filter.held.count >= configuration.inboundMessages
-                }
-                if !(parts.inbox.isSourcePaused || isHeld == true) || parts.ports[epoch]?.ledger != nil
-                    || parts.inbox.outcome != nil
-                {
-                    return true
-                }
-                parts.roomWaiters.append(continuation)
-                return false
-            }
-            if hasRoom { continuation.resume(returning: ()) }
+        await suspend { (signal: World.Signal) in
+            if coordinator.withLock({ $0.awaitRoom(epoch, signal) }) { signal.resume(returning: ()) }
         }
     }
 
-    /// Lets every pump that waits look again.
-    func makeRoom(_ parts: inout Parts, _ after: inout After) {
-        let waiters = parts.roomWaiters
-        guard !waiters.isEmpty else { return }
-        parts.roomWaiters = []
-        after.do { for waiter in waiters { waiter.resume(returning: ()) } }
-    }
+    // MARK: Subscriptions
 
-    // MARK: Losing
-
-    private func transportEnded(_ epoch: Int, _ ledger: ConnectionLedger) {
-        perform { parts, now, after in
-            parts.ports[epoch]?.ledger = ledger
-            // A pump that waits for room must read what is left.
-            makeRoom(&parts, &after)
-            return ((), finishIfOver(epoch, &parts, now, &after))
+    /// The message that subscribes these channels; nil when the application cannot make it, which is a refusal.
+    private func encode(_ channels: [String], _ epoch: Int) -> WebSocketMessage? {
+        do {
+            return try configuration.subscriptions.message(channels)
+        } catch {
+            perform { $0.refuse(channels, "its message cannot be made: \(error)", epoch, at: $1) }
+            return nil
         }
     }
 
-    /// The connection is over when it has ended and everything that it brought has been passed on.
-    private func finishIfOver(
-        _ epoch: Int, _ parts: inout Parts, _ now: Duration, _ after: inout After
-    ) -> [Machine.Command] {
-        guard let port = parts.ports[epoch], port.isDrained, !port.isTakenInAnyCase, let ledger = port.ledger else {
-            return []
-        }
-        parts.ports[epoch] = nil
-        let isOver = parts.machine.publicState == .closed || parts.machine.isShutdown
-        notify(
-            parts.outbox.ended(epoch, total: ledger.written, inDoubt: ledger.inDoubt, keeps: !isOver), &after)
-        if parts.handover?.old == epoch { releaseHandover(&parts, now, &after) }
-        if parts.handover?.new == epoch { parts.handover = nil }
-        let commands = parts.machine.connectionEnded(epoch, ledger.info, at: now)
-        if parts.ports.isEmpty, parts.machine.publicState == .closed {
-            let lane = lane
-            after.do { lane.finish() }
-        }
-        return commands
+    func subscribe(_ channels: [String], _ epoch: Int) {
+        guard let message = encode(channels, epoch) else { return }
+        perform { coordinator, _ in coordinator.sendControl(message, epoch) }
     }
 
-    /// The old connection has brought its last message: what the new one brought meanwhile follows.
-    private func releaseHandover(_ parts: inout Parts, _ now: Duration, _ after: inout After) {
-        guard var handover = parts.handover else { return }
-        let count = handover.filter.held.count
-        let messages = handover.filter.release()
-        handover.isOldDrained = true
-        let new = handover.new
-        if parts.machine.openConnection?.0 == new { handover.end = now + Self.overlap }
-        parts.handover = handover
-        parts.counters.duplicatesDropped += count - messages.count
-        if parts.machine.openConnection?.0 == new { tell(.renewed, &parts, &after) }
-        for message in messages { push(message, new, &parts, now, canPause: false, &after) }
-        makeRoom(&parts, &after)
+    func unsubscribe(_ channel: String) throws {
+        guard let epoch = perform({ $0.unsubscribe(channel, at: $1) }) else { return }
+        try tellUnsubscribed(channel, epoch)
     }
 
-    /// Counts and passes on the total that the operating system has taken.
-    private func written(_ epoch: Int, _ total: Int) {
-        var after = After()
-        parts.withLock { notify($0.outbox.written(epoch, total: total), &after) }
-        after.run()
-    }
-}
-
-extension SessionCore.Parts {
-    /// Whether this connection is the one before the present one, and still delivers.
-    func retiringIs(_ epoch: Int) -> Bool { ports[epoch] != nil }
-
-    /// Whether it matters which of this connection's messages are the same as another one's.
-    func isHandingOver(_ epoch: Int) -> Bool { handover.map { $0.old == epoch || $0.new == epoch } ?? false }
-}
-
-extension SessionCore {
-    /// A message and what the application takes it for. Its closure is called without the lock, so before it is known
-    /// whether the answer is needed it is asked for once, and then the lock is taken again.
-    struct Arrival: Sendable {
-        let message: WebSocketMessage
-        private(set) var identity: WebSocketMessage?
-        private(set) var isIdentified = false
-
-        init(message: WebSocketMessage) { self.message = message }
-
-        mutating func identify(_ closure: (WebSocketMessage) -> WebSocketMessage?) {
-            identity = closure(message)
-            isIdentified = true
-        }
-    }
-
-    /// What preparing a connection left behind.
-    struct Prepared: Sendable {
-        let subscribed: Subscribed
-        /// Messages that the connection took and that are not the application's, and those that came.
-        let accepted: Int
-        let received: Int
-        let bytes: Int
-        let held: [Arrival]
-
-        init(
-            _ subscribed: Subscribed, _ preparation: WebSocketSessionPreparation,
-            _ identity: (WebSocketMessage) -> WebSocketMessage?
-        ) {
-            let result = preparation.result
-            self.subscribed = subscribed
-            accepted = result.accepted
-            received = result.received
-            bytes = result.bytes
-            held = result.held.map { message in
-                var arrival = Arrival(message: message)
-                if preparation.isRenewal { arrival.identify(identity) }
-                return arrival
-            }
-        }
+    func tellUnsubscribed(_ channel: String, _ epoch: Int) throws {
+        guard let message = try configuration.subscriptions.unsubscribe(channel) else { return }
+        perform { coordinator, _ in coordinator.sendControl(message, epoch) }
     }
 }

@@ -15,108 +15,88 @@ extension SessionCore {
     /// The next event; nil when the session has ended well, or when only messages are wanted and none will come by
     /// itself.
     func take(messagesOnly: Bool) async throws(WebSocketError) -> WebSocketSessionEvent? {
-        if let immediate = takeNow(messagesOnly: messagesOnly) { return try immediate.get() }
+        let (immediate, effects) = coordinator.withLock { $0.take(messagesOnly: messagesOnly) }
+        act(effects)
+        if case .now(let result) = immediate { return try result.get() }
         let id = nextID()
         let result: Result<WebSocketSessionEvent?, WebSocketError> = await withTaskCancellationHandler {
-            await suspend { (waiter: EventWaiter) in
-                var after = After()
-                let immediate = parts.withLock { parts -> Result<WebSocketSessionEvent?, WebSocketError>? in
-                    if Task.isCancelled { return .failure(.cancelled("receive")) }
-                    if let immediate = take(messagesOnly: messagesOnly, &parts, &after) { return immediate }
-                    parts.inbox.wait(id: id, messagesOnly: messagesOnly, waiter)
-                    return nil
+            await suspend { (waiter: World.EventWaiter) in
+                let (known, effects) = coordinator.withLock { coordinator in
+                    if Task.isCancelled {
+                        return (Coordinator.TakeAction.now(.failure(.cancelled("receive"))), [Coordinator.Effect]())
+                    }
+                    let answer = coordinator.take(messagesOnly: messagesOnly)
+                    if case .empty = answer.0 {
+                        coordinator.waitForEvent(id: id, messagesOnly: messagesOnly, waiter)
+                    }
+                    return answer
                 }
-                after.run()
-                if let immediate { waiter.resume(returning: immediate) }
+                act(effects)
+                if case .now(let result) = known { waiter.resume(returning: result) }
             }
         } onCancel: {
-            let waiter = parts.withLock { $0.inbox.cancel(id: id) }
-            waiter?.resume(returning: .failure(.cancelled("receive")))
+            coordinator.withLock { $0.cancelTake(id: id) }?.resume(returning: .failure(.cancelled("receive")))
         }
         return try result.get()
     }
 
-    private func takeNow(messagesOnly: Bool) -> Result<WebSocketSessionEvent?, WebSocketError>? {
-        var after = After()
-        let result = parts.withLock { take(messagesOnly: messagesOnly, &$0, &after) }
-        after.run()
-        return result
-    }
-
-    private func take(
-        messagesOnly: Bool, _ parts: inout Parts, _ after: inout After
-    ) -> Result<WebSocketSessionEvent?, WebSocketError>? {
-        switch parts.inbox.take(messagesOnly: messagesOnly) {
-        case .event(let event, let resume):
-            if resume { makeRoom(&parts, &after) }
-            return .success(event)
-        case .ended(let error): return error.map { .failure($0) } ?? .success(nil)
-        case .empty: return messagesOnly && parts.machine.isResting ? .success(nil) : nil
-        }
-    }
-
     // MARK: States
 
-    /// Waits until the verdict is known; nil when the time is over or the task is cancelled.
-    func wait(
-        timeout: Duration?, _ verdict: @escaping @Sendable (WebSocketSessionState, _ isResting: Bool) -> Bool?
-    ) async -> Bool? {
-        await (try? clock.limit(timeout) { await self.wait(verdict) }) ?? nil
+    /// How long a caller waits for `run` to begin: it may have been started in another task a moment ago.
+    static var startAllowance: Duration { .seconds(1) }
+
+    /// Whether the session runs, or has run; false when nothing would ever happen.
+    func awaitRun() async -> Bool {
+        if coordinator.withLock({ $0.hasRun || $0.machine.publicState.isTerminal }) { return true }
+        return await wait(timeout: Self.startAllowance) { $0.isRunning || $0.state.isTerminal ? true : nil } ?? false
     }
 
-    private func wait(
-        _ verdict: @escaping @Sendable (WebSocketSessionState, _ isResting: Bool) -> Bool?
-    ) async -> Bool? {
+    /// Waits until `verdict` is known; nil when the time is over or the task was cancelled.
+    func wait(timeout: Duration?, for verdict: @escaping @Sendable (SessionView) -> Bool?) async -> Bool? {
+        await (try? clock.limit(timeout) { await self.wait(isShielded: false, for: verdict) }) ?? nil
+    }
+
+    private func wait(isShielded: Bool, for verdict: @escaping @Sendable (SessionView) -> Bool?) async -> Bool? {
         let id = nextID()
         return await withTaskCancellationHandler {
-            await suspend { (continuation: LoopContinuation<Bool?>) in
-                let immediate: Bool?? = parts.withLock { parts in
-                    if let known = verdict(parts.machine.publicState, parts.machine.isResting) { return .some(known) }
-                    if Task.isCancelled { return .some(nil) }
-                    parts.stateWaiters[id] = StateWaiter(verdict: verdict, continuation: continuation)
-                    return nil
+            await suspend { (waiter: World.StateWaiter) in
+                let action = coordinator.withLock { coordinator -> Coordinator.WaitAction in
+                    if Task.isCancelled, !isShielded { return .known(verdict(coordinator.view)) }
+                    return coordinator.wait(id: id, waiter, for: verdict)
                 }
-                if let immediate { continuation.resume(returning: immediate) }
+                if case .known(let known) = action { waiter.resume(returning: known) }
             }
         } onCancel: {
-            let waiter = parts.withLock { $0.stateWaiters.removeValue(forKey: id) }
-            waiter?.continuation.resume(returning: nil)
+            guard !isShielded else { return }
+            coordinator.withLock { $0.cancelWait(id: id) }?.resume(returning: nil)
         }
     }
 
     /// Waits until the session is not closing any more, also in a cancelled task. Bounded by `closeTimeout`.
     func waitUntilLeft() async {
-        await suspend { (continuation: LoopContinuation<Bool?>) in
-            let isLeft = parts.withLock { parts in
-                if parts.machine.publicState != .closing { return true }
-                parts.stateWaiters[nextID()] = StateWaiter(
-                    verdict: { state, _ in state == .closing ? nil : true }, continuation: continuation)
-                return false
-            }
-            if isLeft { continuation.resume(returning: true) }
-        }.ignored()
+        _ = await wait(isShielded: true) { $0.state == .closing ? nil : true }
     }
 
     // MARK: Questions
 
-    func ask(_ question: Machine.Question, _ epoch: Int, _ snapshot: WebSocketSessionSnapshot) async {
+    func ask(_ question: Coordinator.Machine.Question, _ epoch: Int, _ snapshot: WebSocketSessionSnapshot) async {
         switch question {
         case .disconnect:
             let answer = await answer("shouldDisconnect", otherwise: false) { [configuration] in
                 try await configuration.shouldDisconnect?(snapshot)
             }
-            perform { parts, now, _ in ((), parts.machine.answeredDisconnect(answer, epoch, at: now)) }
+            perform { $0.answeredDisconnect(answer, epoch, at: $1) }
         case .renew:
             let answer = await answer("shouldRenew", otherwise: false) { [configuration] in
                 try await configuration.shouldRenew?(snapshot)
             }
-            perform { parts, now, _ in ((), parts.machine.answeredRenew(answer, epoch, at: now)) }
+            perform { $0.answeredRenew(answer, epoch, at: $1) }
         case .reconnect:
             let answer = await answer("shouldReconnect", otherwise: WebSocketReconnectWindow.notYet) {
                 [configuration] in
                 try await configuration.shouldReconnect?(snapshot)
             }
-            perform { parts, now, _ in ((), parts.machine.answeredReconnect(answer, epoch, at: now)) }
+            perform { $0.answeredReconnect(answer, epoch, at: $1) }
         }
     }
 
@@ -127,19 +107,19 @@ extension SessionCore {
         do {
             return try await closure() ?? otherwise
         } catch {
-            perform { parts, now, after in
-                raise(.callbackFailed, "\(name) threw: \(error)", &parts, now, &after)
-                return ((), [])
-            }
+            perform { $0.raise(.callbackFailed, "\(name) threw: \(error)", at: $1) }
             return otherwise
         }
     }
 
-    /// Asks `shouldReconnect` until it says now, without connecting.
-    func waitForReconnectWindow() async -> Bool {
-        guard let closure = configuration.shouldReconnect else { return false }
+    /// Asks `closure` until it says now, without connecting.
+    func waitForReconnectWindow(
+        _ closure: @escaping @Sendable (WebSocketSessionSnapshot) async throws -> WebSocketReconnectWindow
+    ) async -> Bool {
         while !Task.isCancelled {
-            let snapshot = parts.withLock { self.snapshot(&$0, clock.now()) }
+            let snapshot = WebSocketSessionSnapshot(
+                state: coordinator.withLock { $0.machine.publicState }, statistics: statistics,
+                lastDisconnect: coordinator.withLock { $0.lastDisconnect })
             let delay: Duration
             switch await answer("shouldReconnect", otherwise: .notYet, { try await closure(snapshot) }) {
             case .now: return true
@@ -151,9 +131,14 @@ extension SessionCore {
         }
         return false
     }
-}
 
-extension Optional {
-    /// The caller wanted the end of the wait, not its outcome.
-    fileprivate func ignored() {}
+    // MARK: Statistics
+
+    var statistics: WebSocketSessionStatistics {
+        var (statistics, connection) = coordinator.withLock { coordinator in
+            (coordinator.statistics(at: clock.now()), coordinator.machine.openConnection?.1)
+        }
+        statistics.latency = connection?.latency
+        return statistics
+    }
 }

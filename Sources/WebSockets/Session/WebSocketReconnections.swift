@@ -40,7 +40,7 @@ extension WebSocketClient {
         var endless = WebSocketReconnectPolicy()
         endless.maximumAttempts = nil
         return WebSocketReconnections(
-            url: url, configuration: configuration, policy: (reconnect ?? endless).clamped,
+            url: url, configuration: configuration, policy: reconnect ?? endless,
             clock: SessionClock(clock))
     }
 }
@@ -75,8 +75,9 @@ public struct WebSocketReconnections: AsyncSequence, Sendable {
         /// Closes the last connection, waits as long as the policy wants, and opens the next one. Never nil.
         ///
         /// - Throws: The error of an attempt that would only fail again, or of the last one that the policy allows;
-        ///   `cancelled`.
+        ///   `invalidConfiguration` for a policy out of its range; `cancelled`.
         public mutating func next() async throws(WebSocketError) -> WebSocketConnection? {
+            try sequence.policy.validate()
             if let current {
                 self.current = nil
                 await current.wire.closeRegardless(WebSocketCloseFrame(code: .normalClosure))

@@ -243,7 +243,7 @@ final class SessionConversation: Sendable {
         switch event {
         case .gap, .alert: true
         case .disconnected(let end): end.reason != .userRequested
-        case .message, .connected, .renewed: false
+        case .message, .connected, .renewed, .subscription: false
         }
     }
 
@@ -259,6 +259,8 @@ final class SessionConversation: Sendable {
             case .overflow(let dropped): "messages dropped: \(dropped)"
             }
         case .renewed: "the connection was replaced"
+        case .subscription(.accepted(let channel)): "subscribed to \(channel)"
+        case .subscription(.rejected(let channel, let reason)): "not subscribed to \(channel): \(reason)"
         case .alert(let alert):
             alert.message + (alert.suppressed > 0 ? " (and \(alert.suppressed) more like it)" : "")
         }
@@ -280,6 +282,9 @@ final class SessionConversation: Sendable {
             case .overflow(let dropped): ["event": "gap", "dropped": .integer(dropped)]
             }
         case .renewed: ["event": "renewed"]
+        case .subscription(.accepted(let channel)): ["event": "subscribed", "channel": .string(channel)]
+        case .subscription(.rejected(let channel, let reason)):
+            ["event": "refused", "channel": .string(channel), "text": .string(reason)]
         case .alert(let alert):
             [
                 "event": "alert", "kind": .string(alert.kind.rawValue), "message": .string(alert.message),

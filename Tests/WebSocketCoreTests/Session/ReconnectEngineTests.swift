@@ -232,7 +232,7 @@ import Testing
         var engine = engine(.custom { attempt in attempt < 2 ? .seconds(3) : nil })
         engine.connected(at: .zero)
         #expect(
-            engine.next(after: refusal(404, [.retryAfter: "7"]), at: .zero) == .retry(after: .milliseconds(10_250)))
+            engine.next(after: refusal(404, [.retryAfter: "7"]), at: .zero) == .retry(after: .seconds(10)))
         #expect(engine.next(after: refusal(404), at: .zero) == .giveUp)
     }
 
@@ -272,24 +272,25 @@ import Testing
         #expect(engine.next(after: lost, at: .zero) == .giveUp)
     }
 
-    @Test func everyValueIsClamped() {
+    @Test func whatIsOutOfRangeIsRefused() throws {
         var policy = WebSocketReconnectPolicy()
-        policy.strategy = .exponential(base: .seconds(1_000), maximum: .seconds(1_000))
-        policy.maximumAttempts = 1_000
-        policy.stableTime = .zero
-        policy.serverUnavailableDelay = .seconds(1)
-        policy.maximumRetryAfter = .seconds(-1)
-        var clamped = policy.clamped
-        guard case .exponential(.seconds(300), .seconds(600)) = clamped.strategy else {
-            Issue.record("\(clamped.strategy)")
-            return
-        }
-        #expect(clamped.maximumAttempts == 100)
-        #expect(clamped.stableTime == .seconds(10))
-        #expect(clamped.serverUnavailableDelay == .seconds(10))
-        #expect(clamped.maximumRetryAfter == .zero)
-        clamped.maximumAttempts = nil
-        #expect(clamped.clamped.maximumAttempts == nil)
+        try policy.validate()
+        policy.strategy = .exponential(base: .seconds(-1), maximum: .seconds(1_000))
+        var error = try #require(throws: WebSocketError.self) { try policy.validate() }
+        #expect(error.code == .invalidConfiguration && error.message.contains("0...86400 s"), "\(error)")
+        policy.strategy = .immediate
+        policy.maximumAttempts = -1
+        error = try #require(throws: WebSocketError.self) { try policy.validate() }
+        #expect(error.message.hasPrefix("reconnect.maximumAttempts is -1"), "\(error)")
+        policy.maximumAttempts = nil
+        try policy.validate()
+    }
+
+    /// A server that says when to come again does not mean never, whatever its status is.
+    @Test func retryAfterOnAnyStatusIsObeyed() {
+        var engine = engine(.fixed(.zero))
+        #expect(engine.next(after: refusal(418, [.retryAfter: "7"]), at: .zero) == .retry(after: .seconds(7)))
+        #expect(engine.next(after: refusal(418), at: .zero) == .giveUp)
     }
 
     @Test(arguments: [

@@ -34,7 +34,7 @@ private struct World: ~Copyable {
     mutating func take(_ commands: [Machine.Command]) throws {
         for command in commands {
             switch command {
-            case .connect(let epoch):
+            case .connect(let epoch, _):
                 try check(epoch > lastEpoch, "epoch \(epoch) after \(lastEpoch)")
                 lastEpoch = epoch
                 attempts.append(epoch)
@@ -74,7 +74,7 @@ private struct World: ~Copyable {
     }
 
     static let events: [(name: String, apply: @Sendable (inout World) throws -> Void)] = [
-        ("start", { try $0.take($0.machine.start()) }),
+        ("start", { try $0.take($0.machine.start(at: $0.now)) }),
         (
             "connected",
             { world in
@@ -119,14 +119,15 @@ private struct World: ~Copyable {
         ("decide", { try $0.decide() }),
         ("yes", { try $0.answer(true) }),
         ("no", { try $0.answer(false) }),
-        ("connect", { try $0.take($0.machine.connect()) }),
+        ("connect", { try $0.take($0.machine.connect(at: $0.now)) }),
         (
             "disconnect",
-            { try $0.take($0.machine.disconnect(.userRequested, reconnectAfter: .seconds(5)) ?? []) }
+            { try $0.take($0.machine.disconnect(.userRequested, reconnectAfter: .seconds(5), at: $0.now) ?? []) }
         ),
         ("renew", { try $0.take($0.machine.renew() ?? []) }),
         ("close", { try $0.take($0.machine.close(WebSocketCloseFrame(code: .normalClosure))) }),
         ("kill", { try $0.take($0.machine.kill()) }),
+        ("silence", { try $0.take($0.machine.fellSilent()) }),
         ("shut down", { try $0.take($0.machine.shutDown(WebSocketCloseFrame(code: .normalClosure))) }),
         ("force close", { try $0.take($0.machine.abort()) }),
         (
@@ -300,10 +301,12 @@ private struct World: ~Copyable {
         settings.maximumConnectionAge = .seconds(1_000)
         settings.disconnectMargin = .seconds(300)
         settings.makesBeforeBreaking = true
+        settings.policy.strategy = .fixed(.seconds(10))
         var world = try open(settings)
         try world.apply("time")
         #expect(world.attempts == [2])
         try world.apply("refused")
+        try world.apply("decide")
         #expect(world.machine.publicState == .connected)
         #expect(world.machine.nextDeadline == .seconds(710))
         try world.apply("time")

@@ -103,8 +103,8 @@ import Testing
 @Suite struct HandoverFilterTests {
     @Test func eachMessageOfTheOldConnectionAnswersForOne() {
         var filter = HandoverFilter<String>()
-        for text in ["a", "b", "b"] { filter.oldDelivered(text) }
-        filter.oldDelivered(nil)
+        for text in ["a", "b", "b"] { _ = filter.admitsOld(text) }
+        _ = filter.admitsOld(nil)
         for text in ["b", "c"] { filter.hold(.text(text), text) }
         filter.hold(.text("heartbeat"), nil)
         filter.hold(.text("b"), "b")

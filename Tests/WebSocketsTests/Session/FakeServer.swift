@@ -24,6 +24,7 @@ final class FakeServer: Sendable {
         var otherwise = Answer.accept
         var connections: [FakeConnection] = []
         var attempts: [Duration] = []
+        var details: [SessionAttempt] = []
         var concurrentAttempts = 0
         var mostConcurrentAttempts = 0
         var onMessage: (@Sendable (FakeConnection, WebSocketMessage) -> Void)?
@@ -69,12 +70,15 @@ final class FakeServer: Sendable {
     var last: FakeConnection { connections.last! }
     /// When each attempt began.
     var attempts: [Duration] { state.withLock { $0.attempts } }
+    /// What each attempt was told.
+    var details: [SessionAttempt] { state.withLock { $0.details } }
     var mostConcurrentAttempts: Int { state.withLock { $0.mostConcurrentAttempts } }
 
-    @Sendable func open() async throws(WebSocketError) -> any SessionConnection {
+    @Sendable func open(_ attempt: SessionAttempt) async throws(WebSocketError) -> any SessionConnection {
         let now = simulation.elapsed
         let answer = state.withLock { state in
             state.attempts.append(now)
+            state.details.append(attempt)
             state.concurrentAttempts += 1
             state.mostConcurrentAttempts = max(state.mostConcurrentAttempts, state.concurrentAttempts)
             return state.answers.isEmpty ? state.otherwise : state.answers.removeFirst()
@@ -119,6 +123,7 @@ final class FakeConnection: SessionConnection {
         var endHandler: (@Sendable (ConnectionLedger) -> Void)?
         var answersClose = true
         var wasAborted = false
+        var pongsAreBehindMessages = false
     }
 
     let simulation: Simulation
@@ -234,6 +239,8 @@ final class FakeConnection: SessionConnection {
         guard isTaken else { return false }
         // Later, as a flush at the end of a loop's turn is.
         Task(executorPreference: simulation) {
+            // What it had not flushed when it ended is not sent.
+            guard !self.hasEnded else { return }
             if self.writesByItself { self.write(1) }
             self.onMessage?(self, message)
         }
@@ -296,7 +303,17 @@ final class FakeConnection: SessionConnection {
         return try result.get()
     }
 
-    func ping() async throws(WebSocketError) -> Duration { .milliseconds(1) }
+    /// Pongs come behind the messages, and are not seen while more than a few of them are unread.
+    func setPongsBehindMessages() { state.withLock { $0.pongsAreBehindMessages = true } }
+
+    func ping() async throws(WebSocketError) -> Duration {
+        while state.withLock({ $0.pongsAreBehindMessages && $0.inbound.count > 16 && $0.end == nil }) {
+            await simulation.pass(.milliseconds(1))
+            if Task.isCancelled { throw WebSocketError(.cancelled, "ping was cancelled") }
+        }
+        return .milliseconds(1)
+    }
+    var latency: Duration? { .milliseconds(1) }
 
     func beginClosing(_ frame: WebSocketCloseFrame) {
         let answers = state.withLock { state in

@@ -27,6 +27,7 @@ import WebSocketCore
                 if point == .resubscribing {
                     // The server never answers, so the replay goes on for as long as it may.
                     configuration.subscriptions.reply = { _, _ in nil }
+                    configuration.subscriptions.delivery = .afterAnswers
                 }
                 let session = WebSocketSession(
                     configuration: configuration, clock: simulation, seed: seed, name: "ws://fake.test/",

@@ -25,6 +25,7 @@ struct SessionControlTests {
                 switch reason {
                 case .callbackTriggered: configuration.shouldDisconnect = { _ in true }
                 case .connectionLimit: configuration.maximumConnectionAge = .seconds(100)
+                case .silence: configuration.silenceTimeout = .seconds(20)
                 case .preparationFailed:
                     configuration.prepare = { preparation in
                         if preparation.lastDisconnect == nil {
@@ -48,7 +49,7 @@ struct SessionControlTests {
             case .protocolError: fixture.server.last.cut(.peerViolation)
             case .killed: await fixture.session.kill()
             case .overflow: fixture.server.last.say("a", "b")
-            case .callbackTriggered, .connectionLimit, .preparationFailed: break
+            case .callbackTriggered, .connectionLimit, .preparationFailed, .silence: break
             }
             try await fixture.until("ended") { fixture.session.lastDisconnect != nil }
             let end = try #require(fixture.session.lastDisconnect)
@@ -211,9 +212,7 @@ struct SessionControlTests {
             case .closing:
                 try await fixture.untilConnected()
                 fixture.server.last.setAnswersClose(false)
-                session.core.perform { parts, _, _ in
-                    ((), parts.machine.close(WebSocketCloseFrame(code: .normalClosure)))
-                }
+                session.core.perform { $0.close(WebSocketCloseFrame(code: .normalClosure), at: $1) }
                 #expect(session.state == .closing)
             case .renewing:
                 try await fixture.untilConnected()
@@ -447,44 +446,54 @@ struct SessionControlTests {
         #expect(session.url.contains("fake.test/feed") && !session.url.contains("s3cret"))
     }
 
-    @Test func everyValueIsClamped() {
-        var wild = WebSocketSessionConfiguration()
-        wild.client.options.keepAlive = .init(interval: .zero, timeout: .seconds(1_000))
-        wild.client.openTimeout = .seconds(1)
-        wild.disconnectCheckInterval = .zero
-        wild.reconnectCheckInterval = .seconds(1_000)
-        wild.disconnectMargin = .zero
-        wild.maximumConnectionAge = .seconds(1)
-        wild.inboundMessages = 0
-        wild.inboundBytes = 0
-        wild.outboundQueue = .max
-        wild.alertInterval = .zero
-        wild.preparationTimeout = .zero
-        wild.subscriptions.attempts = 0
-        wild.reconnect.stableTime = .zero
-        let tame = wild.clamped
-        #expect(tame.client.options.keepAlive?.interval == .seconds(5))
-        #expect(tame.client.options.keepAlive?.timeout == .seconds(30))
-        #expect(tame.client.openTimeout == .seconds(5))
-        #expect(tame.disconnectCheckInterval == .seconds(1))
-        #expect(tame.reconnectCheckInterval == .seconds(60))
-        #expect(tame.disconnectMargin == .seconds(60))
-        #expect(tame.maximumConnectionAge == .seconds(60))
-        #expect(tame.inboundMessages == 1)
-        #expect(tame.inboundBytes == 65_536)
-        #expect(tame.outboundQueue == 100_000)
-        #expect(tame.alertInterval == .seconds(30))
-        #expect(tame.preparationTimeout == .seconds(1))
-        #expect(tame.subscriptions.attempts == 1)
-        #expect(tame.reconnect.stableTime == .seconds(10))
-        // A session goes by them, wherever they came from.
-        #expect(
-            (try? WebSocketSession(to: "ws://fake.test", configuration: wild))?.configuration.alertInterval
-                == .seconds(30))
-        for preset in [WebSocketSessionConfiguration.trading, .monitoring, .init()] {
-            #expect(preset.clamped.client.options == preset.client.options)
-            #expect(preset.clamped.disconnectCheckInterval == preset.disconnectCheckInterval)
-            #expect(preset.clamped.reconnect.maximumAttempts == preset.reconnect.maximumAttempts)
+    @Test func whatIsOutOfRangeIsRefusedWithItsNameAndItsRange() throws {
+        typealias Change = (inout WebSocketSessionConfiguration) -> Void
+        let changes: [(String, Change)] = [
+            ("client.options.keepAlive.interval", { $0.client.options.keepAlive = .init(interval: .zero) }),
+            ("client.options.keepAlive.timeout", { $0.client.options.keepAlive?.timeout = .seconds(10_000) }),
+            ("client.openTimeout", { $0.client.openTimeout = .zero }),
+            ("disconnectCheckInterval", { $0.disconnectCheckInterval = .zero }),
+            ("reconnectCheckInterval", { $0.reconnectCheckInterval = .seconds(10_000) }),
+            ("disconnectMargin", { $0.disconnectMargin = .seconds(-1) }),
+            ("maximumConnectionAge", { $0.maximumConnectionAge = .milliseconds(1) }),
+            ("handoverTimeout", { $0.handoverTimeout = .seconds(61) }),
+            ("silenceTimeout", { $0.silenceTimeout = .zero }),
+            ("preparationTimeout", { $0.preparationTimeout = .zero }),
+            ("subscriptions.replyTimeout", { $0.subscriptions.replyTimeout = .zero }),
+            ("subscriptions.retryDelay", { $0.subscriptions.retryDelay = .seconds(-1) }),
+            ("subscriptions.interval", { $0.subscriptions.interval = .seconds(-1) }),
+            ("subscriptions.attempts", { $0.subscriptions.attempts = 0 }),
+            ("subscriptions.batchSize", { $0.subscriptions.batchSize = 0 }),
+            ("inboundMessages", { $0.inboundMessages = 0 }), ("inboundBytes", { $0.inboundBytes = 0 }),
+            ("outboundQueue", { $0.outboundQueue = .max }),
+            ("outboundDeadline", { $0.outboundDeadline = .seconds(-1) }),
+            ("alertInterval", { $0.alertInterval = .seconds(-1) }),
+            ("reconnect.stableTime", { $0.reconnect.stableTime = .seconds(-1) }),
+            ("reconnect.maximumAttempts", { $0.reconnect.maximumAttempts = -1 }),
+            ("reconnect.strategy's delay", { $0.reconnect.strategy = .fixed(.seconds(-1)) }),
+        ]
+        for (name, change) in changes {
+            var configuration = WebSocketSessionConfiguration()
+            change(&configuration)
+            let error = try #require(throws: WebSocketError.self) {
+                _ = try WebSocketSession(to: "ws://fake.test", configuration: configuration)
+            }
+            #expect(error.code == .invalidConfiguration)
+            #expect(error.message.hasPrefix("\(name) is ") && error.message.contains("..."), "\(error)")
         }
+        for preset in [WebSocketSessionConfiguration.trading, .monitoring, .init()] { try preset.validate() }
+    }
+
+    @Test func limitsAreLowEnoughForTrading() throws {
+        var configuration = WebSocketSessionConfiguration.trading
+        configuration.client.options.keepAlive = .init(interval: .milliseconds(500), timeout: .milliseconds(400))
+        configuration.client.openTimeout = .milliseconds(300)
+        configuration.disconnectCheckInterval = .milliseconds(10)
+        configuration.alertInterval = .zero
+        configuration.maximumConnectionAge = .seconds(1)
+        configuration.disconnectMargin = .zero
+        let session = try WebSocketSession(to: "ws://fake.test", configuration: configuration)
+        #expect(session.configuration.client.options.keepAlive?.interval == .milliseconds(500))
+        #expect(session.configuration.client.openTimeout == .milliseconds(300))
     }
 }

@@ -55,7 +55,7 @@ struct SessionFixture: Sendable {
 
 /// Runs `body` beside a session, then shuts the session down. One seed is one trace; several are tried.
 func withFakeSession(
-    seeds: Range<UInt64> = 0..<10, expectsFailure: Bool = false,
+    seeds: Range<UInt64> = 0..<10, expectsFailure: Bool = false, endpoints: Int = 1,
     _ change: @escaping @Sendable (inout WebSocketSessionConfiguration) -> Void = { _ in },
     sourceLocation: SourceLocation = #_sourceLocation,
     _ body: @escaping @Sendable (SessionFixture) async throws -> Void
@@ -69,15 +69,16 @@ func withFakeSession(
             change(&configuration)
             let session = WebSocketSession(
                 configuration: configuration, clock: simulation, seed: seed, name: "ws://fake.test/",
-                open: server.open)
+                endpointCount: endpoints, open: server.open)
             let fixture = SessionFixture(session: session, server: server, simulation: simulation)
             var failure: WebSocketError?
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask { try await session.run() }
                 let result: Result<Void, any Error>
                 do { result = .success(try await body(fixture)) } catch { result = .failure(error) }
+                failure = session.failure
                 await session.shutDown()
-                do { try await group.waitForAll() } catch { failure = error as? WebSocketError }
+                try await group.waitForAll()
                 try result.get()
             }
             #expect(

@@ -196,6 +196,28 @@ struct SessionLiveTests {
         }
     }
 
+    @Test func withSessionCanWaitForTheFirstConnection() async throws {
+        try await withLoopback(handler: echo) { loopback in
+            let session = try await WebSocketSession.withSession(
+                to: loopback.url, configuration: configuration(loopback), whenConnected: true
+            ) { session in
+                try await session.send("at once")
+                #expect(try await session.request("again") { $0 == .text("again") } == .text("again"))
+                #expect(try await session.ping() > .zero && session.statistics.latency != nil)
+                return session
+            }
+            #expect(!session.isRunning)
+            var hopeless = configuration(loopback)
+            hopeless.reconnect.maximumAttempts = 0
+            let error = try await failure {
+                try await WebSocketSession.withSession(
+                    to: ["ws://127.0.0.1:1/", "ws://127.0.0.1:1/"], configuration: hopeless, whenConnected: true
+                ) { _ in Issue.record("nothing listens there") }
+            }
+            #expect(error.code == .connectFailed)
+        }
+    }
+
     @Test func givingUpReachesTheScope() async throws {
         try await withLoops { loops in
             let peer = try RawPeer()

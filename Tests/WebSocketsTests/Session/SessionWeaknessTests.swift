@@ -99,7 +99,7 @@ struct SessionWeaknessTests {
                 return try await group.reduce(into: []) { $0.append($1) }
             }
             #expect(codes == [.reconnectFailed, .reconnectFailed])
-            #expect(fixture.session.state == .closed)
+            #expect(fixture.session.state == .disconnected && fixture.session.isRecoverable)
             let attempts = fixture.server.attempts
             #expect(attempts.count == 11)
             let pauses = zip(attempts.dropFirst(), attempts).map { $0 - $1 }
