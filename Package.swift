@@ -89,7 +89,7 @@ let package = Package(
         .target(
             name: "WebSocketsRedis",
             dependencies: [
-                "RedisWire", "WebSocketCore", "WebSocketLoop", "WebSockets",
+                "RedisWire", "WebSocketConcurrency", "WebSocketCore", "WebSocketLoop", "WebSockets",
                 .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "HTTPTypes", package: "swift-http-types"),
             ]),

@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 
 import RedisWire
+import WebSocketConcurrency
 import WebSocketCore
 import WebSocketLoop
 

@@ -5,6 +5,7 @@
 
 import RedisWire
 import Synchronization
+import WebSocketConcurrency
 public import WebSocketCore
 import WebSocketLoop
 public import WebSockets

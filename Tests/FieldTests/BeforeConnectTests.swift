@@ -119,7 +119,7 @@ struct BeforeConnectTests {
                     }
                 }
             case .managed:
-                let managed = try WebSocketManagedConnection(url: url, configuration: client)
+                let managed = try WebSocketManagedConnection(to: url, configuration: client)
                 for _ in 0..<2 {
                     try await managed.acquire()
                     try await managed.send("hello")
@@ -127,7 +127,7 @@ struct BeforeConnectTests {
                     while (try? await managed.receive()) != nil {}
                     try await managed.release()
                 }
-                await managed.close()
+                try await managed.close()
             case .pool:
                 var configuration = WebSocketConnectionPoolConfiguration(maximumConnections: 1)
                 configuration.client = client

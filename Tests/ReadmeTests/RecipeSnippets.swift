@@ -62,7 +62,7 @@ func mendingHoles(
             await apply(message)
         // Whatever comes next is a beginning.
         case .gap: last = nil
-        case .connected, .disconnected, .renewed, .alert: break
+        case .connected, .disconnected, .renewed, .subscription, .alert: break
         }
     }
 }

@@ -137,5 +137,6 @@ func watchdog(
                 }
             }
         }
+        try await group.waitForAll()
     }
 }
