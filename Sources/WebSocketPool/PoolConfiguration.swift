@@ -11,7 +11,7 @@
 public struct WebSocketPoolConfiguration: Sendable {
     // MARK: Size
 
-    /// Connections the pool keeps, `0...hardMaximum`. Above it they are overflow: closed as soon as nobody wants them.
+    /// Connections the pool keeps, `0...hardMaximum`. Above it they are overflow: closed as soon as no task wants them.
     /// Default 16.
     public var softMaximum = 16
 
@@ -57,7 +57,7 @@ public struct WebSocketPoolConfiguration: Sendable {
     public var maximumConcurrentConnects = 20
 
     /// How patiently the pool grows while it has connections in circulation: it opens one, doubles with each success,
-    /// and doubles as well when somebody has waited this long. Default 250 ms.
+    /// and doubles as well when a waiter has waited this long. Default 250 ms.
     ///
     /// A burst of short leases is then served by the connections there are, instead of by dozens of new ones that
     /// come too late. `.zero` opens one connection for each waiter at once, up to `maximumConcurrentConnects`.
@@ -121,7 +121,7 @@ public struct WebSocketPoolConfiguration: Sendable {
     public var expectsReplies = true
 
     /// Whether a connection may be reused although the body of `withConnection` threw this error. Default: never,
-    /// because nobody knows how far the exchange got.
+    /// because it is not known how far the exchange got.
     public var isReusableAfter: @Sendable (any Error) -> Bool = { _ in false }
 
     /// How long closing one connection may take before its slot is given away. Default 10 s.

@@ -139,7 +139,7 @@ package final class PoolCore: Sendable {
             // A timeout of zero asks for what is there now, in the machine's time.
             deadline: timeout > 0 ? time.deadline(after: timeout, from: now) : now)
         guard hasRun.load(ordering: .acquiring) else {
-            // Nobody drives the pool's timers yet, so this acquire brings its own. Once the pool runs it has others.
+            // No task drives the pool's timers yet, so this acquire brings its own. Once the pool runs it has others.
             let deadline = min(request.deadline, request.queuedAt.after(Machine.startAllowance))
             let result: Result<Grant<any WebSocketPooledConnection>, WebSocketPoolError> = await withTaskGroup(
                 of: Void.self

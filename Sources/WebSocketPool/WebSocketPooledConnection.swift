@@ -13,7 +13,7 @@ public protocol WebSocketPooledConnection: AnyObject, Sendable, Identifiable whe
     /// Whether the connection can still carry messages. Once `false` it must stay `false`.
     var isOpen: Bool { get }
 
-    /// Whether something has arrived that nobody has read yet.
+    /// Whether something has arrived and is not read yet.
     ///
     /// A connection with unread input is never lent, unless the pool's ``WebSocketPoolReleaseHygiene`` is `none`.
     /// The default is `false`.
@@ -50,7 +50,7 @@ public protocol WebSocketPooledConnection: AnyObject, Sendable, Identifiable whe
     /// The default answers `clean` when there is no unread input and `unexpectedInput` when there is.
     func drain(_ options: WebSocketPoolDrainOptions) async -> WebSocketPoolDrainOutcome
 
-    /// Registers the function to call when the connection has closed, whoever closed it.
+    /// Registers the function to call when the connection has closed, from either side.
     ///
     /// Called once by the pool, after the connection was opened. If it has closed already the handler must be called
     /// at once. The handler does not block and may be called from any thread. It keeps the pool alive, so the
@@ -109,6 +109,6 @@ public enum WebSocketPoolReleaseHygiene: Sendable, Hashable {
     /// Unread messages are read and thrown away before the connection is reused. It is not clean before the answers
     /// that its borrower did not wait for have come; with a quiet period of `.zero` it is closed then.
     case drain(WebSocketPoolDrainOptions)
-    /// The next borrower receives them. Only for protocols whose messages belong to nobody in particular.
+    /// The next borrower receives them. Only for protocols whose messages belong to no borrower in particular.
     case none
 }

@@ -64,7 +64,7 @@ final class CallbackQueue: Sendable {
         }
     }
 
-    /// Lets everybody look whether there is still something to wait for.
+    /// Lets all waiters look whether there is still something to wait for.
     func wakeAll() {
         var woken: [CheckedContinuation<Bool, Never>] = []
         state.withLock { swap(&woken, &$0.waiters) }

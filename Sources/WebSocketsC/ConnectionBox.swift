@@ -85,7 +85,7 @@ final class Callbacks: @unchecked Sendable {
         }
     }
 
-    /// An empty message has an address too. Of a literal, which nobody can change.
+    /// An empty message has an address too. Of a literal, which no program can change.
     nonisolated(unsafe) private static let nothing = UnsafeRawPointer(StaticString("").utf8Start)
 }
 
@@ -115,7 +115,7 @@ final class ConnectionBox: Sendable {
 
     let callbacks: Callbacks
     let loop: WebSocketEventLoop
-    /// A server's: nobody else frees it.
+    /// A server's: the program does not free it.
     private let freesItself: Bool
     private let state: Mutex<State>
     private let number = Atomic<UInt64>(0)

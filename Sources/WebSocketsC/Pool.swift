@@ -139,7 +139,7 @@ public func wsx_pool_acquire_start(
                 let lease = try await box.pool.acquire(timeout: timeout(timeout_ms))
                 let id = try ConnectionBox.make(lease).id
                 tell = { done(user.value, wsx_connection(id: id), nil) }
-                // Nobody would ever give it back.
+                // It would never be given back.
                 drop = { Handles.connections.remove(id)?.release() }
             } catch {
                 let reason = Unchecked(wsx_error(Failure(error)))

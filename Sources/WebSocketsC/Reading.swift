@@ -115,7 +115,7 @@ extension Duration {
 
 /// Memory that C reads a message from until it frees it.
 final class MessageMemory: @unchecked Sendable {
-    // Sendable, because nobody writes to the memory after this initialiser.
+    // Sendable, because nothing writes to the memory after this initialiser.
     let data: UnsafeMutableRawPointer
 
     init(_ bytes: UnsafeRawBufferPointer) {

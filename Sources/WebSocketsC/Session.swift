@@ -17,7 +17,7 @@ final class SessionBox: @unchecked Sendable {
     private let config: wsx_session_config
     private let queue: CallbackQueue?
     private let isSilent = Atomic<Bool>(false)
-    /// Messages that were sent from where nobody may wait.
+    /// Messages that were sent from threads that may not wait.
     private let inside = Atomic<Int>(0)
 
     var takesMessages: Bool { config.on_event != nil }

@@ -44,7 +44,7 @@ struct ReconnectTests {
         let events = try outcome.objects().filter { $0["event"] as? String != "alert" }
         #expect(
             events.map { $0["event"] as? String } == [
-                "open", "message", "disconnect", "open", "gap", "message", "disconnect",
+                "open", "message", "disconnect", "gap", "open", "message", "disconnect",
             ])
         #expect(events.compactMap { $0["text"] as? String } == ["one", "restart", "two", ""])
         #expect(events.compactMap { $0["reason"] as? String } == ["serverClosed", "userRequested"])

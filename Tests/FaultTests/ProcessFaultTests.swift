@@ -32,8 +32,9 @@ import WebSocketsTestKit
         return taken
     }
 
-    @Test("A10: a client without descriptors says so, and connects when there are some again")
-    func aClientWithoutDescriptors() async {
+    /// A10: a client without descriptors says so, and connects when there are some again.
+    @Test
+    func aClientWithoutDescriptorsSaysSo() async {
         await #expect(processExitsWith: .success) {
             try await withLoops { serverLoops in
                 let server = try Self.server(on: serverLoops)
@@ -64,8 +65,9 @@ import WebSocketsTestKit
         }
     }
 
-    @Test("H5: a server without descriptors lets its clients wait and serves them when there are some again")
-    func aServerWithoutDescriptors() async {
+    /// H5: a server without descriptors lets its clients wait and serves them when there are some again.
+    @Test
+    func aServerWithoutDescriptorsLetsItsClientsWaitAndServesThemWhenThereAreSomeAgain() async {
         await #expect(processExitsWith: .success) {
             try await withLoops { loops in
                 let server = try Self.server(on: loops)
@@ -93,7 +95,8 @@ import WebSocketsTestKit
         }
     }
 
-    @Test("H6: without memory there is an error or a trap, and never a wrong message") func withoutMemory() async {
+    /// H6: without memory there is an error or a trap, and never a wrong message.
+    @Test func withoutMemoryThereIsAnErrorOrATrapAndNeverAWrongMessage() async {
         let result = await #expect(processExitsWith: .failure, observing: [\.standardOutputContent]) {
             let everything = 1 << 40
             try await withLoopback(
@@ -126,7 +129,8 @@ import WebSocketsTestKit
         #expect(result.map { String(decoding: $0.standardOutputContent, as: UTF8.self).contains("echo") } == true)
     }
 
-    @Test("X4: system calls that are interrupted every millisecond lose nothing") func aStormOfSignals() async {
+    /// X4: system calls that are interrupted every millisecond lose nothing.
+    @Test func systemCallsThatAreInterruptedEveryMillisecondLoseNothing() async {
         await #expect(processExitsWith: .success) {
             var action = sigaction()
             action.__sigaction_handler.sa_handler = { _ in }
@@ -150,7 +154,8 @@ import WebSocketsTestKit
         }
     }
 
-    @Test("X5: a process may exit while connections live") func exitWithLiveConnections() async {
+    /// X5: a process may exit while connections live.
+    @Test func aProcessMayExitWhileConnectionsLive() async {
         await #expect(processExitsWith: .exitCode(3)) {
             let loops = try WebSocketEventLoopGroup(count: 2)
             let server = try Self.server(on: loops)

@@ -58,8 +58,9 @@ import WebSockets
         }
     }
 
-    @Test("Rule 21: no setting of the process is changed, none of its environment is followed")
-    func theProcessStaysAsItIs() async {
+    /// Rule 21: no setting of the process is changed, none of its environment is followed.
+    @Test
+    func noSettingOfTheProcessIsChanged() async {
         await #expect(processExitsWith: .success) {
             Self.setProxies()
             var before = ProcessState()
@@ -81,7 +82,8 @@ import WebSockets
         }
     }
 
-    @Test("Rule 21: two groups of loops share no trust and no end") func groupsAreIndependent() async throws {
+    /// Rule 21: two groups of loops share no trust and no end.
+    @Test func twoGroupsOfLoopsShareNoTrustAndNoEnd() async throws {
         try await withLoopback(.secure, handler: echo) { loopback in
             let trusting = try await loopback.connect()
             let other = try WebSocketEventLoopGroup(count: 1)

@@ -121,7 +121,7 @@ import WebSocketsTestKit
         let configuration = try clientConfiguration(on: group)
         let connecting = Task {
             try await WebSocketClient.withConnection(
-                to: "ws://127.0.0.1:\(listener.port)/", configuration: configuration
+                to: "ws://127.0.0.1:\(listener.port)/", configuration: configuration, on: .loop
             ) { socket in
                 try await socket.send("about to block")
                 let end = ContinuousClock.now + .milliseconds(60)

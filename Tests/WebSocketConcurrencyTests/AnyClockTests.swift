@@ -8,12 +8,12 @@ import Synchronization
 import Testing
 import WebSocketConcurrency
 
-@Suite("Any clock")
+@Suite
 struct AnyClockTests {
     struct Refused: Error {}
 
-    @Test("Its instants count from when it was made")
-    func origin() throws {
+    @Test
+    func itsInstantsCountFromWhenItWasMade() throws {
         try Simulation.run { simulation in
             await simulation.pass(.seconds(5))
             let clock = AnyClock(simulation)
@@ -23,8 +23,9 @@ struct AnyClockTests {
         }
     }
 
-    @Test("It sleeps until a deadline in either unit, and is cancelled with its task")
-    func sleeping() throws {
+    /// It sleeps until a deadline in either unit, and is cancelled with its task.
+    @Test
+    func itSleepsUntilADeadlineInEitherUnit() throws {
         try Simulation.run { simulation in
             let clock = AnyClock(simulation)
             try await clock.sleep(until: Ticks(2_000_000_000))
@@ -38,8 +39,8 @@ struct AnyClockTests {
         }
     }
 
-    @Test("A coarse clock is read in place of the continuous one only")
-    func coarse() throws {
+    @Test
+    func aCoarseClockIsReadInPlaceOfTheContinuousOneOnly() throws {
         let reads = Mutex(0)
         let coarse: AnyClock.CoarseClock = {
             reads.withLock { reads in
@@ -57,8 +58,9 @@ struct AnyClockTests {
         }
     }
 
-    @Test("With a coarse clock a long span may end a little late, a short one is exact")
-    func coarseDeadlines() {
+    /// With a coarse clock a long span may end a little late, a short one is exact.
+    @Test
+    func withACoarseClockALongSpanMayEndALittleLate() {
         let clock = AnyClock(ContinuousClock(), coarse: { 0 })
         #expect(clock.deadline(after: 1_000_000_000, from: 0) == 1_010_000_000)
         let before = clock.exactNow
@@ -67,8 +69,8 @@ struct AnyClockTests {
         #expect(AnyClock(ContinuousClock()).deadline(after: 5, from: 7) == 12)
     }
 
-    @Test("limit returns what the work produced in time, or nil", arguments: Simulation.seeds)
-    func limit(_ seed: UInt64) throws {
+    @Test(arguments: Simulation.seeds)
+    func limitReturnsWhatTheWorkProducedInTimeOrNil(_ seed: UInt64) throws {
         try Simulation.run(seed: seed) { simulation in
             let clock = AnyClock(simulation)
             func work(_ duration: Duration) async throws -> Int? {
@@ -90,8 +92,8 @@ struct AnyClockTests {
         }
     }
 
-    @Test("What work produces although its time is over is not lost")
-    func lateValue() throws {
+    @Test
+    func whatWorkProducesAlthoughItsTimeIsOverIsNotLost() throws {
         try Simulation.run { simulation in
             let value = try await AnyClock(simulation).limit(.seconds(1)) { () async -> Int in
                 // Ends when it is cancelled, with a result.
@@ -103,8 +105,8 @@ struct AnyClockTests {
         }
     }
 
-    @Test("Durations become whole nanoseconds, never negative, and never wrap")
-    func ticks() {
+    @Test
+    func durationsBecomeWholeNanosecondsNeverNegativeAndNeverWrap() {
         #expect(Duration.nanoseconds(7).ticks == 7)
         #expect(Duration.seconds(-1).ticks == 0)
         #expect(Duration.seconds(Int64.max).ticks == .never)

@@ -7,10 +7,10 @@ import SimulationSupport
 import Testing
 import WebSocketConcurrency
 
-@Suite("Cancellable work")
+@Suite
 struct CancellableWorkTests {
-    @Test("run returns when the work is done", arguments: Simulation.seeds)
-    func done(_ seed: UInt64) throws {
+    @Test(arguments: Simulation.seeds)
+    func runReturnsWhenTheWorkIsDone(_ seed: UInt64) throws {
         try Simulation.run(seed: seed) { simulation in
             let work = CancellableWork()
             let log = Log()
@@ -23,8 +23,8 @@ struct CancellableWorkTests {
         }
     }
 
-    @Test("cancel reaches the work, which is waited for", arguments: Simulation.seeds)
-    func cancelled(_ seed: UInt64) throws {
+    @Test(arguments: Simulation.seeds)
+    func cancelReachesTheWorkWhichIsWaitedFor(_ seed: UInt64) throws {
         try Simulation.run(seed: seed) { simulation in
             let work = CancellableWork()
             let log = Log()
@@ -47,8 +47,8 @@ struct CancellableWorkTests {
         }
     }
 
-    @Test("Work that is cancelled before it runs finds itself cancelled")
-    func cancelledBefore() throws {
+    @Test
+    func workThatIsCancelledBeforeItRunsFindsItselfCancelled() throws {
         try Simulation.run { simulation in
             let work = CancellableWork()
             work.cancel()
@@ -57,8 +57,8 @@ struct CancellableWorkTests {
         }
     }
 
-    @Test("Cancelling the caller cancels the work", arguments: Simulation.seeds)
-    func cancelledCaller(_ seed: UInt64) throws {
+    @Test(arguments: Simulation.seeds)
+    func cancellingTheCallerCancelsTheWork(_ seed: UInt64) throws {
         try Simulation.run(seed: seed) { simulation in
             let work = CancellableWork()
             let caller = Task(executorPreference: simulation) {

@@ -7,7 +7,7 @@ import SimulationSupport
 import Testing
 import WebSocketConcurrency
 
-@Suite("Deadline timer")
+@Suite
 struct DeadlineTimerTests {
     /// Runs a timer while `body` does, and says at which seconds it fired.
     private func firings(
@@ -26,8 +26,8 @@ struct DeadlineTimerTests {
         return log.entries
     }
 
-    @Test("It fires once at its deadline", arguments: Simulation.seeds)
-    func deadline(_ seed: UInt64) throws {
+    @Test(arguments: Simulation.seeds)
+    func itFiresOnceAtItsDeadline(_ seed: UInt64) throws {
         let fired = try firings(seed: seed) { timer, simulation in
             timer.arm(.seconds(3))
             await simulation.pass(.seconds(10))
@@ -35,8 +35,8 @@ struct DeadlineTimerTests {
         #expect(fired == ["3"])
     }
 
-    @Test("An earlier deadline replaces a later one", arguments: Simulation.seeds)
-    func earlier(_ seed: UInt64) throws {
+    @Test(arguments: Simulation.seeds)
+    func anEarlierDeadlineReplacesALaterOne(_ seed: UInt64) throws {
         let fired = try firings(seed: seed) { timer, simulation in
             timer.arm(.seconds(8))
             await simulation.pass(.seconds(1))
@@ -46,8 +46,8 @@ struct DeadlineTimerTests {
         #expect(fired == ["3"])
     }
 
-    @Test("Armed again by what it fired, it goes on", arguments: Simulation.seeds)
-    func again(_ seed: UInt64) throws {
+    @Test(arguments: Simulation.seeds)
+    func armedAgainByWhatItFiredItGoesOn(_ seed: UInt64) throws {
         try Simulation.run(seed: seed) { simulation in
             let timer = DeadlineTimer()
             let clock = AnyClock(simulation)
@@ -61,8 +61,8 @@ struct DeadlineTimerTests {
         }
     }
 
-    @Test("A deadline that is past fires at once")
-    func past() throws {
+    @Test
+    func aDeadlineThatIsPastFiresAtOnce() throws {
         let fired = try firings { timer, simulation in
             await simulation.pass(.seconds(5))
             timer.arm(.seconds(1))
@@ -71,8 +71,8 @@ struct DeadlineTimerTests {
         #expect(fired == ["5"])
     }
 
-    @Test("finish ends it while it waits for a deadline, and while it has none", arguments: Simulation.seeds)
-    func finished(_ seed: UInt64) throws {
+    @Test(arguments: Simulation.seeds)
+    func finishEndsItWhileItWaitsForADeadlineAndWhileItHasNone(_ seed: UInt64) throws {
         #expect(try firings(seed: seed) { _, simulation in await simulation.pass(.seconds(1)) } == [])
         let fired = try firings(seed: seed) { timer, simulation in
             timer.arm(.seconds(100))
@@ -81,8 +81,8 @@ struct DeadlineTimerTests {
         #expect(fired == [])
     }
 
-    @Test("Cancelling its task fires nothing, and finish still ends it", arguments: Simulation.seeds)
-    func cancelled(_ seed: UInt64) throws {
+    @Test(arguments: Simulation.seeds)
+    func cancellingItsTaskFiresNothingAndFinishStillEndsIt(_ seed: UInt64) throws {
         try Simulation.run(seed: seed) { simulation in
             let timer = DeadlineTimer()
             let log = Log()

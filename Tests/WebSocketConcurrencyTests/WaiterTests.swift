@@ -8,10 +8,10 @@ import Synchronization
 import Testing
 import WebSocketConcurrency
 
-@Suite("Waiter")
+@Suite
 struct WaiterTests {
-    @Test("A suspended call gets what its waiter is resumed with, at once or later", arguments: Simulation.seeds)
-    func resumed(_ seed: UInt64) throws {
+    @Test(arguments: Simulation.seeds)
+    func aSuspendedCallGetsWhatItsWaiterIsResumedWithAtOnceOrLater(_ seed: UInt64) throws {
         try Simulation.run(seed: seed) { simulation in
             #expect(await suspend { $0.resume(returning: 1) } == 1)
             let kept = Mutex<Waiter<Int>?>(nil)

@@ -7,10 +7,10 @@ import SimulationSupport
 import Testing
 import WebSocketConcurrency
 
-@Suite("Work lane")
+@Suite
 struct WorkLaneTests {
-    @Test("Work that was posted before the reader came is performed", arguments: Simulation.seeds)
-    func postedBefore(_ seed: UInt64) throws {
+    @Test(arguments: Simulation.seeds)
+    func workThatWasPostedBeforeTheReaderCameIsPerformed(_ seed: UInt64) throws {
         try Simulation.run(seed: seed) { simulation in
             let lane = WorkLane<Int>()
             let log = Log()
@@ -22,8 +22,8 @@ struct WorkLaneTests {
         }
     }
 
-    @Test("Work that is posted to a waiting reader is performed", arguments: Simulation.seeds)
-    func postedToAReader(_ seed: UInt64) throws {
+    @Test(arguments: Simulation.seeds)
+    func workThatIsPostedToAWaitingReaderIsPerformed(_ seed: UInt64) throws {
         try Simulation.run(seed: seed) { simulation in
             let lane = WorkLane<Int>()
             let log = Log()
@@ -40,8 +40,8 @@ struct WorkLaneTests {
         }
     }
 
-    @Test("Two pieces of work run at the same time")
-    func concurrentWork() throws {
+    @Test
+    func twoPiecesOfWorkRunAtTheSameTime() throws {
         try Simulation.run { simulation in
             let lane = WorkLane<Int>()
             let log = Log()
@@ -61,8 +61,8 @@ struct WorkLaneTests {
         }
     }
 
-    @Test("What still runs when the lane is finished is cancelled, and waited for")
-    func finishedWork() throws {
+    @Test
+    func whatStillRunsWhenTheLaneIsFinishedIsCancelledAndWaitedFor() throws {
         try Simulation.run { simulation in
             let lane = WorkLane<Int>()
             let log = Log()
@@ -77,8 +77,8 @@ struct WorkLaneTests {
         }
     }
 
-    @Test("Nothing is accepted after the end")
-    func postedAfterTheEnd() throws {
+    @Test
+    func nothingIsAcceptedAfterTheEnd() throws {
         try Simulation.run { _ in
             let lane = WorkLane<Int>()
             let log = Log()
@@ -89,8 +89,8 @@ struct WorkLaneTests {
         }
     }
 
-    @Test("cancelAll reaches the work that was started before", arguments: Simulation.seeds)
-    func cancelAll(_ seed: UInt64) throws {
+    @Test(arguments: Simulation.seeds)
+    func cancelAllReachesTheWorkThatWasStartedBefore(_ seed: UInt64) throws {
         try Simulation.run(seed: seed) { simulation in
             let lane = WorkLane<String>()
             let log = Log()
@@ -111,8 +111,9 @@ struct WorkLaneTests {
         }
     }
 
-    @Test("The reader goes on when its task is cancelled: there is something to close just then")
-    func cancelledReader() throws {
+    /// The reader goes on when its task is cancelled: there is something to close just then.
+    @Test
+    func theReaderGoesOnWhenItsTaskIsCancelled() throws {
         try Simulation.run { simulation in
             let lane = WorkLane<String>()
             let log = Log()
@@ -128,8 +129,8 @@ struct WorkLaneTests {
         }
     }
 
-    @Test("Work runs where it was asked to")
-    func executor() throws {
+    @Test
+    func workRunsWhereItWasAskedTo() throws {
         try Simulation.run { simulation in
             let lane = WorkLane<@Sendable () async -> Void>()
             let log = Log()

@@ -9,7 +9,7 @@ import WebSocketPool
 
 /// The pool's part of the cancellation matrix K: an acquire in each of its states, and the drain; before, during, after
 /// and twice. Whatever is cancelled, the one slot is there for the next.
-@Suite("Cancellation")
+@Suite
 struct PoolCancellationTests {
     enum Point: String, CaseIterable {
         case queued, connecting, validating
@@ -31,8 +31,8 @@ struct PoolCancellationTests {
         return behaviour
     }
 
-    @Test("An acquire in any state", arguments: Point.allCases, Moment.allCases)
-    func acquire(point: Point, moment: Moment) throws {
+    @Test(arguments: Point.allCases, Moment.allCases)
+    func anAcquireInAnyState(point: Point, moment: Moment) throws {
         for seed in 0..<10 as Range<UInt64> {
             try withSimulatedPool(Self.configuration, server: Self.behaviour, seed: seed) { pool, _, simulation in
                 var holder: TypedLease<MockConnection>?
@@ -90,8 +90,8 @@ struct PoolCancellationTests {
         }
     }
 
-    @Test("A borrower whose connection is drained", arguments: Moment.allCases)
-    func drain(moment: Moment) throws {
+    @Test(arguments: Moment.allCases)
+    func aBorrowerWhoseConnectionIsDrained(moment: Moment) throws {
         var behaviour = MockServer.Behaviour()
         behaviour.drainDelay = .milliseconds(10)
         let configuration = RegressionTests.small(1) { $0.hygiene = .drain(.init(timeout: .seconds(3))) }

@@ -8,10 +8,10 @@ import Testing
 import WebSocketPool
 
 /// Real threads and the real scheduler, for the thread sanitizer and for what only they bring about.
-@Suite("Concurrency")
+@Suite
 struct ConcurrencyTests {
-    @Test("Leases of a connection never overlap, and no more are out than allowed", .timeLimit(.minutes(5)))
-    func disjointLeases() async throws {
+    @Test(.timeLimit(.minutes(5)))
+    func leasesOfAConnectionNeverOverlapAndNoMoreAreOutThanAllowed() async throws {
         let rounds = ModelTests.setting("POOL_ROUNDS", default: 300)
         var configuration = WebSocketPoolConfiguration()
         configuration.softMaximum = 6
@@ -97,8 +97,8 @@ struct ConcurrencyTests {
         lease.release(discard: dice == 97)
     }
 
-    @Test("Shutdown races everything, and everybody is resumed once", .timeLimit(.minutes(5)))
-    func shutdownRaces() async throws {
+    @Test(.timeLimit(.minutes(5)))
+    func shutdownRacesEverythingAndEverybodyIsResumedOnce() async throws {
         for round in 0..<ModelTests.setting("POOL_SHUTDOWNS", default: 60) {
             let server = MockServer()
             let pool = TypedPool(configuration: RegressionTests.small(3)) { try await server.connect($0) }
@@ -117,8 +117,8 @@ struct ConcurrencyTests {
         }
     }
 
-    @Test("Fast path and hand-off, measured")
-    func speed() async throws {
+    @Test
+    func fastPathAndHandOffMeasured() async throws {
         guard environment("POOL_BENCHMARK") != nil else { return }
         let server = MockServer()
         var configuration = RegressionTests.small(8)

@@ -8,7 +8,7 @@ import Testing
 import WebSocketPool
 
 /// An endpoint that has gone without a word, and one that comes back.
-@Suite("Dead endpoints")
+@Suite
 struct DeadEndpointTests {
     static func configuration(_ maximum: Int = 16) -> WebSocketPoolConfiguration {
         var configuration = RegressionTests.small(maximum)
@@ -26,8 +26,8 @@ struct DeadEndpointTests {
         await simulation.pass(.seconds(4))
     }
 
-    @Test("One acquire waits for one validation at most while another endpoint lives", arguments: 0..<10)
-    func oneValidation(seed: UInt64) throws {
+    @Test(arguments: 0..<10)
+    func oneAcquireWaitsForOneValidationAtMostWhileAnotherEndpointLives(seed: UInt64) throws {
         var configuration = Self.configuration()
         // Longer than the validation's timeout, so that only its failure shows that the endpoint is dead.
         configuration.connectStagger = .seconds(60)
@@ -47,8 +47,8 @@ struct DeadEndpointTests {
         }
     }
 
-    @Test("An acquire that has lost patience with one endpoint is served by another")
-    func patience() throws {
+    @Test
+    func anAcquireThatHasLostPatienceWithOneEndpointIsServedByAnother() throws {
         try withSimulatedPool(Self.configuration(), endpoints: 2) { pool, server, simulation in
             try await Self.fill(pool, simulation)
             server.set { $0.silent = [0] }
@@ -59,8 +59,8 @@ struct DeadEndpointTests {
         }
     }
 
-    @Test("Neither does a first connection wait for an endpoint that does not answer")
-    func firstConnection() throws {
+    @Test
+    func neitherDoesAFirstConnectionWaitForAnEndpointThatDoesNotAnswer() throws {
         try withSimulatedPool(Self.configuration(), server: .init(silent: [0]), endpoints: 2) {
             pool, server, simulation in
             try await pool.withConnection { #expect($0.endpoint == 1) }
@@ -69,8 +69,8 @@ struct DeadEndpointTests {
         }
     }
 
-    @Test("A dead connection frees its slot at once, however long goodbyes take")
-    func slotAtOnce() throws {
+    @Test
+    func aDeadConnectionFreesItsSlotAtOnceHoweverLongGoodbyesTake() throws {
         var configuration = Self.configuration(1)
         configuration.validationTimeout = .milliseconds(300)
         try withSimulatedPool(configuration) { pool, server, simulation in
@@ -91,8 +91,9 @@ struct DeadEndpointTests {
         }
     }
 
-    @Test("One endpoint: the old connections are found out together, and a new one serves")
-    func onlyEndpoint() throws {
+    /// One endpoint: the old connections are found out together, and a new one serves.
+    @Test
+    func oneEndpointTheOldConnectionsAreFoundOutTogether() throws {
         try withSimulatedPool(Self.configuration(4)) { pool, server, simulation in
             var leases: [TypedLease<MockConnection>] = []
             for _ in 0..<4 { leases.append(try await pool.acquire()) }
@@ -109,8 +110,9 @@ struct DeadEndpointTests {
         }
     }
 
-    @Test("An endpoint that comes back gets its share, although nothing new is needed", arguments: 0..<10)
-    func share(seed: UInt64) throws {
+    /// An endpoint that comes back gets its share, although nothing new is needed.
+    @Test(arguments: 0..<10)
+    func anEndpointThatComesBackGetsItsShare(seed: UInt64) throws {
         try withSimulatedPool(Self.configuration(6), endpoints: 2, seed: seed) { pool, server, simulation in
             func use() async throws {
                 var leases: [TypedLease<MockConnection>] = []

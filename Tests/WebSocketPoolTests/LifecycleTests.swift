@@ -9,7 +9,7 @@ import Testing
 import WebSocketPool
 
 /// Pools that do not run, run twice, start badly or are suspended.
-@Suite("Lifecycle")
+@Suite
 struct LifecycleTests {
     final class StartObserver: WebSocketPoolObserver {
         let early = Mutex(0)
@@ -17,8 +17,9 @@ struct LifecycleTests {
         func acquiredBeforeRun() { early.withLock { $0 += 1 } }
     }
 
-    @Test("An acquire of a pool that nothing runs says so at once, and fails after a second")
-    func neverRun() throws {
+    /// An acquire of a pool that nothing runs says so at once, and fails after a second.
+    @Test
+    func anAcquireOfAPoolThatNothingRunsSaysSoAtOnce() throws {
         try Simulation.run { simulation in
             let observer = StartObserver()
             let pool = SimulatedPool(clock: simulation, observer: observer) { _ in throw CancellationError() }
@@ -42,8 +43,8 @@ struct LifecycleTests {
         }
     }
 
-    @Test("Neither withPool nor a promised run() looks like a pool that nothing runs", arguments: 0..<20)
-    func noFalseWarning(seed: UInt64) throws {
+    @Test(arguments: 0..<20)
+    func neitherWithPoolNorAPromisedRunLooksLikeAPoolThatNothingRuns(seed: UInt64) throws {
         let observer = StartObserver()
         try withSimulatedPool(observer: observer, seed: seed) { pool, _, _ in try await pool.withConnection { _ in } }
         try Simulation.run(seed: seed) { simulation in
@@ -58,8 +59,8 @@ struct LifecycleTests {
         #expect(observer.early.withLock { $0 } == 0)
     }
 
-    @Test("An acquire that comes a little before run() has all of its time")
-    func runSoon() throws {
+    @Test
+    func anAcquireThatComesALittleBeforeRunHasAllOfItsTime() throws {
         try Simulation.run { simulation in
             let server = MockServer(.init(connectDelay: .seconds(5)), on: simulation)
             let pool = SimulatedPool(clock: simulation) { try await server.connect($0) }
@@ -74,8 +75,8 @@ struct LifecycleTests {
         }
     }
 
-    @Test("A second run() throws, and the first goes on")
-    func secondRun() throws {
+    @Test
+    func aSecondRunThrowsAndTheFirstGoesOn() throws {
         try withSimulatedPool { pool, _, _ in
             try await pool.withConnection { _ in }
             let error = await #expect(throws: WebSocketPoolError.self) { try await pool.run() }
@@ -85,8 +86,8 @@ struct LifecycleTests {
         }
     }
 
-    @Test("A timeout of a suspended pool does not advise to release leases")
-    func suspended() throws {
+    @Test
+    func aTimeoutOfASuspendedPoolDoesNotAdviseToReleaseLeases() throws {
         try withSimulatedPool { pool, _, _ in
             try await pool.withConnection { _ in }
             pool.suspend()

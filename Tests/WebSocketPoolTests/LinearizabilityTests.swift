@@ -9,7 +9,7 @@ import Testing
 import WebSocketPool
 
 /// What real threads see of the pool can be explained by one operation after the other (Wing and Gong, 1993).
-@Suite("Linearizability")
+@Suite
 struct LinearizabilityTests {
     /// One operation on a pool of connections that are all open, as its caller saw it.
     struct Operation: Sendable, CustomStringConvertible {
@@ -68,8 +68,8 @@ struct LinearizabilityTests {
         return results
     }
 
-    @Test("The checker tells what can be explained from what cannot")
-    func checker() {
+    @Test
+    func theCheckerTellsWhatCanBeExplainedFromWhatCannot() {
         func explains(_ operations: [(Operation.Kind, Int, Int)], from idle: [Int]) -> Bool {
             let history = operations.map { Operation(kind: $0.0, invoked: $0.1, returned: $0.2) }
             return !Self.outcomes(of: history, from: [idle]).isEmpty

@@ -8,14 +8,14 @@ import Testing
 import WebSocketPool
 
 /// The machine against the reference model: see `Harness` for what is checked after every step.
-@Suite("Machine against model")
+@Suite
 struct ModelTests {
     static func setting(_ name: String, default value: Int) -> Int {
         environment(name).flatMap { Int($0) } ?? value
     }
 
-    @Test("Failures of the past stay fixed")
-    func pastFailures() throws {
+    @Test
+    func failuresOfThePastStayFixed() throws {
         let lines = recordedFailures.split(separator: "\n").filter { !$0.hasPrefix("#") }
         for line in lines {
             let scenario = try #require(Scenario(line), "unreadable: \(line)")
@@ -24,8 +24,8 @@ struct ModelTests {
         }
     }
 
-    @Test("Random sequences")
-    func random() {
+    @Test
+    func randomSequences() {
         let count = Self.setting("POOL_SEQUENCES", default: TestDepth.choose(8_000, reduced: 800))
         let length = Self.setting("POOL_SEQUENCE_LENGTH", default: 60)
         let first = UInt64(Self.setting("POOL_SEED", default: Int.random(in: 0..<1_000_000_000)))
@@ -44,8 +44,8 @@ struct ModelTests {
         print("\(count) random sequences of \(length) steps passed, seeds from \(first)")
     }
 
-    @Test("Small scopes, exhaustively", arguments: [0, 1, 2, 5, 8])
-    func exhaustive(variant: Int) {
+    @Test(arguments: [0, 1, 2, 5, 8])
+    func smallScopesExhaustively(variant: Int) {
         let depth = Self.setting("POOL_DEPTH", default: TestDepth.choose(5, reduced: 4))
         let steps: [Step] = [
             Step(.acquire, 5), Step(.acquireNew, 5), Step(.cancel, 0), Step(.release, 0), Step(.discard, 0),

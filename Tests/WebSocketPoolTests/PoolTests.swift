@@ -9,12 +9,12 @@ import Testing
 import WebSocketPool
 
 /// The pool as its users see it, in simulated time.
-@Suite("Pool")
+@Suite
 struct PoolTests {
     struct BodyFailed: Error {}
 
-    @Test("withConnection lends, returns and reuses")
-    func lending() throws {
+    @Test
+    func withConnectionLendsReturnsAndReuses() throws {
         try withSimulatedPool { pool, server, _ in
             for _ in 0..<10 { try await pool.withConnection { #expect($0.isOpen) } }
             #expect(server.seen.connections.count == 1)
@@ -23,8 +23,8 @@ struct PoolTests {
         }
     }
 
-    @Test("A body that throws does not give its connection to the next")
-    func throwingBody() throws {
+    @Test
+    func aBodyThatThrowsDoesNotGiveItsConnectionToTheNext() throws {
         try withSimulatedPool { pool, server, simulation in
             await #expect(throws: BodyFailed.self) { try await pool.withConnection { _ in throw BodyFailed() } }
             try await pool.withConnection { #expect($0.id == 1) }
@@ -33,8 +33,8 @@ struct PoolTests {
         }
     }
 
-    @Test("An error that the configuration calls harmless keeps the connection")
-    func harmlessError() throws {
+    @Test
+    func anErrorThatTheConfigurationCallsHarmlessKeepsTheConnection() throws {
         var configuration = WebSocketPoolConfiguration()
         configuration.isReusableAfter = { $0 is BodyFailed }
         try withSimulatedPool(configuration) { pool, _, _ in
@@ -43,8 +43,8 @@ struct PoolTests {
         }
     }
 
-    @Test("A cancelled body never returns a connection in the middle of an exchange")
-    func cancelledBody() throws {
+    @Test
+    func aCancelledBodyNeverReturnsAConnectionInTheMiddleOfAnExchange() throws {
         try withSimulatedPool { pool, server, simulation in
             await withTaskGroup(of: Void.self) { group in
                 group.addTask { try? await pool.withConnection { _ in await simulation.pass(.seconds(1)) } }
@@ -57,8 +57,8 @@ struct PoolTests {
         }
     }
 
-    @Test("Waiters are served in the order of arrival", arguments: 0..<20)
-    func fifo(seed: UInt64) throws {
+    @Test(arguments: 0..<20)
+    func waitersAreServedInTheOrderOfArrival(seed: UInt64) throws {
         var configuration = WebSocketPoolConfiguration()
         configuration.softMaximum = 1
         configuration.hardMaximum = 1
@@ -83,8 +83,8 @@ struct PoolTests {
         }
     }
 
-    @Test("An acquire ends at its timeout, to the nanosecond")
-    func acquireTimeout() throws {
+    @Test
+    func anAcquireEndsAtItsTimeoutToTheNanosecond() throws {
         var configuration = WebSocketPoolConfiguration()
         configuration.softMaximum = 1
         configuration.hardMaximum = 1
@@ -101,8 +101,8 @@ struct PoolTests {
         }
     }
 
-    @Test("A pool that was never run still keeps its timeouts")
-    func timeoutWithoutRun() throws {
+    @Test
+    func aPoolThatWasNeverRunStillKeepsItsTimeouts() throws {
         try Simulation.run { simulation in
             let pool = SimulatedPool(clock: simulation) { _ in throw BodyFailed() }
             let error = await #expect(throws: WebSocketPoolError.self) {
@@ -115,8 +115,8 @@ struct PoolTests {
         }
     }
 
-    @Test("Cancelling an acquire in any of its states costs no slot", arguments: 0..<40)
-    func cancelAcquire(seed: UInt64) throws {
+    @Test(arguments: 0..<40)
+    func cancellingAnAcquireInAnyOfItsStatesCostsNoSlot(seed: UInt64) throws {
         var configuration = WebSocketPoolConfiguration()
         configuration.softMaximum = 2
         configuration.hardMaximum = 2
@@ -144,8 +144,8 @@ struct PoolTests {
         }
     }
 
-    @Test("acquireNew never reuses and makes room in a full pool")
-    func acquireNew() throws {
+    @Test
+    func acquireNewNeverReusesAndMakesRoomInAFullPool() throws {
         var configuration = WebSocketPoolConfiguration()
         configuration.softMaximum = 1
         configuration.hardMaximum = 1
@@ -156,8 +156,8 @@ struct PoolTests {
         }
     }
 
-    @Test("tryAcquire takes what is there and starts nothing")
-    func tryAcquire() throws {
+    @Test
+    func tryAcquireTakesWhatIsThereAndStartsNothing() throws {
         try withSimulatedPool { pool, server, _ in
             #expect(pool.tryAcquire() == nil)
             #expect(server.seen.attempts.isEmpty)
@@ -168,8 +168,9 @@ struct PoolTests {
         }
     }
 
-    @Test("An acquire without time waits for the proof of an idle connection, and no longer than that")
-    func zeroValidates() throws {
+    /// An acquire without time waits for the proof of an idle connection, and no longer than that.
+    @Test
+    func anAcquireWithoutTimeWaitsForTheProofOfAnIdleConnection() throws {
         var configuration = RegressionTests.small(1)
         configuration.keepaliveInterval = nil
         configuration.idleTimeout = nil
@@ -193,8 +194,8 @@ struct PoolTests {
         }
     }
 
-    @Test("tryAcquire has a connection prove itself for the next call")
-    func tryAcquireProves() throws {
+    @Test
+    func tryAcquireHasAConnectionProveItselfForTheNextCall() throws {
         try withSimulatedPool(RegressionTests.small(2)) { pool, server, simulation in
             try await pool.withConnection { _ in }
             await simulation.pass(.seconds(1))
@@ -218,8 +219,8 @@ struct PoolTests {
         func connectFailed(endpoint: WebSocketPoolEndpoint, error: any Error) { failed.withLock { $0 += 1 } }
     }
 
-    @Test("Observers count the waiters down to zero, however they end")
-    func pending() throws {
+    @Test
+    func observersCountTheWaitersDownToZeroHoweverTheyEnd() throws {
         let observer = QueueObserver()
         try withSimulatedPool(RegressionTests.small(1), observer: observer) { pool, _, simulation in
             let lease = try await pool.acquire()
@@ -239,8 +240,8 @@ struct PoolTests {
         }
     }
 
-    @Test("Attempts that a shutdown cancels have not failed")
-    func shutdownWhileConnecting() throws {
+    @Test
+    func attemptsThatAShutdownCancelsHaveNotFailed() throws {
         let observer = QueueObserver()
         try withSimulatedPool(
             RegressionTests.small(4), server: .init(connectDelay: .seconds(5)), observer: observer
@@ -255,8 +256,8 @@ struct PoolTests {
         }
     }
 
-    @Test("A detached connection belongs to the caller")
-    func detach() throws {
+    @Test
+    func aDetachedConnectionBelongsToTheCaller() throws {
         try withSimulatedPool { pool, server, _ in
             let lease = try await pool.acquire()
             let connection = try lease.detach()
@@ -270,8 +271,8 @@ struct PoolTests {
         }
     }
 
-    @Test("Idle connections end at their timeout, except the minimum")
-    func idleTimeout() throws {
+    @Test
+    func idleConnectionsEndAtTheirTimeoutExceptTheMinimum() throws {
         var configuration = WebSocketPoolConfiguration()
         configuration.minimumIdle = 2
         configuration.idleTimeout = .seconds(10)
@@ -287,8 +288,8 @@ struct PoolTests {
         }
     }
 
-    @Test("Connections opened together do not end together")
-    func lifetimeJitter() throws {
+    @Test
+    func connectionsOpenedTogetherDoNotEndTogether() throws {
         var configuration = WebSocketPoolConfiguration()
         configuration.softMaximum = 50
         configuration.hardMaximum = 50
@@ -308,8 +309,8 @@ struct PoolTests {
         }
     }
 
-    @Test("A lease outlives the maximum lifetime of its connection")
-    func lifetimeSparesLeases() throws {
+    @Test
+    func aLeaseOutlivesTheMaximumLifetimeOfItsConnection() throws {
         var configuration = WebSocketPoolConfiguration()
         configuration.maximumLifetime = .seconds(10)
         configuration.lifetimeJitter = 0
@@ -323,8 +324,8 @@ struct PoolTests {
         }
     }
 
-    @Test("Overflow connections are closed as soon as nobody wants them")
-    func overflow() throws {
+    @Test
+    func overflowConnectionsAreClosedAsSoonAsNobodyWantsThem() throws {
         var configuration = WebSocketPoolConfiguration()
         configuration.softMaximum = 1
         configuration.hardMaximum = 3
@@ -336,8 +337,8 @@ struct PoolTests {
         }
     }
 
-    @Test("resize, suspend, resume, releaseUnused and reset")
-    func control() throws {
+    @Test
+    func resizeSuspendResumeReleaseUnusedAndReset() throws {
         try withSimulatedPool { pool, server, simulation in
             let opened = try await pool.warmUp(4)
             #expect(opened == 4)
@@ -367,8 +368,8 @@ struct PoolTests {
         }
     }
 
-    @Test("A suspected leak is reported with the place where the lease was taken")
-    func leaks() throws {
+    @Test
+    func aSuspectedLeakIsReportedWithThePlaceWhereTheLeaseWasTaken() throws {
         var configuration = WebSocketPoolConfiguration()
         configuration.leakThreshold = .seconds(2)
         let observer = RecordingObserver()
@@ -384,8 +385,8 @@ struct PoolTests {
         }
     }
 
-    @Test("A body runs on the executor that its connection prefers")
-    func executor() throws {
+    @Test
+    func aBodyRunsOnTheExecutorThatItsConnectionPrefers() throws {
         try withSimulatedPool { pool, server, simulation in
             let executor = CountingExecutor(simulation)
             server.set { $0.executor = executor }
@@ -400,8 +401,8 @@ struct PoolTests {
         }
     }
 
-    @Test("Statistics add up waiting, usage and connecting times")
-    func times() throws {
+    @Test
+    func statisticsAddUpWaitingUsageAndConnectingTimes() throws {
         var configuration = WebSocketPoolConfiguration()
         configuration.softMaximum = 1
         configuration.hardMaximum = 1

@@ -8,7 +8,7 @@ import Testing
 import WebSocketPool
 
 /// One test for each weakness of the systems this pool replaces, named after it.
-@Suite("Weaknesses of others")
+@Suite
 struct RegressionTests {
     static func small(_ maximum: Int, _ change: (inout WebSocketPoolConfiguration) -> Void = { _ in })
         -> WebSocketPoolConfiguration
@@ -22,7 +22,8 @@ struct RegressionTests {
 
     // MARK: audex's connection
 
-    @Test("audex 1: two concurrent acquires both succeed, and a socket leaks", arguments: 0..<20)
+    /// Audex 1: two concurrent acquires both succeed, and a socket leaks.
+    @Test(arguments: 0..<20)
     func concurrentAcquires(seed: UInt64) throws {
         var behaviour = MockServer.Behaviour()
         behaviour.connectDelay = .milliseconds(10)
@@ -42,7 +43,8 @@ struct RegressionTests {
         }
     }
 
-    @Test("audex 2, aio 6: the health check does not wait for the answer")
+    /// Audex 2, aio 6: the health check does not wait for the answer.
+    @Test
     func validationWaits() throws {
         try withSimulatedPool(Self.small(1)) { pool, server, simulation in
             try await pool.withConnection { _ in }
@@ -55,7 +57,8 @@ struct RegressionTests {
         }
     }
 
-    @Test("audex 3 and 4, aio 9: idle time by the wall clock, polled, by two mechanisms at once")
+    /// Audex 3 and 4, aio 9: idle time by the wall clock, polled, by two mechanisms at once.
+    @Test
     func idleByInjectedClock() throws {
         let configuration = Self.small(8) { $0.keepaliveInterval = nil }
         try withSimulatedPool(configuration) { pool, server, simulation in
@@ -69,7 +72,8 @@ struct RegressionTests {
         }
     }
 
-    @Test("audex 5: closing an idle connection waits for itself")
+    /// Audex 5: closing an idle connection waits for itself.
+    @Test
     func idleCloseEndsOnce() throws {
         var behaviour = MockServer.Behaviour()
         behaviour.closeDelay = .seconds(1)
@@ -81,7 +85,8 @@ struct RegressionTests {
         }
     }
 
-    @Test("audex 6, aio 8: a connection can be used after release, or the error says busy")
+    /// Audex 6, aio 8: a connection can be used after release, or the error says busy.
+    @Test
     func useAfterRelease() throws {
         let observer = RecordingObserver()
         try withSimulatedPool(observer: observer) { pool, _, _ in
@@ -100,7 +105,8 @@ struct RegressionTests {
         }
     }
 
-    @Test("audex 7: draining is never visible and its timeout never happens")
+    /// Audex 7: draining is never visible and its timeout never happens.
+    @Test
     func drainingIsReal() throws {
         let configuration = Self.small(1) { $0.hygiene = .drain(.init(timeout: .seconds(3), quietPeriod: .seconds(1))) }
         var behaviour = MockServer.Behaviour()
@@ -115,7 +121,8 @@ struct RegressionTests {
         }
     }
 
-    @Test("audex 8: a remote close while idle is noticed at the next use only")
+    /// Audex 8: a remote close while idle is noticed at the next use only.
+    @Test
     func closeWhileIdle() throws {
         try withSimulatedPool { pool, server, _ in
             try await pool.withConnection { _ in }
@@ -127,7 +134,8 @@ struct RegressionTests {
 
     // MARK: aio-websocket-pool
 
-    @Test("aio 1: drained connections are never reused")
+    /// Aio 1: drained connections are never reused.
+    @Test
     func drainedIsReused() throws {
         let configuration = Self.small(1) { $0.hygiene = .drain(.init()) }
         var behaviour = MockServer.Behaviour()
@@ -144,7 +152,8 @@ struct RegressionTests {
         }
     }
 
-    @Test("aio 2: discarded and stale connections leak their slots")
+    /// Aio 2: discarded and stale connections leak their slots.
+    @Test
     func slotsDoNotLeak() throws {
         try withSimulatedPool(Self.small(3)) { pool, server, simulation in
             for _ in 0..<10 {
@@ -163,7 +172,8 @@ struct RegressionTests {
         }
     }
 
-    @Test("aio 3: a dead server is reported by a foreign error, late")
+    /// Aio 3: a dead server is reported by a foreign error, late.
+    @Test
     func deadServer() throws {
         try withSimulatedPool(server: .init(refusing: [0])) { pool, _, simulation in
             let error = await #expect(throws: WebSocketPoolError.self) { _ = try await pool.acquire() }
@@ -176,7 +186,8 @@ struct RegressionTests {
         }
     }
 
-    @Test("aio 4: one slow connect blocks every acquire and release")
+    /// Aio 4: one slow connect blocks every acquire and release.
+    @Test
     func slowConnect() throws {
         try withSimulatedPool(Self.small(2)) { pool, server, simulation in
             try await pool.withConnection { _ in }
@@ -192,7 +203,8 @@ struct RegressionTests {
         }
     }
 
-    @Test("aio 5: a full pool fails at once instead of waiting in line")
+    /// Aio 5: a full pool fails at once instead of waiting in line.
+    @Test
     func fullPoolWaits() throws {
         try withSimulatedPool(Self.small(1)) { pool, _, simulation in
             let lease = try await pool.acquire()
@@ -204,7 +216,8 @@ struct RegressionTests {
         }
     }
 
-    @Test("aio 7: leftovers go to the next borrower", arguments: [false, true])
+    /// Aio 7: leftovers go to the next borrower.
+    @Test(arguments: [false, true])
     func noLeftovers(arrivesLate: Bool) throws {
         try withSimulatedPool { pool, server, _ in
             let lease = try await pool.acquire()
@@ -215,7 +228,8 @@ struct RegressionTests {
         }
     }
 
-    @Test("aio 10: reuse in the order of return keeps every connection warm")
+    /// Aio 10: reuse in the order of return keeps every connection warm.
+    @Test
     func poolShrinks() throws {
         try withSimulatedPool { pool, server, simulation in
             let opened = try await pool.warmUp(5)
@@ -228,7 +242,8 @@ struct RegressionTests {
         }
     }
 
-    @Test("aio 11: no lifetime, no minimum, no metrics")
+    /// Aio 11: no lifetime, no minimum, no metrics.
+    @Test
     func lifetimeAndMinimum() throws {
         let configuration = Self.small(4) {
             $0.minimumIdle = 2
@@ -241,7 +256,8 @@ struct RegressionTests {
         }
     }
 
-    @Test("aio 12: closing takes the sum of all closing times")
+    /// Aio 12: closing takes the sum of all closing times.
+    @Test
     func closingInParallel() throws {
         var behaviour = MockServer.Behaviour()
         behaviour.closeDelay = .seconds(5)
@@ -254,7 +270,8 @@ struct RegressionTests {
         }
     }
 
-    @Test("aio 13: the warm-up overshoots the maximum")
+    /// Aio 13: the warm-up overshoots the maximum.
+    @Test
     func warmUpRespectsMaximum() throws {
         try withSimulatedPool(Self.small(3)) { pool, server, _ in
             async let first = pool.warmUp(10)
@@ -267,7 +284,8 @@ struct RegressionTests {
 
     // MARK: postgres-nio and httpcore
 
-    @Test("postgres-nio 641: a keepalive and the idle timer get in each other's way")
+    /// Postgres-nio 641: a keepalive and the idle timer get in each other's way.
+    @Test
     func keepaliveAndIdleTimer() throws {
         let configuration = Self.small(3) {
             $0.keepaliveInterval = .seconds(7)

@@ -8,10 +8,11 @@ import Testing
 import WebSocketPool
 
 /// Servers that fail, endpoints that leave and return, and pools that end.
-@Suite("Reliability")
+@Suite
 struct ReliabilityTests {
-    @Test("Database down: every acquire ends within its timeout, and the pool recovers", arguments: 0..<10)
-    func databaseDown(seed: UInt64) throws {
+    /// Database down: every acquire ends within its timeout, and the pool recovers.
+    @Test(arguments: 0..<10)
+    func databaseDownEveryAcquireEndsWithinItsTimeout(seed: UInt64) throws {
         let configuration = RegressionTests.small(10) { $0.acquireTimeout = .seconds(5) }
         try withSimulatedPool(configuration, seed: seed) { pool, server, simulation in
             let opened = try await pool.warmUp(10)
@@ -41,8 +42,8 @@ struct ReliabilityTests {
         }
     }
 
-    @Test("Spike: 50 acquires of 2 ms on 5 idle connections, connects of 150 ms", arguments: 0..<10)
-    func spike(seed: UInt64) throws {
+    @Test(arguments: 0..<10)
+    func spike50AcquiresOf2MsOn5IdleConnectionsConnectsOf150Ms(seed: UInt64) throws {
         let configuration = RegressionTests.small(50)
         try withSimulatedPool(configuration, seed: seed) { pool, server, simulation in
             let opened = try await pool.warmUp(5)
@@ -62,8 +63,8 @@ struct ReliabilityTests {
         }
     }
 
-    @Test("The spike, arriving one by one at a pool that keeps a minimum idle", arguments: 0..<10)
-    func spikeWithMinimumIdle(seed: UInt64) throws {
+    @Test(arguments: 0..<10)
+    func theSpikeArrivingOneByOneAtAPoolThatKeepsAMinimumIdle(seed: UInt64) throws {
         var configuration = RegressionTests.small(50)
         configuration.minimumIdle = 5
         try withSimulatedPool(configuration, seed: seed) { pool, server, simulation in
@@ -84,8 +85,9 @@ struct ReliabilityTests {
         }
     }
 
-    @Test("A server that is down is asked rarely, and nobody stampedes when it returns")
-    func reconnectRate() throws {
+    /// A server that is down is asked rarely, and nobody stampedes when it returns.
+    @Test
+    func aServerThatIsDownIsAskedRarely() throws {
         let configuration = RegressionTests.small(50)
         var behaviour = MockServer.Behaviour(refusing: [0])
         behaviour.connectDelay = .milliseconds(20)
@@ -116,8 +118,8 @@ struct ReliabilityTests {
         }
     }
 
-    @Test("A fatal error opens the circuit at once")
-    func fatal() throws {
+    @Test
+    func aFatalErrorOpensTheCircuitAtOnce() throws {
         var configuration = WebSocketPoolConfiguration()
         configuration.isFatalConnectError = { $0 is MockServer.Refused }
         try withSimulatedPool(configuration, server: .init(refusing: [0])) { pool, server, _ in
@@ -127,8 +129,8 @@ struct ReliabilityTests {
         }
     }
 
-    @Test("A connection that dies in any state leaves the counts right and wakes the next waiter", arguments: 0..<30)
-    func deaths(seed: UInt64) throws {
+    @Test(arguments: 0..<30)
+    func aConnectionThatDiesInAnyStateLeavesTheCountsRightAndWakesTheNextWaiter(seed: UInt64) throws {
         let configuration = RegressionTests.small(2) {
             $0.hygiene = .drain(.init(timeout: .seconds(1), quietPeriod: .milliseconds(5)))
             $0.keepaliveInterval = .milliseconds(20)
@@ -169,8 +171,8 @@ struct ReliabilityTests {
         }
     }
 
-    @Test("Endpoints share the leases; a failing one is ejected and returns")
-    func endpoints() throws {
+    @Test
+    func endpointsShareTheLeasesAFailingOneIsEjectedAndReturns() throws {
         let configuration = RegressionTests.small(12)
         let observer = RecordingObserver()
         try withSimulatedPool(configuration, endpoints: 3, observer: observer) { pool, server, simulation in
@@ -207,8 +209,8 @@ struct ReliabilityTests {
 
     // MARK: Warm-up
 
-    @Test("Warm-up at start: best effort goes on, fail fast ends the pool")
-    func warmUp() throws {
+    @Test
+    func warmUpAtStartBestEffortGoesOnFailFastEndsThePool() throws {
         var configuration = WebSocketPoolConfiguration()
         configuration.warmUpCount = 4
         try withSimulatedPool(configuration) { pool, server, simulation in
@@ -230,8 +232,9 @@ struct ReliabilityTests {
 
     // MARK: Shutdown
 
-    @Test("Shutdown ends waiting, connecting and draining at once, and leases at its deadline")
-    func shutdown() throws {
+    /// Shutdown ends waiting, connecting and draining at once, and leases at its deadline.
+    @Test
+    func shutdownEndsWaitingConnectingAndDrainingAtOnce() throws {
         let configuration = RegressionTests.small(3) {
             $0.hygiene = .drain(.init(timeout: .seconds(9), quietPeriod: .seconds(2)))
         }
@@ -266,8 +269,8 @@ struct ReliabilityTests {
         }
     }
 
-    @Test("A shutdown ends as soon as the last lease comes back")
-    func earlyEnd() throws {
+    @Test
+    func aShutdownEndsAsSoonAsTheLastLeaseComesBack() throws {
         try withSimulatedPool { pool, _, simulation in
             let lease = try await pool.acquire()
             async let end: Void = pool.shutDown(grace: .seconds(100))
@@ -278,8 +281,8 @@ struct ReliabilityTests {
         }
     }
 
-    @Test("A connection that never closes cannot hold up a shutdown")
-    func hangingClose() throws {
+    @Test
+    func aConnectionThatNeverClosesCannotHoldUpAShutdown() throws {
         try withSimulatedPool { pool, server, simulation in
             let opened = try await pool.warmUp(3)
             #expect(opened == 3)
@@ -290,8 +293,8 @@ struct ReliabilityTests {
         }
     }
 
-    @Test("Cancelling run() closes everything and resumes everybody", arguments: 0..<20)
-    func cancelRun(seed: UInt64) throws {
+    @Test(arguments: 0..<20)
+    func cancellingRunClosesEverythingAndResumesEverybody(seed: UInt64) throws {
         try Simulation.run(seed: seed) { simulation in
             var behaviour = MockServer.Behaviour()
             behaviour.connectDelay = .milliseconds(5)
@@ -314,8 +317,8 @@ struct ReliabilityTests {
         }
     }
 
-    @Test("A factory that ignores cancellation gets its late connection closed")
-    func lateConnection() throws {
+    @Test
+    func aFactoryThatIgnoresCancellationGetsItsLateConnectionClosed() throws {
         let configuration = RegressionTests.small(1) { $0.connectTimeout = .seconds(1) }
         try Simulation.run { simulation in
             let server = MockServer(on: simulation)

@@ -8,7 +8,7 @@ import Testing
 import WebSocketPool
 
 /// What a pool refuses to be made with, and what zero means.
-@Suite("Settings")
+@Suite
 struct SettingsTests {
     private static func change<Value>(
         _ member: WritableKeyPath<WebSocketPoolConfiguration, Value>, _ value: Value, _ problem: String
@@ -25,8 +25,9 @@ struct SettingsTests {
         return (configuration, problem)
     }
 
-    @Test("Each setting out of range is refused by its name, with its value and its range")
-    func refused() {
+    /// Each setting out of range is refused by its name, with its value and its range.
+    @Test
+    func eachSettingOutOfRangeIsRefusedByItsName() {
         let wrong: [(WebSocketPoolConfiguration, String)] = [
             Self.sized(0, 0, "maximumConnections is 0; it must be at least 1"),
             Self.sized(-5, -5, "maximumConnections is -5; it must be at least 1"),
@@ -61,8 +62,9 @@ struct SettingsTests {
         #expect(WebSocketPoolConfiguration().problem == nil)
     }
 
-    @Test("Zero switches idle timeout, lifetime, keepalive and leak detection off, as in HikariCP")
-    func zeroIsOff() throws {
+    /// Zero switches idle timeout, lifetime, keepalive and leak detection off, as in HikariCP.
+    @Test
+    func zeroSwitchesIdleTimeoutLifetimeKeepaliveAndLeakDetectionOff() throws {
         var configuration = WebSocketPoolConfiguration()
         configuration.softMaximum = 2
         configuration.hardMaximum = 2

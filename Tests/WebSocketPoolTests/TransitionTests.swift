@@ -8,7 +8,7 @@ import WebSocketConcurrency
 import WebSocketPool
 
 /// Every exit that the comments of the machine's states list, one by one, without a shell.
-@Suite("Transitions")
+@Suite
 struct TransitionTests {
     typealias Machine = PoolStateMachine<String, Int>
     struct Failure: Error {}
@@ -58,7 +58,8 @@ struct TransitionTests {
     }
 
     /// The shell reports an end twice, or of a connection that is only being made.
-    @Test("an end that is no news changes nothing") func superfluousEnds() throws {
+    /// An end that is no news changes nothing.
+    @Test func superfluousEnds() throws {
         var machine = self.makeMachine()
         let key = try #require(self.acquire(&machine, 1).connects.first)
         #expect(machine.closed(key, at: 0).connects.isEmpty)
@@ -67,7 +68,8 @@ struct TransitionTests {
     }
 
     /// Its lifetime ends while nobody looks; whoever asks then gets another one.
-    @Test("an idle connection whose lifetime is over is not lent") func expiredWhileIdle() throws {
+    /// An idle connection whose lifetime is over is not lent.
+    @Test func expiredWhileIdle() throws {
         var (machine, key) = try self.idle { $0.maximumLifetime = .nanoseconds(1_000) }
         let action = self.acquire(&machine, 2, at: 100_000)
         #expect(action.grants.isEmpty && action.closes == [key])
@@ -76,7 +78,8 @@ struct TransitionTests {
 
     // MARK: connecting
 
-    @Test("connecting → leased, idle, closing, free")
+    /// Connecting → leased, idle, closing, free.
+    @Test
     func fromConnecting() throws {
         var (machine, _, _) = try self.lent()
         #expect(machine.slots[0].state == .leased)
@@ -107,7 +110,8 @@ struct TransitionTests {
 
     // MARK: idle
 
-    @Test("idle → leased, validating, closing, free")
+    /// Idle → leased, validating, closing, free.
+    @Test
     func fromIdle() throws {
         var (machine, key) = try self.idle()
         let taken = machine.acquireIdle(site: self.site, at: 5)
@@ -147,7 +151,8 @@ struct TransitionTests {
 
     // MARK: validating
 
-    @Test("validating → leased, idle, closing, free")
+    /// Validating → leased, idle, closing, free.
+    @Test
     func fromValidating() throws {
         func validating(forBorrow: Bool) throws -> (Machine, ConnectionKey) {
             var (machine, key) = try self.idle {
@@ -175,7 +180,8 @@ struct TransitionTests {
 
     // MARK: leased
 
-    @Test("leased → idle, another leased, draining, closing, free")
+    /// Leased → idle, another leased, draining, closing, free.
+    @Test
     func fromLeased() throws {
         var (machine, token, key) = try self.lent()
         _ = self.acquire(&machine, 2)
@@ -214,7 +220,8 @@ struct TransitionTests {
 
     // MARK: draining and closing
 
-    @Test("draining → idle, leased, closing, free; closing → free")
+    /// Draining → idle, leased, closing, free; closing → free.
+    @Test
     func drainingAndClosing() throws {
         func draining() throws -> (Machine, ConnectionKey) {
             var (machine, token, key) = try self.lent()
@@ -245,7 +252,8 @@ struct TransitionTests {
 
     // MARK: The pool and its endpoints
 
-    @Test("initial → running, closed; running → shuttingDown → closed")
+    /// Initial → running, closed; running → shuttingDown → closed.
+    @Test
     func lifecycle() throws {
         var machine = Machine(
             settings: self.makeMachine().settings, endpointCount: 1, randomSeed: 1, isObserved: false)
@@ -272,7 +280,8 @@ struct TransitionTests {
         #expect(running.closed(key, at: 5).isTerminal)
     }
 
-    @Test("An endpoint that asks to be left alone is, whatever its health, and at most as long as is allowed")
+    /// An endpoint that asks to be left alone is, whatever its health, and at most as long as is allowed.
+    @Test
     func retryAfter() {
         var random = PoolRandom(seed: 3)
         var configuration = WebSocketPoolConfiguration()
@@ -301,7 +310,8 @@ struct TransitionTests {
         #expect((100...300).contains(fail(at: 30_000, 2, retryAfter: 1) ?? 0))
     }
 
-    @Test("healthy → ejected → probing → returning → healthy, and back at each step")
+    /// Healthy → ejected → probing → returning → healthy, and back at each step.
+    @Test
     func endpointHealth() {
         var random = PoolRandom(seed: 3)
         let settings = PoolSettings(
@@ -341,7 +351,8 @@ struct TransitionTests {
         #expect(fail(at: 900, 3, fatal: true) != nil)
     }
 
-    @Test("A waiter that cannot be served keeps its place behind one that can")
+    /// A waiter that cannot be served keeps its place behind one that can.
+    @Test
     func classes() throws {
         var (machine, token, _) = try self.lent()
         _ = self.acquire(&machine, 2, .new)

@@ -9,7 +9,7 @@ import Testing
 import WebSocketPool
 
 /// Connections that are opened ahead.
-@Suite("Warm-up")
+@Suite
 struct WarmUpTests {
     private static func configuration(_ maximum: Int, warm: Int) -> WebSocketPoolConfiguration {
         var configuration = RegressionTests.small(maximum)
@@ -17,8 +17,8 @@ struct WarmUpTests {
         return configuration
     }
 
-    @Test("A connection that is there is lent, however long the others take")
-    func lentAsTheyCome() throws {
+    @Test
+    func aConnectionThatIsThereIsLentHoweverLongTheOthersTake() throws {
         let slow = Mutex(0)
         try Simulation.run { simulation in
             let server = MockServer(on: simulation)
@@ -48,8 +48,9 @@ struct WarmUpTests {
         }
     }
 
-    @Test("An acquire meanwhile causes no further connection, and nothing is drained")
-    func noFurther() throws {
+    /// An acquire meanwhile causes no further connection, and nothing is drained.
+    @Test
+    func anAcquireMeanwhileCausesNoFurtherConnection() throws {
         var configuration = Self.configuration(8, warm: 3)
         configuration.hygiene = .drain(.init())
         try withSimulatedPool(configuration, server: .init(connectDelay: .milliseconds(100))) {
@@ -63,8 +64,8 @@ struct WarmUpTests {
         }
     }
 
-    @Test("withPool waits for the warm-up when it is asked to")
-    func waits() throws {
+    @Test
+    func withPoolWaitsForTheWarmUpWhenItIsAskedTo() throws {
         for waits in [false, true] {
             var configuration = Self.configuration(8, warm: 3)
             configuration.waitsForWarmUp = waits
@@ -75,8 +76,9 @@ struct WarmUpTests {
         }
     }
 
-    @Test("A body that cannot have a pool does not begin, and the reason comes at once", arguments: [0, 2])
-    func failFast(warm: Int) throws {
+    /// A body that cannot have a pool does not begin, and the reason comes at once.
+    @Test(arguments: [0, 2])
+    func aBodyThatCannotHaveAPoolDoesNotBegin(warm: Int) throws {
         var configuration = Self.configuration(4, warm: warm)
         configuration.warmUpPolicy = .failFast
         let began = Mutex(false)
@@ -89,8 +91,8 @@ struct WarmUpTests {
         #expect(!began.withLock { $0 })
     }
 
-    @Test("Acquires of a pool that could not start are told why")
-    func failedStart() throws {
+    @Test
+    func acquiresOfAPoolThatCouldNotStartAreToldWhy() throws {
         var configuration = Self.configuration(4, warm: 1)
         configuration.warmUpPolicy = .failFast
         try Simulation.run { [configuration] simulation in

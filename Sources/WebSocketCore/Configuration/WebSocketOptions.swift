@@ -11,7 +11,7 @@ public struct WebSocketOptions: Sendable, Hashable {
     /// The most frames one message may come in. Default 4,096; more closes with 1009 and
     /// fails `receive` with `tooManyFragments`.
     public var maximumFragments = 4_096
-    /// When reading pauses because nobody receives.
+    /// When reading pauses because no task receives.
     public var inboundBuffer = InboundBuffer()
     /// When `send` suspends because the peer does not read.
     public var outboundBuffer = OutboundBuffer()

@@ -5,7 +5,7 @@
 
 public import DequeModule
 
-/// Messages that nobody has received yet, and receivers that no message has reached yet; never both.
+/// Messages that no task has received yet, and receivers that no message has reached yet; never both.
 /// Generic over what a receiver is and how a connection ends.
 @usableFromInline package struct InboundQueue<Waiter: Sendable, Outcome: Sendable>: Sendable {
     @usableFromInline let marks: WebSocketOptions.InboundBuffer
@@ -70,7 +70,7 @@ public import DequeModule
         case empty
     }
 
-    /// Somebody wants a message.
+    /// A receiver wants a message.
     @inlinable package mutating func pop() -> PopAction {
         if let message = messages.popFirst() {
             bytes -= message.byteCount
@@ -82,7 +82,7 @@ public import DequeModule
         return .empty
     }
 
-    /// Somebody waits, after `pop` found nothing.
+    /// A receiver waits, after `pop` found nothing.
     @inlinable package mutating func wait(id: UInt64, _ waiter: Waiter) {
         precondition(messages.isEmpty && outcome == nil, "a receiver must not wait beside a message")
         waiters.append(id: id, waiter)
@@ -103,7 +103,7 @@ public import DequeModule
         return waiters.removeAll()
     }
 
-    /// The connection is closing: nobody needs to read slowly any more.
+    /// The connection is closing: reading need not be slow any more.
     @inlinable package mutating func resumeForClosing() -> Bool {
         defer { isPaused = false }
         return isPaused

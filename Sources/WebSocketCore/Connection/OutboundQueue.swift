@@ -30,7 +30,7 @@
     /// Whether a message may be taken now. One that would overtake a waiting sender may not.
     @inlinable package var hasRoom: Bool { bytes < marks.highBytes && waiters.isEmpty }
 
-    /// A message of so many bytes on the wire was taken.
+    /// A message of this many bytes on the wire was taken.
     @inlinable package mutating func took(_ count: Int) { bytes += count }
 
     /// A sender waits, after `hasRoom` said no.
@@ -50,7 +50,7 @@
     /// The bytes that really wait, without the reservation's.
     package var waitingBytes: Int { isReserved ? bytes - Self.reservation : bytes }
 
-    /// Whether the sender with the reservation may send on: between the marks as everybody else.
+    /// Whether the sender with the reservation may send on: between the marks, as all others.
     @inlinable package var hasReservedRoom: Bool { isReserved && bytes - Self.reservation < marks.highBytes }
 
     /// Whether the sender with the reservation may go on after a wait.
@@ -64,7 +64,7 @@
         isQueueing = !waiters.isEmpty
     }
 
-    /// The operating system took so many bytes.
+    /// The operating system took this many bytes.
     @inlinable package mutating func drained(_ count: Int) {
         bytes -= count
         assert(bytes >= 0)

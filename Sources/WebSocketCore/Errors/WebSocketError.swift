@@ -73,7 +73,7 @@ public struct WebSocketError: Error, Sendable, Hashable {
         public static let invalidPing = Self(.invalidPing)
         /// A message is not what it was to be decoded as.
         public static let invalidPayload = Self(.invalidPayload)
-        /// Somebody else has acquired the managed connection, or it is being drained.
+        /// Another task has acquired the managed connection, or it is being drained.
         public static let connectionBusy = Self(.connectionBusy)
         /// The managed connection is closed for good, or could not connect; `cause` has the reason.
         public static let connectionUnavailable = Self(.connectionUnavailable)

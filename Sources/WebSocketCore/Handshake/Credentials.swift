@@ -5,7 +5,7 @@
 
 package import HTTPTypes
 
-/// Comparisons that take the same time wherever the difference is, so that nobody can guess a secret byte by byte.
+/// Comparisons that take the same time wherever the difference is, so that no peer can guess a secret byte by byte.
 package enum ConstantTime {
     /// The time depends on the length of `offered` only, which the one who offers it knows.
     package static func isEqual(_ offered: [UInt8], _ secret: [UInt8]) -> Bool {

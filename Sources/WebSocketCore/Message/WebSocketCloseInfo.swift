@@ -69,7 +69,7 @@ public struct WebSocketCloseFrame: Sendable, Hashable {
 public struct WebSocketCloseInfo: Sendable, Hashable {
     /// Why the connection ended.
     public enum Cause: Sendable, Hashable {
-        /// The closing handshake of RFC 6455 §7 ran, whoever began it.
+        /// The closing handshake of RFC 6455 §7 ran, begun by either side.
         case closingHandshake
         /// The transport ended without a close frame: reset, end of file, network failure.
         case connectionLost

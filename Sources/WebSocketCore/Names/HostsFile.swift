@@ -22,7 +22,7 @@ package enum HostsFile {
         return result
     }
 
-    /// Whether the name is this machine's for everybody, without DNS (RFC 6761 §6.3).
+    /// Whether the name is this machine's by definition, without DNS (RFC 6761 §6.3).
     package static func isLocalhost(_ name: String) -> Bool {
         let name = canonical(name)
         return name == "localhost" || name.hasSuffix(".localhost")

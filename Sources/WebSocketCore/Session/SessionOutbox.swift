@@ -212,7 +212,7 @@ package struct SessionOutbox<Waiter: Sendable>: Sendable {
         return queue.indices.compactMap { takeWaiter(at: $0) }
     }
 
-    /// The connection has handed so many messages to the operating system.
+    /// The connection has handed this many messages to the operating system.
     package mutating func written(_ epoch: Int, total: Int) -> [Notice] {
         guard var lane = lanes[epoch] else { return [] }
         lane.written = max(lane.written, total)

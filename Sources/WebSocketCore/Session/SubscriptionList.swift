@@ -17,9 +17,9 @@ package struct SubscriptionList: Sendable {
     private enum Status: Sendable, Equatable {
         /// Not sent on this connection.
         case idle
-        /// Sent so many times; the answer is awaited until then.
+        /// Sent this many times; the answer is awaited until then.
         case sent(attempt: Int, deadline: Duration)
-        /// Refused or not answered after so many attempts; sent again at that time.
+        /// Refused or not answered after this many attempts; sent again at that time.
         case retry(attempt: Int, at: Duration)
         case active
         /// Given up on this connection, with the server's words.

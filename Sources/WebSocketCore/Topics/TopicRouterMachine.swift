@@ -42,7 +42,7 @@ package struct TopicRouterMachine {
 
     package enum WhenAway: Sendable, Hashable {
         case localOnly
-        /// Waits for so many nanoseconds.
+        /// Waits for this many nanoseconds.
         case buffer(UInt64)
         case fail
     }

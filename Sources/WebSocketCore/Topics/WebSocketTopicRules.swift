@@ -21,7 +21,7 @@ public struct WebSocketTopicRules: Sendable, Hashable {
         /// For how long after the last one; 1 s to 24 h.
         public var age: Duration
 
-        /// A history of so many messages, for so long.
+        /// A history of this many messages, for so long.
         public init(messages: Int, age: Duration) {
             self.messages = messages
             self.age = age

@@ -45,7 +45,7 @@ import Synchronization
         }
     }
 
-    /// Somebody else's. Nothing here drives or destroys it.
+    /// A program's own. Nothing here drives or destroys it.
     init(attached pointer: OpaquePointer) {
         unsafe self.pointer = unsafe pointer
         backend = .attached
@@ -119,7 +119,7 @@ extension WebSocketEventLoop {
 }
 
 /// Drives a context that polls by itself beside a libuv loop: the libuv loop's backend descriptor is a raw file of
-/// the context, and its timeout a timer of it. A context that somebody else services is lived on in the same way.
+/// the context, and its timeout a timer of it. A context that a program services is lived on in the same way.
 @safe private final class NestedPoll {
     private unowned let loop: WebSocketEventLoop
     private let context: OpaquePointer

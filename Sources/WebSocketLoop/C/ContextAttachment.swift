@@ -8,7 +8,7 @@ import CLibWebSocketsShims
 import Synchronization
 import WebSocketCore
 
-/// What ties a loop to an `lws_context` that somebody else services, on their thread.
+/// What ties a loop to an `lws_context` that a program services, on the program's thread.
 ///
 /// The loop keeps a libuv loop of its own for its timers, look-ups and dials. Nobody waits in it: its descriptor is a raw
 /// file on a vhost of ours, and it is run, without waiting, in turns. A turn is a timer of the context: inside the
@@ -23,7 +23,7 @@ import WebSocketCore
     /// Whether other threads may wake the context.
     private let isServiced = Mutex(true)
     private let parts: UnsafeMutablePointer<wsx_attachment>
-    /// Until the end: nobody else may keep it.
+    /// Until the end: nothing else may keep it.
     private(set) var loop: WebSocketEventLoop?
     /// libuv's descriptor.
     private var file: OpaquePointer?
@@ -211,7 +211,7 @@ import WebSocketCore
     }
 }
 
-/// libwebsockets' one callback on a context of somebody else's.
+/// libwebsockets' one callback on a program's context.
 let attachedCallback:
     @convention(c) (
         OpaquePointer?, lws_callback_reasons, UnsafeMutableRawPointer?, UnsafeMutableRawPointer?, Int

@@ -38,7 +38,7 @@ public enum WebSocketListenAddress: Sendable, Hashable {
         }
     }
 
-    /// Closes the socket and removes its file, unless somebody has put another in its place.
+    /// Closes the socket and removes its file, unless another stands in its place.
     func close() {
         if let file, let now = Self.status(of: file.path), now.st_ino == file.inode, now.st_dev == file.device {
             unsafe unlink(file.path)
@@ -164,7 +164,7 @@ public enum WebSocketListenAddress: Sendable, Hashable {
         let status = unsafe withUnsafePointer(to: &address) { pointer in
             unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { unsafe connect(probe, $0, length) }
         }
-        // Only this says that nobody listens; a full backlog, for one, says the opposite.
+        // Only this says that no process listens; a full backlog, for one, says the opposite.
         guard status != 0, errno == ECONNREFUSED else {
             throw failure("another program listens there, choose another path", EADDRINUSE)
         }

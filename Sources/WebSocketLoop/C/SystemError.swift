@@ -17,7 +17,7 @@ package struct SystemError: Error, Hashable, Sendable {
     /// The system's own words.
     package var text: String { unsafe String(cString: strerror(code)) }
 
-    /// Whether there were too few descriptors or too little memory, which is nobody's mistake and may pass.
+    /// Whether there were too few descriptors or too little memory, which is no caller's mistake and may pass.
     package var isShortage: Bool { [EMFILE, ENFILE, ENOBUFS, ENOMEM].contains(code) }
 
     static let connectionReset = SystemError(ECONNRESET)

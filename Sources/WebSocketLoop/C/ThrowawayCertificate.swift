@@ -8,7 +8,7 @@ import CLibWebSocketsShims
 package import WebSocketCore
 
 /// A CA of its own and one certificate from it, made in memory for demonstrations and tests. Valid for a day; the CA's
-/// key is never kept, so nobody can issue a second certificate.
+/// key is never kept, so no second certificate can be issued.
 package struct ThrowawayCertificate: Sendable {
     /// The CA's certificate, PEM: what a client trusts.
     package let authority: [UInt8]

@@ -236,7 +236,7 @@ final class ClientAttempt: WireOwner {
 
     // MARK: Ending
 
-    /// Runs `action` after so many nanoseconds unless something else happens first.
+    /// Runs `action` after this many nanoseconds unless something else happens first.
     func after(_ nanoseconds: UInt64, _ action: @escaping () -> Void) {
         loop.cancel(timer)
         timer = loop.schedule(after: nanoseconds) { [self] in

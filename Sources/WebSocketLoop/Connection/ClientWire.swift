@@ -32,7 +32,7 @@ final class ClientWire {
 // MARK: In
 
 extension Connection {
-    /// libwebsockets has read so much of the stream.
+    /// libwebsockets has read this much of the stream.
     func takeFrames(_ bytes: UnsafeRawBufferPointer, _ client: ClientWire) -> CInt {
         guard unsafe !client.isDeaf else { return 0 }
         unsafe isInCallback = true

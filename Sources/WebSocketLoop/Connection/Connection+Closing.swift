@@ -31,7 +31,7 @@ extension Connection {
         }.ignoreOutcome()
     }
 
-    /// Waits for the end, whoever brings it about.
+    /// Waits for the end, from either side.
     package func closed() async throws(WebSocketError) -> WebSocketCloseInfo {
         try await loop.wait(for: "closed", register: { self.waitClosed($0) }, cancel: { self.cancelClose($0) })
     }

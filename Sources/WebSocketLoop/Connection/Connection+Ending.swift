@@ -42,7 +42,7 @@ extension Connection {
 
     /// Tells those who wait now, and those who ask later. The first end counts.
     func tellTheEnd(_ end: ConnectionEnd) {
-        // Before anybody can know of the end: who has been told must not send with success.
+        // Before any task can know of the end: one that has been told must not send with success.
         isOpen.store(false, ordering: .releasing)
         let waiters = inbound.withLock { $0.finish(end) }
         noLongerSending()
@@ -62,7 +62,7 @@ extension Connection {
         cut()
     }
 
-    /// Nobody can use the connection any more. A close that this side has begun goes on, and its timer bounds it.
+    /// No task can use the connection any more. A close that this side has begun goes on, and its timer bounds it.
     package func forget() {
         if unsafe machine.canSend || !machine.canReceive { abort() }
     }
@@ -123,7 +123,7 @@ extension Connection {
         loop.cancel(client?.patience)
         loop.cancel(closeTimer)
         closeTimer = nil
-        // Before anybody is told: who has waited for the end finds it in the registry too.
+        // Before any task is told: one that has waited for the end finds it in the registry too.
         loop.counters.connections.subtract(1)
         loop.counters.descriptors.subtract(1)
         tellTheEnd(.closed(info))

@@ -113,7 +113,7 @@ extension Connection {
         case empty
     }
 
-    /// A message that has already arrived. None also when the caller has taken so many that it must give way.
+    /// A message that has already arrived. None also when the caller has taken this many that it must give way.
     @usableFromInline
     package func popMessage() -> Popped {
         popped(
@@ -189,6 +189,9 @@ extension Connection {
 }
 
 extension Connection {
+    /// A handler is about to be set. From any thread.
+    package func claimInbound() { isInboundHandled.store(true, ordering: .relaxed) }
+
     /// Messages go to `handler`, on the loop, as they arrive; what was buffered goes first.
     package func setMessageHandler(_ handler: @escaping MessageHandler) {
         if let replies { replies.handler = handler } else { unsafe messageHandler = handler }
@@ -203,7 +206,7 @@ extension Connection {
         }
     }
 
-    /// Nobody reads any more: control frames are dealt with, and a message ends the connection.
+    /// No task reads any more: control frames are dealt with, and a message ends the connection.
     package func closeReading() {
         unsafe refusesMessages = true
         setMessageHandler { [unowned self] _, _ in refuseMessage() }
@@ -228,7 +231,7 @@ extension Connection {
             || isInboundHandled.load(ordering: .relaxed)
     }
 
-    /// Whether messages that come are somebody's already: a handler's, or a receiver's that waits.
+    /// Whether messages that come have a taker already: a handler, or a receiver that waits.
     package var isInboundClaimed: Bool {
         isInboundHandled.load(ordering: .relaxed) || inbound.withLock { $0.waiterCount > 0 }
     }

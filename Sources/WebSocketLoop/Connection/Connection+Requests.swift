@@ -27,7 +27,7 @@ final class PendingReply: @unchecked Sendable {
 
     func takeWaiter() -> LoopWaiter<WebSocketMessage>? { waiter.take() }
 
-    /// A reply that came when nobody waited for it yet, and that nobody will take.
+    /// A reply that came before its caller waited, and that no caller will take.
     func takeReply() -> WebSocketMessage? { reply.take() }
 
     func fulfil(_ message: WebSocketMessage) {

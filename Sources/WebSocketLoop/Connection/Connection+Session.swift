@@ -10,7 +10,7 @@ package struct ConnectionLedger: Sendable {
     package let info: WebSocketCloseInfo?
     /// Messages that the operating system took whole.
     package let written: Int
-    /// The next so many may have been sent or not.
+    /// The next this many may have been sent or not.
     package let inDoubt: Int
 
     package init(info: WebSocketCloseInfo?, written: Int, inDoubt: Int) {
@@ -37,7 +37,7 @@ extension Connection {
         }
     }
 
-    /// Starts the closing handshake. Nobody waits for it.
+    /// Starts the closing handshake, without waiting for it.
     package func beginClosing(_ frame: WebSocketCloseFrame) {
         loop.execute { [self] in close(frame, nil) }
     }

@@ -22,7 +22,7 @@ package final class IncomingPieces: @unchecked Sendable {
     fileprivate init(_ connection: Connection) { self.connection = connection }
 
     var unreadBytes: Int { unread.count }
-    /// Whether somebody still has to read something of it.
+    /// Whether a reader still has to read something of it.
     fileprivate var isOpen: Bool { !isAbandoned && end == nil && !(isComplete && unread.isEmpty) }
 
     /// The next piece, never empty; `nil` after the last one. Pieces of a text end with whole characters.
@@ -43,7 +43,7 @@ package final class IncomingPieces: @unchecked Sendable {
             }, cancel: { self.readers.remove(id: $0) })
     }
 
-    /// Nobody reads on: what is still to come of the message is thrown away when it comes.
+    /// The reader has left: what is still to come of the message is thrown away when it comes.
     package func abandon() {
         guard connection.loop.execute({ self.abandonOnLoop() }) else { return }
     }
@@ -111,7 +111,7 @@ struct PieceReceivers {
     fileprivate(set) var current: IncomingPieces?
     /// Whose message has arrived, at least in part, and is not read to its end.
     fileprivate var unfinished: IncomingPieces?
-    /// Nothing is read from the socket because nobody reads the pieces.
+    /// Nothing is read from the socket because no task reads the pieces.
     var isPaused = false
 
     mutating func end(_ end: ConnectionEnd) {
@@ -122,7 +122,7 @@ struct PieceReceivers {
 }
 
 extension Connection {
-    /// Whether nothing is read because nobody reads a message in pieces; and how much of it is held. On the loop.
+    /// Whether nothing is read because no task reads a message in pieces; and how much of it is held. On the loop.
     package var isPausedForPieces: Bool { unsafe pieces?.isPaused == true }
     package var unreadPieceBytes: Int { unsafe pieces?.unfinished?.unreadBytes ?? 0 }
 
@@ -156,7 +156,7 @@ extension Connection {
         unsafe pieces?.waiting[place] = nil
     }
 
-    /// A message begins that is not complete: whoever is next may want it in pieces.
+    /// A message begins that is not complete: the next receiver may want it in pieces.
     func claimPieces() {
         guard unsafe pieces?.waiting.isEmpty == false, unsafe messageHandler == nil else { return }
         let claimed: (IncomingPieces, LoopWaiter<WebSocketMessage>)? = inbound.withLock { queue in
@@ -182,7 +182,7 @@ extension Connection {
     /// More of the message has arrived.
     func passPieces(to reader: IncomingPieces) {
         reader.append(unsafe assembler.takePieces())
-        // Nobody slows the peer down while the connection closes.
+        // The peer is not slowed down while the connection closes.
         guard reader.unreadBytes >= pieceMark, unsafe pieces?.isPaused == false, unsafe machine.canSend else { return }
         unsafe pieces?.isPaused = true
         pauseReading()
@@ -197,7 +197,7 @@ extension Connection {
         piecesWereRead(reader)
     }
 
-    /// The reader has taken something, or nobody reads any more.
+    /// The reader has taken something, or has left.
     fileprivate func piecesWereRead(_ reader: IncomingPieces) {
         if unsafe pieces?.isPaused == true, unsafe pieces?.unfinished === reader, reader.unreadBytes < pieceMark / 2 {
             unsafe pieces?.isPaused = false
@@ -206,7 +206,7 @@ extension Connection {
         if !reader.isOpen, unsafe pieces?.unfinished === reader, unsafe pieces?.current !== reader {
             unsafe pieces?.unfinished = nil
         }
-        // Somebody who takes the connection over must not find a part of a message, or a reader that holds it up.
+        // The next user of the connection must not find a part of a message, or a reader that holds it up.
         isInboundPartial.store(unsafe !assembler.isIdle || pieces?.unfinished != nil, ordering: .releasing)
     }
 }

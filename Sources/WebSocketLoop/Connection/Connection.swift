@@ -33,7 +33,7 @@ package struct ConnectionDetails: Sendable {
         return String(decoding: requestBytes[(method + 1)...].prefix { $0 != space }, as: UTF8.self)
     }
 
-    /// The handshake's request, whoever sent it.
+    /// The handshake's request, of either side.
     package var requestHead: HTTPRequestHead? {
         if let prereadRequest { return prereadRequest }
         guard let requestBytes else { return nil }
@@ -102,7 +102,7 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
     let outboundBytes = Atomic<Int>(0)
     /// Bytes of messages that are on their way to the loop.
     let promisedBytes = Atomic<Int>(0)
-    /// Messages that nobody has received and receivers that still wait. Follows `inbound`, under its lock.
+    /// Messages that are not received yet, and receivers that still wait. Follows `inbound`, under its lock.
     let inboundCount = Atomic<Int>(0)
     let isOpen = Atomic<Bool>(true)
     /// A receiver has taken as many messages as it may without giving way.
@@ -246,7 +246,7 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
     // MARK: Timers
 
     /// A timer of this connection, whose owner cancels it at the end. None for a connection that has ended, which what is
-    /// left of its last turn may still ask for: nobody would cancel that one.
+    /// left of its last turn may still ask for: nothing would cancel that one.
     func schedule(at deadline: UInt64, _ action: @escaping (Connection) -> Void) -> WebSocketEventLoop.TimerToken? {
         guard closeInfo == nil else { return nil }
         return loop.schedule(at: deadline) { [self] in action(self) }

@@ -26,7 +26,7 @@ struct LateJobs {
         let serial: WebSocketLoopSerialExecutor?
     }
     var entries: [Entry] = []
-    /// Somebody runs them.
+    /// A thread runs them.
     var isRunning = false
 }
 
@@ -35,7 +35,7 @@ struct LateJobs {
 @safe final class LoopMailbox: @unchecked Sendable {
     // What makes it Sendable: atomics, locks, immutable properties; and `localJobs`, which only the loop's thread touches.
 
-    /// The loop's thread; on a context of somebody else's theirs, while it is in the loop's hands. 0 after the end.
+    /// The loop's thread; on a program's context the program's, while it is in the loop's hands. 0 after the end.
     let thread = Atomic<UInt>(0)
     /// Jobs that are ready. Loop-confined.
     @exclusivity(unchecked) var localJobs: [LocalJob] = []
@@ -106,8 +106,8 @@ struct LateJobs {
         inbox.withLock { swap(&$0.entries, &batch) }
     }
 
-    /// The last that was left. From now on nothing is taken, and nobody wakes the loop any more; jobs wait for
-    /// `drainLateJobs`, because until this thread is done with the loop's nobody else may run any: an actor's must not
+    /// The last that was left. From now on nothing is taken, and nothing wakes the loop any more; jobs wait for
+    /// `drainLateJobs`, because until this thread is done with the loop's no other may run any: an actor's must not
     /// overlap.
     func close() -> [LoopInbox.Entry] {
         lateJobs.withLock { $0.isRunning = true }
@@ -134,7 +134,7 @@ struct LateJobs {
         if isFirst { drainLateJobs() }
     }
 
-    /// Runs late jobs, and those that they bring about, until there are none. For whoever has set `isRunning`.
+    /// Runs late jobs, and those that they bring about, until there are none. For the thread that has set `isRunning`.
     func drainLateJobs() {
         while true {
             var batch: [LateJobs.Entry] = []

@@ -10,7 +10,7 @@ struct VhostTable {
     private var clients: [ObjectIdentifier: Vhost] = [:]
     private var servers: [ObjectIdentifier: Vhost] = [:]
 
-    /// Clients keep at most so many TLS vhosts that no connection uses.
+    /// Clients keep at most this many TLS vhosts that no connection uses.
     private static let maximumUnusedClients = 16
 
     init() {}

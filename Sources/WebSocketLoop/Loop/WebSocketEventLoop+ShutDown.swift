@@ -71,7 +71,7 @@ extension WebSocketEventLoop {
         if DetachedThread.start(name, blocksSignals: false, { self.endOnThisThread() }) != nil { endOnThisThread() }
     }
 
-    /// The end of a loop whose context is somebody else's. Nothing of it is left there.
+    /// The end of a loop on a program's context. Nothing of it is left there.
     private func endOnThisThread() {
         LoopWatchdog.shared.forget(activity)
         mailbox.thread.store(DetachedThread.current, ordering: .releasing)
@@ -106,7 +106,7 @@ extension WebSocketEventLoop {
     }
 
     func closeUV() {
-        // One more turn would let libwebsockets close a descriptor that is somebody else's by now.
+        // One more turn would let libwebsockets close a descriptor that is another file's by now.
         guard !ending.isLeaked else { return }
         let status = uvLoop.close()
         if status != 0 { logger.error("uv_loop_close failed", metadata: ["loop": "\(name)", "status": "\(status)"]) }

@@ -38,7 +38,7 @@ import WebSocketCore
 
     // Shared with other threads.
     let mailbox: LoopMailbox
-    /// What ties it to a context of somebody else's.
+    /// What ties it to a program's context.
     let attachment: ContextAttachment?
     let counters = LoopCounters()
     let activity = LoopActivity()
@@ -107,7 +107,7 @@ import WebSocketCore
         }
     }
 
-    /// Moves into somebody else's context.
+    /// Moves into a program's context.
     func attach(_ attachment: ContextAttachment) throws(WebSocketError) {
         backend = .attached
         lwsContext = unsafe LoopContext(attached: attachment.context)

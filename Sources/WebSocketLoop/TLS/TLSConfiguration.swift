@@ -32,7 +32,7 @@ public struct WebSocketTLSClientConfiguration: Sendable, Hashable {
     public enum Verification: Sendable, Hashable {
         /// Chain, validity and name (RFC 6125: subject alternative names only, never the common name).
         case full
-        /// NOTHING is checked: anybody in between can read and change everything. For experiments only.
+        /// NOTHING is checked: an attacker in between can read and change everything. For experiments only.
         case insecureNoVerification
     }
 

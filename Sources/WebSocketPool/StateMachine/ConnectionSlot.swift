@@ -16,7 +16,7 @@ package struct ConnectionSlot: Sendable {
         /// → `leased` or `idle` on success; `closing` when it succeeds but is not wanted any more; `free` on
         /// failure or at its deadline.
         case connecting
-        /// Open and nobody's. Listed in its endpoint's `idle`.
+        /// Open and not lent. Listed in its endpoint's `idle`.
         /// → `leased` when lent; `validating` for a keepalive or when lent past the bypass window; `closing` at its
         /// idle timeout, at the end of its lifetime, when evicted, reset or shut down; `free` when it dies.
         case idle

@@ -26,7 +26,7 @@ package struct PoolAction<Handle, Waiter> {
     /// Acquires that end now. Each waiter appears in exactly one action, once.
     package var resumptions = SmallList<Resumption>()
     package var operations = SmallList<Operation>()
-    /// Empty when nobody observes.
+    /// Empty without an observer.
     package var events: [PoolEvent] = []
     /// Tick at this instant. Earlier requests stay in force.
     package var timer: Ticks?

@@ -7,7 +7,7 @@ import DequeModule
 package import WebSocketConcurrency
 
 // What the shell reports about connections. A key whose connection has gone is ignored: the pool has given its slot
-// away at a deadline, or somebody else reported the end first.
+// away at a deadline, or the end was reported before.
 extension PoolStateMachine {
     /// An attempt succeeded.
     /// - Returns: Whether the pool took the connection. If not, the caller closes it.

@@ -251,7 +251,7 @@ extension PoolStateMachine {
         return deadline
     }
 
-    /// While somebody waits for a connection that may not be opened yet, time alone can change that.
+    /// While a waiter waits for a connection that may not be opened yet, time alone can change that.
     mutating func armEndpoints(at now: Ticks, _ action: inout Action) {
         for endpoint in endpoints where endpoint.nextChange > now { arm(endpoint.nextChange, &action) }
     }

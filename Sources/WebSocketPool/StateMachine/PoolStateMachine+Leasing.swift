@@ -114,7 +114,7 @@ extension PoolStateMachine {
     package mutating func joinQueue(
         _ waiter: Waiter, ticket: UInt64, site: WebSocketPoolSourceSite, queuedAt: Ticks, deadline: Ticks, at now: Ticks
     ) -> Bool {
-        // No idle connection, no room for another, and somebody for whom everything has been set in motion.
+        // No idle connection, no room for another, and a waiter for which everything has been set in motion.
         guard !observesLeases, lifecycle == .running(isSuspended: false), !waiters.isEmpty,
             waiters.newCount == 0, waiters.count < settings.maximumWaiters, counts.idle == 0,
             counts.live > 0, counts.total >= settings.hardMaximum, deadline > now,
@@ -198,7 +198,7 @@ extension PoolStateMachine {
         return action
     }
 
-    /// The fast path of ``release`` with the verdict `reuse`: nobody waits and the connection simply becomes idle.
+    /// The fast path of ``release`` with the verdict `reuse`: no task waits and the connection simply becomes idle.
     /// - Returns: The timer it needs, or `never`; `nil`, and nothing has happened, when the general path is needed.
     package mutating func releaseIdle(_ token: LeaseToken, at now: Ticks) -> Ticks? {
         guard waiters.isEmpty, case .running = lifecycle, isValid(token),
@@ -269,7 +269,7 @@ extension PoolStateMachine {
         }
     }
 
-    /// The connection is gone, or about to be, while somebody holds it.
+    /// The connection is gone, or about to be, while a borrower holds it.
     mutating func breakLease(_ index: Int, at now: Ticks, _ action: inout Action) {
         recordLeaseEnd(index, at: now, &action)
         totals.leasesBroken += 1

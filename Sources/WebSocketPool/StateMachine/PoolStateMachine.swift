@@ -189,7 +189,7 @@ package struct PoolStateMachine<Handle, Waiter> {
 
     func key(_ index: Int) -> ConnectionKey { ConnectionKey(slot: index, serial: slots[index].serial) }
 
-    /// Gives the slot back. The connection is closed, was never opened, or is nobody's business any more.
+    /// Gives the slot back. The connection is closed, was never opened, or does not concern the pool any more.
     mutating func free(_ index: Int, reason: WebSocketPoolEndReason?, at now: Ticks, _ action: inout Action) {
         if slots[index].state == .idle { removeFromIdle(index) }
         if let reason {

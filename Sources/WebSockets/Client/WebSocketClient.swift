@@ -52,7 +52,7 @@ public struct WebSocketClientConfiguration: Sendable {
     /// ``WebSocketCore/WebSocketError/beforeConnectError``: an attempt that failed, which sessions, iterators and pools try
     /// again as their policies say.
     public var beforeConnect: (@Sendable (WebSocketConnectAttempt) async throws -> WebSocketConnectAttempt)?
-    /// Who is told of attempts to connect, and of what happens to the connection. Default: nobody.
+    /// Observers of attempts to connect and of every connection. Default: none.
     public var observers: [any WebSocketObserver] = []
     /// The loop for the connection. Default: the next one of ``WebSocketEventLoopGroup/shared``.
     public var eventLoop: WebSocketEventLoop?

@@ -43,7 +43,7 @@ extension WebSocketConnection {
         .nanoseconds(Int64(clamping: try await wire.ping(payload)))
     }
 
-    /// Sends a pong that nobody asked for, as a sign of life in one direction (RFC 6455 §5.5.3).
+    /// Sends an unsolicited pong, as a sign of life in one direction (RFC 6455 §5.5.3).
     ///
     /// - Parameter payload: At most 125 bytes.
     /// - Throws: `invalidPing`, before anything is sent; `connectionClosed`.

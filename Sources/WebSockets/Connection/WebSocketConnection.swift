@@ -165,10 +165,12 @@ public final class WebSocketConnection: Sendable {
     ///   for the call only. It may call ``trySend(_:as:)`` and ``abort()``.
     public func onMessage(_ handler: @escaping @Sendable (borrowing RawSpan, WebSocketMessage.Kind) -> Void) {
         let wire = wire
+        // At once, for a pool that looks whether the connection has a user left.
+        wire.claimInbound()
         wire.loop.execute { wire.setMessageHandler(handler) }
     }
 
-    /// Declares that nobody reads from the connection any more, which is then for writing only: coder/websocket's
+    /// Declares that no task reads from the connection any more, which is then for writing only: coder/websocket's
     /// CloseRead.
     ///
     /// Pings, pongs and the peer's close are dealt with as before. A message, also one that is here already and that
@@ -256,7 +258,7 @@ public final class WebSocketConnection: Sendable {
         wire.loop.execute { wire.abort() }
     }
 
-    /// Waits until the connection has ended, whoever ends it, and says how.
+    /// Waits until the connection has ended, from either side, and says how.
     public func closed() async throws(WebSocketError) -> WebSocketCloseInfo { try await wire.closed() }
 }
 

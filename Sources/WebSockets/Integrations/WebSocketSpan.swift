@@ -15,7 +15,7 @@ enum WebSocketSpan: String {
     case connect = "websocket connect"
     case acquire = "websocket pool acquire"
 
-    /// Whether somebody traces. Spans that nobody sees cost as much as a lease.
+    /// Whether the program traces. Spans that are not recorded cost as much as a lease.
     static var isTraced: Bool {
         #if Tracing
         !(InstrumentationSystem.tracer is NoOpTracer)
@@ -24,7 +24,7 @@ enum WebSocketSpan: String {
         #endif
     }
 
-    /// Runs `body`, which connects to `url`, in a span, if somebody traces.
+    /// Runs `body`, which connects to `url`, in a span, if the program traces.
     func traced<Value>(
         _ url: WebSocketURL, _ body: () async throws(WebSocketError) -> Value
     ) async throws(WebSocketError) -> Value {

@@ -145,7 +145,7 @@ final class PoolEndpoints: Sendable {
             for address in addresses
             where !state.entries.contains(where: { $0.url == url && $0.address == address }) {
                 let total = state.total
-                // A place that nobody uses: the first one of the URL, or that of an address that has gone.
+                // A place that is not in use: the first one of the URL, or that of an address that has gone.
                 let free = state.entries.indices.first { index in
                     let entry = state.entries[index]
                     return entry.url == url && !entry.isListed && (entry.address == nil || total?(index) == 0)

@@ -102,7 +102,7 @@ extension WebSocketConnectionPool {
         }
     }
 
-    /// Borrows a connection that nobody has used before. A full pool closes an idle one to make room.
+    /// Borrows a new connection. A full pool closes an idle one to make room.
     ///
     /// - Throws: As ``acquire(timeout:file:line:)``.
     public func acquireNew(
@@ -111,7 +111,7 @@ extension WebSocketConnectionPool {
         try await acquireTraced(.new, timeout: timeout, site: WebSocketPoolSourceSite(file: file, line: line))
     }
 
-    /// Borrows an idle connection if one can be lent without validation and nobody waits, else `nil`.
+    /// Borrows an idle connection if one can be lent without validation and no task waits, else `nil`.
     ///
     /// Never suspends, so it cannot wait for the pong of a connection that has rested longer than `validationBypass`:
     /// that one is pinged in the background, for the next call; `acquire(timeout: .zero)` waits for the pong. Opens

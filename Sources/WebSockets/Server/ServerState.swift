@@ -164,7 +164,8 @@ final class ConnectionQueue: Sendable {
 
     /// Connections whose handlers run, and those that were taken over.
     var connections: [WebSocketConnection] {
-        served.withLock { Array($0.values) } + adopted.withLock { $0.values.compactMap(\.socket) }
+        served.withLock { Array($0.values) }
+            + adopted.withLock { $0.values.compactMap(\.socket).filter { $0.closeInfo == nil } }
     }
 
     func stop(_ frame: WebSocketCloseFrame, timeout: Duration, spread: Duration) {

@@ -71,7 +71,7 @@ public final class WebSocketServer: Sendable {
             let begun = queue.loop.execute {
                 ServerUpgrade.begin(descriptor, on: queue.loop, policy: policy, register: queue.open)
             }
-            // After a loop's end nobody else would close it.
+            // After a loop's end nothing else would close it.
             if !begun { state.closeOrphan(descriptor) }
         }
         var listeners: [Listener] = []
@@ -216,7 +216,7 @@ public final class WebSocketServer: Sendable {
     /// task, messages go out in order.
     ///
     /// - Parameters:
-    ///   - message: What everybody gets.
+    ///   - message: What every connection gets.
     ///   - sender: A connection that does not get it.
     public func broadcast(_ message: WebSocketMessage, except sender: WebSocketConnection? = nil) {
         let encoded = EncodedMessage(message)

@@ -99,7 +99,7 @@ public struct WebSocketServerConfiguration: Sendable {
     public var eventLoopGroup: WebSocketEventLoopGroup?
     /// Where handlers and hooks run. Default ``WebSocketBodyExecutor/loop``.
     public var executor = WebSocketBodyExecutor.loop
-    /// Who is told what happens to the connections. Default: nobody.
+    /// Observers of every connection. Default: none.
     public var observers: [any WebSocketObserver] = []
     /// Where the server tells what happens to it. Default: a logger with the label `swift-libwebsockets`.
     public var logger = Logger(label: "swift-libwebsockets")
@@ -176,7 +176,7 @@ public struct WebSocketTrustedProxies: Sendable, Hashable {
 
     /// Their addresses, such as `10.0.0.0/8` or `::1`. Default none.
     public var addresses: Set<String> = []
-    /// Whether whoever can open one of the server's unix sockets is such a proxy. Default false.
+    /// Whether each peer that can open one of the server's unix sockets is such a proxy. Default false.
     public var trustsUnixSockets = false
     /// Whether every connection begins with a PROXY header, version 1 or 2. One without, or from an address that is not
     /// trusted, is dropped. Default false.

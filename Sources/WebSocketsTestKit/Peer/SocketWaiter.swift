@@ -113,7 +113,7 @@ final class SocketWaiter: Sendable {
             for (index, (id, entry)) in entries.enumerated() {
                 let isReady = polled[index + 1].revents != 0
                 guard isReady || entry.deadline <= after else { continue }
-                // Whoever takes the entry out resumes it.
+                // What takes the entry out resumes it.
                 guard shared.withLock({ $0.entries.removeValue(forKey: id) }) != nil else { continue }
                 entry.continuation.resume(returning: isReady ? .ready : .timedOut)
             }

@@ -115,7 +115,7 @@ public final class WebSocketBytePeer: Sendable {
         }
     }
 
-    /// Reads so many bytes.
+    /// Reads this many bytes.
     public func read(_ count: Int) async throws -> [UInt8] {
         while true {
             let result: [UInt8]? = shared.withLock { shared in

@@ -155,7 +155,7 @@ public final class WebSocketFaultProxy: Sendable {
     /// Ends the proxy and resets every connection. It cannot be started again.
     public func stop() { perform(.stop) }
 
-    /// Whoever goes on after a call must meet the new conditions, so the proxy's thread is waited for.
+    /// A caller that goes on after a call must meet the new conditions, so the proxy's thread is waited for.
     private func perform(_ command: Command) {
         let done = Signal()
         let isRunning = shared.withLock { shared in

@@ -21,7 +21,7 @@ public struct WebSocketToxics: Sendable, Hashable {
     public var resetPeer: Duration?
     /// Cuts what passes into small pieces. Default `nil`: it is passed on as it was read.
     public var slicer: Slicer?
-    /// What happens once so many bytes of a connection have passed. Default `nil`: nothing.
+    /// What happens once this many bytes of a connection have passed. Default `nil`: nothing.
     public var limitData: Limit?
     /// One bit is flipped in one of so many bytes, drawn from the proxy's seed. Default `nil`: none. TCP's checksum is
     /// right again behind the proxy, so that only TLS or the receiver can notice.
@@ -32,7 +32,7 @@ public struct WebSocketToxics: Sendable, Hashable {
 
     /// How a direction falls silent.
     public enum Timeout: Sendable, Hashable {
-        /// TCP stays up and nobody is told: what a broken path looks like.
+        /// TCP stays up and neither side is told: what a broken path looks like.
         case silent
         /// Both ends are closed this long after the first byte that did not pass.
         case closing(after: Duration)

@@ -62,10 +62,10 @@ public final class WebSocketMemoryTopicEngine: Sendable {
         set { state.withLock { $0.isDoubling = newValue } }
     }
 
-    /// Does not deliver so many of the next messages; a history has them all the same.
+    /// Does not deliver this many of the next messages; a history has them all the same.
     public func lose(_ count: Int) { state.withLock { $0.losing += count } }
 
-    /// Drops the oldest messages of a history, all but so many.
+    /// Drops the oldest messages of a history, all but this many.
     public func trim(_ topic: String, to count: Int) {
         state.withLock { state in
             guard let kept = state.kept[topic] else { return }

@@ -38,7 +38,7 @@ final class Conversation: Sendable {
             case stay
         }
 
-        /// After so many messages the connection is closed; `nil` for never.
+        /// After this many messages the connection is closed; `nil` for never.
         var maximumMessages: Int?
         /// To end without one message is a failure.
         var needsMessage = false
@@ -287,7 +287,7 @@ final class Conversation: Sendable {
             throw CommandFailure(
                 code: Exit.protocolError, message: "the connection was closed before a message arrived: \(info)")
         }
-        // Whoever typed the line sees that the connection is gone; a script has to be told.
+        // A person at the keyboard sees that the connection is gone; a script has to be told.
         if info.unsentMessages > 0 || (hasUnsentInput && !Terminal.isInputTerminal) {
             throw CommandFailure(
                 code: Exit.protocolError,

@@ -108,7 +108,7 @@ struct Demo: AsyncParsableCommand {
         var poolConfiguration = WebSocketConnectionPoolConfiguration(
             maximumConnections: connections, client: clientConfiguration)
         poolConfiguration.eventLoopGroup = clientLoops
-        // Everybody comes at once, and the server is near.
+        // All come at once, and the server is near.
         poolConfiguration.connectStagger = .zero
 
         let serving = Task {

@@ -46,7 +46,7 @@ struct DemoWeb {
                 headers: [
                     .contentType: "text/html; charset=utf-8", .cacheControl: "no-store",
                     .xContentTypeOptions: "nosniff",
-                    // Nothing from elsewhere, and the script may speak to nobody but this server.
+                    // Nothing from elsewhere, and the script may speak to this server only.
                     .contentSecurityPolicy:
                         "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'",
                 ], body: Array(DemoPage.html.utf8))

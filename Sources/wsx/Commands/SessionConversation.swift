@@ -190,7 +190,7 @@ final class SessionConversation: Sendable {
                 try await session.send(message)
                 return true
             } catch {
-                // The queue is full: whoever writes the lines has to wait for the server.
+                // The queue is full: the writer of the lines has to wait for the server.
                 guard error.code == .sendQueueFull, await session.waitConnected() else { return false }
             }
         }

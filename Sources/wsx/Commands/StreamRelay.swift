@@ -16,7 +16,7 @@ struct StreamRelay: Sendable {
     let atEnd: @Sendable () async -> WebSocketCloseFrame
 
     private static let maximumLine = 16 << 20
-    /// After so many lines the loop serves its other connections.
+    /// After this many lines the loop serves its other connections.
     private static let linesInARow = 128
 
     func run() async throws(WebSocketError) {

@@ -37,7 +37,7 @@ struct DisplayOptions: ParsableArguments {
         Output.showsTimes.store(timestamps, ordering: .relaxed)
     }
 
-    /// Whether somebody is there to read status lines.
+    /// Whether a person is there to read status lines.
     var showsStatus: Bool { !quiet && !json && Terminal.isErrorTerminal }
 }
 

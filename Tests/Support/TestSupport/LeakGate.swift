@@ -69,7 +69,8 @@ package enum LeakGate {
     private static func isNetlink(_ descriptor: String) -> Bool {
         var domain: CInt = 0
         var size = socklen_t(MemoryLayout<CInt>.size)
-        guard let descriptor = CInt(descriptor), getsockopt(descriptor, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 else {
+        guard let descriptor = CInt(descriptor), getsockopt(descriptor, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0
+        else {
             return false
         }
         return domain == AF_NETLINK

@@ -39,7 +39,8 @@ import WebSocketCore
 
     // MARK: What is legal
 
-    @Test("RFC 6455 §5.7: the examples") func examples() throws {
+    /// RFC 6455 §5.7: the examples.
+    @Test func examples() throws {
         let hello = Array("Hello".utf8)
         try expect([0x81, 0x05] + hello, is: [text("Hello")])
         try expect(
@@ -61,7 +62,8 @@ import WebSocketCore
         }
     }
 
-    @Test("RFC 6455 §5.4: control frames stand between the frames of a message") func interleaved() throws {
+    /// RFC 6455 §5.4: control frames stand between the frames of a message.
+    @Test func controlFramesStandBetweenTheFramesOfAMessage() throws {
         try expect(
             [0x01, 1, 0x61, 0x89, 1, 0x70, 0x00, 1, 0x62, 0x8A, 0, 0x88, 2, 3, 0xE8, 0x80, 0],
             is: [
@@ -70,7 +72,8 @@ import WebSocketCore
             ])
     }
 
-    @Test("RFC 6455 §5.2: frames without payload, each of them told once") func empty() throws {
+    /// RFC 6455 §5.2: frames without payload, each of them told once.
+    @Test func framesWithoutPayloadEachOfThemToldOnce() throws {
         try expect([0x82, 0, 0x81, 0], is: [binary([]), text("")])
         try expect(
             [0x02, 0, 0x00, 0, 0x80, 0],
@@ -80,7 +83,8 @@ import WebSocketCore
         try expect([0x82, 0x80, 1, 2, 3, 4], is: [binary([])], role: .server)
     }
 
-    @Test("RFC 7692 §6.1: RSV1 of the first frame says that a message is compressed") func compressed() throws {
+    /// RFC 7692 §6.1: RSV1 of the first frame says that a message is compressed.
+    @Test func rsv1OfTheFirstFrameSaysThatAMessageIsCompressed() throws {
         try expect(
             [0xC1, 1, 0x61, 0x81, 1, 0x62, 0x42, 1, 3, 0x89, 0, 0x80, 1, 4],
             is: [
@@ -89,14 +93,16 @@ import WebSocketCore
             ], compression: true)
     }
 
-    @Test("RFC 6455 §5.5: control frames have up to 125 bytes") func wholeControlFrames() throws {
+    /// RFC 6455 §5.5: control frames have up to 125 bytes.
+    @Test func controlFramesHaveUpTo125Bytes() throws {
         let payload = Array(0..<125 as Range<UInt8>)
         try expect([0x89, 125] + payload, is: [.control(.ping, payload)])
         let masked = payload.indices.map { payload[$0] ^ [9, 8, 7, 6][$0 % 4] }
         try expect([0x88, 0xFD, 9, 8, 7, 6] + masked, is: [.control(.close, payload)], role: .server)
     }
 
-    @Test("RFC 6455 §5.2: a header without its payload says nothing yet") func headersAlone() throws {
+    /// RFC 6455 §5.2: a header without its payload says nothing yet.
+    @Test func aHeaderWithoutItsPayloadSaysNothingYet() throws {
         for (header, length) in [
             ([0x82, 5], 5), ([0x82, 126, 1, 0], 256), ([0x02, 127, 0, 0, 0, 0, 0, 1, 0, 0], 65_536),
             ([0x82, 127, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF], UInt64(Int.max)),
@@ -111,8 +117,9 @@ import WebSocketCore
 
     // MARK: What is not
 
-    @Test("RFC 6455 §5.2: reserved bits need an extension", arguments: [0x10, 0x20, 0x40, 0x70] as [UInt8])
-    func reservedBits(bits: UInt8) throws {
+    /// RFC 6455 §5.2: reserved bits need an extension.
+    @Test(arguments: [0x10, 0x20, 0x40, 0x70] as [UInt8])
+    func reservedBitsNeedAnExtension(bits: UInt8) throws {
         for opcode in [0x1, 0x2, 0x8, 0x9, 0xA] as [UInt8] {
             try expect([0x80 | bits | opcode, 0], breaks: .reservedBits)
             if bits != 0x40 { try expect([0x80 | bits | opcode, 0], breaks: .reservedBits, compression: true) }
@@ -120,7 +127,8 @@ import WebSocketCore
         try expect([0x01, 0, 0x80 | bits, 0], is: [text("", ends: false), .violation(.reservedBits)])
     }
 
-    @Test("RFC 7692 §6.1: control frames and continuations have no RSV1") func misplacedCompression() throws {
+    /// RFC 7692 §6.1: control frames and continuations have no RSV1.
+    @Test func controlFramesAndContinuationsHaveNoRSV1() throws {
         for opcode in [0x8, 0x9, 0xA] as [UInt8] {
             try expect([0xC0 | opcode, 0], breaks: .misplacedCompression, compression: true)
         }
@@ -132,13 +140,15 @@ import WebSocketCore
         }
     }
 
-    @Test("RFC 6455 §5.2: reserved opcodes", arguments: [0x3, 0x4, 0x5, 0x6, 0x7, 0xB, 0xC, 0xD, 0xE, 0xF] as [UInt8])
+    /// RFC 6455 §5.2: reserved opcodes.
+    @Test(arguments: [0x3, 0x4, 0x5, 0x6, 0x7, 0xB, 0xC, 0xD, 0xE, 0xF] as [UInt8])
     func reservedOpcodes(opcode: UInt8) throws {
         for first in [opcode, opcode | 0x80] { try expect([first, 0], breaks: .reservedOpcode) }
         try expect([0x01, 0, 0x80 | opcode, 0], is: [text("", ends: false), .violation(.reservedOpcode)])
     }
 
-    @Test("RFC 6455 §5.1: a server masks nothing, a client everything") func masks() throws {
+    /// RFC 6455 §5.1: a server masks nothing, a client everything.
+    @Test func aServerMasksNothingAClientEverything() throws {
         for opcode in [0x1, 0x2, 0x8, 0x9, 0xA] as [UInt8] {
             try expect([0x80 | opcode, 0x80, 0, 0, 0, 0], breaks: .masked)
             try expect([0x80 | opcode, 0x80 | 3], breaks: .masked)
@@ -146,26 +156,30 @@ import WebSocketCore
         }
     }
 
-    @Test("RFC 6455 §5.2: lengths have their shortest form") func longLengths() throws {
+    /// RFC 6455 §5.2: lengths have their shortest form.
+    @Test func lengthsHaveTheirShortestForm() throws {
         for length in [0, 1, 125] as [UInt8] { try expect([0x82, 126, 0, length], breaks: .longLength) }
         let ofSixtyFour: [[UInt8]] = [[0, 0], [0, 125], [0, 126], [0xFF, 0xFF]]
         for tail in ofSixtyFour { try expect([0x82, 127, 0, 0, 0, 0, 0, 0] + tail, breaks: .longLength) }
         try expect([0x82, 0xFE, 0, 125, 1, 2, 3, 4], breaks: .longLength, role: .server)
     }
 
-    @Test("RFC 6455 §5.2: the highest bit of a length of 64 bits is 0") func hugeLengths() throws {
+    /// RFC 6455 §5.2: the highest bit of a length of 64 bits is 0.
+    @Test func theHighestBitOfALengthOf64BitsIs0() throws {
         try expect([0x82, 127, 0x80, 0, 0, 0, 0, 0, 0, 0], breaks: .hugeLength)
         try expect([0x82, 127] + [UInt8](repeating: 0xFF, count: 8), breaks: .hugeLength)
     }
 
-    @Test("RFC 6455 §5.5: control frames are neither fragmented nor long", arguments: [0x8, 0x9, 0xA] as [UInt8])
-    func controlFrames(opcode: UInt8) throws {
+    /// RFC 6455 §5.5: control frames are neither fragmented nor long.
+    @Test(arguments: [0x8, 0x9, 0xA] as [UInt8])
+    func controlFramesAreNeitherFragmentedNorLong(opcode: UInt8) throws {
         try expect([opcode, 0], breaks: .fragmentedControl)
         // Told by its first two bytes.
         for length in [126, 127] as [UInt8] { try expect([0x80 | opcode, length], breaks: .longControl) }
     }
 
-    @Test("RFC 6455 §5.4: a continuation continues a message") func strayContinuations() throws {
+    /// RFC 6455 §5.4: a continuation continues a message.
+    @Test func aContinuationContinuesAMessage() throws {
         for first in [0x00, 0x80] as [UInt8] {
             try expect([first, 0], breaks: .strayContinuation)
             try expect([0x81, 1, 0x61, first, 0], is: [text("a"), .violation(.strayContinuation)])
@@ -175,13 +189,15 @@ import WebSocketCore
         }
     }
 
-    @Test("RFC 6455 §5.4: messages do not overlap") func unfinishedMessages() throws {
+    /// RFC 6455 §5.4: messages do not overlap.
+    @Test func messagesDoNotOverlap() throws {
         for first in [0x01, 0x81, 0x02, 0x82] as [UInt8] {
             try expect([0x01, 1, 0x61, first, 0], is: [text("a", ends: false), .violation(.unfinishedMessage)])
         }
     }
 
-    @Test("RFC 6455 §7.4.1: every violation is 1002 and fits into a close frame") func violations() throws {
+    /// RFC 6455 §7.4.1: every violation is 1002 and fits into a close frame.
+    @Test func everyViolationIs1002AndFitsIntoACloseFrame() throws {
         var texts: Set<String> = []
         for violation in Violation.allCases {
             #expect(violation.closeCode == .protocolError)
@@ -191,7 +207,8 @@ import WebSocketCore
         #expect(texts.count == Violation.allCases.count)
     }
 
-    @Test("RFC 6455 §7.1.7: nothing is read behind a violation") func endsForGood() {
+    /// RFC 6455 §7.1.7: nothing is read behind a violation.
+    @Test func nothingIsReadBehindAViolation() {
         var parser = FrameParser(role: .client, allowsCompression: false)
         for input in [[0x83, 0], [0x81, 0], [], [0x89]] as [[UInt8]] {
             input.withUnsafeBytes { input in

@@ -53,7 +53,8 @@ import Testing
         }
     }
 
-    @Test("S2: a thousand sessions that lose one server come back spread") func fullJitterSpreads() {
+    /// S2: a thousand sessions that lose one server come back spread.
+    @Test func aThousandSessionsThatLoseOneServerComeBackSpread() {
         var counts = [Int](repeating: 0, count: 10)
         for seed in 0..<1_000 as Range<UInt64> {
             var engine = engine(.fullJitter(base: .seconds(10), maximum: .seconds(60)), seed: seed)
@@ -80,7 +81,7 @@ import Testing
         #expect(none.next(after: lost, at: .zero) == .giveUp)
     }
 
-    @Test("the count starts again only after a stable time") func stableTime() {
+    @Test func theCountStartsAgainOnlyAfterAStableTime() {
         var engine = engine(.exponential(base: .seconds(1), maximum: .seconds(64)))
         #expect(engine.stableAt == nil)
         _ = delays(&engine, 3)
@@ -98,8 +99,9 @@ import Testing
         #expect(engine.next(after: lost, at: .seconds(360)) == .retry(after: .seconds(1)))
     }
 
-    @Test("S1: a server that accepts and closes a thousand times meets at most one attempt per step")
-    func flapping() {
+    /// S1: a server that accepts and closes a thousand times meets at most one attempt per step.
+    @Test
+    func aServerThatAcceptsAndClosesAThousandTimesMeetsAtMostOneAttemptPerStep() {
         var engine = engine(.exponential(base: .seconds(1), maximum: .seconds(60)))
         var now = Duration.zero
         var last = Duration.zero

@@ -58,7 +58,8 @@ import Testing
         #expect(outbox.ledger == .init(submitted: 3, notSent: 2, pending: 1))
     }
 
-    @Test("S3: each message in a broken connection is written, unknown or not sent") func brokenConnection() {
+    /// S3: each message in a broken connection is written, unknown or not sent.
+    @Test func eachMessageInABrokenConnectionIsWrittenUnknownOrNotSent() {
         var outbox = Outbox(capacity: 10)
         outbox.open(1, accepted: 3)
         for id in 1...6 as ClosedRange<UInt64> { outbox.sentDirectly(entry(id, waiter: Int(id), outcome: true)) }
@@ -161,15 +162,15 @@ import Testing
         #expect(outbox.ledger == .init())
     }
 
-    @Test("a message that comes too late counts as not sent") func refusal() {
+    @Test func aMessageThatComesTooLateCountsAsNotSent() {
         var outbox = Outbox(capacity: 1)
         outbox.refuse()
         #expect(outbox.ledger == .init(submitted: 1, notSent: 1))
         #expect(outbox.ledger.isBalanced)
     }
 
-    @Test("the ledger's sums agree after any events", arguments: 0..<200 as Range<UInt64>)
-    func ledger(seed: UInt64) throws {
+    @Test(arguments: 0..<200 as Range<UInt64>)
+    func theLedgersSumsAgreeAfterAnyEvents(seed: UInt64) throws {
         var random = SplitMix64(seed: seed)
         var outbox = Outbox(capacity: random.below(4))
         var epoch = 0

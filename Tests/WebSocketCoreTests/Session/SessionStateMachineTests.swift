@@ -209,7 +209,8 @@ private struct World: ~Copyable {
         return settings
     }
 
-    @Test("S5: every sequence of events in every state", arguments: 0..<4) func exhaustive(variant: Int) throws {
+    /// S5: every sequence of events in every state.
+    @Test(arguments: 0..<4) func everySequenceOfEventsInEveryState(variant: Int) throws {
         let settings = Self.settings(variant)
         let names = World.events.map(\.name)
         // So that short sequences meet every state.
@@ -227,7 +228,8 @@ private struct World: ~Copyable {
         }
     }
 
-    @Test("S5: long random sequences", arguments: 0..<4) func random(variant: Int) throws {
+    /// S5: long random sequences.
+    @Test(arguments: 0..<4) func longRandomSequences(variant: Int) throws {
         let settings = Self.settings(variant)
         // The last events end everything, so they are rare.
         let rare = Set(["shut down", "force close"].map { name in World.events.firstIndex { $0.name == name }! })

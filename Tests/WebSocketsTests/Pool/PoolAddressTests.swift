@@ -8,10 +8,11 @@ import Testing
 @testable import WebSockets
 import WebSocketsTestKit
 
-@Suite("Pool: all addresses of a name", .serialized, .timeLimit(.minutes(5)))
+@Suite(.serialized, .timeLimit(.minutes(5)))
 struct PoolAddressTests {
-    @Test("Each address is an endpoint; leases are spread, and the list follows the name service")
-    func addresses() async throws {
+    /// Each address is an endpoint; leases are spread, and the list follows the name service.
+    @Test
+    func eachAddressIsAnEndpointLeasesAreSpread() async throws {
         try await withPoolFixture { fixture in
             let second = try WebSocketFaultProxy(to: fixture.server.port, host: "127.0.0.2", port: fixture.relay.port)
             let third = try WebSocketFaultProxy(to: fixture.server.port, host: "127.0.0.3", port: fixture.relay.port)
@@ -60,8 +61,8 @@ struct PoolAddressTests {
         }
     }
 
-    @Test("A name that has no address is an error with its cause")
-    func unknown() async throws {
+    @Test
+    func aNameThatHasNoAddressIsAnErrorWithItsCause() async throws {
         try await withPoolFixture { fixture in
             var configuration = fixture.configuration(2)
             configuration.usesAllAddresses = true

@@ -8,7 +8,7 @@ import WebSockets
 import WebSocketsTestKit
 
 /// Whatever a borrower leaves behind, the next one does not meet it.
-@Suite("Pool: cleanliness", .serialized, .timeLimit(.minutes(5)))
+@Suite(.serialized, .timeLimit(.minutes(5)))
 struct PoolCleanlinessTests {
     /// Leaves one unread message behind: the second of two answers.
     private static func litter(_ pool: WebSocketConnectionPool) async throws {
@@ -19,8 +19,8 @@ struct PoolCleanlinessTests {
         }
     }
 
-    @Test("By default a connection with unread messages is not reused")
-    func discard() async throws {
+    @Test
+    func byDefaultAConnectionWithUnreadMessagesIsNotReused() async throws {
         try await withPoolFixture { fixture in
             try await fixture.withPool(fixture.configuration(1)) { pool in
                 try await Self.litter(pool)
@@ -30,8 +30,8 @@ struct PoolCleanlinessTests {
         }
     }
 
-    @Test("Draining throws unread messages away and keeps the connection", arguments: [0, 30])
-    func drain(quietMilliseconds: Int) async throws {
+    @Test(arguments: [0, 30])
+    func drainingThrowsUnreadMessagesAwayAndKeepsTheConnection(quietMilliseconds: Int) async throws {
         try await withPoolFixture { fixture in
             var configuration = fixture.configuration(1)
             configuration.hygiene = .drain(
@@ -46,8 +46,8 @@ struct PoolCleanlinessTests {
         }
     }
 
-    @Test("A quiet period catches what comes after the release")
-    func late() async throws {
+    @Test
+    func aQuietPeriodCatchesWhatComesAfterTheRelease() async throws {
         try await withPoolFixture { fixture in
             var configuration = fixture.configuration(1)
             configuration.hygiene = .drain(
@@ -68,8 +68,8 @@ struct PoolCleanlinessTests {
         }
     }
 
-    @Test("A message that must not be thrown away closes the connection")
-    func condition() async throws {
+    @Test
+    func aMessageThatMustNotBeThrownAwayClosesTheConnection() async throws {
         try await withPoolFixture { fixture in
             var configuration = fixture.configuration(1)
             configuration.hygiene = .drain(
@@ -83,8 +83,8 @@ struct PoolCleanlinessTests {
         }
     }
 
-    @Test("A connection that is never quiet is closed at the drain's timeout")
-    func timeout() async throws {
+    @Test
+    func aConnectionThatIsNeverQuietIsClosedAtTheDrainsTimeout() async throws {
         try await withPoolFixture { fixture in
             var configuration = fixture.configuration(1)
             configuration.hygiene = .drain(
@@ -107,8 +107,8 @@ struct PoolCleanlinessTests {
         }
     }
 
-    @Test("Half a message is a leftover as well")
-    func half() async throws {
+    @Test
+    func halfAMessageIsALeftoverAsWell() async throws {
         try await withPoolFixture { fixture in
             try await fixture.withPool(fixture.configuration(1)) { pool in
                 try await pool.warmUp(1)
@@ -124,8 +124,8 @@ struct PoolCleanlinessTests {
         }
     }
 
-    @Test("A message that comes while the connection is idle is nobody's")
-    func whileIdle() async throws {
+    @Test
+    func aMessageThatComesWhileTheConnectionIsIdleIsNobodys() async throws {
         try await withPoolFixture { fixture in
             var configuration = fixture.configuration(1)
             configuration.expectsReplies = false
@@ -145,8 +145,9 @@ struct PoolCleanlinessTests {
         }
     }
 
-    @Test("A message handler, or a receiver that still waits, does not outlive its lease", arguments: [false, true])
-    func claimed(byHandler: Bool) async throws {
+    /// A message handler, or a receiver that still waits, does not outlive its lease.
+    @Test(arguments: [false, true])
+    func aMessageHandlerOrAReceiverThatStillWaits(byHandler: Bool) async throws {
         try await withPoolFixture { fixture in
             var configuration = fixture.configuration(1)
             configuration.hygiene = .drain(WebSocketPoolDrainOptions(timeout: .seconds(10), quietPeriod: .zero))
@@ -167,8 +168,8 @@ struct PoolCleanlinessTests {
         }
     }
 
-    @Test("An answer that a body did not wait for is not the next one's", arguments: [false, true])
-    func leftEarly(drains: Bool) async throws {
+    @Test(arguments: [false, true])
+    func anAnswerThatABodyDidNotWaitForIsNotTheNextOnes(drains: Bool) async throws {
         try await withPoolFixture { fixture in
             var configuration = fixture.configuration(1)
             if drains {
@@ -196,8 +197,8 @@ struct PoolCleanlinessTests {
         }
     }
 
-    @Test("Where messages are not answered, a lease that only sends is reused")
-    func oneWay() async throws {
+    @Test
+    func whereMessagesAreNotAnsweredALeaseThatOnlySendsIsReused() async throws {
         try await withPoolFixture { fixture in
             for expects in [true, false] {
                 var configuration = fixture.configuration(1)
@@ -243,8 +244,8 @@ struct PoolCleanlinessTests {
         }
     }
 
-    @Test("Without hygiene the next borrower gets them, as a subscription may want")
-    func none() async throws {
+    @Test
+    func withoutHygieneTheNextBorrowerGetsThemAsASubscriptionMayWant() async throws {
         try await withPoolFixture { fixture in
             var configuration = fixture.configuration(1)
             configuration.hygiene = .none

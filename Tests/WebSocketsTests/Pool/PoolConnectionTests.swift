@@ -9,10 +9,10 @@ import WebSockets
 import WebSocketsTestKit
 
 /// What a pool does with new connections, and what it calls the places that they lead to.
-@Suite("Pool: connections and endpoints", .serialized, .timeLimit(.minutes(5)))
+@Suite(.serialized, .timeLimit(.minutes(5)))
 struct PoolConnectionTests {
-    @Test("Each new connection is prepared once, before anybody borrows it")
-    func afterConnect() async throws {
+    @Test
+    func eachNewConnectionIsPreparedOnceBeforeAnybodyBorrowsIt() async throws {
         try await withPoolFixture { fixture in
             let prepared = Box(0)
             let kept = Box<WebSocketConnection?>(nil)
@@ -39,8 +39,8 @@ struct PoolConnectionTests {
         }
     }
 
-    @Test("A connection that cannot be prepared was not opened")
-    func refusedPreparation() async throws {
+    @Test
+    func aConnectionThatCannotBePreparedWasNotOpened() async throws {
         struct NoSuchUser: Error {}
         try await withPoolFixture { fixture in
             var configuration = fixture.configuration(2)
@@ -57,8 +57,8 @@ struct PoolConnectionTests {
         }
     }
 
-    @Test("Idle connections of a dead endpoint do not keep an acquire from those of another")
-    func deadEndpoint() async throws {
+    @Test
+    func idleConnectionsOfADeadEndpointDoNotKeepAnAcquireFromThoseOfAnother() async throws {
         try await withPoolFixture { fixture in
             let other = try WebSocketFaultProxy(to: fixture.server.port)
             defer { other.stop() }
@@ -95,8 +95,8 @@ struct PoolConnectionTests {
         }
     }
 
-    @Test("Endpoints are called by their URLs, without credentials and query")
-    func names() async throws {
+    @Test
+    func endpointsAreCalledByTheirURLsWithoutCredentialsAndQuery() async throws {
         try await withPoolFixture { fixture in
             let observer = PlaceObserver()
             var configuration = fixture.configuration(1)
@@ -114,8 +114,8 @@ struct PoolConnectionTests {
         }
     }
 
-    @Test("Of several URLs the wrong one is named, and so is a setting")
-    func refused() async throws {
+    @Test
+    func ofSeveralURLsTheWrongOneIsNamedAndSoIsASetting() async throws {
         let urls = ["ws://127.0.0.1:1", "ftp://127.0.0.1:1", "ws://127.0.0.1:2"]
         let wrong = #expect(throws: WebSocketError.self) { try WebSocketConnectionPool(to: urls) }
         #expect(wrong?.code == .invalidURL && wrong?.message.hasPrefix("URL 2 of 3: ") == true)

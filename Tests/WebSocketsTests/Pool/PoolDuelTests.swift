@@ -8,10 +8,11 @@ import WebSockets
 import WebSocketsTestKit
 
 /// HikariCP's two duels against other pools, and several endpoints.
-@Suite("Pool: duels and endpoints", .serialized, .timeLimit(.minutes(5)))
+@Suite(.serialized, .timeLimit(.minutes(5)))
 struct PoolDuelTests {
-    @Test("Database down: the endpoint stops answering, and every acquire ends within its timeout")
-    func databaseDown() async throws {
+    /// Database down: the endpoint stops answering, and every acquire ends within its timeout.
+    @Test
+    func databaseDownTheEndpointStopsAnswering() async throws {
         try await withPoolFixture { fixture in
             var configuration = fixture.configuration(5)
             configuration.acquireTimeout = .milliseconds(400)
@@ -50,8 +51,9 @@ struct PoolDuelTests {
         }
     }
 
-    @Test("Spike: 50 requests on 5 idle connections end with about 10 connections, though a connect takes 150 ms")
-    func spike() async throws {
+    /// Spike: 50 requests on 5 idle connections end with about 10 connections, though a connect takes 150 ms.
+    @Test
+    func spike50RequestsOn5IdleConnectionsEndWithAbout10Connections() async throws {
         try await withPoolFixture { fixture in
             var configuration = fixture.configuration(50)
             configuration.connectStagger = WebSocketPoolConfiguration().connectStagger
@@ -84,8 +86,9 @@ struct PoolDuelTests {
         }
     }
 
-    @Test("Several endpoints share the leases; one that fails is ejected and returns")
-    func endpoints() async throws {
+    /// Several endpoints share the leases; one that fails is ejected and returns.
+    @Test
+    func severalEndpointsShareTheLeases() async throws {
         try await withPoolFixture { fixture in
             let second = try WebSocketFaultProxy(to: fixture.server.port)
             var configuration = fixture.configuration(8)

@@ -8,10 +8,11 @@ import WebSockets
 import WebSocketsTestKit
 
 /// Connections die in every state, and the pool ends in every state.
-@Suite("Pool: death and ending", .serialized, .timeLimit(.minutes(5)))
+@Suite(.serialized, .timeLimit(.minutes(5)))
 struct PoolEndingTests {
-    @Test("A connection that dies idle is replaced, and nobody is lent the dead one")
-    func idle() async throws {
+    /// A connection that dies idle is replaced, and nobody is lent the dead one.
+    @Test
+    func aConnectionThatDiesIdleIsReplaced() async throws {
         try await withPoolFixture { fixture in
             try await fixture.withPool { pool in
                 try await pool.warmUp(3)
@@ -23,8 +24,8 @@ struct PoolEndingTests {
         }
     }
 
-    @Test("A connection that dies leased fails its borrower and wakes the next waiter")
-    func leased() async throws {
+    @Test
+    func aConnectionThatDiesLeasedFailsItsBorrowerAndWakesTheNextWaiter() async throws {
         try await withPoolFixture { fixture in
             try await fixture.withPool(fixture.configuration(1)) { pool in
                 let lease = try await pool.acquire()
@@ -44,8 +45,8 @@ struct PoolEndingTests {
         }
     }
 
-    @Test("A borrower that closes its connection leaves a place for another")
-    func closedByBorrower() async throws {
+    @Test
+    func aBorrowerThatClosesItsConnectionLeavesAPlaceForAnother() async throws {
         try await withPoolFixture { fixture in
             try await fixture.withPool(fixture.configuration(1)) { pool in
                 for _ in 0..<3 { try await pool.withConnection { _ = try await $0.close() } }
@@ -61,8 +62,8 @@ struct PoolEndingTests {
         }
     }
 
-    @Test("A connection that dies while it is validated is not lent", arguments: [false, true])
-    func validating(silently: Bool) async throws {
+    @Test(arguments: [false, true])
+    func aConnectionThatDiesWhileItIsValidatedIsNotLent(silently: Bool) async throws {
         try await withPoolFixture { fixture in
             var configuration = fixture.configuration(1)
             configuration.validationBypass = .zero
@@ -84,8 +85,8 @@ struct PoolEndingTests {
         }
     }
 
-    @Test("A connection that dies while it is drained frees its place")
-    func draining() async throws {
+    @Test
+    func aConnectionThatDiesWhileItIsDrainedFreesItsPlace() async throws {
         try await withPoolFixture { fixture in
             var configuration = fixture.configuration(1)
             configuration.hygiene = .drain(WebSocketPoolDrainOptions(timeout: .seconds(20), quietPeriod: .seconds(20)))
@@ -99,8 +100,8 @@ struct PoolEndingTests {
         }
     }
 
-    @Test("Idle connections are pinged, and one that does not answer is replaced")
-    func keepalive() async throws {
+    @Test
+    func idleConnectionsArePingedAndOneThatDoesNotAnswerIsReplaced() async throws {
         try await withPoolFixture { fixture in
             var configuration = fixture.configuration(1)
             configuration.keepaliveInterval = .milliseconds(20)
@@ -116,8 +117,8 @@ struct PoolEndingTests {
         }
     }
 
-    @Test("Shutdown while acquires wait and connections open resumes everybody once", arguments: 0..<4)
-    func shutdownWhileConnecting(round: Int) async throws {
+    @Test(arguments: 0..<4)
+    func shutdownWhileAcquiresWaitAndConnectionsOpenResumesEverybodyOnce(round: Int) async throws {
         try await withPoolFixture { fixture in
             fixture.relay.change { $0.isSilent = true }
             let pool = try WebSocketConnectionPool(to: fixture.relay.url, configuration: fixture.configuration(2))
@@ -133,8 +134,8 @@ struct PoolEndingTests {
         }
     }
 
-    @Test("Shutdown while connections drain closes them at once")
-    func shutdownWhileDraining() async throws {
+    @Test
+    func shutdownWhileConnectionsDrainClosesThemAtOnce() async throws {
         try await withPoolFixture { fixture in
             var configuration = fixture.configuration(2)
             configuration.hygiene = .drain(WebSocketPoolDrainOptions(timeout: .seconds(50), quietPeriod: .seconds(50)))
@@ -148,8 +149,9 @@ struct PoolEndingTests {
         }
     }
 
-    @Test("A graceful shutdown waits for leases, and takes them back when the grace is over", arguments: [false, true])
-    func grace(isLong: Bool) async throws {
+    /// A graceful shutdown waits for leases, and takes them back when the grace is over.
+    @Test(arguments: [false, true])
+    func aGracefulShutdownWaitsForLeases(isLong: Bool) async throws {
         try await withPoolFixture { fixture in
             let pool = try WebSocketConnectionPool(to: fixture.relay.url, configuration: fixture.configuration(2))
             let running = Task { try await pool.run() }
@@ -172,8 +174,8 @@ struct PoolEndingTests {
         }
     }
 
-    @Test("Cancelling run() ends the pool and its leases")
-    func cancelledRun() async throws {
+    @Test
+    func cancellingRunEndsThePoolAndItsLeases() async throws {
         try await withPoolFixture { fixture in
             let pool = try WebSocketConnectionPool(to: fixture.relay.url, configuration: fixture.configuration(1))
             let running = Task { try await pool.run() }
@@ -187,8 +189,8 @@ struct PoolEndingTests {
         }
     }
 
-    @Test("An acquire that is cancelled, wherever it is, costs no place", arguments: 0..<6)
-    func cancelledAcquire(moment: Int) async throws {
+    @Test(arguments: 0..<6)
+    func anAcquireThatIsCancelledWhereverItIsCostsNoPlace(moment: Int) async throws {
         try await withPoolFixture { fixture in
             try await fixture.withPool(fixture.configuration(1)) { pool in
                 let isStuck = moment % 2 == 1

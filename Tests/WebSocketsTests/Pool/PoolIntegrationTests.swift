@@ -12,10 +12,10 @@ import WebSocketsTestKit
 import ServiceLifecycle
 import ServiceLifecycleTestKit
 
-@Suite("Pool: services", .serialized, .timeLimit(.minutes(5)))
+@Suite(.serialized, .timeLimit(.minutes(5)))
 struct PoolServiceTests {
-    @Test("A graceful shutdown of the service ends the pool and waits for leases")
-    func pool() async throws {
+    @Test
+    func aGracefulShutdownOfTheServiceEndsThePoolAndWaitsForLeases() async throws {
         try await withPoolFixture { fixture in
             let pool = try WebSocketConnectionPool(to: fixture.relay.url, configuration: fixture.configuration(2))
             try await testGracefulShutdown { trigger in
@@ -36,8 +36,8 @@ struct PoolServiceTests {
         }
     }
 
-    @Test("A server with its handler is a service")
-    func server() async throws {
+    @Test
+    func aServerWithItsHandlerIsAService() async throws {
         let loops = try WebSocketEventLoopGroup(count: 1)
         var configuration = WebSocketServerConfiguration()
         configuration.eventLoopGroup = loops
@@ -70,10 +70,10 @@ struct PoolServiceTests {
 #if Metrics
 import MetricsTestKit
 
-@Suite("Pool: metrics", .serialized, .timeLimit(.minutes(5)))
+@Suite(.serialized, .timeLimit(.minutes(5)))
 struct PoolMetricsTests {
-    @Test("Leases, waits and failures become metrics")
-    func metrics() async throws {
+    @Test
+    func leasesWaitsAndFailuresBecomeMetrics() async throws {
         try await withPoolFixture { fixture in
             let recorded = TestMetrics()
             var configuration = fixture.configuration(1)
@@ -102,10 +102,11 @@ struct PoolMetricsTests {
 import InMemoryTracing
 import Tracing
 
-@Suite("Pool: spans", .serialized, .timeLimit(.minutes(5)))
+@Suite(.serialized, .timeLimit(.minutes(5)))
 struct PoolTracingTests {
-    @Test("An attempt to connect and an acquire that waits are spans, a lease from an idle pool is none")
-    func spans() async throws {
+    /// An attempt to connect and an acquire that waits are spans, a lease from an idle pool is none.
+    @Test
+    func anAttemptToConnectAndAnAcquireThatWaitsAreSpans() async throws {
         let tracer = InMemoryTracer()
         InstrumentationSystem.bootstrap(tracer)
         try await withPoolFixture { fixture in

@@ -8,10 +8,10 @@ import Testing
 import WebSockets
 import WebSocketsTestKit
 
-@Suite("Pool: leasing", .serialized, .timeLimit(.minutes(5)))
+@Suite(.serialized, .timeLimit(.minutes(5)))
 struct PoolLeasingTests {
-    @Test("withConnection lends, returns and reuses, and statistics follow")
-    func reuse() async throws {
+    @Test
+    func withConnectionLendsReturnsAndReusesAndStatisticsFollow() async throws {
         try await withPoolFixture { fixture in
             try await fixture.withPool { pool in
                 for index in 0..<5 {
@@ -26,9 +26,9 @@ struct PoolLeasingTests {
         }
     }
 
-    @Test("A body runs on its connection's loop, or where the caller says")
+    @Test
     @MainActor
-    func bodyOnLoop() async throws {
+    func aBodyRunsOnItsConnectionsLoopOrWhereTheCallerSays() async throws {
         try await withPoolFixture { fixture in
             try await fixture.withPool { pool in
                 let onLoop = try await pool.withConnection(on: .loop) { socket in
@@ -48,8 +48,9 @@ struct PoolLeasingTests {
         }
     }
 
-    @Test("A body that throws, or is cancelled, does not give its connection to the next", arguments: [false, true])
-    func broken(byCancellation: Bool) async throws {
+    /// A body that throws, or is cancelled, does not give its connection to the next.
+    @Test(arguments: [false, true])
+    func aBodyThatThrowsOrIsCancelled(byCancellation: Bool) async throws {
         struct Mishap: Error {}
         try await withPoolFixture { fixture in
             try await fixture.withPool { pool in
@@ -81,8 +82,8 @@ struct PoolLeasingTests {
         }
     }
 
-    @Test("An error that the configuration calls harmless keeps the connection")
-    func harmless() async throws {
+    @Test
+    func anErrorThatTheConfigurationCallsHarmlessKeepsTheConnection() async throws {
         struct NotFound: Error {}
         try await withPoolFixture { fixture in
             var configuration = fixture.configuration()
@@ -100,8 +101,9 @@ struct PoolLeasingTests {
         }
     }
 
-    @Test("A lease works once: use after release is an error, a second release is harmless and counted")
-    func singleUse() async throws {
+    /// A lease works once: use after release is an error, a second release is harmless and counted.
+    @Test
+    func aLeaseWorksOnceUseAfterReleaseIsAnError() async throws {
         try await withPoolFixture { fixture in
             try await fixture.withPool { pool in
                 let lease = try await pool.acquire()
@@ -123,8 +125,9 @@ struct PoolLeasingTests {
         }
     }
 
-    @Test("tryAcquire takes what is idle; acquireNew never reuses; a detached connection is the caller's")
-    func kinds() async throws {
+    /// TryAcquire takes what is idle; acquireNew never reuses; a detached connection is the caller's.
+    @Test
+    func tryAcquireTakesWhatIsIdleAcquireNewNeverReuses() async throws {
         try await withPoolFixture { fixture in
             try await fixture.withPool(fixture.configuration(1)) { pool in
                 #expect(pool.tryAcquire() == nil)
@@ -147,8 +150,8 @@ struct PoolLeasingTests {
         }
     }
 
-    @Test("Waiters are served in the order in which they came")
-    func order() async throws {
+    @Test
+    func waitersAreServedInTheOrderInWhichTheyCame() async throws {
         try await withPoolFixture { fixture in
             try await fixture.withPool(fixture.configuration(1)) { pool in
                 let lease = try await pool.acquire()
@@ -168,8 +171,8 @@ struct PoolLeasingTests {
         }
     }
 
-    @Test("Errors say which and carry the statistics and the cause")
-    func errors() async throws {
+    @Test
+    func errorsSayWhichAndCarryTheStatisticsAndTheCause() async throws {
         try await withPoolFixture { fixture in
             var configuration = fixture.configuration(1)
             configuration.maximumWaiters = 0
@@ -207,8 +210,9 @@ struct PoolLeasingTests {
         #expect(throws: WebSocketError.self) { try WebSocketConnectionPool(to: "http:/nowhere") }
     }
 
-    @Test("An attempt that would fail again is not repeated, and its error is the cause")
-    func fatal() async throws {
+    /// An attempt that would fail again is not repeated, and its error is the cause.
+    @Test
+    func anAttemptThatWouldFailAgainIsNotRepeated() async throws {
         try await withPoolFixture { fixture in
             var configuration = fixture.configuration()
             // Not from a page of the same host: the server answers 403.
@@ -222,8 +226,9 @@ struct PoolLeasingTests {
         }
     }
 
-    @Test("Warm-up: in parallel, no more than the pool holds; fail fast ends the pool")
-    func warmUp() async throws {
+    /// Warm-up: in parallel, no more than the pool holds; fail fast ends the pool.
+    @Test
+    func warmUpInParallelNoMoreThanThePoolHolds() async throws {
         try await withPoolFixture { fixture in
             try await fixture.withPool { pool in
                 let opened = try await pool.warmUp(9)
@@ -241,8 +246,8 @@ struct PoolLeasingTests {
         }
     }
 
-    @Test("resize, suspend, resume and reset")
-    func control() async throws {
+    @Test
+    func resizeSuspendResumeAndReset() async throws {
         try await withPoolFixture { fixture in
             try await fixture.withPool { pool in
                 try await pool.warmUp(3)
@@ -260,8 +265,8 @@ struct PoolLeasingTests {
         }
     }
 
-    @Test("A suspected leak is reported with the place where the lease was taken")
-    func leak() async throws {
+    @Test
+    func aSuspectedLeakIsReportedWithThePlaceWhereTheLeaseWasTaken() async throws {
         final class Watcher: WebSocketPoolObserver {
             let observesLeases = false
             let sites = Mutex<[String]>([])

@@ -122,6 +122,8 @@ final class FakeConnection: SessionConnection {
         var writtenHandler: (@Sendable (Int) -> Void)?
         var endHandler: (@Sendable (ConnectionLedger) -> Void)?
         var answersClose = true
+        /// Waits for the peer of a close that is not answered.
+        var patience: Task<Void, Never>?
         var wasAborted = false
         var pongsAreBehindMessages = false
     }
@@ -212,6 +214,7 @@ final class FakeConnection: SessionConnection {
                 )
             }
             state.end = info
+            state.patience?.cancel()
             defer {
                 state.receivers = []
                 state.senders = []
@@ -321,13 +324,14 @@ final class FakeConnection: SessionConnection {
             if state.closeFrame == nil { state.closeFrame = frame }
             return state.answersClose
         }
-        Task(executorPreference: simulation) { [self] in
+        let closing = Task(executorPreference: simulation) { [self] in
             if !answers { await simulation.pass(.seconds(10)) }
             end(
                 WebSocketCloseInfo(
                     received: answers ? frame : nil, sent: frame, receivedFirst: answers ? false : nil,
                     cause: answers ? .closingHandshake : .closeTimeout))
         }
+        state.withLock { if $0.end == nil { $0.patience = closing } }
     }
 
     func abort() {

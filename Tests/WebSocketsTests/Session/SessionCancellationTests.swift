@@ -15,8 +15,8 @@ import WebSocketCore
     enum Point: String, CaseIterable { case backoff, resubscribing, stopping }
     enum Moment: String, CaseIterable { case before, during, after, twice }
 
-    @Test("whatever is cancelled, run returns and nothing is left", arguments: Point.allCases, Moment.allCases)
-    func endings(point: Point, moment: Moment) throws {
+    @Test(arguments: Point.allCases, Moment.allCases)
+    func whateverIsCancelledRunReturnsAndNothingIsLeft(point: Point, moment: Moment) throws {
         for seed in 0..<10 as Range<UInt64> {
             try Simulation.run(seed: seed) { simulation in
                 let server = FakeServer(simulation)

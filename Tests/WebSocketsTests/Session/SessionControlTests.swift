@@ -15,8 +15,8 @@ import WebSocketCore
 struct SessionControlTests {
     // MARK: Reasons
 
-    @Test("every reason is really emitted", arguments: WebSocketDisconnectReason.allCases)
-    func reasons(reason: WebSocketDisconnectReason) throws {
+    @Test(arguments: WebSocketDisconnectReason.allCases)
+    func everyReasonIsReallyEmitted(reason: WebSocketDisconnectReason) throws {
         try withFakeSession(
             seeds: 0..<4,
             { configuration in
@@ -182,8 +182,9 @@ struct SessionControlTests {
     enum Ending: CaseIterable { case close, shutdown, abort, kill, cancel }
     enum Moment: CaseIterable { case connecting, preparing, connected, waiting, asking, closing, renewing }
 
-    @Test("S5: every way to end, at every moment, ends in time", arguments: Ending.allCases, Moment.allCases)
-    func endings(ending: Ending, moment: Moment) throws {
+    /// S5: every way to end, at every moment, ends in time.
+    @Test(arguments: Ending.allCases, Moment.allCases)
+    func everyWayToEndAtEveryMomentEndsInTime(ending: Ending, moment: Moment) throws {
         try withFakeSession(
             seeds: 0..<5,
             { configuration in
@@ -361,7 +362,8 @@ struct SessionControlTests {
         }
     }
 
-    @Test("S6: a clock that leaps fires nothing early and everything once") func leapingClock() throws {
+    /// S6: a clock that leaps fires nothing early and everything once.
+    @Test func aClockThatLeapsFiresNothingEarlyAndEverythingOnce() throws {
         try withFakeSession({ configuration in
             configuration.maximumConnectionAge = .seconds(3_600)
             configuration.disconnectMargin = .seconds(60)
@@ -378,8 +380,9 @@ struct SessionControlTests {
         }
     }
 
-    @Test("S6: after an hour of sleep everything that was due happens once", arguments: [0, 3_600, 86_400])
-    func suspended(slept: Int) throws {
+    /// S6: after an hour of sleep everything that was due happens once.
+    @Test(arguments: [0, 3_600, 86_400])
+    func afterAnHourOfSleepEverythingThatWasDueHappensOnce(slept: Int) throws {
         let asked = Mutex(0)
         try withFakeSession(
             seeds: 0..<5,

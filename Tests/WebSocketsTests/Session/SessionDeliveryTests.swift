@@ -35,7 +35,8 @@ struct SessionDeliveryTests {
         }
     }
 
-    @Test("S4: a reconnect leaves a gap event before the next message") func gap() throws {
+    /// S4: a reconnect leaves a gap event before the next message.
+    @Test func aReconnectLeavesAGapEventBeforeTheNextMessage() throws {
         try withFakeSession({ $0.reconnect.strategy = .fixed(.seconds(30)) }) { fixture in
             try await fixture.untilConnected()
             fixture.server.onConnect { $0.say("after") }
@@ -84,7 +85,8 @@ struct SessionDeliveryTests {
         }
     }
 
-    @Test("S4: a refused subscription is told and tried again; answers are not delivered") func acknowledgements()
+    /// S4: a refused subscription is told and tried again; answers are not delivered.
+    @Test func aRefusedSubscriptionIsToldAndTriedAgain()
         throws
     {
         try withFakeSession({ configuration in
@@ -207,7 +209,8 @@ struct SessionDeliveryTests {
         }
     }
 
-    @Test("S3: a connection that breaks while messages are under way") func brokenConnection() throws {
+    /// S3: a connection that breaks while messages are under way.
+    @Test func aConnectionThatBreaksWhileMessagesAreUnderWay() throws {
         try withFakeSession({ configuration in
             configuration.outboundQueue = 100
             configuration.reconnect.strategy = .fixed(.seconds(1))
@@ -344,7 +347,7 @@ struct SessionDeliveryTests {
         }
     }
 
-    @Test("make before break: nothing is lost and nothing comes twice") func renewal() throws {
+    @Test func makeBeforeBreakNothingIsLostAndNothingComesTwice() throws {
         try withFakeSession(seeds: 0..<40) { fixture in
             try await fixture.session.subscribe("numbers")
             let seen = await feed(fixture, count: 60)

@@ -13,8 +13,9 @@ import WebSocketCore
 @Suite(.serialized, .timeLimit(.minutes(5)))
 struct SessionFleetTests {
     /// S2: each with its own seed, as sessions in as many processes have.
-    @Test("S2: a thousand sessions that lose one server come back spread, and each comes back")
-    func aFleetComesBackSpread() throws {
+    /// S2: a thousand sessions that lose one server come back spread, and each comes back.
+    @Test
+    func aThousandSessionsThatLoseOneServerComeBackSpread() throws {
         let count = TestDepth.choose(1_000, reduced: 400)
         try Simulation.run(seed: 2) { simulation in
             let server = FakeServer(simulation)

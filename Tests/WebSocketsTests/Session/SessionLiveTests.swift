@@ -79,7 +79,7 @@ struct SessionLiveTests {
         }
     }
 
-    @Test("a server that is killed and returns loses no message that the session keeps") func serverRestart()
+    @Test func aServerThatIsKilledAndReturnsLosesNoMessageThatTheSessionKeeps()
         async throws
     {
         let received = Box<[String]>([])
@@ -128,8 +128,9 @@ struct SessionLiveTests {
         #expect(received.value == ["one", "two", "three"])
     }
 
-    @Test("make before break over real sockets: an exact sequence, and never two connections for long")
-    func renewal() async throws {
+    /// Make before break over real sockets: an exact sequence, and never two connections for long.
+    @Test
+    func makeBeforeBreakOverRealSocketsAnExactSequence() async throws {
         let subscribers = Box<[WebSocketConnection]>([])
         let end = 300
         try await withLoopback { socket in
@@ -284,8 +285,8 @@ final class NotingClock: Clock, Sendable {
 
 @Suite(.timeLimit(.minutes(5)))
 struct ConnectionsTests {
-    @Test("each turn gets a new connection, after a delay that grows while they do not last") func turns() async throws
-    {
+    /// Each turn gets a new connection, after a delay that grows while they do not last.
+    @Test func eachTurnGetsANewConnection() async throws {
         try await withLoopback(handler: echo) { loopback in
             let clock = NotingClock()
             var policy = WebSocketReconnectPolicy()
