@@ -35,13 +35,25 @@ struct Job: Sendable {
     }
 
     func url(_ path: String = "/") -> String {
-        workload == "c6" ? "wss://localhost:\(port)\(path)" : "ws://\(host):\(port)\(path)"
+        ["c3s", "c6", "c8s"].contains(workload)
+            ? "wss://localhost:\(port)\(path)" : "ws://\(host):\(port)\(path)"
+    }
+
+    /// What goes to and fro one message at a time.
+    var payload: [UInt8] {
+        switch workload {
+        case "c3", "c3s": [UInt8](repeating: 0x41, count: 1 << 20)
+        case "c7": text(1_024)
+        default: [UInt8](repeating: 0x41, count: 32)
+        }
     }
 
     func configuration() -> WebSocketClientConfiguration {
         var configuration = WebSocketClientConfiguration()
         configuration.eventLoop = loop
         configuration.options.keepAlive = nil
+        if workload == "c7" { configuration.options.compression = .deflate() }
+        configuration.options.maximumMessageSize = 2 << 20
         if let ca { configuration.tls.trust = .certificates(.file(ca)) }
         return configuration
     }
@@ -111,19 +123,37 @@ struct WrongEcho: Error {}
 
 @concurrent func run(_ job: Job) async throws {
     switch job.workload {
-    case "c1", "c6": try await pingPong(job)
+    case "c1", "c3", "c3s", "c6": try await pingPong(job)
+    case "c7": try await pingPong(job, path: "/deflate")
     case "c2": try await pipelined(job, depth: 64)
     case "c4": try await many(job, connections: 100)
     case "c5": try await flood(job)
-    case "c8" where job.mode != .onmessage: try await dial(job)
+    case "c8" where job.mode != .onmessage, "c8s" where job.mode != .onmessage: try await dial(job)
+    case "c9" where job.mode != .onmessage: try await idle(job)
     default: throw WrongEcho()
     }
 }
 
-@concurrent func pingPong(_ job: Job) async throws {
-    let payload = [UInt8](repeating: 0x41, count: 32)
-    if job.mode == .onmessage { return try await synchronous(job, payload, depth: 1) }
-    try await job.withConnection { socket in
+/// Text as programs send it, the same as the C programs': words from a short list, in an order that repeats late.
+func text(_ count: Int) -> [UInt8] {
+    let words = [
+        "\"price\":", "\"size\":", "btcusdt", "bid", "ask", "trade", "\"time\":16", "{\"e\":", "0.00100", "42017.5", "false",
+        "},{",
+    ]
+    var state: UInt32 = 1
+    var bytes: [UInt8] = []
+    while bytes.count < count {
+        state = state &* 1_664_525 &+ 1_013_904_223
+        bytes += Array(words[Int(state >> 16) % words.count].utf8)
+        bytes.append(UInt8(ascii: "0") + UInt8((state >> 24) % 10))
+    }
+    return Array(bytes.prefix(count))
+}
+
+@concurrent func pingPong(_ job: Job, path: String = "/") async throws {
+    let payload = job.payload
+    if job.mode == .onmessage { return try await synchronous(job, payload, depth: 1, path: path) }
+    try await job.withConnection(path: path) { socket in
         var meter = Meter(seconds: job.seconds)
         while !meter.isOver {
             let sent = now()
@@ -155,8 +185,8 @@ struct WrongEcho: Error {}
     }
 }
 
-@concurrent func synchronous(_ job: Job, _ payload: [UInt8], depth: Int) async throws {
-    let socket = try await WebSocketClient.connect(to: job.url(), configuration: job.configuration())
+@concurrent func synchronous(_ job: Job, _ payload: [UInt8], depth: Int, path: String = "/") async throws {
+    let socket = try await WebSocketClient.connect(to: job.url(path), configuration: job.configuration())
     let (ends, end) = AsyncStream<Void>.makeStream()
     // Touched by the handler only, which runs on one thread.
     nonisolated(unsafe) var meter = Meter(seconds: job.seconds)
@@ -297,11 +327,45 @@ final class Shared: @unchecked Sendable {
     meter.report(job.workload)
 }
 
+/// Bytes of this process for each connection that has exchanged a message and fallen silent; the first hundred are not
+/// counted.
+@concurrent func idle(_ job: Job) async throws {
+    let payload = job.payload
+    var sockets: [WebSocketConnection] = []
+    var before = 0.0
+    let (first, counted) = (100, 2_000)
+    for number in 0..<(first + counted) {
+        if number == first { before = residentBytes() }
+        let socket = try await WebSocketClient.connect(to: job.url(), configuration: job.configuration())
+        try await socket.send(payload)
+        guard case .binary(let echo) = try await socket.receive(), echo == payload else { throw WrongEcho() }
+        sockets.append(socket)
+    }
+    let each = (residentBytes() - before) / Double(counted)
+    print("{\"workload\":\"c9\",\"rate\":\(each),\"bytes_each\":\(each)}")
+    for socket in sockets { socket.abort() }
+    for socket in sockets { _ = try await socket.closed() }
+}
+
+func residentBytes() -> Double {
+    guard let file = fopen("/proc/self/statm", "r") else { return 0 }
+    defer { fclose(file) }
+    var pages = (0, 0)
+    withUnsafeMutablePointer(to: &pages.0) { total in
+        withUnsafeMutablePointer(to: &pages.1) { resident in
+            withVaList([total, resident]) { _ = vfscanf(file, "%ld %ld", $0) }
+        }
+    }
+    return Double(pages.1) * Double(sysconf(Int32(_SC_PAGESIZE)))
+}
+
 /// libwebsockets scans a table with an entry per allowed descriptor at each close; all drivers use this limit.
 func limitDescriptors() {
     var limit = rlimit()
     getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
-    limit.rlim_cur = min(limit.rlim_cur, 4_096)
+    // As common.h has it: `BENCH_FILES` is another limit, for workloads of thousands of connections.
+    let wanted = getenv("BENCH_FILES").flatMap { UInt(String(cString: $0)) } ?? 4_096
+    limit.rlim_cur = min(limit.rlim_max, rlim_t(wanted))
     setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
 }
 
