@@ -26,9 +26,16 @@ extension WebSocketManagedConnection {
         let (socket, work) = begin(.closed)
         // First the connection: whether this call can wait or not, it closes.
         let info = try await socket?.wire.close(frame)
+        noteEnd(of: socket)
         await work.end()
         forgetAll()
         return info
+    }
+
+    /// Before the caller goes on: the observer of the end may be told a moment later.
+    private func noteEnd(of socket: WebSocketConnection?) {
+        guard let info = socket?.closeInfo else { return }
+        state.withLock { $0.closeInfo = info }
     }
 
     /// Ends the connection at once and for good, without a closing handshake. Calls that wait fail with
@@ -42,6 +49,7 @@ extension WebSocketManagedConnection {
     func close(_ end: ManagedConnectionMachine.End, _ frame: WebSocketCloseFrame) async {
         let (socket, work) = begin(end)
         await socket?.wire.closeRegardless(frame)
+        noteEnd(of: socket)
         await work.end()
         forgetAll()
     }
