@@ -34,11 +34,11 @@ public struct WebSocketServerConfiguration: Sendable {
     public var maximumConnections: Int? = 16_000
     /// Of these, how many may be there without a response to their request: still to send it, TLS included, or waiting for a
     /// hook. Beyond, the client that has kept its own waiting for the longest time is cut off, and where every one of them
-    /// waits for the server a new client gets 503. Default 4,096; `nil` for no limit but that of ``maximumConnections``.
+    /// waits for the server a new client gets 503. Default 8,192; `nil` for no limit but that of ``maximumConnections``.
     ///
-    /// A flood of silent clients, 600 a second for example, so holds 4,096 sockets at most, each for seven seconds instead
+    /// A flood of silent clients, 600 a second for example, so holds 8,192 sockets at most, each for some thirteen seconds instead
     /// of the ``handshakeTimeout``, while others come through.
-    public var maximumHandshakes: Int? = 4_096
+    public var maximumHandshakes: Int? = 8_192
     /// Of all sockets, how many from one IP address. Clients beyond get 429. Default `nil`, no limit: behind a proxy that is not
     /// in ``trustedProxies`` all clients share one address.
     public var maximumConnectionsPerAddress: Int?

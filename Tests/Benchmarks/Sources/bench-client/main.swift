@@ -137,7 +137,8 @@ struct WrongEcho: Error {}
 /// Text as programs send it, the same as the C programs': words from a short list, in an order that repeats late.
 func text(_ count: Int) -> [UInt8] {
     let words = [
-        "\"price\":", "\"size\":", "btcusdt", "bid", "ask", "trade", "\"time\":16", "{\"e\":", "0.00100", "42017.5", "false",
+        "\"price\":", "\"size\":", "btcusdt", "bid", "ask", "trade", "\"time\":16", "{\"e\":", "0.00100", "42017.5",
+        "false",
         "},{",
     ]
     var state: UInt32 = 1
