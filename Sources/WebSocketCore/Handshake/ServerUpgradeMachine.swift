@@ -59,7 +59,8 @@ package struct ServerUpgradeMachine: Sendable {
     package enum Judging: Equatable, Sendable { case proxyHeader, request }
     package enum Answering: Equatable, Sendable { case writing, lingering }
 
-    /// What the caller does next; then it waits for `awaits`.
+    /// What the caller does next; then it waits for `awaits`. What is large is indirect: a value in which some bytes of a
+    /// large case are padding looks uninitialised to valgrind when its case is asked for.
     package enum Action: Equatable, Sendable {
         case wait
         /// Do the TLS handshake, then `secured`.
@@ -67,11 +68,11 @@ package struct ServerUpgradeMachine: Sendable {
         /// Count the connection for this client, `nil` for the socket's peer, then `counted`.
         case count(address: String?, port: Int)
         /// Have a decision taken, then `decided`.
-        case decide(Request)
+        indirect case decide(Request)
         /// Write the bytes and end the sending half, then `wrote`.
-        case respond(PlainResponse, bytes: [UInt8])
+        indirect case respond(PlainResponse, bytes: [UInt8])
         /// Let libwebsockets answer with 101, then `established`.
-        case upgrade(ValidatedUpgrade)
+        indirect case upgrade(ValidatedUpgrade)
         /// Close the socket. Its giver, if it has not been told anything, is told this.
         case end(WebSocketError)
     }
