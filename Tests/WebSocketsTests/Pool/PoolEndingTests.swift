@@ -15,7 +15,8 @@ struct PoolEndingTests {
     func aConnectionThatDiesIdleIsReplaced() async throws {
         try await withPoolFixture { fixture in
             try await fixture.withPool { pool in
-                try await pool.warmUp(3)
+                let opened = try await pool.warmUp(3)
+                #expect(opened == 3)
                 fixture.relay.kill()
                 await eventually { pool.statistics.counts.total == 0 }
                 #expect(pool.statistics.totals.connectionsClosed == 3)

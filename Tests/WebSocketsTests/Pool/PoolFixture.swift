@@ -21,6 +21,8 @@ struct PoolFixture: Sendable {
         configuration.validationBypass = nil
         configuration.connectStagger = .zero
         configuration.patience = .seconds(60)
+        configuration.connectTimeout = .seconds(60)
+        configuration.client.openTimeout = .seconds(60)
         configuration.client.options.closeTimeout = .seconds(1)
         return configuration
     }
