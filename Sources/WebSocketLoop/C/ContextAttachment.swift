@@ -99,7 +99,7 @@ import WebSocketCore
         if loop.isStopping && detach(loop) { return }
         loop.leave(before)
         isInTurn = false
-        let timeout = loop.hasReadyWork || loop.uvLoop.watchesMore ? 0 : loop.uvLoop.timeout
+        let timeout = loop.wantsTurn ? 0 : loop.uvLoop.timeout
         if timeout == 0 {
             requestTurn()
         } else {

@@ -31,6 +31,9 @@ extension WebSocketEventLoop {
         if let token, timers.heap.cancel(token) != nil { counters.timers.subtract(1) }
     }
 
+    /// Whether libuv waits for another deadline than the first.
+    var isTimerStale: Bool { timers.heap.nextDeadline != timers.armedDeadline }
+
     /// Lets libuv wake the loop at the first deadline.
     func armTimer() {
         let next = timers.heap.nextDeadline

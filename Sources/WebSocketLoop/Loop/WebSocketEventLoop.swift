@@ -205,4 +205,7 @@ import WebSocketCore
 
     private var hasLocalWork: Bool { unsafe !mailbox.localJobs.isEmpty || !dirty.isEmpty || !doomed.isEmpty }
     var hasReadyWork: Bool { hasLocalWork || mailbox.hasMail }
+    /// Whether whoever drives libuv's loop from outside must let it run before it waits: a deadline or a descriptor that
+    /// came with the last callbacks is not libuv's yet.
+    var wantsTurn: Bool { hasReadyWork || isTimerStale || uvLoop.watchesMore }
 }
