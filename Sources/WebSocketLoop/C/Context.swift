@@ -7,7 +7,6 @@ import CLibUV
 import CLibWebSockets
 import CLibWebSocketsShims
 import Glibc
-import Logging
 import Synchronization
 
 /// The `lws_context` of a loop, and how it is driven. Loop-confined.
@@ -15,7 +14,7 @@ import Synchronization
     let pointer: OpaquePointer
     let backend: WebSocketEventLoop.Backend
     /// libwebsockets' own wake eventfd under libuv, which its teardown closes twice.
-    private let wakeDescriptor: CInt
+    let wakeDescriptor: CInt
     private var nestedPoll: NestedPoll?
 
     /// Serialises the creation and destruction of contexts in the process.
@@ -66,7 +65,9 @@ import Synchronization
 
     /// Destroys it, on the loop's thread, outside of libuv. `false` when that could not be done safely: it and all that it
     /// points to have to stay then.
-    func destroy(_ uv: UvLoop, logger: Logger) -> Bool {
+    ///
+    /// - Parameter waitsOn: Asked again and again while another file of the process has a number that must be free.
+    func destroy(_ uv: UvLoop, waitsOn: () -> Bool) -> Bool {
         guard backend == .libuv else {
             nestedPoll?.close()
             nestedPoll = nil
@@ -76,7 +77,7 @@ import Synchronization
         }
         if LibWebSockets.isLoaded(atLeast: [4, 3]) {
             destroyOnce()
-        } else if !destroyOnceGuarded(logger) {
+        } else if !destroyOnceGuarded(waitsOn) {
             return false
         }
         // Until libwebsockets' handles are gone; ours are unreferenced for that long.
@@ -88,22 +89,21 @@ import Synchronization
     /// 4.1.6 closes its wake eventfd twice under libuv: once in the first `lws_context_destroy` and once in a later close
     /// callback, when the number may belong to another file. A duplicate of a spare descriptor takes the number in between,
     /// so that the second close hits it and no descriptor of the process. 4.3 closes it once: the duplicate would stay.
-    private func destroyOnceGuarded(_ logger: Logger) -> Bool {
+    ///
+    /// A file that another thread opens meanwhile may get the number. Nothing goes on then until that file is closed.
+    private func destroyOnceGuarded(_ waitsOn: () -> Bool) -> Bool {
         let spare = unsafe open("/dev/null", O_RDONLY | O_CLOEXEC)
         let victim = wakeDescriptor
         destroyOnce()
         guard spare >= 0 else { return true }
         defer { close(spare) }
         guard victim >= 0 else { return true }
-        for _ in 0..<1_000 {
+        while true {
             let copy = fcntl(spare, F_DUPFD_CLOEXEC, victim)
             if copy == victim { return true }
             if copy >= 0 { close(copy) }
-            usleep(1_000)
+            guard waitsOn() else { return false }
         }
-        // Better to leak a context than to close a file of the process.
-        logger.error("could not guard a descriptor while destroying a loop; its context is leaked")
-        return false
     }
 
     private func destroyOnce() {
@@ -138,10 +138,11 @@ extension WebSocketEventLoop {
     func run(until isStopping: () -> Bool) {
         let uv = loop.uvLoop
         while true {
+            uv.watchesMore = false
             uv.runWithoutWaiting()
             if isStopping() { return }
             let timeout = uv.timeout
-            if loop.hasReadyWork || timeout == 0 {
+            if loop.wantsTurn || timeout == 0 {
                 unsafe lws_service(context, -1)
                 continue
             }

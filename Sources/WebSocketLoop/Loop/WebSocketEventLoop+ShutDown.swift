@@ -16,7 +16,7 @@ struct LoopEnding {
     var actions: [ObjectIdentifier: () -> Void] = [:]
     /// Who waits for the thread's last step.
     fileprivate var waiters: [Waiter<Void>] = []
-    /// The context could not be destroyed; it and everything that it points to stay.
+    /// The context of a loop that did not begin could not be destroyed; it and everything that it points to stay.
     fileprivate var isLeaked = false
 }
 
@@ -60,8 +60,29 @@ extension WebSocketEventLoop {
     /// The end of a loop of its own, on its thread.
     func tearDown() {
         LoopWatchdog.shared.forget(activity)
-        destroyContext()
+        let began = now
+        var isTold = false
+        destroyContext {
+            // What waits for the end waits no longer than that; the thread stays until the context can go.
+            if now - began > Self.destructionTime {
+                if !isTold { logger.notice("the loop's end waits for a descriptor's number", metadata: ["loop": "\(name)"]) }
+                isTold = true
+                resumeWaiters()
+            }
+            takeInbox()
+            drainJobs()
+            DetachedThread.sleep(nanoseconds: isTold ? 20_000_000 : 1_000_000)
+            return true
+        }
         finish()
+    }
+
+    /// How long the destruction of a context may keep whoever ends the loop waiting, in nanoseconds.
+    private static let destructionTime: UInt64 = 1_000_000_000
+
+    private func resumeWaiters() {
+        for continuation in ending.waiters { continuation.resume(returning: ()) }
+        ending.waiters = []
     }
 
     /// Does what is left to do at the end on a thread of its own: the context's may be in the midst of destroying it.
@@ -92,14 +113,24 @@ extension WebSocketEventLoop {
         drainJobs()
         mailbox.thread.store(0, ordering: .releasing)
         mailbox.drainLateJobs()
-        for continuation in ending.waiters { continuation.resume(returning: ()) }
-        ending.waiters = []
+        resumeWaiters()
     }
 
+    /// For a loop that does not begin: nothing waits for long.
     func destroyContext() {
+        var tries = 0
+        destroyContext {
+            DetachedThread.sleep(nanoseconds: 1_000_000)
+            tries += 1
+            return tries < 100
+        }
+    }
+
+    private func destroyContext(waitsOn: () -> Bool) {
         resources.vhosts.removeAll()
         guard let context = lwsContext.take() else { return }
-        guard !context.destroy(uvLoop, logger: logger) else { return }
+        guard !context.destroy(uvLoop, waitsOn: waitsOn) else { return }
+        logger.error("another file took a descriptor's number while a loop ended; its context stays")
         ending.isLeaked = true
         _ = unsafe Unmanaged.passRetained(resources)
         _ = unsafe Unmanaged.passRetained(uvLoop)

@@ -31,18 +31,20 @@ enum WebSocketSpan: String {
         guard Self.isTraced else { return try await body() }
         return try await around(
             attributes: [
-                ("server.address", url.host), ("server.port", "\(url.port)"),
-                ("url.scheme", url.isSecure ? "wss" : "ws"), ("network.protocol.name", "websocket"),
-            ], body)
+                ("server.address", url.host), ("url.scheme", url.isSecure ? "wss" : "ws"),
+                ("network.protocol.name", "websocket"),
+            ], numbers: [("server.port", url.port)], body)
     }
 
     /// Runs `body` in a span, if the package's trait `Tracing` is on.
     func around<Value>(
-        attributes: [(String, String)] = [], _ body: () async throws(WebSocketError) -> Value
+        attributes: [(String, String)] = [], numbers: [(String, Int)] = [],
+        _ body: () async throws(WebSocketError) -> Value
     ) async throws(WebSocketError) -> Value {
         #if Tracing
         let result: Result<Value, WebSocketError> = await withSpan(rawValue, ofKind: .client) { span in
             for (name, value) in attributes { span.attributes[name] = value }
+            for (name, value) in numbers { span.attributes[name] = value }
             do throws(WebSocketError) {
                 return .success(try await body())
             } catch {

@@ -10,8 +10,9 @@ import Synchronization
 import TestSupport
 import Testing
 import WebSocketCore
-import WebSocketLoop
 import WebSocketsTestKit
+
+@testable import WebSocketLoop
 
 /// Groups of loops from their creation to their end.
 @Suite(.timeLimit(.minutes(5))) struct EventLoopLifecycleTests {
@@ -21,9 +22,10 @@ import WebSocketsTestKit
         let clients = try WebSocketEventLoopGroup(count: 1, logger: silentLogger, backend: backend)
         let server = try LoopServer(loop: servers.loops[0], tls: isSecure ? TestCertificate.server() : nil)
         await server.start()
+        // libwebsockets' poll() returns after 30 s at the latest: what it does not notice earlier is not good enough.
         let request = try ClientRequest(
             url: WebSocketURL("\(isSecure ? "wss" : "ws")://localhost:\(server.port)"), fields: [:], subprotocols: [],
-            options: .quiet, openTimeout: .seconds(60), tls: TestCertificate.client)
+            options: .quiet, openTimeout: .seconds(25), tls: TestCertificate.client)
         var pairs: [(client: Connection, server: Connection)] = []
         for _ in 0..<5 { pairs.append((try await clients.loops[0].connect(request), try await server.next())) }
         // One that is in the middle of its handshake, one that waits for an answer, and calls that wait.
@@ -79,7 +81,7 @@ import WebSocketsTestKit
         }
     }
 
-    /// In a process of its own, where nobody else opens descriptors.
+    /// In a process of its own, where nothing else opens descriptors.
     @Test func groupsLeaveNoDescriptors() async {
         await #expect(processExitsWith: .success) {
             func openDescriptors() -> Int {
@@ -111,6 +113,54 @@ import WebSocketsTestKit
                     print("\(backend): \(before) descriptors became \(after)")
                     exit(1)
                 }
+            }
+            exit(0)
+        }
+    }
+
+    /// 4.1.6 closes the number of its wake descriptor twice. A file that gets it in between keeps it, the end of the loop is
+    /// told all the same, and what is left of the loop goes when the file does.
+    @Test func aFileThatTakesANumberMeanwhileKeepsIt() async {
+        await #expect(processExitsWith: .success) {
+            func openDescriptors() -> Set<CInt> { Set((0..<1_024).filter { fcntl($0, F_GETFD) != -1 }) }
+            // What the first one opens for the process stays.
+            try await WebSocketEventLoopGroup(count: 1, logger: silentLogger, backend: .libuv).shutDown()
+            let file = open("/proc/self/status", O_RDONLY)
+            let before = openDescriptors()
+            var group: WebSocketEventLoopGroup? = try WebSocketEventLoopGroup(
+                count: 1, logger: silentLogger, backend: .libuv)
+            let number = try #require(group?.loops[0].lwsContext?.wakeDescriptor)
+            let takes = Atomic<Bool>(true)
+            let hasTaken = Atomic<Bool>(false)
+            let isDone = LoopSemaphore()
+            _ = DetachedThread.start("files", blocksSignals: true) {
+                defer { isDone.signal() }
+                while takes.load(ordering: .relaxed) {
+                    guard fcntl(number, F_GETFD) == -1 else { continue }
+                    let copy = fcntl(file, F_DUPFD_CLOEXEC, number)
+                    guard copy != number else { return hasTaken.store(true, ordering: .releasing) }
+                    close(copy)
+                }
+            }
+            await group?.shutDown()
+            takes.store(false, ordering: .relaxed)
+            isDone.wait()
+            group = nil
+            if hasTaken.load(ordering: .acquiring) {
+                var (taken, own) = (stat(), stat())
+                guard fstat(number, &taken) == 0, fstat(file, &own) == 0, taken.st_ino == own.st_ino else {
+                    print("the file has lost its number")
+                    exit(1)
+                }
+                close(number)
+            }
+            let deadline = ContinuousClock.now + .seconds(60)
+            while openDescriptors() != before {
+                guard ContinuousClock.now < deadline else {
+                    print("\(before) became \(openDescriptors())")
+                    exit(1)
+                }
+                try await Task.sleep(for: .milliseconds(10))
             }
             exit(0)
         }

@@ -135,7 +135,7 @@ struct PoolTracingTests {
     /// In the same test, because a tracer is set for the process, and once.
     private func servedConnectionsBelongToTheClientsTrace(_ tracer: InMemoryTracer) async throws {
         let path = "/traced-\(UInt64.random(in: 0 ... .max))"
-        try await withLoopback(handler: { try await echo($0) }) { loopback in
+        let port = try await withLoopback(handler: { try await echo($0) }) { loopback in
             let socket = try await loopback.connect(path + "?token=secret")
             try await socket.send("hello")
             _ = try await socket.receive()
@@ -143,6 +143,7 @@ struct PoolTracingTests {
             _ = try await failure {
                 try await loopback.connect(path) { $0.headers[.origin] = "https://elsewhere.example" }
             }
+            return try WebSocketURL(loopback.url).port
         }
         let served = tracer.finishedSpans.filter { $0.attributes.get("url.path") == .string(path) }
         #expect(served.count == 1 && served.first?.operationName == "websocket connection")
@@ -153,7 +154,11 @@ struct PoolTracingTests {
         #expect(span.attributes.get("websocket.close.code") == .int64(1_000))
         let connects = tracer.finishedSpans.filter { $0.operationName == "websocket connect" }
         #expect(connects.contains { $0.traceID == span.traceID && $0.spanID == span.parentSpanID })
-        let failed = connects.first { $0.attributes.get("error.type") == .string("handshakeRejected") }
+        // Other tests are refused at the same time, by other servers.
+        let failed = connects.first {
+            $0.attributes.get("error.type") == .string("handshakeRejected")
+                && $0.attributes.get("server.port") == .int64(Int64(port))
+        }
         #expect(failed?.attributes.get("http.response.status_code") == .int64(403))
     }
 }
