@@ -65,7 +65,7 @@ extension WebSocketEventLoop {
         destroyContext {
             // What waits for the end waits no longer than that; the thread stays until the context can go.
             if now - began > Self.destructionTime {
-                if !isTold { logger.notice("the loop's end waits for a descriptor's number", metadata: ["loop": "\(name)"]) }
+                if !isTold { logger.notice("a loop that has ended waits for a number of a descriptor") }
                 isTold = true
                 resumeWaiters()
             }
