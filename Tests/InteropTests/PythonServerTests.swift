@@ -102,7 +102,7 @@ struct PythonServerTests {
         }
     }
 
-    /// libwebsockets 4.1.6 answers the first of several pings that arrive together (README: limits), so one at a time
+    /// libwebsockets 4.1.6 answers the first of several pings that arrive together (Documentation/Limits.md), so one at a time
     /// is what can be asked of it; Python waits for the last pong, which answers all.
     @Test func aPingIsAnsweredInTheMiddleOfTraffic() async throws {
         try await withLoops { loops in

@@ -30,7 +30,7 @@ import Testing
     @Test func theCodeIsWhatCompiles() throws {
         let compiled = Self.lines(try Self.text("Tests/ReadmeTests/Snippets.swift"))
         let blocks = try Self.blocks("swift")
-        #expect(blocks.count == 4)
+        #expect(blocks.count == 5)
         for block in blocks {
             let lines = Self.lines(block)
             #expect(lines.first == "import WebSockets")
@@ -82,11 +82,31 @@ import Testing
         }
     }
 
+    /// The README and what it leads to.
+    private static let documents = [
+        "README.md", "CONTRIBUTING.md", "SECURITY.md", "Documentation/C.md", "Documentation/Containers.md",
+        "Documentation/Limits.md", "Documentation/Performance.md", "Documentation/Trust.md",
+    ]
+
     @Test func theScriptsExist() throws {
-        let named = try Self.text("README.md").matches(of: /scripts\/[a-z\/-]+/).map { String($0.output) }
-        #expect(Set(named).count >= 5)
+        let named = try Self.documents.flatMap { document in
+            try Self.text(document).matches(of: /scripts\/[a-z\/-]+[a-z]/).map { String($0.output) }
+        }
+        #expect(Set(named).count >= 12)
         for path in Set(named) {
             #expect(FileManager.default.isExecutableFile(atPath: Self.repository.appending(path: path).path), "\(path)")
         }
+    }
+
+    @Test(arguments: documents) func linksLeadSomewhere(document: String) throws {
+        let folder = Self.repository.appending(path: document).deletingLastPathComponent()
+        for link in try Self.text(document).matches(of: /\]\(([A-Za-z.\/]+)\)/).map({ String($0.output.1) }) {
+            #expect(FileManager.default.fileExists(atPath: folder.appending(path: link).path), "\(link)")
+        }
+    }
+
+    /// The first thing that is read stays short.
+    @Test func theReadmeIsShort() throws {
+        #expect(try Self.text("README.md").split(separator: "\n", omittingEmptySubsequences: false).count <= 180)
     }
 }

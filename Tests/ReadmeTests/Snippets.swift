@@ -22,6 +22,7 @@ func server() async throws {
     let server = try WebSocketServer(configuration: .init(port: 8080))
     try await server.run { socket in
         for try await message in socket.messages {
+            print(message.text ?? "\(message.byteCount) bytes")
             try await socket.send(message)
         }
     }
@@ -42,10 +43,24 @@ func session() async throws {
         try await session.subscribe("btcusdt@trade")
         for try await event in session.events {
             switch event {
-            case .message(let message): print(message)
+            case .message(let message): print(message.text ?? "\(message.byteCount) bytes")
             case .gap(let gap): print("messages may be missing: \(gap.cause)")
             default: break
             }
+        }
+    }
+}
+
+func errors() async {
+    do throws(WebSocketError) {
+        let socket = try await WebSocketClient.connect(to: "wss://example.com/feed")
+        print(try await socket.receive(timeout: .seconds(5)).text ?? "not text")
+        try await socket.close()
+    } catch {
+        switch error.code {
+        case .handshakeRejected: print("the server answered \(error.response?.status ?? 0)")
+        case .timedOut: print("too slow: \(error)")
+        default: print(error)
         }
     }
 }

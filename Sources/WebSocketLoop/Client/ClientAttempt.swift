@@ -8,7 +8,7 @@ import WebSocketCore
 /// One try at one address, from the socket to the 101: dialled, through a proxy's tunnel if need be, secured, asked, and
 /// then given to libwebsockets, which reads and decrypts from then on.
 ///
-/// libwebsockets' own client is not used: it reads answers wrongly (README, “What libwebsockets does”). It gets a plain
+/// libwebsockets' own client is not used: it reads answers wrongly (Documentation/Limits.md). It gets a plain
 /// socket when the answer has been read; one with TLS when it is connected, because the session has to be on an SSL of
 /// its own, and is held back by flow control until then. The same way as a server's sockets.
 final class ClientAttempt: WireOwner {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// A server and its client. `scripts/elsewhere runtime` runs it where only what README's Dockerfile installs is there.
+// A server and its client. `scripts/elsewhere runtime` runs it where only what the Dockerfile of Documentation/Containers.md installs is there.
 import WebSockets
 
 let server = try WebSocketServer(configuration: .init(port: 0))
