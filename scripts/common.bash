@@ -42,13 +42,14 @@ require_swift() {
         fail "$EX_UNAVAILABLE" "no 'swift' on PATH. Install Swift 6.3 or newer: https://www.swift.org/install/linux/"
 }
 
-# nested PACKAGE COMMAND...: `swift COMMAND...` for a package below Tests. They share a build directory and flags, so that
+# nested PACKAGE COMMAND...: `swift COMMAND...` for a package below Tests, or for Examples. They share a build directory and flags, so that
 # the library is compiled for them once. The root's build directory would be no gain: SwiftPM deletes the dependencies in
 # it that a nested package does not have, and the root compiles them again.
 nested() {
     local package=$1 command=$2
     shift 2
-    swift "$command" --package-path "Tests/$package" --scratch-path .build-nested -Xswiftc -warnings-as-errors "$@"
+    [[ $package == Examples ]] || package=Tests/$package
+    swift "$command" --package-path "$package" --scratch-path .build-nested -Xswiftc -warnings-as-errors "$@"
 }
 
 # find_python MAJOR.MINOR MODULE...: prints the first Python 3 that is new enough and has all the modules.

@@ -1,0 +1,18 @@
+// swift-tools-version: 6.3
+import PackageDescription
+
+let package = Package(
+    name: "chat",
+    dependencies: [
+        // Outside of this repository: its URL, and a branch or a version.
+        .package(name: "swift-libwebsockets", path: "../..")
+    ],
+    targets: [
+        .executableTarget(
+            name: "chat",
+            dependencies: [
+                .product(name: "WebSockets", package: "swift-libwebsockets")
+            ], path: "Sources")
+    ],
+    swiftLanguageModes: [.v6]
+)
