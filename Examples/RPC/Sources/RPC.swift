@@ -56,7 +56,7 @@ struct RPC {
     }
 
     static func call(_ url: String, times count: Int) async throws {
-        var configuration = WebSocketPoolConfiguration()
+        var configuration = WebSocketConnectionPoolConfiguration()
         configuration.maximumConnections = 4
         try await WebSocketConnectionPool.withPool(to: url, configuration: configuration) { pool in
             try await withThrowingTaskGroup(of: Int.self) { group in
