@@ -181,7 +181,7 @@ let package = Package(
         .target(
             name: "FuzzTargets",
             dependencies: [
-                "CWSX", "WebSocketCore", "WebSockets", "WebSocketsC", "WebSocketsTestKit",
+                "COpenSSL", "CWSX", "WebSocketCore", "WebSocketLoop", "WebSockets", "WebSocketsC", "WebSocketsTestKit",
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Logging", package: "swift-log"),
             ],

@@ -167,7 +167,8 @@ package struct ForwardedClient: Equatable, Sendable {
             address = text.dropFirst().dropLast()
         }
         guard AddressBytes(address) != nil else { return (nil, nil) }
-        return (String(address), Int(text[text.index(after: colon)...]))
+        // Digits, or a name in place of a port that is hidden.
+        return (String(address), UInt16(text[text.index(after: colon)...]).map(Int.init))
     }
 
     /// Cuts at a character that is not inside quotes.

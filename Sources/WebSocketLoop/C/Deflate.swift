@@ -9,27 +9,35 @@ import WebSocketCore
 
 /// Compresses messages (RFC 7692 §7.2.1). zlib's state is made with the first message that needs it.
 @safe final class Deflater {
-    private let stream: UnsafeMutablePointer<z_stream>
+    private var stream: UnsafeMutablePointer<z_stream>?
     private let resets: Bool
     let windowBits: Int
     let level: Int
     let memoryLevel: Int
-    private var isReady = false
+    private let spares: SpareStreams?
     let minimumSize: Int
     /// What went in and what came out, for the ratio.
     private(set) var plainBytes = 0
     private(set) var compressedBytes = 0
+    /// What this direction has spent of the loop's turn, and what goes over several of them.
+    var share = TurnBudget.Share()
+    var underWay: CompressionUnderWay?
 
     /// `nil` for a window of 8 bits, which zlib cannot produce: such a side sends uncompressed messages.
-    init?(windowBits: Int, resets: Bool, options: WebSocketCompression.Deflate) {
+    ///
+    /// - Parameter spares: Where the stream comes from and goes to, when it is needed only as long as a message.
+    init?(windowBits: Int, resets: Bool, options: WebSocketCompression.Deflate, spares: SpareStreams? = nil) {
         guard windowBits > 8 else { return nil }
         self.windowBits = windowBits
         self.resets = resets
         level = options.level
         memoryLevel = options.memoryLevel
         minimumSize = options.minimumSize
-        unsafe stream = .allocate(capacity: 1)
-        unsafe stream.initialize(to: z_stream())
+        self.spares = resets ? spares : nil
+    }
+
+    private var kind: SpareStreams.Kind {
+        .deflate(level: level, windowBits: windowBits, memoryLevel: memoryLevel)
     }
 
     /// Whether a message of this size is to be compressed.
@@ -47,30 +55,50 @@ import WebSocketCore
     func compress(_ message: UnsafeRawBufferPointer, into scratch: inout ScratchBuffer) -> Int? {
         guard unsafe !message.isEmpty else { return compressNothing(into: &scratch) }
         guard begin() else { return nil }
-        let produced = unsafe run(message, into: &scratch) - 4
+        let produced = unsafe run(message, Z_SYNC_FLUSH, into: &scratch) - 4
         compressedBytes += produced
+        messageEnded()
         return produced
     }
 
     /// Before the first byte of a message. `false` when zlib has no memory.
     func begin() -> Bool {
-        if !isReady {
-            guard unsafe wsx_deflate_init(stream, CInt(level), CInt(windowBits), CInt(memoryLevel)) == Z_OK else {
-                return false
-            }
-            isReady = true
-        } else if resets {
-            unsafe deflateReset(stream)
+        if let stream = unsafe stream {
+            if resets { unsafe deflateReset(stream) }
+            return true
         }
-        return true
+        unsafe stream = unsafe spares?.take(kind) ?? kind.make()
+        return unsafe stream != nil
+    }
+
+    private func messageEnded() {
+        if let spares, let stream = unsafe stream.take() { unsafe spares.give(stream, kind) }
     }
 
     /// Compresses the next part of a message that `begin` began. The tail that RFC 7692 removes ends the message only.
     func compress(part: UnsafeRawBufferPointer, isLast: Bool, into scratch: inout ScratchBuffer) -> Int {
+        defer { if isLast { messageEnded() } }
         guard unsafe !part.isEmpty else { return isLast ? compressNothing(into: &scratch) : 0 }
-        let produced = unsafe run(part, into: &scratch) - (isLast ? 4 : 0)
+        let produced = unsafe run(part, Z_SYNC_FLUSH, into: &scratch) - (isLast ? 4 : 0)
         compressedBytes += produced
         return produced
+    }
+
+    /// Compresses a slice, which is not empty, of a part that `begin` began.
+    func compress(
+        _ slice: ArraySlice<UInt8>, endsPart: Bool, endsMessage: Bool, onto output: inout [UInt8],
+        scratch: inout ScratchBuffer
+    ) {
+        let tail = endsPart && endsMessage ? 4 : 0
+        unsafe slice.withUnsafeBytes { bytes in
+            let produced = unsafe run(bytes, endsPart ? Z_SYNC_FLUSH : Z_NO_FLUSH, into: &scratch)
+            unsafe output.append(contentsOf: UnsafeRawBufferPointer(rebasing: scratch.memory[..<produced]))
+        }
+        // It may have come out with an earlier slice.
+        output.removeLast(tail)
+        if endsPart { compressedBytes += output.count }
+        if tail > 0 { messageEnded() }
+        scratch.trim()
     }
 
     /// One byte (RFC 7692 §7.2.3.6): zlib, asked twice to flush nothing, says nothing the second time.
@@ -80,7 +108,10 @@ import WebSocketCore
         return 1
     }
 
-    private func run(_ message: UnsafeRawBufferPointer, into scratch: inout ScratchBuffer) -> Int {
+    private func run(
+        _ message: UnsafeRawBufferPointer, _ flush: CInt, into scratch: inout ScratchBuffer
+    ) -> Int {
+        guard let stream = unsafe stream else { preconditionFailure("no message has begun") }
         unsafe stream.pointee.next_in = unsafe UnsafeMutablePointer(
             mutating: message.baseAddress?.assumingMemoryBound(to: UInt8.self))
         unsafe stream.pointee.avail_in = UInt32(message.count)
@@ -94,7 +125,7 @@ import WebSocketCore
             unsafe stream.pointee.next_out =
                 unsafe scratch.memory.baseAddress!.assumingMemoryBound(to: UInt8.self) + produced
             unsafe stream.pointee.avail_out = UInt32(room)
-            let status = unsafe deflate(stream, Z_SYNC_FLUSH)
+            let status = unsafe deflate(stream, flush)
             precondition(status == Z_OK || status == Z_BUF_ERROR, "deflate failed with \(status)")
             unsafe produced += room - Int(stream.pointee.avail_out)
             if unsafe stream.pointee.avail_out > 0 { break }
@@ -105,12 +136,9 @@ import WebSocketCore
 
     /// A message that this side did not compress has gone out: the peer's window holds it and ours does not, so nothing
     /// may refer back across it.
-    func forgetHistory() { if isReady, !resets { unsafe deflateReset(stream) } }
+    func forgetHistory() { if !resets, let stream = unsafe stream { unsafe deflateReset(stream) } }
 
-    deinit {
-        if isReady { unsafe deflateEnd(stream) }
-        unsafe stream.deallocate()
-    }
+    deinit { if let stream = unsafe stream { unsafe kind.end(stream) } }
 }
 
 /// Decompresses messages (RFC 7692 §7.2.2), a bounded piece at a time.
@@ -130,45 +158,65 @@ import WebSocketCore
         case violation(MessageAssembler.Violation)
     }
 
-    private let stream: UnsafeMutablePointer<z_stream>
+    private var stream: UnsafeMutablePointer<z_stream>?
     private let resets: Bool
     private let windowBits: Int
-    private var isReady = false
+    private let spares: SpareStreams?
     /// The message under way has begun a stream, or gone on with one, that has not been finished.
     private var isOpen = false
+    /// More would have come out of the last piece than there was room for.
+    private(set) var isStopped = false
+    /// How much came out of the last piece.
+    private(set) var produced = 0
+    /// What this direction has spent of the loop's turn, and what waits for the next ones.
+    var share = TurnBudget.Share()
+    var backlog: DeferredInput?
 
-    init(windowBits: Int, resets: Bool) {
+    /// - Parameter spares: Where the stream comes from and goes to, when it is needed only as long as a message.
+    init(windowBits: Int, resets: Bool, spares: SpareStreams? = nil) {
         self.windowBits = windowBits
         self.resets = resets
-        unsafe stream = .allocate(capacity: 1)
-        unsafe stream.initialize(to: z_stream())
+        self.spares = resets ? spares : nil
     }
 
+    private var kind: SpareStreams.Kind { .inflate(windowBits: windowBits) }
+
     /// Decompresses the next piece of a message into the assembler, which stops a bomb at the message limit.
+    ///
+    /// - Parameter room: How much may come out now. When there is more, `isStopped` is set, and the next piece is what is
+    ///   left of this one, even when that is nothing.
+    /// - Returns: How much of the piece was used.
+    @discardableResult
     func inflate(
-        _ piece: UnsafeRawBufferPointer, isLast: Bool, scratch: borrowing ScratchBuffer,
+        _ piece: UnsafeRawBufferPointer, isLast: Bool, room: Int = .max, scratch: borrowing ScratchBuffer,
         into assembler: inout MessageAssembler
-    ) throws(Failure) {
-        if !isReady {
-            guard unsafe wsx_inflate_init(stream, CInt(windowBits)) == Z_OK else { throw .corrupt }
-            isReady = true
-        }
-        try unsafe feed(piece, scratch: scratch, into: &assembler)
-        guard isLast else { return }
-        if isOpen { try feedTail(scratch: scratch, into: &assembler) }
+    ) throws(Failure) -> Int {
+        produced = 0
+        if unsafe stream == nil { unsafe stream = unsafe spares?.take(kind) ?? kind.make() }
+        guard let stream = unsafe stream else { throw .corrupt }
+        let used = try unsafe feed(piece, to: stream, room: room, scratch: scratch, into: &assembler)
+        guard isLast, !isStopped else { return used }
+        if isOpen { try unsafe feedTail(to: stream, scratch: scratch, into: &assembler) }
         isOpen = false
-        if resets { unsafe inflateReset(stream) }
+        if let spares {
+            unsafe self.stream = nil
+            unsafe spares.give(stream, kind)
+        } else if resets {
+            unsafe inflateReset(stream)
+        }
+        return used
     }
 
     /// The last four octets of an empty stored block, which the sender took off (§7.2.1).
     private func feedTail(
-        scratch: borrowing ScratchBuffer, into assembler: inout MessageAssembler
+        to stream: UnsafeMutablePointer<z_stream>, scratch: borrowing ScratchBuffer,
+        into assembler: inout MessageAssembler
     ) throws(Failure) {
         let tail: (UInt8, UInt8, UInt8, UInt8) = (0x00, 0x00, 0xFF, 0xFF)
         var failure: Failure?
         unsafe withUnsafeBytes(of: tail) { bytes in
             do throws(Failure) {
-                try unsafe feed(bytes, scratch: scratch, into: &assembler)
+                _ = try unsafe feed(bytes, to: stream, room: .max, scratch: scratch, into: &assembler)
             } catch {
                 failure = error
             }
@@ -180,19 +228,31 @@ import WebSocketCore
     }
 
     private func feed(
-        _ piece: UnsafeRawBufferPointer, scratch: borrowing ScratchBuffer, into assembler: inout MessageAssembler
-    ) throws(Failure) {
-        guard let base = piece.baseAddress, unsafe !piece.isEmpty else { return }
-        unsafe stream.pointee.next_in = unsafe UnsafeMutablePointer(mutating: base.assumingMemoryBound(to: UInt8.self))
+        _ piece: UnsafeRawBufferPointer, to stream: UnsafeMutablePointer<z_stream>, room: Int,
+        scratch: borrowing ScratchBuffer, into assembler: inout MessageAssembler
+    ) throws(Failure) -> Int {
+        // What is left in zlib of a piece that was used up needs no more input.
+        guard unsafe !piece.isEmpty || isStopped else { return 0 }
+        unsafe stream.pointee.next_in = unsafe UnsafeMutablePointer(
+            mutating: piece.baseAddress?.assumingMemoryBound(to: UInt8.self))
         unsafe stream.pointee.avail_in = UInt32(piece.count)
         let memory = unsafe scratch.memory
-        isOpen = true
+        if unsafe !piece.isEmpty { isOpen = true }
+        isStopped = false
+        var room = room
         repeat {
+            guard room > 0 else {
+                isStopped = true
+                break
+            }
+            let size = min(memory.count, room)
             unsafe stream.pointee.next_out = unsafe memory.baseAddress!.assumingMemoryBound(to: UInt8.self)
-            unsafe stream.pointee.avail_out = UInt32(memory.count)
+            unsafe stream.pointee.avail_out = UInt32(size)
             let status = unsafe CZlib.inflate(stream, Z_SYNC_FLUSH)
-            let produced = unsafe memory.count - Int(stream.pointee.avail_out)
+            let produced = unsafe size - Int(stream.pointee.avail_out)
             if produced > 0 {
+                room -= produced
+                self.produced += produced
                 do throws(MessageAssembler.Violation) {
                     try unsafe assembler.append(
                         UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(memory)[..<produced]))
@@ -202,17 +262,15 @@ import WebSocketCore
             }
             switch status {
             case Z_OK: break
-            case Z_BUF_ERROR: return
+            case Z_BUF_ERROR: return piece.count
             case Z_STREAM_END:
                 unsafe inflateReset(stream)
                 isOpen = unsafe stream.pointee.avail_in > 0
             default: throw .corrupt
             }
         } while unsafe stream.pointee.avail_in > 0 || stream.pointee.avail_out == 0
+        return unsafe piece.count - Int(stream.pointee.avail_in)
     }
 
-    deinit {
-        if isReady { unsafe inflateEnd(stream) }
-        unsafe stream.deallocate()
-    }
+    deinit { if let stream = unsafe stream { unsafe kind.end(stream) } }
 }

@@ -38,18 +38,26 @@ extension Connection {
         unsafe isInCallback = true
         defer { unsafe isInCallback = false }
         unsafe heard &+= 1
+        if let backlog = inflater?.backlog {
+            unsafe backlog.rest += bytes
+            return 0
+        }
         var offset = 0
         while true {
             switch unsafe client.parser.next(bytes, &offset) {
             case .needsMore: return 0
             case .data(let data):
-                guard unsafe machine.canReceive else { continue }
+                guard canReceive else { continue }
                 unsafe isCompressedMessage = data.isCompressed
                 unsafe take(
                     FramePiece(
                         kind: data.kind, startsMessage: data.startsMessage, startsFrame: data.startsFrame,
                         remaining: data.remaining, endsMessage: data.endsMessage),
                     UnsafeRawBufferPointer(rebasing: bytes[data.payload]))
+                if let backlog = inflater?.backlog {
+                    unsafe backlog.rest = Array(bytes.dropFirst(offset))
+                    return 0
+                }
             case .control(let control):
                 unsafe client.parser.withControlPayload { payload in
                     switch control {
@@ -85,7 +93,7 @@ extension Connection {
     private func fail(_ client: ClientWire) {
         loop.cancel(client.patience)
         client.patience = nil
-        guard let violation = client.violation.take(), unsafe machine.canReceive else { return }
+        guard let violation = client.violation.take(), canReceive else { return }
         self.violation(violation.closeCode, violation.text)
     }
 
@@ -95,7 +103,7 @@ extension Connection {
     }
 
     private func answerPing(_ payload: UnsafeRawBufferPointer, _ client: ClientWire) {
-        guard unsafe machine.canSend else { return }
+        guard canSend else { return }
         // A peer that pings and does not read must not make a queue of pongs.
         if unsafe isChoked {
             client.unanswered = unsafe Array(payload)
@@ -145,7 +153,7 @@ extension Connection {
 
     /// What came while the socket took nothing gets its answer.
     func answerLatePing(_ client: ClientWire) {
-        guard let payload = client.unanswered.take(), unsafe machine.canSend else { return }
+        guard let payload = client.unanswered.take(), canSend else { return }
         unsafe payload.withUnsafeBytes { unsafe appendControl(.pong, $0) }
     }
 
@@ -158,7 +166,8 @@ extension Connection {
     }
 
     func finishSendingIfDone(_ client: ClientWire) {
-        guard client.isFinishing, !client.isFinished, unsafe !isChoked, unsafe frames.count == 0, let wire
+        guard client.isFinishing, !client.isFinished, unsafe !isChoked && frames.count == 0, deflater?.underWay == nil,
+            let wire
         else { return }
         client.isFinished = true
         wire.finishSending()

@@ -56,9 +56,17 @@ extension Connection {
 
     /// Puts the close frame behind what was sent before, which gets `flush` to go out. The peer has `patience` from then on.
     func queueClose(_ frame: WebSocketCloseFrame, flush: Duration, patience: Duration) {
-        unsafe liveness.closeIsQueued(patience: patience.nanoseconds)
-        unsafe frame.payload.withUnsafeBytes { unsafe appendControl(.close, $0) }
         startCloseTimer(at: loop.now &+ flush.nanoseconds)
+        if let work = deflater?.underWay {
+            work.close = (frame, patience.nanoseconds)
+        } else {
+            appendClose(frame, patience: patience.nanoseconds)
+        }
+    }
+
+    func appendClose(_ frame: WebSocketCloseFrame, patience: UInt64) {
+        unsafe liveness.closeIsQueued(patience: patience)
+        appendFrame(.close, compressed: false, frame.payload)
     }
 
     /// A paused connection would never see the peer's answer.
@@ -91,7 +99,12 @@ extension Connection {
             flush()
             return endWire()
         }
+        // It would not wait for the turns in between.
+        if client == nil { compressTheRest() }
         switch unsafe machine.peerClosed(frame) {
+        case .answerSoon where deflater?.underWay != nil:
+            unsafe mustAnswerClose = true
+            return 0
         case .answerSoon where unsafe !isChoked && loop.hasReadyWork:
             // What came before may be in the hands of a task that answers it within this turn. libwebsockets would
             // answer the close by itself, but not before the loop polls again.
@@ -121,7 +134,7 @@ extension Connection {
     /// While the stream goes on, only its parser's refusal makes libwebsockets end an open connection. A server's
     /// then sends a close frame, a client's would not: the reason set here makes both do it.
     func closesByItself() {
-        guard unsafe machine.canReceive, !loop.isStopping, let wire, !wire.hasEnded else { return }
+        guard canReceive, !loop.isStopping, let wire, !wire.hasEnded else { return }
         flush()
         let text = "a frame that RFC 6455 §5 does not allow"
         // libwebsockets sends no close frame behind bytes that the socket has not taken.

@@ -64,7 +64,7 @@ extension Connection {
 
     /// No task can use the connection any more. A close that this side has begun goes on, and its timer bounds it.
     package func forget() {
-        if unsafe machine.canSend || !machine.canReceive { abort() }
+        if canSend || !canReceive { abort() }
     }
 
     func cut() {
@@ -78,7 +78,9 @@ extension Connection {
             connection.closeTimer = nil
             if unsafe connection.isChoked { connection.closesByLibrary = false }
             let isWritten =
-                unsafe connection.closesByLibrary || !connection.isChoked && !connection.liveness.isCloseWaiting
+                unsafe connection.closesByLibrary
+                || !connection.isChoked && !connection.liveness.isCloseWaiting
+                    && connection.deflater?.underWay?.close == nil
             if case .end = unsafe connection.machine.closeTimedOut(isWritten: isWritten) { connection.cut() }
         }
     }
@@ -110,6 +112,7 @@ extension Connection {
     /// The wsi is gone.
     func end() {
         let inDoubt = settleHeldBurst()
+        dropBacklog()
         let unsent = unsafe messagesInFrames + messagesHanded + messagesQueued
         // libwebsockets does not tell that it has sent one.
         let isCloseWritten = unsafe closesByLibrary || liveness.isCloseWritten
@@ -125,8 +128,10 @@ extension Connection {
         closeTimer = nil
         // Before any task is told: one that has waited for the end finds it in the registry too.
         loop.counters.connections.subtract(1)
+        if loop.resources.crowd.left(open: loop.counters.connections.value) { HeapTrim.soon() }
         loop.counters.descriptors.subtract(1)
         tellTheEnd(.closed(info))
+        dropCompression()
         vhost?.users -= 1
         vhost = nil
         unsafe messageHandler = nil

@@ -28,6 +28,10 @@ struct WaitingPart: Sendable {
     let isLast: Bool
     let message: OutgoingParts
     let waiter: LoopWaiter<Void>
+
+    func opcode(isFirst: Bool) -> FrameEncoder.Opcode {
+        isFirst ? (message.kind == .text ? .text : .binary) : .continuation
+    }
 }
 
 extension Connection {
@@ -40,7 +44,7 @@ extension Connection {
                 guard self.requireOpen(waiter) else { return }
                 let part = WaitingPart(bytes: part, isLast: isLast, message: message, waiter: waiter)
                 if message.isStarted {
-                    if unsafe self.outbound.hasReservedRoom && self.waitingParts.isEmpty {
+                    if unsafe self.outbound.hasReservedRoom && self.waitingParts.isEmpty && !self.isCompressing {
                         self.append(part)
                     } else {
                         self.waitingParts.append(id: waiter.id, part)
@@ -65,8 +69,10 @@ extension Connection {
 
     /// The socket has taken enough for the sender with the reservation to go on.
     func admitParts() {
-        while unsafe outbound.hasReservedRoom, let part = waitingParts.popFirst() { append(part) }
+        while unsafe outbound.hasReservedRoom && !isCompressing, let part = waitingParts.popFirst() { append(part) }
     }
+
+    private var isCompressing: Bool { deflater?.underWay != nil }
 
     private func append(_ part: WaitingPart) {
         let message = part.message
@@ -74,21 +80,29 @@ extension Connection {
         let isFirst = !message.hasFrames
         message.hasFrames = true
         if isFirst, let deflater, message.compression != .never { message.isCompressed = deflater.begin() }
-        let opcode: FrameEncoder.Opcode = isFirst ? (message.kind == .text ? .text : .binary) : .continuation
-        unsafe part.bytes.withUnsafeBytes { bytes in
-            if message.isCompressed, let deflater {
+        let opcode = part.opcode(isFirst: isFirst)
+        if message.isCompressed, let deflater {
+            guard mayCompressNow(part.bytes.count, deflater) || !hasLaterTurns else {
+                return compressLater(.part(part, isFirst: isFirst), part.bytes, deflater)
+            }
+            unsafe part.bytes.withUnsafeBytes { bytes in
                 let count = unsafe deflater.compress(part: bytes, isLast: part.isLast, into: &loop.scratch)
                 // Only the first frame says that the message is compressed (RFC 7692 §6.1).
                 appendScratch(opcode, final: part.isLast, compressed: isFirst, count)
-            } else {
-                unsafe appendFrame(opcode, final: part.isLast, compressed: false, bytes)
             }
+        } else {
+            appendFrame(opcode, final: part.isLast, compressed: false, part.bytes)
         }
+        finish(part)
+    }
+
+    /// The part's frame is there.
+    func finish(_ part: WaitingPart) {
         if part.isLast {
-            message.isFinished = true
-            unsafe messagesInFrames += 1
+            part.message.isFinished = true
+            noteFramed()
             noteSent()
-            unsafe outbound.endReservation()
+            endReservation()
             admit()
         }
         part.waiter.resume(.success(()))
@@ -97,7 +111,7 @@ extension Connection {
     /// The sender gives up. What was sent of the message cannot be taken back, so the connection fails; if nothing was
     /// sent, nothing happens.
     package func abandon(_ message: OutgoingParts) {
-        guard message.isStarted, !message.isFinished, unsafe machine.canSend else { return }
+        guard message.isStarted, !message.isFinished, canSend else { return }
         let text = "a message was not completed"
         fail(
             WebSocketCloseFrame(code: .internalError, reason: text), cause: .aborted,

@@ -21,7 +21,7 @@ extension Connection {
     /// libwebsockets has read a part of a frame of data for a server.
     @inline(__always)
     func take(_ bytes: UnsafeRawBufferPointer) -> CInt {
-        guard unsafe machine.canReceive, let wire else { return 0 }
+        guard canReceive, let wire else { return 0 }
         unsafe isInCallback = true
         defer { unsafe isInCallback = false }
         unsafe heard &+= 1
@@ -30,14 +30,21 @@ extension Connection {
         let remaining = wire.remainingBytes
         let startsFrame = unsafe !isMidFrame
         unsafe isMidFrame = remaining != 0
-        if inflater != nil, startsFrame {
+        if let inflater, startsFrame {
             let bits = wire.reservedBits
             // libwebsockets lets every reserved bit pass once an extension is active.
             if bits & 0x30 != 0 || (!isFirst && bits != 0) {
                 violation(.protocolError, "a frame has reserved bits that nothing was negotiated for")
                 return 0
             }
-            if isFirst { unsafe isCompressedMessage = bits & 0x40 != 0 }
+            if isFirst {
+                let isCompressed = bits & 0x40 != 0
+                if let backlog = inflater.backlog {
+                    backlog.isCompressedMessage = isCompressed
+                } else {
+                    unsafe isCompressedMessage = isCompressed
+                }
+            }
         }
         unsafe take(
             FramePiece(
@@ -49,6 +56,13 @@ extension Connection {
     /// A piece of a message.
     @inline(__always)
     func take(_ piece: FramePiece, _ bytes: UnsafeRawBufferPointer) {
+        if let backlog = inflater?.backlog { return unsafe hold(piece, bytes, in: backlog) }
+        unsafe takeNow(piece, bytes)
+    }
+
+    /// A piece of a message that waits for nothing.
+    @inline(__always)
+    func takeNow(_ piece: FramePiece, _ bytes: UnsafeRawBufferPointer) {
         do throws(MessageAssembler.Violation) {
             if unsafe piece.startsMessage && piece.endsMessage && piece.startsFrame && !isCompressedMessage {
                 if let messageHandler = unsafe messageHandler {
@@ -80,27 +94,25 @@ extension Connection {
                 announced: UInt64(bytes.count) + piece.remaining, compressed: isCompressedMessage)
         }
         if unsafe isCompressedMessage, let inflater {
-            do throws(Inflater.Failure) {
-                try unsafe inflater.inflate(bytes, isLast: piece.endsMessage, scratch: loop.scratch, into: &assembler)
-            } catch {
-                switch error {
-                case .corrupt: return violation(.invalidPayloadData, "a compressed message is corrupt")
-                case .violation(let violation): throw violation
-                }
-            }
+            guard try unsafe inflateNow(piece, bytes, inflater) else { return passPiecesOn() }
         } else {
             try unsafe assembler.append(bytes)
         }
+        try finish(piece)
+    }
+
+    /// All of a piece has gone into its message.
+    func finish(_ piece: FramePiece) throws(MessageAssembler.Violation) {
         if piece.endsMessage {
             unsafe isCompressedMessage = false
             if let reader = unsafe pieces?.current {
                 try finishPieces(reader)
             } else {
                 unsafe deliver(try assembler.finish())
-                isInboundPartial.store(false, ordering: .releasing)
+                isInboundPartial.store(inflater?.backlog != nil, ordering: .releasing)
             }
-        } else if let reader = unsafe pieces?.current {
-            passPieces(to: reader)
+        } else {
+            passPiecesOn()
         }
     }
 
@@ -116,7 +128,7 @@ extension Connection {
     /// A message for those who call `receive`.
     @inline(__always)
     func enqueue(_ message: WebSocketMessage) {
-        let isClosing = unsafe !machine.canSend
+        let isClosing = !canSend
         enum Next { case nothing, pause, check }
         var waiter: LoopWaiter<WebSocketMessage>?
         let next: Next = inbound.withLock { queue in
@@ -167,8 +179,14 @@ extension Connection {
     }
 
     func resumeReading() {
-        if unsafe pieces?.isPaused != true { wire?.resumeReading() }
+        guard unsafe pieces?.isPaused != true else { return }
+        // It reads on when what waits is done.
+        if isHeldBack { return loop.turnWork.add(self) }
+        wire?.resumeReading()
     }
+
+    /// Whether reading is paused because no task takes what has come.
+    var isPausedByReaders: Bool { unsafe inbound.withLock { $0.isPaused } || pieces?.isPaused == true }
 
     @inline(__always)
     func noteInbound(_ queue: borrowing InboundQueue<LoopWaiter<WebSocketMessage>, ConnectionEnd>) {

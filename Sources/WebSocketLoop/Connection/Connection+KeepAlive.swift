@@ -21,7 +21,7 @@ extension Connection {
         if let deadline = action.probeDeadline {
             probeTimer = schedule(at: deadline) { connection in
                 connection.probeTimer = nil
-                guard unsafe connection.machine.canSend else { return }
+                guard connection.canSend else { return }
                 if let probe = unsafe connection.liveness.probe(now: connection.loop.now) {
                     connection.sendPing(probe.payload)
                 }
@@ -39,9 +39,9 @@ extension Connection {
 
     private func keepAlive() {
         keepAliveTimer = nil
-        guard unsafe machine.canSend else { return }
+        guard canSend else { return }
         let now = loop.now
-        let isPaused = unsafe inbound.withLock { $0.isPaused } || pieces?.isPaused == true
+        let isPaused = isPausedByReaders || isHeldBack
         switch unsafe liveness.timerFired(now: now, signs: socketSigns(now: now), isReadingPaused: isPaused) {
         case .ping(let ping, let next):
             sendPing(ping.payload)

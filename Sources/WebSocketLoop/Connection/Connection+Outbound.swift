@@ -30,7 +30,7 @@ extension Connection {
     /// Takes a message if there is room. On the loop only.
     @inline(__always)
     package func send(_ kind: WebSocketMessage.Kind, _ payload: UnsafeRawBufferPointer) -> SendResult {
-        guard unsafe machine.canSend else { return .closed }
+        guard canSend else { return .closed }
         guard unsafe outbound.hasRoom else { return .full }
         unsafe append(kind, payload)
         return .sent
@@ -42,23 +42,43 @@ extension Connection {
         _ compression: WebSocketMessageCompression = .automatic
     ) {
         unsafe queued &+= 1
-        unsafe compressAndAppend(kind == .text ? .text : .binary, payload, compression)
-        unsafe messagesInFrames += 1
         noteSent()
+        let opcode: FrameEncoder.Opcode = kind == .text ? .text : .binary
+        if let deflater, deflater.takes(payload.count, compression) {
+            if mayCompressNow(payload.count, deflater) {
+                if let count = unsafe deflater.compress(payload, into: &loop.scratch) {
+                    appendScratch(opcode, final: true, compressed: true, count)
+                    return noteFramed()
+                }
+            } else if hasLaterTurns, deflater.begin() {
+                return unsafe compressLater(opcode, Array(payload), deflater)
+            }
+        }
+        unsafe appendFrame(opcode, compressed: false, payload)
+        noteFramed()
     }
 
+    /// Whether the turn has time for so many bytes.
     @inline(__always)
-    private func compressAndAppend(
-        _ opcode: FrameEncoder.Opcode, _ payload: UnsafeRawBufferPointer, _ compression: WebSocketMessageCompression
-    ) {
-        if let deflater, deflater.takes(payload.count, compression),
-            let count = unsafe deflater.compress(payload, into: &loop.scratch)
-        {
-            appendScratch(opcode, final: true, compressed: true, count)
-        } else {
-            unsafe appendFrame(opcode, compressed: false, payload)
-        }
+    func mayCompressNow(_ count: Int, _ deflater: Deflater) -> Bool {
+        loop.turnWork.budget.spendWhole(count * TurnBudget.compressing, of: &deflater.share)
     }
+
+    /// Whether what is sent now may wait. libwebsockets answers a client's close frame before the next turn.
+    var hasLaterTurns: Bool { unsafe client != nil || !mustAnswerClose }
+
+    /// A whole message, which other messages wait for until it is framed.
+    private func compressLater(_ opcode: FrameEncoder.Opcode, _ bytes: [UInt8], _ deflater: Deflater) {
+        unsafe outbound.reserve()
+        unsafe outboundBytes.store(outbound.bytes, ordering: .relaxed)
+        messagesQueued += 1
+        compressLater(.message(opcode), bytes, deflater)
+    }
+
+    func endReservation() { unsafe outbound.endReservation() }
+
+    @inline(__always)
+    func noteFramed() { unsafe messagesInFrames += 1 }
 
     /// What has been compressed into the loop's working memory.
     func appendScratch(_ opcode: FrameEncoder.Opcode, final: Bool, compressed: Bool, _ count: Int) {
@@ -101,10 +121,14 @@ extension Connection {
         markDirty()
     }
 
+    func appendFrame(_ opcode: FrameEncoder.Opcode, final: Bool = true, compressed: Bool, _ payload: [UInt8]) {
+        unsafe payload.withUnsafeBytes { unsafe appendFrame(opcode, final: final, compressed: compressed, $0) }
+    }
+
     /// Hands everything queued to libwebsockets as one burst of whole frames. Whole, because it may put a pong of its
     /// own between two bursts.
     func flush() {
-        guard unsafe !isChoked, unsafe frames.count > 0, let wire else { return }
+        guard unsafe !isChoked && frames.count > 0, let wire else { return }
         if unsafe liveness.awaitsBurst { unsafe liveness.burstBegins() }
         if let client { return flush(client, wire) }
         let count = unsafe frames.count
@@ -131,7 +155,7 @@ extension Connection {
     /// A pong goes out before what answers the messages behind its ping. libwebsockets would send it in the next turn,
     /// when the socket is polled for writing, which is what tells that there is one.
     func sendPongFirst() {
-        guard !isClient, unsafe !isChoked, unsafe frames.count > 0, unsafe machine.canSend, let wire,
+        guard !isClient, unsafe !isChoked && frames.count > 0, canSend, let wire,
             wire.wantsToWrite(on: loop)
         else { return }
         wire.letWrite()
@@ -174,7 +198,7 @@ extension Connection {
 
     /// Lets those go on who wait for room.
     func admit() {
-        guard unsafe machine.canSend else { return }
+        guard canSend else { return }
         if unsafe outbound.admitsReserved { admitParts() }
         // Before others, one of whom might begin another message in parts.
         serverSide?.drained(self)

@@ -74,7 +74,7 @@ extension Connection {
 
     /// Whether something can still be sent; otherwise the caller is told why not. On the loop.
     func requireOpen<Value>(_ waiter: LoopWaiter<Value>) -> Bool {
-        if unsafe machine.canSend { return true }
+        if canSend { return true }
         waiter.resume(.failure(closedSendError()))
         return false
     }

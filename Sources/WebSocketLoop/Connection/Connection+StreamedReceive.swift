@@ -183,9 +183,14 @@ extension Connection {
     func passPieces(to reader: IncomingPieces) {
         reader.append(unsafe assembler.takePieces())
         // The peer is not slowed down while the connection closes.
-        guard reader.unreadBytes >= pieceMark, unsafe pieces?.isPaused == false, unsafe machine.canSend else { return }
+        guard reader.unreadBytes >= pieceMark, unsafe pieces?.isPaused == false, canSend else { return }
         unsafe pieces?.isPaused = true
         pauseReading()
+    }
+
+    /// More of the message has arrived, whoever reads it.
+    func passPiecesOn() {
+        if let reader = unsafe pieces?.current { passPieces(to: reader) }
     }
 
     /// The message is complete.
@@ -206,7 +211,12 @@ extension Connection {
         if !reader.isOpen, unsafe pieces?.unfinished === reader, unsafe pieces?.current !== reader {
             unsafe pieces?.unfinished = nil
         }
-        // The next user of the connection must not find a part of a message, or a reader that holds it up.
-        isInboundPartial.store(unsafe !assembler.isIdle || pieces?.unfinished != nil, ordering: .releasing)
+        noteInboundPartial()
+    }
+
+    /// The next user of the connection must not find a part of a message, or a reader that holds it up.
+    func noteInboundPartial() {
+        isInboundPartial.store(
+            unsafe !assembler.isIdle || pieces?.unfinished != nil || inflater?.backlog != nil, ordering: .releasing)
     }
 }

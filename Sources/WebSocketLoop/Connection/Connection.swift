@@ -124,6 +124,8 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
     /// The last round trip in nanoseconds; 0 before the first pong.
     let lastRoundTrip = Atomic<UInt64>(0)
     var droppedMessages = 0
+    /// It is among those that go on in a later turn of the loop.
+    var isAwaitingTurn = false
     /// At the end: messages of a burst of which the operating system had taken a part.
     package internal(set) var messagesInDoubt = 0
     /// Messages from other threads that wait behind one in several frames.
@@ -171,10 +173,12 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
             // Ours is the side we send on: each side's window and takeover are named after the sender.
             deflater = Deflater(
                 windowBits: isClient ? agreed.clientMaxWindowBits : agreed.serverMaxWindowBits,
-                resets: isClient ? agreed.clientNoContextTakeover : agreed.serverNoContextTakeover, options: knobs)
+                resets: isClient ? agreed.clientNoContextTakeover : agreed.serverNoContextTakeover, options: knobs,
+                spares: loop.resources.spareStreams)
             inflater = Inflater(
                 windowBits: isClient ? agreed.serverMaxWindowBits : agreed.clientMaxWindowBits,
-                resets: isClient ? agreed.serverNoContextTakeover : agreed.clientNoContextTakeover)
+                resets: isClient ? agreed.serverNoContextTakeover : agreed.clientNoContextTakeover,
+                spares: loop.resources.spareStreams)
         } else {
             deflater = nil
             inflater = nil
@@ -231,16 +235,25 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
         unsafe loop.dirty.append(self)
     }
 
+    @inline(__always)
+    var canSend: Bool { unsafe machine.canSend }
+    @inline(__always)
+    var canReceive: Bool { unsafe machine.canReceive }
+
     /// The last step of a turn of the loop: one burst to the socket, and the inbound mark.
     func endTurn() {
         unsafe isDirty = false
         if unsafe !mustAnswerClose { sendPongFirst() }
         flush()
-        if unsafe mustAnswerClose { return answerCloseLate() }
+        if unsafe mustAnswerClose {
+            // What is being compressed comes before the close frame, and another turn behind it.
+            if deflater?.underWay == nil { answerCloseLate() }
+            return
+        }
         if let client { failLate(client) }
         guard unsafe mustCheckInbound else { return }
         unsafe mustCheckInbound = false
-        if unsafe machine.canSend, inbound.withLock({ $0.shouldPause() }) { pauseReading() }
+        if canSend, inbound.withLock({ $0.shouldPause() }) { pauseReading() }
     }
 
     // MARK: Timers

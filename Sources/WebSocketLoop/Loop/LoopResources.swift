@@ -3,11 +3,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import WebSocketCore
+
 /// What the connections of a loop share. Loop-confined.
 @safe final class LoopResources {
     @exclusivity(unchecked) var maskKeys = MaskKeys()
     @exclusivity(unchecked) var scratch = ScratchBuffer()
     @exclusivity(unchecked) var frameMemory = FrameMemory()
+    let turnWork = TurnWork()
+    var crowd = CrowdWatch()
+    /// zlib's streams between two messages, of connections that need one only as long as a message.
+    let spareStreams = SpareStreams()
     var vhosts = VhostTable()
     var handshakePlaces = TLSHandshakePlaces()
     /// Those of servers' connections, once there are any.
@@ -53,6 +59,8 @@ extension WebSocketEventLoop {
         _read { yield unsafe resources.frameMemory }
         _modify { yield unsafe &resources.frameMemory }
     }
+    @inline(__always)
+    var turnWork: TurnWork { resources.turnWork }
     var vhosts: VhostTable {
         get { resources.vhosts }
         _modify { yield &resources.vhosts }

@@ -108,6 +108,7 @@ extension WebSocketEventLoop {
         drainJobs()
         doomed = []
         unsafe dirty = []
+        turnWork.removeAll()
         closeUV()
         // The handles' last callbacks may have resumed a task.
         drainJobs()

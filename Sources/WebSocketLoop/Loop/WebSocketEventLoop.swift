@@ -152,6 +152,7 @@ import WebSocketCore
     func turn() {
         var began = now
         var rounds = 0
+        turnWork.startTurn()
         repeat {
             takeInbox()
             // Bounded in number and time, so that tasks that keep themselves busy do not keep sockets waiting.
@@ -168,7 +169,7 @@ import WebSocketCore
         } while hasLocalWork && rounds < 64
         if rounds > 0 { activity.busySince.store(0, ordering: .releasing) }
         // With work left over the loop must poll without blocking.
-        uvLoop.setIdle(hasLocalWork)
+        uvLoop.setIdle(hasLocalWork || turnWork.isWaiting)
         armTimer()
         noteReading()
     }
@@ -207,5 +208,5 @@ import WebSocketCore
     var hasReadyWork: Bool { hasLocalWork || mailbox.hasMail }
     /// Whether whoever drives libuv's loop from outside must let it run before it waits: a deadline or a descriptor that
     /// came with the last callbacks is not libuv's yet.
-    var wantsTurn: Bool { hasReadyWork || isTimerStale || uvLoop.watchesMore }
+    var wantsTurn: Bool { hasReadyWork || turnWork.isWaiting || isTimerStale || uvLoop.watchesMore }
 }

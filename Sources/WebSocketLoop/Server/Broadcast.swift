@@ -78,6 +78,14 @@ package struct BroadcastLimits: Sendable {
         self.bytes = bytes
         self.slowPeer = slowPeer
     }
+
+    /// How many of them may be frames that go out in any case. What may still be replaced needs room beside them.
+    var bytesInFrames: Int {
+        switch slowPeer {
+        case .drop, .disconnect: bytes
+        case .keepLatest: bytes / 2
+        }
+    }
 }
 
 /// What became of a broadcast at each connection.
@@ -109,23 +117,32 @@ extension Connection {
     package func broadcast(
         _ message: EncodedMessage, _ limits: BroadcastLimits, key: String
     ) -> BroadcastCounts.Outcome {
-        guard unsafe machine.canSend else { return .closed }
+        guard canSend else { return .closed }
         let waiting = unsafe outbound.waitingBytes + (serverSide?.heldBytes ?? 0)
         // One message goes in any case, or one that is larger than the limit never would.
-        let isSlow = waiting > 0 && waiting + message.frame.count > limits.bytes
+        let isSlow = waiting > 0 && waiting + message.frame.count > limits.bytesInFrames
         switch limits.slowPeer {
         case _ where !isSlow && serverSide?.hasLatest(for: key) != true:
             take(message)
             return .sent
-        case .keepLatest: return side.keepLatest(message, for: key) ? .replaced : .kept
+        case .keepLatest:
+            switch side.keepLatest(message, for: key, room: limits.bytes - waiting) {
+            case .kept: return .kept
+            case .replaced: return .replaced
+            // What the peer has of the topic would be stale, without its knowing.
+            case .full: return sendAway()
+            }
         case .drop where isSlow: return .dropped
-        case .disconnect where isSlow:
-            close(WebSocketCloseFrame(code: .policyViolation, reason: "reads too slowly"), nil)
-            return .disconnected
+        case .disconnect where isSlow: return sendAway()
         case .drop, .disconnect:
             take(message)
             return .sent
         }
+    }
+
+    private func sendAway() -> BroadcastCounts.Outcome {
+        close(WebSocketCloseFrame(code: .policyViolation, reason: "reads too slowly"), nil)
+        return .disconnected
     }
 
     /// Between the frames of a message that goes out in parts nothing but control frames may go (RFC 6455 §5.4).

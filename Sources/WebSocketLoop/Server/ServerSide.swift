@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import DequeModule
 import WebSocketCore
 
 /// What servers and topics keep about a connection that lives on this loop.
@@ -11,17 +12,18 @@ final class ServerSide {
     private enum Watch { case idle, lifetime }
     private var timers: [Watch: WebSocketEventLoop.TimerToken] = [:]
     /// The newest broadcast of each topic that waits until the peer has read what is before it.
-    private var latest: [(key: String, message: EncodedMessage)] = []
+    private var latest = LatestByKey<String, EncodedMessage>()
 
     /// Broadcasts that wait for the end of a message that goes out in parts.
-    private var held: [EncodedMessage] = []
+    private var held: Deque<EncodedMessage> = []
     private(set) var heldBytes = 0
 
     init(ticket: ConnectionTicket?) { self.ticket = ticket }
 
     func ended(on loop: WebSocketEventLoop) {
-        latest = []
+        latest = LatestByKey()
         held = []
+        heldBytes = 0
         for timer in timers.values { loop.cancel(timer) }
         timers = [:]
     }
@@ -60,17 +62,14 @@ final class ServerSide {
 
     // MARK: Coalescing
 
-    /// Keeps the message in place of an older one of the same key. `true` when one was replaced.
-    func keepLatest(_ message: EncodedMessage, for key: String) -> Bool {
-        if let index = latest.firstIndex(where: { $0.key == key }) {
-            latest[index].message = message
-            return true
-        }
-        latest.append((key, message))
-        return false
+    /// Keeps the message in place of an older one of the same key, as long as all of them have no more than `room` bytes.
+    func keepLatest(
+        _ message: EncodedMessage, for key: String, room: Int
+    ) -> LatestByKey<String, EncodedMessage>.Outcome {
+        latest.keep(message, byteCount: message.frame.count, for: key, room: room)
     }
 
-    func hasLatest(for key: String) -> Bool { latest.contains { $0.key == key } }
+    func hasLatest(for key: String) -> Bool { latest.contains(key) }
 
     func hold(_ message: EncodedMessage) {
         held.append(message)
@@ -79,15 +78,11 @@ final class ServerSide {
 
     /// The socket has taken something, or a message in parts is complete: what waited can go on.
     func drained(_ connection: Connection) {
-        if !held.isEmpty, !connection.isSendingParts {
-            let messages = held
-            held = []
-            heldBytes = 0
-            for message in messages { connection.append(message) }
+        while !connection.isSendingParts, let message = held.popFirst() {
+            heldBytes -= message.frame.count
+            connection.append(message)
         }
-        while !latest.isEmpty, connection.hasRoomForBroadcast {
-            connection.append(latest.removeFirst().message)
-        }
+        while connection.hasRoomForBroadcast, let message = latest.popFirst() { connection.append(message) }
     }
 }
 

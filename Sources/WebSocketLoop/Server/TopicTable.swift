@@ -44,9 +44,10 @@ package final class TopicTable: @unchecked Sendable {
     package func subscribe(_ connection: Connection, to topic: String) -> Bool {
         guard connection.closeInfo == nil else { return false }
         let id = ObjectIdentifier(connection)
-        var subscribers = topics[topic] ?? Subscribers(key: "\(ObjectIdentifier(self).hashValue) \(topic)")
-        guard subscribers.connections.updateValue(connection, forKey: id) == nil else { return false }
-        topics[topic] = subscribers
+        // In place: a copy would cost as much as the topic has subscribers.
+        let before = topics[topic, default: Subscribers(key: "\(ObjectIdentifier(self).hashValue) \(topic)")]
+            .connections.updateValue(connection, forKey: id)
+        guard before == nil else { return false }
         if memberships[id] == nil {
             connection.alsoOnEnd { [weak self] in self?.forget(id) }
         }

@@ -19,6 +19,8 @@ public struct WebSocketBroadcastLimits: Sendable, Hashable {
         /// It misses the message.
         case drop
         /// Of each topic only the newest message waits for it; what it replaces is missed. For prices and positions.
+        /// Begins at half of `maximumBufferedBytes` and has the other half to keep the newest in. A peer whose topics need
+        /// more is closed with 1008, because what it has of them would be stale without its knowing.
         case keepLatest
         /// It is closed with 1008, and gets nothing more.
         case disconnect

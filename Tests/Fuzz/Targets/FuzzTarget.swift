@@ -25,8 +25,12 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
     case assembler
     /// A peer's bytes as frames, whole and in pieces.
     case parser
+    /// What a trusted proxy, or a client in front of it, may write of the client.
+    case forwarded
     /// Everything a client may send to our server, from its first byte, over a socket.
     case server
+    /// TLS records of any kind behind the handshake, to our server.
+    case records
     /// Frames of any kind, compressed ones too, to our server.
     case frames
     /// Everything a server may send to our client, from the 101 on, over a socket.
@@ -37,6 +41,7 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
     /// Ends the servers that targets with sockets share, if there are any. Nothing can be run any more.
     package static func tearDown() {
         SocketFuzzer.stop()
+        RecordFuzzer.stop()
         ABIFuzzer.stop()
     }
 
@@ -55,7 +60,9 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
         case .text: fuzzText(bytes)
         case .assembler: fuzzAssembler(bytes)
         case .parser: fuzzParser(bytes)
+        case .forwarded: fuzzForwarded(bytes)
         case .server: SocketFuzzer.shared.server(bytes)
+        case .records: RecordFuzzer.shared.records(bytes)
         case .frames: SocketFuzzer.shared.frames(bytes)
         case .client: SocketFuzzer.shared.client(bytes)
         case .abi: ABIFuzzer.shared.run(bytes)

@@ -17,7 +17,7 @@ final class SocketFuzzer: Sendable {
     }()
     private static let isStarted = Atomic<Bool>(false)
     /// Longer than this is a hang: nothing in the peer's hands may hold a connection that the peer has ended.
-    private static let patience: CInt = 30
+    static let patience: CInt = 30
 
     private let loops: WebSocketEventLoopGroup
     private let listener: WebSocketServer
@@ -64,7 +64,7 @@ final class SocketFuzzer: Sendable {
     // MARK: Targets
 
     func server(_ bytes: UnsafeRawBufferPointer) -> String? {
-        let descriptor = connect()
+        let descriptor = Self.connect(port, connections.wrappingAdd(1, ordering: .relaxed).newValue)
         defer { close(descriptor) }
         return talk(descriptor, Array(bytes))
     }
@@ -72,7 +72,7 @@ final class SocketFuzzer: Sendable {
     /// Bytes are read as frames: the first byte as it is, the second as a size, then the payload. So a fuzzer need not
     /// find out about masks and lengths.
     func frames(_ bytes: UnsafeRawBufferPointer) -> String? {
-        let descriptor = connect()
+        let descriptor = Self.connect(port, connections.wrappingAdd(1, ordering: .relaxed).newValue)
         defer { close(descriptor) }
         var wire = WebSocketBytePeer.request(extensions: "permessage-deflate; client_no_context_takeover")
         var rest = bytes[...]
@@ -109,13 +109,13 @@ final class SocketFuzzer: Sendable {
             }
             ended.open()
         }
-        let descriptor = CInt(uninterrupted { Int(accept(peer.descriptor, nil, nil)) })
+        let descriptor = CInt(Self.uninterrupted { Int(accept(peer.descriptor, nil, nil)) })
         defer { close(descriptor) }
         Self.limit(descriptor)
         var head: [UInt8] = []
         var chunk = [UInt8](repeating: 0, count: 4_096)
         while !head.suffix(4).elementsEqual("\r\n\r\n".utf8) {
-            let count = uninterrupted { read(descriptor, &chunk, chunk.count) }
+            let count = Self.uninterrupted { read(descriptor, &chunk, chunk.count) }
             guard count > 0 else { return "the client sent no request" }
             head += chunk[..<count]
         }
@@ -135,17 +135,17 @@ final class SocketFuzzer: Sendable {
     private final class Answer: Sendable { let problem = Mutex<String?>(nil) }
 
     /// libFuzzer's timer goes off every few seconds and interrupts whatever call it meets.
-    private func uninterrupted(_ call: () -> Int) -> Int {
+    static func uninterrupted(_ call: () -> Int) -> Int {
         while true {
             let result = call()
             if result >= 0 || errno != EINTR { return result }
         }
     }
 
-    private func connect() -> CInt {
+    /// - Parameter number: Which connection of the process it is.
+    static func connect(_ port: Int, _ number: Int) -> CInt {
         let descriptor = socket(AF_INET, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0)
         // From another address each time: whoever ends first keeps its port for a minute, and an address has 28,000.
-        let number = connections.wrappingAdd(1, ordering: .relaxed).newValue
         var source = Self.loopback(port: 0, host: 1 + number % 250)
         var yes: CInt = 1
         setsockopt(descriptor, CInt(IPPROTO_IP), Self.bindAddressNoPort, &yes, socklen_t(MemoryLayout<CInt>.size))
@@ -164,7 +164,12 @@ final class SocketFuzzer: Sendable {
     /// Sends everything, ends its direction, and reads to the end.
     private func talk(_ descriptor: CInt, _ wire: [UInt8]) -> String? {
         // What echoes back must not fill both directions: inputs are small, and the rest is read before it is sent.
-        _ = uninterrupted { Glibc.send(descriptor, wire, wire.count, CInt(MSG_NOSIGNAL)) }
+        _ = Self.uninterrupted { Glibc.send(descriptor, wire, wire.count, CInt(MSG_NOSIGNAL)) }
+        return Self.readToEnd(descriptor)
+    }
+
+    /// Ends this direction, and reads to the end of the other.
+    static func readToEnd(_ descriptor: CInt) -> String? {
         shutdown(descriptor, CInt(SHUT_WR))
         var chunk = [UInt8](repeating: 0, count: 64 << 10)
         while true {
@@ -218,7 +223,7 @@ final class SocketFuzzer: Sendable {
 }
 
 /// Opened once, by another thread.
-private final class Gate: @unchecked Sendable {
+final class Gate: @unchecked Sendable {
     // The semaphore is its own synchronisation.
     private let semaphore = UnsafeMutablePointer<sem_t>.allocate(capacity: 1)
     init() { sem_init(semaphore, 0, 0) }

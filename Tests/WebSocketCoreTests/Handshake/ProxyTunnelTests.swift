@@ -118,7 +118,7 @@ import WebSocketCore
         #expect(rounds < 40)
     }
 
-    /// They end in an error, however small they are, and however they are cut.
+    /// Rule 31: they end in an error, however small they are, and however they are cut.
     @Test(arguments: [
         "HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 103 x\r\nX: \(String(repeating: "y", count: 9_000))\r\n\r\n",
     ])

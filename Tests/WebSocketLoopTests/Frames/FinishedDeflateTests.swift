@@ -91,16 +91,20 @@ import WebSocketsTestKit
 
         init(keepsContext: Bool) { inflater = Inflater(windowBits: 15, resets: !keepsContext) }
 
-        func receive(_ payload: [UInt8], cuts: [Int] = []) throws -> [UInt8] {
+        /// - Parameter room: How much may come out at a time.
+        func receive(_ payload: [UInt8], cuts: [Int] = [], room: Int = .max) throws -> [UInt8] {
             assembler.begin(.binary)
             let ends = cuts + [payload.count]
             var start = 0
             for (index, end) in ends.enumerated() {
-                try payload[start..<end].withUnsafeBytes { piece in
-                    try inflater.inflate(
-                        piece, isLast: index == ends.count - 1, scratch: scratch, into: &assembler)
-                }
-                start = end
+                repeat {
+                    start += try payload[start..<end].withUnsafeBytes { piece in
+                        try inflater.inflate(
+                            piece, isLast: index == ends.count - 1, room: room, scratch: scratch, into: &assembler)
+                    }
+                    #expect(inflater.produced <= max(room, 258 * 32))
+                } while inflater.isStopped
+                #expect(start == end)
             }
             return try assembler.finish().bytes
         }
@@ -154,6 +158,23 @@ import WebSocketsTestKit
             let sent = form.send(Self.text(choice[1] * 4, seed: UInt32(choice[2])), with: compressor)
             let cut = choice[3] % (sent.payload.count + 1)
             #expect(try receiver.receive(sent.payload, cuts: [cut]) == sent.message, "\(form) in round \(round)")
+        }
+    }
+
+    /// However little may come out at a time, it is the same.
+    @Test(arguments: [true, false], Form.allCases)
+    func everyFormIsUnderstoodInSteps(keepsContext: Bool, form: Form) throws {
+        for room in [1, 2, 7, 300, 1 << 16] {
+            let receiver = Receiver(keepsContext: keepsContext)
+            let compressor = WebSocketRawDeflate.compressor(keepsContext: keepsContext)
+            for (index, form) in [Form.flushed, form, form, .flushed].enumerated() {
+                for size in [0, 60, 300, 2_000] {
+                    let sent = form.send(Self.text(size, seed: UInt32(index)), with: compressor)
+                    let cuts = index == 2 ? [sent.payload.count / 3, sent.payload.count] : []
+                    let isRight = try receiver.receive(sent.payload, cuts: cuts, room: room) == sent.message
+                    #expect(isRight, "\(form) at \(index) with \(size) bytes, \(room) at a time")
+                }
+            }
         }
     }
 

@@ -15,6 +15,7 @@ import WebSocketsTestKit
     /// More than are read in a row.
     private static let flood = 33
 
+    /// Rule 26: a peer that sends records without data for ever is ended.
     @Test(arguments: Side.allCases)
     func aFloodOfKeyUpdatesEndsTheConnection(_ ours: Side) async throws {
         try await withSecurePair(ours) { connection, tls in

@@ -10,7 +10,7 @@ import WebSocketsTestKit
 
 /// What sockets cost that have not said what they want.
 @Suite(.timeLimit(.minutes(5))) struct ServerAdmissionTests {
-    /// Some say nothing, some a part of their first message, byte by byte.
+    /// Rule 30: some say nothing, some a part of their first message, byte by byte.
     @Test(arguments: [0, 1, 5, 9, 100])
     func aTLSClientCostsWhatAPlainOneDoesUntilItsFirstMessageIsThere(sent: Int) async throws {
         try await withLoops { group in

@@ -5,8 +5,9 @@
 
 import Testing
 import WebSocketCore
-import WebSocketLoop
 import WebSocketsTestKit
+
+@testable import WebSocketLoop
 
 /// All four parameters of permessage-deflate (RFC 7692 §7.1) in both roles: our stream goes through a decompressor that
 /// has exactly the window and context that were agreed on, and a compressor's that uses all of its own comes back.
@@ -89,6 +90,36 @@ import WebSocketsTestKit
                 async let sending: Void = peer.send(frame)
                 #expect(try await ours.receive() == .binary(message))
                 try await sending
+            }
+        }
+    }
+
+    /// Connections that keep no context have no streams of their own between two messages.
+    @Test func connectionsWithoutContextShareTheirStreams() async throws {
+        var deflate = WebSocketCompression.Deflate()
+        (deflate.serverNoContextTakeover, deflate.clientNoContextTakeover) = (true, true)
+        let options = WebSocketOptions.with { $0.compression = .deflate(deflate) }
+        try await withLoops(2) { group in
+            let (serverLoop, clientLoop) = (group.loops[0], group.loops[1])
+            try await withServer(on: serverLoop, options: options) { server in
+                var pairs: [(client: Connection, ours: Connection)] = []
+                for _ in 0..<10 {
+                    let client = try await clientLoop.connect(ClientRequest(port: server.port, options: options))
+                    pairs.append((client, try await server.next()))
+                }
+                for message in Self.messages {
+                    for pair in pairs {
+                        try await pair.client.send(.binary(message))
+                        #expect(try await pair.ours.receive() == .binary(message))
+                        try await pair.ours.send(.binary(message))
+                        #expect(try await pair.client.receive() == .binary(message))
+                    }
+                }
+                for loop in [serverLoop, clientLoop] {
+                    // One for each direction, because one message went at a time.
+                    #expect(await loop.run { loop.resources.spareStreams.count } == 2)
+                }
+                for pair in pairs { _ = try await pair.client.close(WebSocketCloseFrame(code: .normalClosure)) }
             }
         }
     }

@@ -15,7 +15,7 @@ import WebSocketsTestKit
     private final class Counter: Sendable { let taken = Atomic<Int>(0) }
     enum Way: CaseIterable, Sendable { case receive, iteration }
 
-    /// One read brings thousands of small messages, and taking one that is there suspends nothing.
+    /// Rule 28: one read brings thousands of small messages, and taking one that is there suspends nothing.
     @Test(arguments: Side.allCases, Way.allCases)
     func aBurstOfMessagesGivesWay(side: Side, way: Way) async throws {
         let count = 5_000

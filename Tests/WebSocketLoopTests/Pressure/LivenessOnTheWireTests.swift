@@ -23,7 +23,7 @@ import WebSocketsTestKit
         }
     }
 
-    /// A handler held the loop past the deadline: the pong, and the message beside it, lie in the socket.
+    /// Rule 29: a handler held the loop past the deadline: the pong, and the message beside it, lie in the socket.
     @Test(arguments: Side.allCases, EventLoopJobTests.backends)
     func aHeldLoopReadsBeforeItJudges(side: Side, backend: WebSocketEventLoop.Backend) async throws {
         try await withPair(side, options: Self.keepAlive(20, 300), backend: backend) { pair in

@@ -206,6 +206,97 @@ struct BroadcastTests {
 
     // MARK: Topics
 
+    /// A client that reads nothing, subscribed to many topics.
+    private func withSlowSubscriber(
+        of count: Int, _ limit: Int,
+        _ body: (WebSocketTopics, Loopback, _ slow: RawClient) async throws -> Void
+    ) async throws {
+        let topics = WebSocketTopics(limits: .init(maximumBufferedBytes: limit, slowPeer: .keepLatest))
+        try await withLoopback(
+            server: { $0.options.closeTimeout = .milliseconds(100) },
+            handler: { socket in
+                topics.subscribe(socket, to: "filler")
+                for number in 0..<count { topics.subscribe(socket, to: "\(number)") }
+                await drain(socket)
+            }
+        ) { loopback in
+            let slow = try RawClient(port: loopback.server.port)
+            try await slow.upgrade()
+            let loop = loopback.serverLoops.loops[0]
+            try await until("subscribed", on: loop) { topics.subscriberCount(of: "\(count - 1)") == 1 }
+            // What the system buffers goes first, then what goes out in any case.
+            var published = 0
+            while topics.statistics.replaced == 0 {
+                published += 1
+                try #require(published < 2_000, "the peer is never slow")
+                topics.publish(.binary(Self.chunk), to: "filler")
+                let last = published
+                try await until("published", on: loop) {
+                    topics.statistics.sent + topics.statistics.replaced == last
+                }
+            }
+            try await body(topics, loopback, slow)
+        }
+    }
+
+    /// Rule 32: what waits for a slow peer costs the same with any number of topics. `LatestByKeyTests` counts the steps.
+    @Test func aSlowPeerGetsTheLatestOfEachOfManyTopics() async throws {
+        let count = 20_000
+        try await withSlowSubscriber(of: count, 16 << 20) { topics, loopback, slow in
+            let before = topics.statistics.sent + topics.statistics.replaced
+            for round in 0..<3 {
+                for number in 0..<count { topics.publish(.text("\(round) \(number)"), to: "\(number)") }
+            }
+            try await until("published", on: loopback.serverLoops.loops[0]) {
+                topics.statistics.sent + topics.statistics.replaced == before + 3 * count
+            }
+            #expect(topics.statistics.dropped == 0 && topics.statistics.disconnected == 0)
+            // Whatever was not replaced arrives, and of each topic the newest last.
+            var newest: [Int: Int] = [:]
+            var unread: [UInt8] = []
+            var messages = 0
+            while messages < topics.statistics.sent {
+                unread += await slow.read { !$0.isEmpty }
+                var offset = 0
+                while let (payload, end) = Self.frame(unread, at: offset) {
+                    messages += 1
+                    offset = end
+                    let words = String(decoding: unread[payload].prefix(20), as: UTF8.self).split(separator: " ")
+                    guard words.count == 2, let round = Int(words[0]), let number = Int(words[1]) else { continue }
+                    newest[number] = round
+                }
+                unread.removeFirst(offset)
+            }
+            #expect(newest.count == count && newest.values.allSatisfy { $0 == 2 })
+        }
+    }
+
+    /// Where the payload of a server's frame lies, and where the frame ends; nil when it is not whole.
+    private static func frame(_ bytes: [UInt8], at start: Int) -> (payload: Range<Int>, end: Int)? {
+        guard bytes.count >= start + 2 else { return nil }
+        var (head, size) = (2, Int(bytes[start + 1]))
+        if size == 126 {
+            guard bytes.count >= start + 4 else { return nil }
+            (head, size) = (4, Int(bytes[start + 2]) << 8 | Int(bytes[start + 3]))
+        }
+        let end = start + head + size
+        return bytes.count >= end ? (start + head..<end, end) : nil
+    }
+
+    /// Rule 32: the newest messages of a slow peer's topics count against its limit.
+    @Test func aSlowPeerWithTooManyTopicsIsSentAway() async throws {
+        let (count, limit) = (20_000, 200_000)
+        try await withSlowSubscriber(of: count, limit) { topics, loopback, slow in
+            let message = WebSocketMessage.binary(Payload.noise(1_000))
+            for number in 0..<count { topics.publish(message, to: "\(number)") }
+            try await until("sent away", on: loopback.serverLoops.loops[0]) {
+                topics.statistics.disconnected == 1
+            }
+            await slow.readToEnd()
+            #expect(topics.statistics.dropped == 0)
+        }
+    }
+
     @Test(arguments: [Transport.plain, Transport(isSecure: true, compression: .deflate())])
     func subscribersGetWhatIsPublished(_ transport: Transport) async throws {
         let topics = WebSocketTopics()

@@ -142,7 +142,7 @@ struct OriginTests {
         }
     }
 
-    /// A page whose name points to this machine has that name as its host and as its origin (DNS rebinding).
+    /// Rule 34: a page whose name points to this machine has that name as its host and as its origin (DNS rebinding).
     @Test func onlyKnownHostsAreAnswered() async throws {
         try await withLoopback(
             server: {

@@ -41,6 +41,7 @@ struct TrustedProxyTests {
 
     private static let proxies = WebSocketTrustedProxies(addresses: ["127.0.0.0/8", "10.0.0.0/8"])
 
+    /// Rule 27: what the proxy writes counts, and nothing that its client does.
     @Test(
         arguments: [
             (["X-Forwarded-For: 192.0.2.1"], "192.0.2.1:0 false here"),

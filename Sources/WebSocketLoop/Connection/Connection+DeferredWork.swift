@@ -1,0 +1,165 @@
+//===----------------------------------------------------------------------===//
+// This source file is part of the swift-libwebsockets open source project.
+// SPDX-License-Identifier: Apache-2.0
+//===----------------------------------------------------------------------===//
+
+import DequeModule
+import Synchronization
+import WebSocketCore
+
+// Large messages are compressed and decompressed over several turns of the loop, so that the others have theirs in
+// between. Nothing is read from the socket meanwhile.
+extension Connection {
+    /// Whether something waits for a later turn.
+    var isHeldBack: Bool { inflater?.backlog != nil || deflater?.underWay != nil }
+
+    /// Nothing of this connection waits for a later turn any more.
+    private func readOn() {
+        guard !isHeldBack, !isPausedByReaders else { return }
+        resumeReading()
+    }
+
+    // MARK: In
+
+    /// Decompresses what the turn has time for. `false` when the rest waits, or there is none.
+    func inflateNow(
+        _ piece: FramePiece, _ bytes: UnsafeRawBufferPointer, _ inflater: Inflater
+    ) throws(MessageAssembler.Violation) -> Bool {
+        let room = loop.turnWork.budget.room(for: inflater.share)
+        let used: Int
+        do throws(Inflater.Failure) {
+            used = try unsafe inflater.inflate(
+                bytes, isLast: piece.endsMessage, room: room, scratch: loop.scratch, into: &assembler)
+        } catch {
+            switch error {
+            case .corrupt:
+                violation(.invalidPayloadData, "a compressed message is corrupt")
+                return false
+            case .violation(let violation): throw violation
+            }
+        }
+        loop.turnWork.budget.spend(inflater.produced, of: &inflater.share)
+        guard inflater.isStopped else { return true }
+        let backlog = inflater.backlog ?? holdBack(inflater)
+        unsafe backlog.pieces.prepend(
+            .init(piece: piece, isCompressed: true, bytes: Array(bytes.dropFirst(used)), isBegun: true))
+        loop.turnWork.add(self)
+        return false
+    }
+
+    private func holdBack(_ inflater: Inflater) -> DeferredInput {
+        let backlog = DeferredInput(isCompressedMessage: true)
+        inflater.backlog = backlog
+        isInboundPartial.store(true, ordering: .relaxed)
+        pauseReading()
+        return backlog
+    }
+
+    /// A piece that came behind one that waits.
+    func hold(_ piece: FramePiece, _ bytes: UnsafeRawBufferPointer, in backlog: DeferredInput) {
+        unsafe backlog.pieces.append(
+            .init(
+                piece: piece, isCompressed: backlog.isCompressedMessage, bytes: Array(bytes), isBegun: false))
+    }
+
+    func goOnInflating() {
+        guard let inflater, let backlog = inflater.backlog else { return }
+        // As in a callback: what ends the connection ends it behind this.
+        unsafe isInCallback = true
+        defer { unsafe isInCallback = false }
+        while canReceive {
+            // Each of these comes back when it is over.
+            if deflater?.underWay != nil || canSend && isPausedByReaders { return }
+            guard !backlog.pieces.isEmpty else { break }
+            guard loop.turnWork.budget.room(for: inflater.share) > 0 else { return loop.turnWork.add(self) }
+            goOn(backlog.pieces.removeFirst())
+        }
+        inflater.backlog = nil
+        noteInboundPartial()
+        if let client, !backlog.rest.isEmpty, canReceive {
+            unsafe backlog.rest.withUnsafeBytes { _ = unsafe takeFrames($0, client) }
+        }
+        readOn()
+    }
+
+    private func goOn(_ held: DeferredInput.Piece) {
+        unsafe isCompressedMessage = held.isCompressed
+        unsafe held.bytes.withUnsafeBytes { bytes in
+            guard held.isBegun else { return unsafe takeNow(held.piece, bytes) }
+            guard let inflater else { return }
+            do throws(MessageAssembler.Violation) {
+                if try unsafe inflateNow(held.piece, bytes, inflater) {
+                    try finish(held.piece)
+                } else {
+                    passPiecesOn()
+                }
+            } catch {
+                refuse(error)
+            }
+        }
+    }
+
+    /// The connection has ended: what was not decompressed is lost with it, and counted.
+    func dropBacklog() {
+        guard let backlog = inflater?.backlog.take() else { return }
+        droppedMessages += backlog.countMessages(unsafe client?.parser)
+    }
+
+    // MARK: Out
+
+    /// Compresses over the next turns. Other messages wait for the end of this one, as for that of one in several frames.
+    func compressLater(_ content: CompressionUnderWay.Content, _ bytes: [UInt8], _ deflater: Deflater) {
+        deflater.underWay = CompressionUnderWay(content, bytes)
+        pauseReading()
+        loop.turnWork.add(self)
+    }
+
+    func goOnCompressing() {
+        guard let deflater, let work = deflater.underWay else { return }
+        let count = min(
+            work.bytes.count - work.offset, loop.turnWork.budget.room(for: deflater.share) / TurnBudget.compressing)
+        guard count > 0 else { return loop.turnWork.add(self) }
+        compress(count, of: work, deflater)
+        loop.turnWork.budget.spend(count * TurnBudget.compressing, of: &deflater.share)
+        guard work.offset == work.bytes.count else { return loop.turnWork.add(self) }
+        finish(work, deflater)
+    }
+
+    /// Does at once what is left to do: libwebsockets will not wait for it.
+    func compressTheRest() {
+        guard let deflater, let work = deflater.underWay else { return }
+        compress(work.bytes.count - work.offset, of: work, deflater)
+        finish(work, deflater)
+    }
+
+    private func compress(_ count: Int, of work: CompressionUnderWay, _ deflater: Deflater) {
+        let end = work.offset + count
+        unsafe deflater.compress(
+            work.bytes[work.offset..<end], endsPart: end == work.bytes.count, endsMessage: work.content.endsMessage,
+            onto: &work.output, scratch: &loop.scratch)
+        work.offset = end
+    }
+
+    private func finish(_ work: CompressionUnderWay, _ deflater: Deflater) {
+        deflater.underWay = nil
+        switch work.content {
+        case .message(let opcode):
+            messagesQueued -= 1
+            endReservation()
+            appendFrame(opcode, compressed: true, work.output)
+            noteFramed()
+        case .part(let part, let isFirst):
+            appendFrame(part.opcode(isFirst: isFirst), final: part.isLast, compressed: isFirst, work.output)
+            finish(part)
+        }
+        if let (frame, patience) = work.close { appendClose(frame, patience: patience) }
+        admit()
+        readOn()
+    }
+
+    /// The connection has ended.
+    func dropCompression() {
+        guard let work = deflater?.underWay.take(), case .part(let part, _) = work.content else { return }
+        part.waiter.resume(.failure(closedSendError()))
+    }
+}
