@@ -212,6 +212,7 @@ static void adopting(void) {
     descriptor = accept(listener, NULL, NULL);
     CHECK_OK_E(wsx_server_adopt_start(server, descriptor, NULL, NULL, &error));
     until(&server_side.opened, 2);
+    until(&client_side.opened, 2);
     CHECK_OK(wsx_abort(connection, NULL));
     until(&server_side.closed, 2);
     CHECK_STATUS(wsx_connection_free(server_side.last), WSX_INVALID_HANDLE);
