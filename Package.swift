@@ -96,6 +96,7 @@ let package = Package(
                 "CWSX", "WebSockets", "WebSocketCore", "WebSocketLoop", "WebSocketPool",
                 .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "Logging", package: "swift-log"),
             ]),
         .executableTarget(
             name: "wsx",

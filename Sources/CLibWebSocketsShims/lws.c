@@ -281,8 +281,10 @@ struct lws_vhost *wsx_vhost_create(struct lws_context *context, const struct wsx
     info.extensions = wsx_lws_extension_table();
     set_deadlines(&info);
     info.alpn = "http/1.1";
-    // An explicit empty proxy keeps libwebsockets from obeying the environment's `http_proxy`.
+    // An explicit empty proxy keeps libwebsockets from obeying the environment's `http_proxy`. Without a port it would
+    // complain in its log; nothing ever connects through it, because libwebsockets connects nothing for us.
     info.http_proxy_address = "";
+    info.http_proxy_port = 1;
     info.user = settings->owner;
     info.finalize = settings->finalize;
     info.finalize_arg = settings->finalize_argument;

@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -104,6 +105,21 @@ static _Thread_local int depth;
 void wsxc_enter_callback(void) { depth++; }
 void wsxc_leave_callback(void) { depth--; }
 bool wsxc_is_in_callback(void) { return depth > 0; }
+
+// Its own `depth` has an address that no other thread's has.
+uintptr_t wsxc_thread(void) { return (uintptr_t)&depth; }
+
+void wsxc_write_error(const char *line) {
+    size_t left = strlen(line);
+    while (left > 0) {
+        ssize_t count = write(STDERR_FILENO, line, left);
+        if (count < 0 && errno == EINTR) continue;
+        // Where there is no standard error there is nobody to tell.
+        if (count < 0) return;
+        line += count;
+        left -= (size_t)count;
+    }
+}
 
 // What this process is to the library.
 enum { UNUSED, USED, CHILD_OF_USER };

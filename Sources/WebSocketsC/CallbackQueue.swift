@@ -22,6 +22,8 @@ final class CallbackQueue: Sendable {
     }
 
     let descriptor: CInt
+    /// The thread that has dispatched last; 0 before.
+    private let dispatcher = Atomic<UInt>(0)
     private let state = Mutex(State())
     /// Waiting callbacks above which connections are not read, and at or below which they are again.
     private static let highMark = 256
@@ -71,7 +73,11 @@ final class CallbackQueue: Sendable {
         for waiter in woken { waiter.resume(returning: false) }
     }
 
+    /// Whether the calling thread is the one that dispatches, as far as can be seen.
+    var isDispatchedHere: Bool { dispatcher.load(ordering: .relaxed) == wsxc_thread() }
+
     func dispatch(_ maximum: Int) -> Int {
+        dispatcher.store(wsxc_thread(), ordering: .relaxed)
         wsxc_event_clear(descriptor)
         var left = maximum > 0 ? maximum : state.withLock { $0.entries.count }
         var count = 0
@@ -155,6 +161,7 @@ public func wsx_queue_wait(
     _ error: UnsafeMutablePointer<wsx_error>?
 ) -> wsx_status {
     attempt(error) { () throws(Failure) in
+        try check(time: timeout_ms)
         count?.pointee = 0
         let object = try Handles.queues.find(queue.id, "queue")
         try checkMayWait()

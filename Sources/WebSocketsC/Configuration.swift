@@ -12,6 +12,7 @@ import WebSockets
 extension WebSocketClientConfiguration {
     /// Takes over what C has set.
     mutating func apply(_ config: wsx_client_config) throws(Failure) {
+        logger = Log.logger
         eventLoop = try WebSocketEventLoop.named(config.loop)
         headers.append(contentsOf: try fields(config.headers))
         subprotocols = try texts(config.subprotocols, "subprotocols")
@@ -60,15 +61,21 @@ extension WebSocketTLSClientConfiguration {
         }
         serverName = try text(config.server_name, "server_name")
         publicKeyPins = Set(try texts(config.public_key_pins, "public_key_pins"))
-        switch config.minimum_tls {
-        case 0, 12: minimumVersion = .tls12
-        case 13: minimumVersion = .tls13
-        default: throw .argument("minimum_tls is \(config.minimum_tls); use 12 or 13")
-        }
+        minimumVersion = try .named(config.minimum_tls)
         switch config.insecure_no_verification {
         case 0: break
         case 1: verification = .insecureNoVerification
         default: throw .argument("insecure_no_verification is neither 0 nor 1")
+        }
+    }
+}
+
+extension WebSocketTLSVersion {
+    static func named(_ number: Int32) throws(Failure) -> Self {
+        switch number {
+        case 0, 12: .tls12
+        case 13: .tls13
+        default: throw .argument("minimum_tls is \(number); use 12 or 13")
         }
     }
 }

@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 
 public import CWSX
+import HTTPTypes
 import WebSocketCore
 import WebSocketLoop
 import WebSockets
@@ -23,7 +24,7 @@ private func begin(
         callbacks = try copied(config.callbacks, "wsx_callbacks")
         queue = try CallbackQueue.named(config.queue)
     }
-    let loop = configuration.eventLoop ?? WebSocketEventLoopGroup.shared.next()
+    let loop = configuration.eventLoop ?? Loops.next()
     configuration.eventLoop = loop
     // Found out now, while the caller can be told.
     do throws(WebSocketError) { _ = try configuration.request(for: url) } catch { throw Failure(error) }
@@ -51,7 +52,7 @@ public func wsx_connect(
         do throws(Failure) {
             try wait(-1, on: box.loop) { () async throws(WebSocketError) in box.opened(try await open()) }
         } catch {
-            Handles.connections.remove(box.id)?.release()
+            Handles.connections.remove(box.id)?.release(isTold: false)
             throw error
         }
         result.pointee = wsx_connection(id: box.id)
@@ -90,21 +91,28 @@ public func wsx_send(
     _ error: UnsafeMutablePointer<wsx_error>?
 ) -> wsx_status {
     attempt(error) { () throws(Failure) in
-        let wire = try Handles.connections.find(connection.id, "connection").wire()
+        try check(time: timeout_ms)
+        let box = try Handles.connections.find(connection.id, "connection")
+        let wire = try box.wire()
         let kind = try WebSocketMessage.Kind(kind)
         let bytes = try bytes(data, length)
         if wire.loop.isOnLoop {
             try check(bytes, are: kind)
             switch wire.send(kind, bytes) {
             case .sent: return
-            case .full: throw .full
+            case .full:
+                box.tellOfRoom(wire)
+                throw .full
             case .closed: throw Failure(wire.closedSendError())
             }
         }
         let message = try WebSocketMessage(kind, copying: bytes)
         if wire.sendNow(message) { return }
         guard wire.isUsable else { throw Failure(wire.closedSendError()) }
-        guard timeout_ms != 0, mayWait(for: wire.loop) else { throw .full }
+        guard timeout_ms != 0, mayWait(for: wire.loop) else {
+            box.tellOfRoom(wire)
+            throw .full
+        }
         try wait(timeout_ms, on: wire.loop, phase: .send) { () async throws(WebSocketError) in
             try await wire.sendSlowly(message)
         }
@@ -173,6 +181,7 @@ public func wsx_receive(
     _ error: UnsafeMutablePointer<wsx_error>?
 ) -> wsx_status {
     attempt(error) { () throws(Failure) in
+        try check(time: timeout_ms)
         let result = try required(message, "message")
         result.pointee = wsx_message()
         let box = try Handles.connections.find(connection.id, "connection")
@@ -214,11 +223,50 @@ public func wsx_ping(
     _ error: UnsafeMutablePointer<wsx_error>?
 ) -> wsx_status {
     attempt(error) { () throws(Failure) in
+        try check(time: timeout_ms)
         let wire = try Handles.connections.find(connection.id, "connection").wire()
         let nanoseconds = try wait(timeout_ms, on: wire.loop, phase: .ping) { () async throws(WebSocketError) in
             try await wire.ping()
         }
         microseconds?.pointee = Int64(clamping: nanoseconds / 1_000)
+    }
+}
+
+/// See `wsx.h`, which documents the interface.
+@c @implementation
+public func wsx_ping_start(
+    _ connection: wsx_connection, _ timeout_ms: Int64,
+    _ done: (@convention(c) (UnsafeMutableRawPointer?, Int64, UnsafePointer<wsx_error>?) -> Void)?,
+    _ user: UnsafeMutableRawPointer?, _ error: UnsafeMutablePointer<wsx_error>?
+) -> wsx_status {
+    attempt(error) { () throws(Failure) in
+        try check(time: timeout_ms)
+        guard let done else { throw .argument("done is NULL") }
+        let box = try Handles.connections.find(connection.id, "connection")
+        let wire = try box.wire()
+        let user = Unchecked(user)
+        let queue = box.callbacks.queue
+        let ping = Task(executorPreference: wire.loop.taskExecutor) { () -> Result<UInt64, WebSocketError> in
+            do throws(WebSocketError) { return .success(try await wire.ping()) } catch { return .failure(error) }
+        }
+        let timer = LoopTimer(wire.loop)
+        if timeout_ms >= 0 {
+            wire.loop.execute { timer.start(.milliseconds(timeout_ms)) { ping.cancel() } }
+        }
+        Task(executorPreference: wire.loop.taskExecutor) {
+            let result = await ping.value
+            timer.cancel()
+            switch result {
+            case .success(let nanoseconds):
+                tell(queue) { done(user.value, Int64(clamping: nanoseconds / 1_000), nil) }
+            case .failure(let error):
+                // Nothing but the timer cancels it.
+                let failure =
+                    error.code == .cancelled ? Failure.timedOut(after: timeout_ms, .ping) : Failure(error)
+                let reason = Unchecked(wsx_error(failure))
+                tell(queue) { withUnsafePointer(to: reason.value) { done(user.value, -1, $0) } }
+            }
+        }
     }
 }
 
@@ -241,6 +289,46 @@ public func wsx_close(
         let ended = try wait(-1, on: wire.loop) { () async throws(WebSocketError) in try await wire.close(frame) }
         info?.pointee = wsx_close_info(ended)
     }
+}
+
+/// See `wsx.h`, which documents the interface.
+@c @implementation
+public func wsx_close_start(
+    _ connection: wsx_connection, _ code: UInt16, _ reason: UnsafePointer<CChar>?,
+    _ done: (@convention(c) (UnsafeMutableRawPointer?, UnsafePointer<wsx_close_info>?) -> Void)?,
+    _ user: UnsafeMutableRawPointer?, _ error: UnsafeMutablePointer<wsx_error>?
+) -> wsx_status {
+    attempt(error) { () throws(Failure) in
+        let box = try Handles.connections.find(connection.id, "connection")
+        let wire = try box.wire()
+        let frame = WebSocketCloseFrame(
+            code: WebSocketCloseCode(rawValue: code), reason: try text(reason, "reason") ?? "")
+        do throws(WebSocketError) { try frame.validate() } catch { throw Failure(error) }
+        let user = Unchecked(user)
+        let queue = box.callbacks.queue
+        Task(executorPreference: wire.loop.taskExecutor) {
+            await wire.closeRegardless(frame)
+            guard let done else { return }
+            let info = wire.finalCloseInfo.map { wsx_close_info($0) } ?? wsx_close_info()
+            tell(queue) { withUnsafePointer(to: info) { done(user.value, $0) } }
+        }
+    }
+}
+
+/// See `wsx.h`, which documents the interface.
+@c @implementation
+public func wsx_connection_pause(
+    _ connection: wsx_connection, _ error: UnsafeMutablePointer<wsx_error>?
+) -> wsx_status {
+    attempt(error) { () throws(Failure) in try Handles.connections.find(connection.id, "connection").pause() }
+}
+
+/// See `wsx.h`, which documents the interface.
+@c @implementation
+public func wsx_connection_resume(
+    _ connection: wsx_connection, _ error: UnsafeMutablePointer<wsx_error>?
+) -> wsx_status {
+    attempt(error) { () throws(Failure) in try Handles.connections.find(connection.id, "connection").resume() }
 }
 
 /// See `wsx.h`, which documents the interface.
@@ -316,4 +404,41 @@ public func wsx_connection_get_info(
             return value
         }
     }
+}
+
+/// See `wsx.h`, which documents the interface.
+@c @implementation
+public func wsx_connection_get_handshake(
+    _ connection: wsx_connection, _ handshake: UnsafeMutablePointer<wsx_handshake>?,
+    _ error: UnsafeMutablePointer<wsx_error>?
+) -> wsx_status {
+    attempt(error) { () throws(Failure) in
+        let socket = try Handles.connections.find(connection.id, "connection").socket()
+        try fill(handshake, "wsx_handshake") { () throws(Failure) in
+            let strings = CStrings()
+            var value = wsx_handshake()
+            value.target = strings.string(socket.requestTarget ?? "")
+            value.headers = strings.list(socket.requestHeaders)
+            value.user = socket.user.map { strings.string($0) }
+            value.url = socket.url.map { strings.string($0.description) }
+            value.status = Int32(socket.response?.status ?? 0)
+            value.response_headers = strings.list(socket.response?.headers ?? [:])
+            value.certificate = strings.certificate(socket.tls?.peerCertificate)
+            value.remote_address = strings.string(socket.remoteAddress?.description ?? "")
+            value.local_address = strings.string(socket.localAddress?.description ?? "")
+            value.id = Handles.strings.insert(strings)
+            return value
+        }
+    }
+}
+
+/// See `wsx.h`, which documents the interface.
+@c @implementation
+public func wsx_handshake_free(_ handshake: UnsafeMutablePointer<wsx_handshake>?) -> wsx_status {
+    guard let handshake else { return wsx_status(WSX_INVALID_ARGUMENT) }
+    guard wsxc_may_be_used() else { return wsx_status(WSX_FORKED) }
+    guard Handles.strings.remove(handshake.pointee.id) != nil else { return wsx_status(WSX_INVALID_HANDLE) }
+    let size = handshake.pointee.size
+    put(wsx_handshake(), into: UnsafeMutableRawPointer(handshake), size)
+    return wsx_status(WSX_OK)
 }

@@ -4,98 +4,11 @@
 //===----------------------------------------------------------------------===//
 
 import CWSX
+import DequeModule
 import Synchronization
 import WebSocketCore
 import WebSocketLoop
 import WebSockets
-
-/// The program's callbacks, and where they run.
-final class Callbacks: @unchecked Sendable {
-    // Sendable: what C gave is not changed, and it says itself on which thread it is used.
-    private let raw: wsx_callbacks
-    let queue: CallbackQueue?
-    private let isSilent = Atomic<Bool>(false)
-
-    init(_ raw: wsx_callbacks?, queue: CallbackQueue?) {
-        self.raw = raw ?? wsx_callbacks()
-        self.queue = queue
-    }
-
-    /// The same ones for a connection of a server, whose end is not the end of `user`.
-    func forOneConnection() -> Callbacks {
-        var raw = raw
-        raw.on_released = nil
-        return Callbacks(raw, queue: queue)
-    }
-
-    var takesMessages: Bool { raw.on_message != nil }
-    var user: UnsafeMutableRawPointer? { raw.user }
-
-    /// No callback begins any more.
-    func silence() { isSilent.store(true, ordering: .releasing) }
-
-    /// Runs `body` where callbacks run. Called on the loop. Whether the caller should wait for room in the queue.
-    @discardableResult
-    func call(_ body: @escaping @Sendable (wsx_callbacks) -> Void) -> Bool {
-        guard let queue else {
-            if !isSilent.load(ordering: .acquiring) { asCallback { body(raw) } }
-            return false
-        }
-        return queue.push { [self] in if !isSilent.load(ordering: .acquiring) { body(raw) } }
-    }
-
-    /// A message where it lies, without a queue; on the loop.
-    @inline(__always)
-    func message(_ connection: UInt64, _ kind: WebSocketMessage.Kind, _ bytes: borrowing RawSpan) {
-        guard !isSilent.load(ordering: .acquiring) else { return }
-        bytes.withUnsafeBytes { buffer in
-            asCallback {
-                raw.on_message?(
-                    raw.user, wsx_connection(id: connection), kind.number, buffer.baseAddress ?? Self.nothing,
-                    buffer.count)
-            }
-        }
-    }
-
-    func message(_ connection: UInt64, _ message: WebSocketMessage) -> Bool {
-        call { raw in
-            message.withData {
-                raw.on_message?(
-                    raw.user, wsx_connection(id: connection), message.kind.number, $0.baseAddress ?? Self.nothing,
-                    $0.count)
-            }
-        }
-    }
-
-    /// The last callback, after all others.
-    func release(on loop: WebSocketEventLoop) {
-        silence()
-        let raw = raw
-        guard raw.on_released != nil else { return }
-        last(on: loop, Unchecked(raw)) { $0.value.on_released?($0.value.user) }
-    }
-
-    /// Runs something after the callback that runs now, also when the others are silent.
-    func last<Value: Sendable>(on loop: WebSocketEventLoop, _ value: Value, _ body: @escaping @Sendable (Value) -> Void)
-    {
-        if let queue {
-            queue.push { body(value) }
-        } else {
-            Task(executorPreference: loop.taskExecutor) { asCallback { body(value) } }
-        }
-    }
-
-    /// An empty message has an address too. Of a literal, which no program can change.
-    nonisolated(unsafe) private static let nothing = UnsafeRawPointer(StaticString("").utf8Start)
-}
-
-/// Runs `body`, in which the program must not wait.
-@inline(__always)
-func asCallback(_ body: () -> Void) {
-    wsxc_enter_callback()
-    body()
-    wsxc_leave_callback()
-}
 
 /// What a connection's handle stands for.
 final class ConnectionBox: Sendable {
@@ -109,6 +22,22 @@ final class ConnectionBox: Sendable {
         /// No callback but the last one comes any more.
         var isFinished = false
         var waiter: CheckedContinuation<Void, Never>?
+        /// The program has paused reading.
+        var isPaused = false
+        /// The end is told in any case.
+        var mayPause = true
+        /// Messages go to the program as they arrive: follows `isPaused`, on the loop.
+        var isListening = false
+        /// The end of a connection whose messages wait.
+        var pendingEnd: WebSocketError?
+        /// What has come out of the queue of a connection that is paused.
+        var held: Deque<@Sendable () -> Void> = []
+        /// The pump of a connection that is paused.
+        var pausedPump: CheckedContinuation<Void, Never>?
+        /// The program is to hear when there is room.
+        var wantsRoom = false
+        /// Told when the program has heard of the end, or has freed the handle.
+        var whenGone: (@Sendable (UInt64) -> Void)?
         // The program's own pointer, which is only stored and given back, behind the lock.
         nonisolated(unsafe) var data: UnsafeMutableRawPointer?
     }
@@ -117,33 +46,39 @@ final class ConnectionBox: Sendable {
     let loop: WebSocketEventLoop
     /// A server's: the program does not free it.
     private let freesItself: Bool
+    private let isLease: Bool
     private let state: Mutex<State>
     private let number = Atomic<UInt64>(0)
 
     /// The handle's number.
     var id: UInt64 { number.load(ordering: .acquiring) }
 
-    private init(_ state: State, callbacks: Callbacks, loop: WebSocketEventLoop, freesItself: Bool) {
+    private init(
+        _ state: State, callbacks: Callbacks, loop: WebSocketEventLoop, freesItself: Bool = false, isLease: Bool = false
+    ) {
         self.callbacks = callbacks
         self.loop = loop
         self.freesItself = freesItself
+        self.isLease = isLease
         self.state = Mutex(state)
+        number.store(Handles.connections.insert(self), ordering: .releasing)
     }
 
     /// One that is to be opened, or is a server's.
-    static func make(callbacks: Callbacks, loop: WebSocketEventLoop, freesItself: Bool = false) -> ConnectionBox {
-        let box = ConnectionBox(State(), callbacks: callbacks, loop: loop, freesItself: freesItself)
-        box.number.store(Handles.connections.insert(box), ordering: .releasing)
-        return box
+    static func make(
+        callbacks: Callbacks, loop: WebSocketEventLoop, freesItself: Bool = false,
+        whenGone: (@Sendable (UInt64) -> Void)? = nil
+    ) -> ConnectionBox {
+        ConnectionBox(State(whenGone: whenGone), callbacks: callbacks, loop: loop, freesItself: freesItself)
     }
 
-    /// One that is borrowed.
-    static func make(_ lease: WebSocketLease) throws(WebSocketError) -> ConnectionBox {
+    /// One that is borrowed. Callbacks come from `lent` on.
+    static func make(
+        _ lease: WebSocketLease, _ callbacks: Callbacks, whenGone: @escaping @Sendable (UInt64) -> Void
+    ) throws(WebSocketError) -> ConnectionBox {
         let loop = try lease.socket.eventLoop
-        let box = ConnectionBox(
-            State(lease: lease), callbacks: Callbacks(nil, queue: nil), loop: loop, freesItself: false)
-        box.number.store(Handles.connections.insert(box), ordering: .releasing)
-        return box
+        return ConnectionBox(
+            State(lease: lease, whenGone: whenGone), callbacks: callbacks, loop: loop, isLease: true)
     }
 
     /// The connection, if it is open, or has been.
@@ -188,6 +123,7 @@ final class ConnectionBox: Sendable {
 
     /// The connection is open: tells the program, and from now on of what comes.
     func opened(_ socket: WebSocketConnection) {
+        if let left = socket.attachment as? RequestData { data = left.claim() }
         let isReleased = state.withLock { state in
             if !state.isReleased { state.socket = socket }
             return state.isReleased
@@ -202,35 +138,79 @@ final class ConnectionBox: Sendable {
         wire.loop.execute { [self] in
             callbacks.call { $0.on_open?($0.user, wsx_connection(id: id)) }
             guard callbacks.queue != nil, callbacks.takesMessages else {
-                if callbacks.takesMessages {
-                    wire.setMessageHandler { bytes, kind in callbacks.message(id, kind, bytes) }
-                }
-                wire.addEndObserver { [weak self] info in self?.ended(.closed(info)) }
+                applyPause(to: wire)
+                wire.addEndObserver { [weak self] info in self?.endedInTurn(.closed(info)) }
                 return
             }
+            // What is left of a connection that has ended is little, and its end must not wait for a program that waits
+            // for it. Both run on the loop, so nothing comes between the question and the wait.
+            wire.addEndObserver { _ in callbacks.queue?.wakeAll() }
             pump(wire)
         }
     }
 
-    /// Hands messages to the queue, no faster than they are taken out.
+    /// A borrowed connection is the program's, which has been told.
+    func lent() {
+        // One whose lease is over already has nothing to tell; one that nothing is told of is given back at once.
+        guard callbacks.takesMessages || callbacks.tellsOfEnd, let wire = try? wire() else { return }
+        guard !callbacks.takesMessages else { return pump(wire) }
+        keep(
+            Task(executorPreference: loop.taskExecutor) { [weak self] in
+                guard let info = try? await wire.closed() else { return }
+                self?.ended(.closed(info))
+            })
+    }
+
+    /// Hands messages to the program, no faster than it takes them.
     private func pump(_ wire: Connection) {
         let callbacks = callbacks
-        let id = id
-        // What is left of a connection that has ended is little, and its end must not wait for a program that waits for
-        // it. Both run on the loop, so nothing comes between the question and the wait.
-        wire.addEndObserver { _ in callbacks.queue?.wakeAll() }
         keep(
             Task(executorPreference: loop.taskExecutor) { [weak self] in
                 do throws(WebSocketError) {
                     while true {
                         let message = try await wire.receive()
-                        guard callbacks.message(id, message) else { continue }
-                        while wire.finalCloseInfo == nil, await callbacks.queue?.waitForRoom() == false {}
+                        await self?.waitWhilePaused()
+                        guard self?.inOrder({ callbacks.message($0, message) }) == true else { continue }
+                        while let self, !self.isReleased, wire.finalCloseInfo == nil,
+                            await callbacks.queue?.waitForRoom() == false
+                        {}
                     }
                 } catch {
+                    await self?.waitWhilePaused()
                     self?.ended(error)
                 }
             })
+    }
+
+    private func waitWhilePaused() async {
+        await withCheckedContinuation { continuation in
+            let isPaused = state.withLock { state in
+                if state.isPaused { state.pausedPump = continuation }
+                return state.isPaused
+            }
+            if !isPaused { continuation.resume() }
+        }
+    }
+
+    /// Runs something where callbacks run, after everything that is held. Whether the caller should wait for room.
+    private func inOrder(_ event: @escaping @Sendable (_ id: UInt64) -> Void) -> Bool {
+        let id = id
+        guard let queue = callbacks.queue else {
+            asCallback { event(id) }
+            return false
+        }
+        return queue.push { [self] in
+            let mayRun = state.withLock { state in
+                if state.held.isEmpty && !state.isPaused { return true }
+                state.held.append { event(id) }
+                return false
+            }
+            if mayRun { event(id) } else { runHeld() }
+        }
+    }
+
+    private func runHeld() {
+        while let event = state.withLock({ $0.isPaused ? nil : $0.held.popFirst() }) { event() }
     }
 
     /// It could not be opened.
@@ -239,16 +219,32 @@ final class ConnectionBox: Sendable {
         loop.execute { self.ended(error) }
     }
 
+    /// The end of a connection without a pump, which comes behind its messages. On the loop.
+    private func endedInTurn(_ error: WebSocketError) {
+        let waits = state.withLock { state in
+            let waits = callbacks.takesMessages && !state.isListening
+            if waits { state.pendingEnd = error }
+            return waits
+        }
+        if !waits { ended(error) }
+    }
+
+    /// Tells the end. Where there is a queue it is held there, behind what came before.
     private func ended(_ error: WebSocketError) {
-        let id = id
+        let callbacks = callbacks
         let freesItself = freesItself
         let reason = Unchecked(wsx_error(Failure(error)))
-        callbacks.call { raw in
-            withUnsafePointer(to: reason.value) { raw.on_close?(raw.user, wsx_connection(id: id), $0) }
-            if freesItself { Handles.connections.remove(id)?.release() }
+        _ = inOrder { [self] id in
+            callbacks.run { raw in
+                withUnsafePointer(to: reason.value) { raw.on_close?(raw.user, wsx_connection(id: id), $0) }
+                if freesItself { Handles.connections.remove(id)?.release() }
+            }
+            gone(id)
         }
         finish()
     }
+
+    private func gone(_ id: UInt64) { state.withLock { $0.whenGone.take() }?(id) }
 
     private func finish() {
         let waiter = state.withLock { state in
@@ -270,29 +266,124 @@ final class ConnectionBox: Sendable {
         }
     }
 
-    /// The handle is gone. `discard`: a borrowed connection is not used again.
-    func release(discard: Bool = true) {
-        let (socket, lease, task) = state.withLock { state in
+    /// The handle is gone.
+    ///
+    /// - Parameters:
+    ///   - discard: A borrowed connection is not used again.
+    ///   - isTold: The program is told when its `user` is not used any more: not of a call that fails.
+    func release(discard: Bool = true, isTold: Bool = true) {
+        let (socket, lease, task, paused) = state.withLock { state in
             defer {
                 state.isReleased = true
                 state.socket = nil
                 state.lease = nil
                 state.task = nil
+                state.held = []
+                state.isPaused = false
+                state.pausedPump = nil
             }
-            return (state.socket, state.lease, state.task)
+            return (state.socket, state.lease, state.task, state.pausedPump)
         }
         callbacks.silence()
         task?.cancel()
-        lease?.release(discard: discard)
+        paused?.resume()
+        if let lease { give(back: lease, after: task, discard: discard) }
         if let socket {
             // Later, because the caller may be in a callback of it.
             let wire = socket.wire
             Task(executorPreference: loop.taskExecutor) { wire.abort() }
         }
-        callbacks.release(on: loop)
+        if isTold { callbacks.release(on: loop) }
         finish()
+        gone(id)
+    }
+
+    private func give(back lease: WebSocketLease, after pump: Task<Void, Never>?, discard: Bool) {
+        guard let pump else { return lease.release(discard: discard) }
+        let queue = callbacks.queue
+        Task(executorPreference: loop.taskExecutor) {
+            queue?.wakeAll()
+            // A receiver that still waits would cost the pool the connection.
+            await pump.value
+            lease.release(discard: discard)
+        }
     }
 
     var isBorrowed: Bool { state.withLock { $0.lease != nil } }
     var isReleased: Bool { state.withLock { $0.isReleased } }
+    var hasEnded: Bool { state.withLock { $0.socket?.closeInfo != nil } }
+
+    // MARK: Pausing
+
+    func pause() throws(Failure) {
+        guard callbacks.takesMessages else {
+            throw .argument("the connection has no on_message to pause; with wsx_receive it reads what you take")
+        }
+        let isPaused = state.withLock { state in
+            state.isPaused = state.mayPause && !state.isReleased
+            return state.isPaused
+        }
+        if isPaused, let wire = wireWithoutPump { wire.loop.execute { self.applyPause(to: wire) } }
+    }
+
+    /// - Parameter forGood: The program is told everything from now on.
+    func resume(forGood: Bool = false) {
+        let (wasPaused, pump) = state.withLock { state in
+            defer {
+                state.isPaused = false
+                state.pausedPump = nil
+                if forGood { state.mayPause = false }
+            }
+            return (state.isPaused, state.pausedPump)
+        }
+        pump?.resume()
+        guard wasPaused else { return }
+        if let queue = callbacks.queue {
+            queue.push { self.runHeld() }
+        } else if let wire = wireWithoutPump {
+            // Later: the caller may be in on_message.
+            Task(executorPreference: loop.taskExecutor) { self.applyPause(to: wire) }
+        }
+    }
+
+    /// The connection whose messages the loop hands over itself.
+    private var wireWithoutPump: Connection? {
+        guard !isLease, callbacks.queue == nil else { return nil }
+        return state.withLock { $0.socket?.wire }
+    }
+
+    /// Takes messages or leaves them, as the program wants it now. On the loop.
+    private func applyPause(to wire: Connection) {
+        guard callbacks.takesMessages, !isReleased else { return }
+        let listens = state.withLock { state in
+            state.isListening = !state.isPaused
+            return state.isListening
+        }
+        guard listens else { return wire.removeMessageHandler() }
+        let (id, callbacks) = (id, callbacks)
+        wire.setMessageHandler { bytes, kind in callbacks.message(id, kind, bytes) }
+        // What waited may have paused it again, in the middle.
+        let end = state.withLock { $0.isListening ? $0.pendingEnd.take() : nil }
+        if let end { ended(end) }
+    }
+
+    /// The program is told when there is room for a message, which there was not.
+    func tellOfRoom(_ wire: Connection) {
+        guard callbacks.tellsOfRoom else { return }
+        let isFirst = state.withLock { state in
+            defer { state.wantsRoom = true }
+            return !state.wantsRoom
+        }
+        guard isFirst else { return }
+        let (id, callbacks) = (id, callbacks)
+        Task(executorPreference: loop.taskExecutor) { [self] in
+            do throws(WebSocketError) {
+                try await wire.waitForRoom()
+                state.withLock { $0.wantsRoom = false }
+                callbacks.call { $0.on_writable?($0.user, wsx_connection(id: id)) }
+            } catch {
+                // It has ended, which on_close tells.
+            }
+        }
+    }
 }

@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 
 import CWSX
+import HTTPTypes
 import WebSocketCore
 
 /// Why a call fails, as C sees it.
@@ -19,7 +20,7 @@ struct Failure: Error {
 
     init(_ error: WebSocketError) {
         status = wsx_status(error.code.status)
-        message = error.message
+        message = FieldNames.translated(error.message)
         self.error = error
     }
 
@@ -31,7 +32,7 @@ func attempt(
     _ error: UnsafeMutablePointer<wsx_error>?, _ body: () throws(Failure) -> Void
 ) -> wsx_status {
     // Into a structure of unknown size nothing may be written, so nothing is done either.
-    if let error, error.pointee.size < MemoryLayout<wsx_error>.size { return wsx_status(WSX_INVALID_ARGUMENT) }
+    if let error, error.pointee.size < wsx_error.firstSize { return wsx_status(WSX_INVALID_ARGUMENT) }
     do throws(Failure) {
         guard wsxc_may_be_used() else {
             throw Failure(
@@ -43,10 +44,9 @@ func attempt(
         return wsx_status(WSX_OK)
     } catch let failure {
         if let error {
-            // A later header's structure may be larger: what is behind ours stays as it is.
-            let size = error.pointee.size
-            error.pointee = wsx_error(failure)
-            error.pointee.size = size
+            // An earlier header's structure is smaller. A later one's may be larger: what is behind ours stays as it is.
+            let raw = UnsafeMutableRawPointer(error)
+            put(wsx_error(failure), into: raw, raw.load(as: Int.self))
         }
         return failure.status
     }
@@ -64,6 +64,24 @@ extension wsx_error {
         http_status = Int32(clamping: error.response?.status ?? 0)
         system_error = error.systemError ?? 0
         if let info = error.closeInfo { close = wsx_close_info(info) }
+        if let response = error.response { take(response) }
+    }
+
+    private mutating func take(_ response: WebSocketError.Response) {
+        withUnsafeMutableBytes(of: &response_headers) { buffer in
+            var end = 0
+            for field in response.headers {
+                let line = "\(field.name.rawName): \(field.value)\n".utf8
+                guard end + line.count < buffer.count else { break }
+                UnsafeMutableRawBufferPointer(rebasing: buffer[end...]).copyBytes(from: line)
+                end += line.count
+            }
+        }
+        withUnsafeMutableBytes(of: &response_body) { buffer in
+            let beginning = response.body.prefix(buffer.count - 1)
+            buffer.copyBytes(from: beginning)
+            response_body_length = beginning.count
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 import CWSX
 import Synchronization
+import WebSockets
 
 /// Objects by number. A number names a slot, what the slot held when it was given out (its generation) and the kind of
 /// object: a stale or foreign number finds nothing.
@@ -73,6 +74,8 @@ enum Handles {
     static let sessions = HandleTable<SessionBox>(kind: 5)
     static let servers = HandleTable<ServerBox>(kind: 6)
     static let loops = HandleTable<LoopBox>(kind: 7)
+    static let strings = HandleTable<CStrings>(kind: 8)
+    static let topics = HandleTable<WebSocketTopics>(kind: 9)
 }
 
 extension HandleTable {

@@ -49,7 +49,7 @@ public func wsx_loop_attach(
         guard let context else { throw .argument("context is NULL") }
         let config = try copied(config, "wsx_loop_config")
         do throws(WebSocketError) {
-            let box = LoopBox(try WebSocketEventLoop(attachedTo: context), config)
+            let box = LoopBox(try WebSocketEventLoop(attachedTo: context, logger: Log.logger), config)
             result.pointee = wsx_loop(id: Handles.loops.insert(box))
         } catch {
             throw Failure(error)

@@ -15,11 +15,36 @@ final class PoolBox: Sendable {
     let queue: CallbackQueue?
     /// The program's own, where all connections live.
     let loop: WebSocketEventLoop?
+    /// Of connections that are lent.
+    private let callbacks: Callbacks
 
-    init(_ pool: WebSocketConnectionPool, queue: CallbackQueue?, loop: WebSocketEventLoop?) {
+    init(
+        _ pool: WebSocketConnectionPool, queue: CallbackQueue?, loop: WebSocketEventLoop?, _ callbacks: wsx_callbacks?
+    ) {
         self.pool = pool
         self.queue = queue
         self.loop = loop
+        self.callbacks = Callbacks(callbacks, queue: queue)
+    }
+
+    /// Where what is told without a connection is told.
+    private var teller: WebSocketEventLoop { loop ?? Loops.next() }
+
+    /// Makes a connection that is lent the program's. `lent` of it is to be called when the program knows it.
+    func take(_ lease: WebSocketLease) throws(WebSocketError) -> ConnectionBox {
+        callbacks.beginUse()
+        do throws(WebSocketError) {
+            return try ConnectionBox.make(lease, callbacks.forOneConnection()) { [callbacks] _ in callbacks.endUse() }
+        } catch {
+            callbacks.endUse()
+            lease.release(discard: true)
+            throw error
+        }
+    }
+
+    func shutDown(grace: Duration) async {
+        await pool.shutDown(grace: grace)
+        callbacks.release(on: teller)
     }
 }
 
@@ -34,10 +59,14 @@ public func wsx_pool_create(
         result.pointee = wsx_pool()
         let urls = try texts(urls, "urls")
         var configuration = WebSocketConnectionPoolConfiguration()
+        configuration.logger = Log.logger
+        configuration.eventLoopGroup = Loops.shared
         var queue: CallbackQueue?
+        var callbacks: wsx_callbacks?
         if let config = try copied(config, "wsx_pool_config") {
             if let client = try copied(config.client, "wsx_client_config") { try configuration.client.apply(client) }
             queue = try CallbackQueue.named(config.queue)
+            callbacks = try copied(config.lease_callbacks, "wsx_callbacks")
             try configuration.apply(config)
         }
         let made: WebSocketConnectionPool
@@ -51,7 +80,7 @@ public func wsx_pool_create(
         made.promiseRun()
         Task { try? await made.run() }
         result.pointee = wsx_pool(
-            id: Handles.pools.insert(PoolBox(made, queue: queue, loop: configuration.client.eventLoop)))
+            id: Handles.pools.insert(PoolBox(made, queue: queue, loop: configuration.client.eventLoop, callbacks)))
     }
 }
 
@@ -65,7 +94,9 @@ extension WebSocketConnectionPoolConfiguration {
         guard pool.minimumIdle <= maximumConnections else {
             throw .argument("minimum_idle is more than maximum_connections")
         }
-        if let time = try Duration.setting(config.acquire_timeout_ms, "acquire_timeout_ms") {
+        if config.acquire_timeout_ms == -1 {
+            pool.acquireTimeout = .limit(-1)
+        } else if let time = try Duration.setting(config.acquire_timeout_ms, "acquire_timeout_ms") {
             pool.acquireTimeout = time
         }
         if config.idle_timeout_ms == -1 {
@@ -92,13 +123,16 @@ public func wsx_pool_acquire(
     _ error: UnsafeMutablePointer<wsx_error>?
 ) -> wsx_status {
     attempt(error) { () throws(Failure) in
+        try check(time: timeout_ms)
         let result = try required(connection, "connection")
         result.pointee = wsx_connection()
         let box = try Handles.pools.find(pool.id, "pool")
         let pool = box.pool
         do throws(WebSocketError) {
             if let lease = pool.tryAcquire() {
-                result.pointee = wsx_connection(id: try ConnectionBox.make(lease).id)
+                let lent = try box.take(lease)
+                result.pointee = wsx_connection(id: lent.id)
+                lent.lent()
                 return
             }
         } catch {
@@ -112,9 +146,10 @@ public func wsx_pool_acquire(
             try await pool.acquire(timeout: timeout(timeout_ms))
         }
         do throws(WebSocketError) {
-            result.pointee = wsx_connection(id: try ConnectionBox.make(lease).id)
+            let lent = try box.take(lease)
+            result.pointee = wsx_connection(id: lent.id)
+            lent.lent()
         } catch {
-            lease.release(discard: true)
             throw Failure(error)
         }
     }
@@ -128,17 +163,22 @@ public func wsx_pool_acquire_start(
     _ user: UnsafeMutableRawPointer?, _ error: UnsafeMutablePointer<wsx_error>?
 ) -> wsx_status {
     attempt(error) { () throws(Failure) in
+        try check(time: timeout_ms)
         let box = try Handles.pools.find(pool.id, "pool")
         guard let done else { throw .argument("done is NULL") }
         let user = Unchecked(user)
-        let loop = box.loop ?? WebSocketEventLoopGroup.shared.next()
+        let loop = box.loop ?? Loops.next()
         Task(executorPreference: loop.taskExecutor) {
             let tell: @Sendable () -> Void
             var drop: (@Sendable () -> Void)?
             do throws(WebSocketError) {
                 let lease = try await box.pool.acquire(timeout: timeout(timeout_ms))
-                let id = try ConnectionBox.make(lease).id
-                tell = { done(user.value, wsx_connection(id: id), nil) }
+                let lent = try box.take(lease)
+                let id = lent.id
+                tell = {
+                    done(user.value, wsx_connection(id: id), nil)
+                    lent.lent()
+                }
                 // It would never be given back.
                 drop = { Handles.connections.remove(id)?.release() }
             } catch {
@@ -204,14 +244,36 @@ public func wsx_pool_shut_down(
     _ pool: wsx_pool, _ grace_ms: Int64, _ error: UnsafeMutablePointer<wsx_error>?
 ) -> wsx_status {
     attempt(error) { () throws(Failure) in
+        try check(time: grace_ms, "grace_ms")
         try checkMayWait(for: Handles.pools.object(pool.id)?.loop)
         guard let box = Handles.pools.remove(pool.id) else {
             _ = try Handles.pools.find(pool.id, "pool")
             return
         }
-        // With WSX_NEVER, a century.
-        let grace = Duration.milliseconds(grace_ms < 0 ? 100 * 365 * 86_400_000 : grace_ms)
-        try wait(-1, on: nil) { () async throws(WebSocketError) in await box.pool.shutDown(grace: grace) }
+        let grace = Duration.limit(grace_ms)
+        try wait(-1, on: nil) { () async throws(WebSocketError) in await box.shutDown(grace: grace) }
+    }
+}
+
+/// See `wsx.h`, which documents the interface.
+@c @implementation
+public func wsx_pool_shut_down_start(
+    _ pool: wsx_pool, _ grace_ms: Int64, _ done: (@convention(c) (UnsafeMutableRawPointer?) -> Void)?,
+    _ user: UnsafeMutableRawPointer?, _ error: UnsafeMutablePointer<wsx_error>?
+) -> wsx_status {
+    attempt(error) { () throws(Failure) in
+        try check(time: grace_ms, "grace_ms")
+        guard let box = Handles.pools.remove(pool.id) else {
+            _ = try Handles.pools.find(pool.id, "pool")
+            return
+        }
+        let grace = Duration.limit(grace_ms)
+        let user = Unchecked(user)
+        Task {
+            await box.shutDown(grace: grace)
+            guard let done else { return }
+            tell(box.queue) { done(user.value) }
+        }
     }
 }
 
@@ -220,6 +282,6 @@ public func wsx_pool_shut_down(
 public func wsx_pool_free(_ pool: wsx_pool) -> wsx_status {
     guard wsxc_may_be_used() else { return wsx_status(WSX_FORKED) }
     guard let box = Handles.pools.remove(pool.id) else { return wsx_status(WSX_INVALID_HANDLE) }
-    Task { await box.pool.shutDown(grace: .zero) }
+    Task { await box.shutDown(grace: .zero) }
     return wsx_status(WSX_OK)
 }

@@ -6,37 +6,73 @@
 import CWSX
 import WebSocketCore
 
+/// A structure of the interface, which zeroes are a value of.
+protocol CStructure {
+    init()
+    /// How large it was in the first version. Nothing smaller can be right.
+    static var firstSize: Int { get }
+}
+
+extension CStructure {
+    static var firstSize: Int { MemoryLayout<Self>.size }
+}
+
+extension wsx_error: CStructure { static var firstSize: Int { WSXC_FIRST_ERROR } }
+extension wsx_callbacks: CStructure { static var firstSize: Int { WSXC_FIRST_CALLBACKS } }
+extension wsx_pool_config: CStructure { static var firstSize: Int { WSXC_FIRST_POOL_CONFIG } }
+extension wsx_server_config: CStructure { static var firstSize: Int { WSXC_FIRST_SERVER_CONFIG } }
+extension wsx_client_config: CStructure {}
+extension wsx_session_config: CStructure {}
+extension wsx_loop_config: CStructure {}
+extension wsx_connection_info: CStructure {}
+extension wsx_handshake: CStructure {}
+extension wsx_topics_config: CStructure {}
+extension wsx_topics_statistics: CStructure {}
+extension wsx_pool_statistics: CStructure {}
+extension wsx_session_statistics: CStructure {}
+extension wsx_server_statistics: CStructure {}
+
 /// A structure of the caller's as this version knows it; nil for NULL.
 ///
-/// One of a later header is larger. It is taken if what this version does not know is zero, which is its default.
-func copied<Structure>(
+/// One of an earlier header is smaller: what it lacks is zero, the default. One of a later header is larger. It is taken if
+/// what this version does not know is zero.
+func copied<Structure: CStructure>(
     _ pointer: UnsafePointer<Structure>?, _ name: StaticString
 ) throws(Failure) -> Structure? {
     guard let pointer else { return nil }
     let known = MemoryLayout<Structure>.size
-    let size = UnsafeRawPointer(pointer).load(as: Int.self)
-    // 0.1 is the first version, so nothing smaller than its structures can be right.
-    guard size >= known, size < 1 << 20 else {
+    let raw = UnsafeRawPointer(pointer)
+    let size = raw.load(as: Int.self)
+    guard size >= Structure.firstSize, size < 1 << 20 else {
         throw .argument("the size of \(name) is \(size); get the structure from \(name)_init()")
     }
-    let unknown = UnsafeRawBufferPointer(start: UnsafeRawPointer(pointer) + known, count: size - known)
-    guard unknown.allSatisfy({ $0 == 0 }) else {
-        throw .argument("\(name) has a field that version \(Version.text) does not know; install a newer library")
+    if size > known {
+        guard UnsafeRawBufferPointer(start: raw + known, count: size - known).allSatisfy({ $0 == 0 }) else {
+            throw .argument("\(name) has a field that version \(Version.text) does not know; install a newer library")
+        }
     }
-    return pointer.pointee
+    var copy = Structure()
+    let common = UnsafeRawBufferPointer(start: raw, count: min(size, known))
+    withUnsafeMutableBytes(of: &copy) { $0.copyMemory(from: common) }
+    return copy
 }
 
-/// Fills a structure of the caller's, as far as this version knows it. Its `size` stays.
-func fill<Structure>(
+/// Fills a structure of the caller's, as far as both know it. Its `size` stays.
+func fill<Structure: CStructure>(
     _ pointer: UnsafeMutablePointer<Structure>?, _ name: StaticString, _ value: () throws(Failure) -> Structure
 ) throws(Failure) {
     let pointer = try required(pointer, name)
     let raw = UnsafeMutableRawPointer(pointer)
     let size = raw.load(as: Int.self)
-    guard size >= MemoryLayout<Structure>.size, size < 1 << 20 else {
+    guard size >= Structure.firstSize, size < 1 << 20 else {
         throw .argument("the size of \(name) is \(size); get the structure from \(name)_init()")
     }
-    pointer.pointee = try value()
+    put(try value(), into: raw, size)
+}
+
+/// Writes a structure where the caller has room for this many bytes of it. Its `size` stays.
+func put<Structure: CStructure>(_ value: Structure, into raw: UnsafeMutableRawPointer, _ size: Int) {
+    withUnsafeBytes(of: value) { raw.copyMemory(from: $0.baseAddress!, byteCount: min(size, $0.count)) }
     raw.storeBytes(of: size, as: Int.self)
 }
 
@@ -58,6 +94,15 @@ func texts(
         next += 1
     }
     return result
+}
+
+/// An array of C's.
+func list<Element>(
+    _ first: UnsafePointer<Element>?, _ count: Int, _ name: StaticString
+) throws(Failure) -> [Element] {
+    guard count != 0 else { return [] }
+    guard let first, (0..<1 << 20).contains(count) else { throw .argument("\(name) is NULL, or its count is wrong") }
+    return Array(UnsafeBufferPointer(start: first, count: count))
 }
 
 /// A message's bytes from C.
@@ -108,6 +153,11 @@ extension Duration {
     static func setting(_ milliseconds: Int64, _ name: StaticString) throws(Failure) -> Duration? {
         guard milliseconds >= 0 else { throw .argument("\(name) is \(milliseconds); it must not be negative") }
         return milliseconds == 0 ? nil : .milliseconds(milliseconds)
+    }
+
+    /// A limit from C; with `WSX_NEVER`, a century.
+    static func limit(_ milliseconds: Int64) -> Duration {
+        .milliseconds(milliseconds < 0 ? 100 * 365 * 86_400_000 : milliseconds)
     }
 
     var wholeMilliseconds: Int64 { Int64(self / .milliseconds(1)) }

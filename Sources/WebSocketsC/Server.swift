@@ -5,6 +5,7 @@
 
 public import CWSX
 import HTTPTypes
+import Synchronization
 import WebSocketCore
 import WebSocketLoop
 import WebSockets
@@ -13,24 +14,85 @@ import WebSockets
 final class ServerBox: Sendable {
     let server: WebSocketServer
     let callbacks: Callbacks
+    /// Whether `on_request` decides.
+    let asks: Bool
 
-    init(_ server: WebSocketServer, _ callbacks: Callbacks) {
+    private struct Open {
+        /// Those whose end the program has not heard of.
+        var boxes: [UInt64: ConnectionBox] = [:]
+        var isStopping = false
+    }
+    private let open = Mutex(Open())
+
+    /// What a reload reads again.
+    private let tls: Mutex<WebSocketTLSServerConfiguration?>
+
+    init(_ server: WebSocketServer, _ callbacks: Callbacks, asks: Bool, tls: WebSocketTLSServerConfiguration?) {
         self.server = server
         self.callbacks = callbacks
+        self.asks = asks
+        self.tls = Mutex(tls)
+    }
+
+    func reload(_ config: wsx_server_config?) throws(Failure) {
+        var wanted = tls.withLock { $0 }
+        if let config { wanted = try .named(by: config) }
+        guard let wanted else {
+            throw Failure(
+                WSX_INVALID_CONFIGURATION, "there is no certificate_file to read; the server was created without one")
+        }
+        do throws(WebSocketError) { try server.reloadTLS(wanted) } catch { throw Failure(error) }
+        tls.withLock { $0 = wanted }
     }
 
     /// Serves until the server is shut down, which every way to free the handle leads to.
     func start() {
         Task { [self] in
-            try? await server.run { [callbacks] socket in
-                let box = ConnectionBox.make(
-                    callbacks: callbacks.forOneConnection(), loop: socket.eventLoop, freesItself: true)
-                box.opened(socket)
+            try? await server.run { [self] socket in
+                let box = take(socket, freesItself: true)
                 _ = try? await socket.closed()
+                if isStopping { box.resume(forGood: true) }
                 await box.finished()
             }
-            callbacks.release(on: WebSocketEventLoopGroup.shared.next())
+            callbacks.release(on: Loops.next())
         }
+    }
+
+    /// Makes a connection the program's.
+    private func take(_ socket: WebSocketConnection, freesItself: Bool) -> ConnectionBox {
+        // The last callback comes after all of this connection's.
+        callbacks.beginUse()
+        let box = ConnectionBox.make(
+            callbacks: callbacks.forOneConnection(), loop: socket.eventLoop, freesItself: freesItself,
+            whenGone: { [self] id in
+                _ = open.withLock { $0.boxes.removeValue(forKey: id) }
+                callbacks.endUse()
+            })
+        open.withLock { $0.boxes[box.id] = box }
+        box.opened(socket)
+        return box
+    }
+
+    /// Does the handshake on a socket, which is this server's from here on.
+    func adopt(_ descriptor: CInt, freesItself: Bool) async throws(WebSocketError) -> ConnectionBox {
+        let socket = try await server.accept(try WebSocketConnectedSocket(adopting: descriptor))
+        let box = take(socket, freesItself: freesItself)
+        // Nothing else looks when it ends: no handler runs for it.
+        socket.wire.addEndObserver { [self] _ in if isStopping { box.resume(forGood: true) } }
+        return box
+    }
+
+    private var isStopping: Bool { open.withLock { $0.isStopping } }
+
+    /// The handle is gone, or is about to be. A connection that the program has paused for good does not keep the server
+    /// from its end.
+    func stop(timeout: Duration) async {
+        let ended = open.withLock { open in
+            open.isStopping = true
+            return open.boxes.values.filter(\.hasEnded)
+        }
+        for box in ended { box.resume(forGood: true) }
+        await server.shutDown(timeout: timeout)
     }
 }
 
@@ -44,18 +106,22 @@ public func wsx_server_create(
         let result = try required(server, "server")
         result.pointee = wsx_server()
         var configuration = WebSocketServerConfiguration()
+        configuration.logger = Log.logger
+        configuration.eventLoopGroup = Loops.shared
         var callbacks = Callbacks(nil, queue: nil)
         if let config = try copied(config, "wsx_server_config") {
             callbacks = Callbacks(
                 try copied(config.callbacks, "wsx_callbacks"), queue: try CallbackQueue.named(config.queue))
             try configuration.apply(config)
-            if let hook = config.on_request { configuration.onRequest = decider(hook, callbacks) }
+            if let hook = config.on_request {
+                configuration.onRequestAttaching = decider(hook, callbacks, config.on_request_dropped)
+            }
         }
         let made: WebSocketServer
         do throws(WebSocketError) { made = try WebSocketServer(configuration: configuration) } catch {
             throw Failure(error)
         }
-        let box = ServerBox(made, callbacks)
+        let box = ServerBox(made, callbacks, asks: configuration.onRequestAttaching != nil, tls: configuration.tls)
         result.pointee = wsx_server(id: Handles.servers.insert(box))
         box.start()
     }
@@ -66,13 +132,17 @@ extension WebSocketServerConfiguration {
         if let host = try text(config.host, "host") { self.host = host }
         guard (0...65_535).contains(config.port) else { throw .argument("port is \(config.port)") }
         port = Int(config.port)
-        if let path = try text(config.unix_socket, "unix_socket") { addresses = [.unix(path: path)] }
-        if config.does_not_listen != 0 { addresses = [] }
-        switch (try text(config.certificate_file, "certificate_file"), try text(config.key_file, "key_file")) {
-        case (nil, nil): break
-        case (let certificate?, let key?): tls = .files(certificate: certificate, key: key)
-        default: throw .argument("certificate_file and key_file belong together")
+        guard (0...0o777).contains(config.unix_socket_mode) else {
+            throw .argument("unix_socket_mode is \(config.unix_socket_mode); it must be in 0...0777")
         }
+        if let path = try text(config.unix_socket, "unix_socket") {
+            let mode = config.unix_socket_mode == 0 ? 0o600 : UInt32(config.unix_socket_mode)
+            addresses = [.unix(path: path, permissions: mode)]
+        }
+        let descriptors = try list(config.listen_descriptors, config.listen_descriptor_count, "listen_descriptors")
+        if !descriptors.isEmpty { addresses = descriptors.map { .descriptor($0) } }
+        if config.does_not_listen != 0 { addresses = [] }
+        tls = try WebSocketTLSServerConfiguration.named(by: config)
         subprotocols = try texts(config.subprotocols, "subprotocols")
         let patterns = try texts(config.origins, "origins")
         if patterns.contains("*") {
@@ -83,7 +153,9 @@ extension WebSocketServerConfiguration {
         if let time = try Duration.setting(config.handshake_timeout_ms, "handshake_timeout_ms") {
             handshakeTimeout = time
         }
-        idleTimeout = try Duration.setting(config.idle_timeout_ms, "idle_timeout_ms")
+        if config.idle_timeout_ms != -1 {
+            idleTimeout = try Duration.setting(config.idle_timeout_ms, "idle_timeout_ms")
+        }
         try options.apply(
             close: config.close_timeout_ms, pings: (config.ping_interval_ms, config.ping_timeout_ms),
             maximumMessage: config.maximum_message_size, outbound: config.outbound_bytes)
@@ -92,86 +164,108 @@ extension WebSocketServerConfiguration {
     }
 }
 
+extension WebSocketTLSServerConfiguration {
+    /// What C names; nil without a certificate.
+    fileprivate static func named(by config: wsx_server_config) throws(Failure) -> Self? {
+        var tls: Self
+        switch (try text(config.certificate_file, "certificate_file"), try text(config.key_file, "key_file")) {
+        case (nil, nil):
+            guard config.client_ca_file == nil, config.identity_count == 0 else {
+                throw .argument("client_ca_file and identities need certificate_file and key_file beside them")
+            }
+            return nil
+        case (let certificate?, let key?):
+            tls = .files(
+                certificate: certificate, key: key, passphrase: try text(config.key_passphrase, "key_passphrase"))
+        default: throw .argument("certificate_file and key_file belong together")
+        }
+        for identity in try list(config.identities, config.identity_count, "identities") {
+            guard let certificate = try text(identity.certificate_file, "certificate_file"),
+                let key = try text(identity.key_file, "key_file")
+            else { throw .argument("each of identities needs certificate_file and key_file") }
+            let names = try texts(identity.names, "names")
+            guard !names.isEmpty else { throw .argument("each of identities needs names") }
+            tls.additionalIdentities.append(
+                Identity(
+                    serverNames: names, certificateChain: .file(certificate), privateKey: .file(key),
+                    passphrase: try text(identity.key_passphrase, "key_passphrase")))
+        }
+        if let authorities = try text(config.client_ca_file, "client_ca_file") {
+            switch config.client_certificate_optional {
+            case 0: tls.clientCertificates = .required(.file(authorities))
+            case 1: tls.clientCertificates = .optional(.file(authorities))
+            default: throw .argument("client_certificate_optional is neither 0 nor 1")
+            }
+        }
+        tls.minimumVersion = try .named(config.minimum_tls)
+        return tls
+    }
+}
+
 // MARK: Deciding
 
 private typealias Hook =
     @convention(c) (UnsafeMutableRawPointer?, UnsafePointer<wsx_request>?, UnsafeMutablePointer<wsx_response>?) -> Void
 
-private func decider(_ hook: @escaping Hook, _ callbacks: Callbacks) -> WebSocketUpgradeHook {
+private func decider(
+    _ hook: @escaping Hook, _ callbacks: Callbacks, _ dropped: RequestData.Dropped?
+) -> WebSocketAttachingHook {
     { request in
+        callbacks.beginUse()
+        defer { callbacks.endUse() }
         guard let queue = callbacks.queue else {
-            var decision = WebSocketUpgradeDecision.accept()
-            asCallback { decision = decide(request, hook, callbacks.user) }
+            var decision = WebSocketAttachingDecision(.accept())
+            asCallback { decision = decide(request, hook, callbacks, dropped) }
             return decision
         }
         return await withCheckedContinuation { continuation in
             queue.push(
                 .init(
-                    run: { continuation.resume(returning: decide(request, hook, callbacks.user)) },
-                    dropped: { continuation.resume(returning: .respond(status: 503, text: "shutting down")) }))
+                    run: { continuation.resume(returning: decide(request, hook, callbacks, dropped)) },
+                    dropped: {
+                        continuation.resume(returning: .init(.respond(status: 503, text: "shutting down")))
+                    }))
         }
     }
 }
 
 private func decide(
-    _ request: WebSocketUpgradeRequest, _ hook: Hook, _ user: UnsafeMutableRawPointer?
-) -> WebSocketUpgradeDecision {
-    var pool = CStrings()
+    _ request: WebSocketUpgradeRequest, _ hook: Hook, _ callbacks: Callbacks, _ dropped: RequestData.Dropped?
+) -> WebSocketAttachingDecision {
+    let strings = CStrings()
     var view = wsx_request()
     view.size = MemoryLayout<wsx_request>.size
-    view.method = pool.string(request.method)
-    view.target = pool.string(request.target)
-    view.host = pool.string(request.host)
-    view.origin = request.origin.map { pool.string($0) }
-    view.remote_address = pool.string(request.remoteAddress?.description ?? "")
-    view.headers = pool.list(request.headers.flatMap { [$0.name.rawName, $0.value] })
-    view.subprotocols = pool.list(request.subprotocols)
+    view.method = strings.string(request.method)
+    view.target = strings.string(request.target)
+    view.host = strings.string(request.host)
+    view.origin = request.origin.map { strings.string($0) }
+    view.remote_address = strings.string(request.remoteAddress?.description ?? "")
+    view.headers = strings.list(request.headers)
+    view.subprotocols = strings.list(request.subprotocols)
     view.is_websocket = request.isWebSocket ? 1 : 0
     view.is_secure = request.isSecure ? 1 : 0
+    view.local_address = strings.string(request.localAddress?.description ?? "")
+    view.certificate = strings.certificate(request.tls?.peerCertificate)
     var response = wsx_response()
     response.size = MemoryLayout<wsx_response>.size
     response.status = 101
-    withUnsafePointer(to: view) { hook(user, $0, &response) }
-    defer { pool.free() }
+    withExtendedLifetime(strings) { withUnsafePointer(to: view) { hook(callbacks.user, $0, &response) } }
+    // From here on it is given back, unless a connection takes it.
+    let data = response.data.map { RequestData($0, callbacks, dropped) }
     do throws(Failure) {
         let headers = try fields(response.headers)
         guard response.status == 101 else {
-            return .respond(
-                status: Int(response.status), headers: headers,
-                body: Array(try bytes(response.body, response.body_length)))
+            return .init(
+                .respond(
+                    status: Int(response.status), headers: headers,
+                    body: Array(try bytes(response.body, response.body_length))), attachment: data)
         }
         let name = try text(response.subprotocol, "subprotocol")
-        return .accept(subprotocol: name.map { .named($0) } ?? .automatic, headers: headers)
+        return .init(
+            .accept(subprotocol: name.map { .named($0) } ?? .automatic, headers: headers),
+            user: try text(response.user, "user"), attachment: data)
     } catch {
-        return .respond(status: 500, text: "the server could not answer")
-    }
-}
-
-/// Strings for C, until `free`.
-private struct CStrings {
-    private var strings: [UnsafeMutablePointer<CChar>] = []
-    private var lists: [UnsafeMutablePointer<UnsafePointer<CChar>?>] = []
-
-    mutating func string(_ text: String) -> UnsafePointer<CChar> {
-        let count = text.utf8.count
-        let memory = UnsafeMutablePointer<CChar>.allocate(capacity: count + 1)
-        for (index, byte) in text.utf8.enumerated() { memory[index] = CChar(bitPattern: byte) }
-        memory[count] = 0
-        strings.append(memory)
-        return UnsafePointer(memory)
-    }
-
-    mutating func list(_ texts: [String]) -> UnsafePointer<UnsafePointer<CChar>?> {
-        let memory = UnsafeMutablePointer<UnsafePointer<CChar>?>.allocate(capacity: texts.count + 1)
-        for (index, text) in texts.enumerated() { (memory + index).initialize(to: string(text)) }
-        (memory + texts.count).initialize(to: nil)
-        lists.append(memory)
-        return UnsafePointer(memory)
-    }
-
-    func free() {
-        for memory in strings { memory.deallocate() }
-        for memory in lists { memory.deallocate() }
+        return .init(.respond(status: 500, text: "the server could not answer"))
     }
 }
 
@@ -189,6 +283,17 @@ public func wsx_server_port(
 
 /// See `wsx.h`, which documents the interface.
 @c @implementation
+public func wsx_server_reload_tls(
+    _ server: wsx_server, _ config: UnsafePointer<wsx_server_config>?, _ error: UnsafeMutablePointer<wsx_error>?
+) -> wsx_status {
+    attempt(error) { () throws(Failure) in
+        let box = try Handles.servers.find(server.id, "server")
+        try box.reload(try copied(config, "wsx_server_config"))
+    }
+}
+
+/// See `wsx.h`, which documents the interface.
+@c @implementation
 public func wsx_server_adopt(
     _ server: wsx_server, _ descriptor: CInt, _ connection: UnsafeMutablePointer<wsx_connection>?,
     _ error: UnsafeMutablePointer<wsx_error>?
@@ -197,14 +302,49 @@ public func wsx_server_adopt(
         let result = try required(connection, "connection")
         result.pointee = wsx_connection()
         let box = try Handles.servers.find(server.id, "server")
-        let callbacks = box.callbacks.forOneConnection()
+        guard box.callbacks.queue?.isDispatchedHere != true || !box.asks else {
+            throw Failure(
+                WSX_WRONG_THREAD,
+                "the call would wait for on_request, which this thread dispatches; use wsx_server_adopt_start")
+        }
         let id = try wait(-1, on: nil) { () async throws(WebSocketError) in
-            let socket = try await box.server.accept(try WebSocketConnectedSocket(adopting: descriptor))
-            let adopted = ConnectionBox.make(callbacks: callbacks, loop: socket.eventLoop)
-            adopted.opened(socket)
-            return adopted.id
+            try await box.adopt(descriptor, freesItself: false).id
         }
         result.pointee = wsx_connection(id: id)
+    }
+}
+
+/// See `wsx.h`, which documents the interface.
+@c @implementation
+public func wsx_server_adopt_start(
+    _ server: wsx_server, _ descriptor: CInt,
+    _ done: (@convention(c) (UnsafeMutableRawPointer?, wsx_connection, UnsafePointer<wsx_error>?) -> Void)?,
+    _ user: UnsafeMutableRawPointer?, _ error: UnsafeMutablePointer<wsx_error>?
+) -> wsx_status {
+    attempt(error) { () throws(Failure) in
+        let box = try Handles.servers.find(server.id, "server")
+        // Looked at now, while the caller can be told.
+        let taken: CInt
+        do throws(WebSocketError) {
+            taken = try WebSocketConnectedSocket(adopting: descriptor).release()
+        } catch {
+            throw Failure(error)
+        }
+        let user = Unchecked(user)
+        let queue = box.callbacks.queue
+        Task {
+            do throws(WebSocketError) {
+                let adopted = try await box.adopt(taken, freesItself: done == nil)
+                guard let done else { return }
+                let id = adopted.id
+                // After on_open, which the loop tells.
+                adopted.loop.execute { tell(queue) { done(user.value, wsx_connection(id: id), nil) } }
+            } catch {
+                guard let done else { return }
+                let reason = Unchecked(wsx_error(Failure(error)))
+                tell(queue) { withUnsafePointer(to: reason.value) { done(user.value, wsx_connection(), $0) } }
+            }
+        }
     }
 }
 
@@ -249,11 +389,34 @@ public func wsx_server_shut_down(
     _ server: wsx_server, _ timeout_ms: Int64, _ error: UnsafeMutablePointer<wsx_error>?
 ) -> wsx_status {
     attempt(error) { () throws(Failure) in
+        try check(time: timeout_ms)
         try checkMayWait()
         let box = try Handles.servers.find(server.id, "server")
-        let timeout: Duration? = timeout_ms < 0 ? nil : .milliseconds(timeout_ms)
-        try wait(-1, on: nil) { () async throws(WebSocketError) in await box.server.shutDown(timeout: timeout) }
+        let timeout = Duration.limit(timeout_ms)
+        try wait(-1, on: nil) { () async throws(WebSocketError) in await box.stop(timeout: timeout) }
         _ = Handles.servers.remove(server.id)
+    }
+}
+
+/// See `wsx.h`, which documents the interface.
+@c @implementation
+public func wsx_server_shut_down_start(
+    _ server: wsx_server, _ timeout_ms: Int64, _ done: (@convention(c) (UnsafeMutableRawPointer?) -> Void)?,
+    _ user: UnsafeMutableRawPointer?, _ error: UnsafeMutablePointer<wsx_error>?
+) -> wsx_status {
+    attempt(error) { () throws(Failure) in
+        try check(time: timeout_ms)
+        guard let box = Handles.servers.remove(server.id) else {
+            _ = try Handles.servers.find(server.id, "server")
+            return
+        }
+        let timeout = Duration.limit(timeout_ms)
+        let user = Unchecked(user)
+        Task {
+            await box.stop(timeout: timeout)
+            guard let done else { return }
+            tell(box.callbacks.queue) { done(user.value) }
+        }
     }
 }
 
@@ -262,6 +425,6 @@ public func wsx_server_shut_down(
 public func wsx_server_free(_ server: wsx_server) -> wsx_status {
     guard wsxc_may_be_used() else { return wsx_status(WSX_FORKED) }
     guard let box = Handles.servers.remove(server.id) else { return wsx_status(WSX_INVALID_HANDLE) }
-    Task { await box.server.shutDown(timeout: .zero) }
+    Task { await box.stop(timeout: .zero) }
     return wsx_status(WSX_OK)
 }

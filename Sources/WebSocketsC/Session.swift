@@ -17,24 +17,40 @@ final class SessionBox: @unchecked Sendable {
     private let config: wsx_session_config
     private let queue: CallbackQueue?
     private let isSilent = Atomic<Bool>(false)
+    /// Ends when everything has been told, or waits to be dispatched.
+    private let telling = Mutex<Task<Void, Never>?>(nil)
     /// Messages that were sent from threads that may not wait.
     private let inside = Atomic<Int>(0)
 
     var takesMessages: Bool { config.on_event != nil }
+    /// Why the last attempt failed, since the last connection.
+    private let lastFailure: LastFailure
 
-    init(_ session: WebSocketSession, _ config: wsx_session_config, queue: CallbackQueue?, loop: WebSocketEventLoop) {
+    init(
+        _ session: WebSocketSession, _ config: wsx_session_config, queue: CallbackQueue?, loop: WebSocketEventLoop,
+        _ lastFailure: LastFailure
+    ) {
+        self.lastFailure = lastFailure
         self.session = session
         self.config = config
         self.queue = queue
         self.loop = loop
     }
 
+    /// Why there is no connection, if that is known.
+    var failure: WebSocketError? { lastFailure.error }
+
     func start(_ id: UInt64) {
         let session = session
+        if config.on_event != nil {
+            lastFailure.onFailure { [weak self] error in
+                self?.tell(id) { WebSocketSessionEvent.withFailedAttempt(error, $0) }
+            }
+        }
         // Both end with the session, which every way to free the handle ends.
         Task(executorPreference: loop.taskExecutor) { try? await session.run() }
         guard config.on_event != nil else { return }
-        Task(executorPreference: loop.taskExecutor) { [self] in
+        let task = Task(executorPreference: loop.taskExecutor) { [self] in
             do throws(WebSocketError) {
                 for try await event in session.events {
                     guard tell(id, { event.withEvent($0) }) else { continue }
@@ -47,6 +63,7 @@ final class SessionBox: @unchecked Sendable {
                 tell(id) { WebSocketSessionEvent.withEnd(error, $0) }
             }
         }
+        telling.withLock { $0 = task }
     }
 
     @discardableResult
@@ -76,9 +93,34 @@ final class SessionBox: @unchecked Sendable {
         return true
     }
 
+    /// Returns when the session has ended and, where that needs no thread of the program's, has been told so.
+    func shutDown() async {
+        await session.shutDown()
+        if queue == nil { await told() }
+    }
+
+    private func told() async { await telling.withLock({ $0 })?.value }
+
+    /// The handle is gone and the session has ended, which is told first.
+    func releaseWhenTold(_ done: (@Sendable () -> Void)? = nil) {
+        Task(executorPreference: loop.taskExecutor) { [self] in
+            await told()
+            release(isSilencing: false)
+            guard let done else { return }
+            if let queue {
+                queue.push(done)
+            } else {
+                // After the last event, which a task of its own tells.
+                Task(executorPreference: loop.taskExecutor) { asCallback(done) }
+            }
+        }
+    }
+
     /// The handle is gone and the session has been told to end.
-    func release() {
-        isSilent.store(true, ordering: .releasing)
+    ///
+    /// - Parameter isSilencing: What waits to be dispatched is not told any more.
+    func release(isSilencing: Bool = true) {
+        if isSilencing { isSilent.store(true, ordering: .releasing) }
         // On the loop, where the pump is: nothing comes between its question and its wait.
         loop.execute { self.queue?.wakeAll() }
         guard config.on_released != nil else { return }
@@ -91,7 +133,41 @@ final class SessionBox: @unchecked Sendable {
     }
 }
 
+/// Remembers why a session has no connection.
+final class LastFailure: WebSocketSessionObserver {
+    private struct State {
+        var error: WebSocketError?
+        var told: (@Sendable (WebSocketError) -> Void)?
+    }
+    private let state = Mutex(State())
+
+    var error: WebSocketError? { state.withLock { $0.error } }
+
+    func onFailure(_ tell: @escaping @Sendable (WebSocketError) -> Void) { state.withLock { $0.told = tell } }
+
+    func attemptFailed(_ error: WebSocketError) {
+        let tell = state.withLock { state in
+            state.error = error
+            return state.told
+        }
+        tell?(error)
+    }
+
+    func connected(isReconnect: Bool, after downtime: Duration?) { state.withLock { $0.error = nil } }
+}
+
 extension WebSocketSessionEvent {
+    /// An attempt to connect has failed.
+    fileprivate static func withFailedAttempt(
+        _ error: WebSocketError, _ body: (UnsafePointer<wsx_session_event>) -> Void
+    ) {
+        var event = wsx_session_event()
+        event.size = MemoryLayout<wsx_session_event>.size
+        event.text = StaticString("").cString
+        event.type = Int32(WSX_EVENT_ATTEMPT_FAILED)
+        with(error, &event, body)
+    }
+
     /// The event as C reads it.
     fileprivate func withEvent(_ body: (UnsafePointer<wsx_session_event>) -> Void) {
         var event = wsx_session_event()
@@ -186,8 +262,9 @@ extension WebSocketSessionConfiguration {
         }
         outboundQueue = config.outbound_queue
         if config.inbound_messages > 0 { inboundMessages = config.inbound_messages }
-        maximumConnectionAge = try Duration.setting(
-            config.maximum_connection_age_ms, "maximum_connection_age_ms")
+        if config.maximum_connection_age_ms != -1 {
+            maximumConnectionAge = try Duration.setting(config.maximum_connection_age_ms, "maximum_connection_age_ms")
+        }
         makesBeforeBreaking = config.make_before_break != 0
         if let pattern = try text(config.subscribe, "subscribe") {
             subscriptions.subscribe = { .text(pattern.filled(with: $0)) }
@@ -229,22 +306,27 @@ public func wsx_session_create(
         result.pointee = wsx_session()
         guard let url = try text(url, "url") else { throw .argument("url is NULL") }
         var configuration = WebSocketSessionConfiguration()
+        configuration.logger = Log.logger
         var queue: CallbackQueue?
         let config = try copied(config, "wsx_session_config")
         if let config {
+            // What a program is told of by events does not belong into a log as well.
+            if config.on_event != nil { configuration.logger = Log.severe }
             if let client = try copied(config.client, "wsx_client_config") { try configuration.client.apply(client) }
             queue = try CallbackQueue.named(config.queue)
             try configuration.apply(config)
         }
-        let loop = configuration.client.eventLoop ?? WebSocketEventLoopGroup.shared.next()
+        let loop = configuration.client.eventLoop ?? Loops.next()
         configuration.client.eventLoop = loop
         let box: SessionBox
         do throws(WebSocketError) {
             // Found out now, while the caller can be told.
             _ = try configuration.client.request(for: url)
+            let lastFailure = LastFailure()
+            configuration.observers.append(lastFailure)
             box = SessionBox(
                 try WebSocketSession(to: url, configuration: configuration), config ?? wsx_session_config(),
-                queue: queue, loop: loop)
+                queue: queue, loop: loop, lastFailure)
         } catch {
             throw Failure(error)
         }
@@ -261,6 +343,7 @@ public func wsx_session_wait_connected(
     _ session: wsx_session, _ timeout_ms: Int64, _ error: UnsafeMutablePointer<wsx_error>?
 ) -> wsx_status {
     attempt(error) { () throws(Failure) in
+        try check(time: timeout_ms)
         let box = try Handles.sessions.find(session.id, "session")
         let session = box.session
         let isConnected = try wait(-1, on: box.loop) { () async throws(WebSocketError) in
@@ -271,8 +354,11 @@ public func wsx_session_wait_connected(
         guard !session.isShutdown else {
             throw Failure(session.lastDisconnect?.error ?? WebSocketError(.connectionClosed, "the session has ended"))
         }
-        throw Failure(
-            WebSocketError(.timedOut, "the session was not connected within \(timeout_ms) ms", phase: .connect))
+        var error = WebSocketError(.timedOut, "the session was not connected within \(timeout_ms) ms", phase: .connect)
+        if let last = box.failure {
+            error = WebSocketError(.timedOut, "\(error.message); the last attempt: \(last.message)", phase: .connect)
+        }
+        throw Failure(error)
     }
 }
 
@@ -283,6 +369,7 @@ public func wsx_session_send(
     _ error: UnsafeMutablePointer<wsx_error>?
 ) -> wsx_status {
     attempt(error) { () throws(Failure) in
+        try check(time: timeout_ms)
         let box = try Handles.sessions.find(session.id, "session")
         let message = try WebSocketMessage(try .init(kind), copying: try bytes(data, length))
         guard mayWait(for: box.loop) else {
@@ -290,6 +377,8 @@ public func wsx_session_send(
             return
         }
         let session = box.session
+        // Found out without a wait, which with a timeout of 0 would be over first.
+        if session.isShutdown, let failure = session.failure { throw Failure(failure) }
         try wait(timeout_ms, on: box.loop, phase: .send) { () async throws(WebSocketError) in
             try await session.send(message)
         }
@@ -303,6 +392,7 @@ public func wsx_session_receive(
     _ error: UnsafeMutablePointer<wsx_error>?
 ) -> wsx_status {
     attempt(error) { () throws(Failure) in
+        try check(time: timeout_ms)
         let result = try required(message, "message")
         result.pointee = wsx_message()
         let box = try Handles.sessions.find(session.id, "session")
@@ -366,6 +456,7 @@ public func wsx_session_disconnect(
     _ session: wsx_session, _ reconnect_after_ms: Int64, _ error: UnsafeMutablePointer<wsx_error>?
 ) -> wsx_status {
     attempt(error) { () throws(Failure) in
+        try check(time: reconnect_after_ms, "reconnect_after_ms")
         let box = try Handles.sessions.find(session.id, "session")
         let session = box.session
         guard session.isConnected else {
@@ -414,8 +505,28 @@ public func wsx_session_shut_down(
     attempt(error) { () throws(Failure) in
         try checkMayWait()
         let box = try Handles.sessions.find(session.id, "session")
-        try wait(-1, on: box.loop) { () async throws(WebSocketError) in await box.session.shutDown() }
-        Handles.sessions.remove(session.id)?.release()
+        try wait(-1, on: box.loop) { () async throws(WebSocketError) in await box.shutDown() }
+        Handles.sessions.remove(session.id)?.releaseWhenTold()
+    }
+}
+
+/// See `wsx.h`, which documents the interface.
+@c @implementation
+public func wsx_session_shut_down_start(
+    _ session: wsx_session, _ done: (@convention(c) (UnsafeMutableRawPointer?) -> Void)?,
+    _ user: UnsafeMutableRawPointer?, _ error: UnsafeMutablePointer<wsx_error>?
+) -> wsx_status {
+    attempt(error) { () throws(Failure) in
+        guard let box = Handles.sessions.remove(session.id) else {
+            _ = try Handles.sessions.find(session.id, "session")
+            return
+        }
+        let user = Unchecked(user)
+        Task(executorPreference: box.loop.taskExecutor) {
+            await box.session.shutDown()
+            guard let done else { return box.releaseWhenTold() }
+            box.releaseWhenTold { done(user.value) }
+        }
     }
 }
 

@@ -34,7 +34,7 @@ public func wsx_capabilities() -> UInt64 {
     var sum =
         WSX_CAPABILITY_TLS | WSX_CAPABILITY_DEFLATE | WSX_CAPABILITY_UNIX_SOCKETS | WSX_CAPABILITY_QUEUE
     guard wsxc_may_be_used() else { return UInt64(sum) }
-    if WebSocketEventLoopGroup.shared.loops.allSatisfy({ $0.backend == .libuv }) { sum |= WSX_CAPABILITY_LIBUV }
+    if Loops.shared.loops.allSatisfy({ $0.backend == .libuv }) { sum |= WSX_CAPABILITY_LIBUV }
     return UInt64(sum)
 }
 

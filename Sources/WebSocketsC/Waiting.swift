@@ -77,10 +77,24 @@ func wait<Value: Sendable>(
     switch result! {
     case .success(let value): return value
     case .failure(let error) where hasTimedOut && error.code == .cancelled:
-        throw Failure(
-            WebSocketError(
-                .timedOut, "it took longer than \(timeout) ms; allow more time if that is normal", phase: phase))
+        throw Failure.timedOut(after: timeout, phase)
     case .failure(let error): throw Failure(error)
+    }
+}
+
+extension Failure {
+    static func timedOut(after milliseconds: Int64, _ phase: WebSocketError.Phase?) -> Self {
+        Self(
+            WebSocketError(
+                .timedOut, "it took longer than \(milliseconds) ms; allow more time if that is normal", phase: phase))
+    }
+}
+
+/// Refuses times below zero other than `WSX_NEVER`: what is left until a deadline that has passed, for example, would
+/// otherwise be for ever.
+func check(time milliseconds: Int64, _ name: StaticString = "timeout_ms") throws(Failure) {
+    guard milliseconds >= -1 else {
+        throw .argument("\(name) is \(milliseconds); use WSX_NEVER, or 0 for a time that is over")
     }
 }
 

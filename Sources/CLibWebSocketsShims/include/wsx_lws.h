@@ -131,6 +131,8 @@ bool wsx_lws_context_is_being_destroyed(struct lws_context *context);
 
 /// What libwebsockets logs now, as `lws_set_log_level` takes it.
 static inline int wsx_lws_log_level(void) { return lwsl_visible(0xFFFF); }
+/// What it logs as long as no program has chosen.
+static inline int wsx_lws_default_log_level(void) { return LLL_ERR | LLL_WARN | LLL_NOTICE; }
 
 /// Whether the peer's stream is over: its FIN or RST has been read, or TLS's own end. Takes nothing from the socket.
 int wsx_stream_has_ended(struct lws *wsi);

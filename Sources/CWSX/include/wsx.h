@@ -9,8 +9,8 @@
  * undefined: the call returns WSX_INVALID_HANDLE. Freeing one twice is such a use.
  *
  * Structures that may grow begin with `size`. Get them from their wsx_…_init() function, which sets it and zeroes the
- * rest; zero is the default of every field, and WSX_NEVER means no limit where a time is asked for. Strings are copied
- * before a call returns.
+ * rest; zero is the default of every field. A time is in milliseconds, and WSX_NEVER sets no limit where there can be
+ * none; other times below zero are refused. Strings are copied before a call returns.
  *
  * Every function may be called from any thread. Those that say that they wait may not be called from a callback that
  * runs on one of the library's threads: they return WSX_WRONG_THREAD. Callbacks run on the thread of the connection's
@@ -122,6 +122,10 @@ typedef struct wsx_error {
     int32_t reserved;
     wsx_close_info close;
     char message[512];             /* what happened and what to do; peer text in it is escaped */
+    /* Of a server's answer, with http_status. Text of the peer's: escape it before showing it. */
+    char response_headers[1024];   /* "Name: value" and a line feed each, as many whole ones as fit */
+    char response_body[1024];      /* its beginning; a zero byte follows, which is not part of it */
+    size_t response_body_length;   /* how much of it is there */
 } wsx_error;
 
 static inline wsx_error wsx_error_init(void) {
@@ -131,7 +135,22 @@ static inline wsx_error wsx_error_init(void) {
     return error;
 }
 
-#define WSX_NEVER ((int64_t)-1)    /* for a time in milliseconds: as long as it takes, or: not at all */
+#define WSX_NEVER ((int64_t)-1)    /* for a time in milliseconds: no limit, or, of something that comes again: not at all */
+
+/* ---- The library in your process -------------------------------------------------------------------------------- */
+
+enum { WSX_LOG_ERROR = 1, WSX_LOG_WARNING, WSX_LOG_INFO, WSX_LOG_DEBUG };
+
+/* Where the library logs, and how much: `log` gets a line without its end for everything of `level` and what is graver, on
+ * any thread, perhaps on several at once; it must not block. NULL: nowhere. Until this is called, errors and warnings go to
+ * standard error. What a program is told in another way, by a session's events for example, is not logged. May be called
+ * at any time; a call of the former function may still be running when it returns. */
+wsx_status wsx_set_log(
+    int32_t level, void (*log)(void *user, int32_t level, const char *line), void *user, wsx_error *error);
+/* How many loops, and so threads, the library has for connections; 0, the default, is one for each core. To be called
+ * before anything that needs one: then it fails. Loops on a context of the program's do not count. Threads of the library
+ * block all signals, but for the one of a program that services an attached context. */
+wsx_status wsx_set_loops(size_t count, wsx_error *error);
 
 /* ---- Callbacks on your own thread ------------------------------------------------------------------------------- */
 
@@ -206,20 +225,27 @@ wsx_status wsx_message_free(wsx_message *message);
 /* A connection: a client's own, one borrowed from a pool, or a server's. */
 typedef struct wsx_connection { uint64_t id; } wsx_connection;
 
-/* What happens to a connection. Each may be NULL. See the top for the thread that they run on. */
+/* What happens to a connection. Each may be NULL. See the top for the thread that they run on. A server that echoes, or
+ * passes messages on, has backpressure with three of its functions: where wsx_send returns WSX_FULL it pauses reading
+ * (wsx_connection_pause), keeps the message, and sends it and resumes in on_writable. */
 typedef struct wsx_callbacks {
     size_t size;
     void *user;                    /* handed to each */
     void (*on_open)(void *user, wsx_connection connection);
     /* A message; the bytes are valid for the call only. With this callback wsx_receive gets none. Without a queue there
-     * is no backpressure but the time that it takes; with one, reading pauses while many callbacks wait. */
+     * is no backpressure but the time that it takes and wsx_connection_pause; with one, reading also pauses while many
+     * callbacks wait. */
     void (*on_message)(void *user, wsx_connection connection, wsx_kind kind, const void *data, size_t length);
     /* The connection has ended, or (wsx_connect_start) could not be opened. Comes once, unless the handle is freed
      * before. The handle is still to be freed, but a server's frees itself afterwards. */
     void (*on_close)(void *user, wsx_connection connection, const wsx_error *reason);
     /* The last call: nothing of the library will use `user` for this connection any more. Comes after the handle was
-     * freed. (A server has one `user` for all its connections, and calls this once, when it has ended.) */
+     * freed, and never after a call that failed and gave none. (A server has one `user` for all its connections, and
+     * calls this once, when it has ended.) */
     void (*on_released)(void *user);
+    /* There is room for a message again. Comes once after a wsx_send that returned WSX_FULL (once for several of them),
+     * unless the connection ends first. */
+    void (*on_writable)(void *user, wsx_connection connection);
 } wsx_callbacks;
 
 static inline wsx_callbacks wsx_callbacks_init(void) {
@@ -299,11 +325,31 @@ wsx_status wsx_receive(
 /* Sends a ping and waits for its pong. `microseconds`, unless NULL, gets the round trip. */
 wsx_status wsx_ping(
     wsx_connection connection, int64_t timeout_ms, int64_t *microseconds, wsx_error *error);
+/* Sends a ping without waiting, and tells `done`: with an error, `microseconds` is -1. It runs where callbacks run, also
+ * after the handle was freed. When this function itself fails, `done` is not called. */
+wsx_status wsx_ping_start(
+    wsx_connection connection, int64_t timeout_ms,
+    void (*done)(void *user, int64_t microseconds, const wsx_error *error), void *user, wsx_error *error);
 /* Closes: 1000–1003, 1007–1014 or 3000–4999, and a reason of at most 123 bytes or NULL. Waits until the connection has
  * ended; what is sent before goes out first. On one of the library's threads it only begins to. The handle is still to
  * be freed. `info`, unless NULL, gets how it ended. */
 wsx_status wsx_close(
     wsx_connection connection, uint16_t code, const char *reason, wsx_close_info *info, wsx_error *error);
+/* Begins to close, as wsx_close does, and returns. on_close tells the end, and so does `done`, unless it is NULL: where
+ * callbacks run, once, before or after on_close, also after the handle was freed. When this function itself fails, `done`
+ * is not called. */
+wsx_status wsx_close_start(
+    wsx_connection connection, uint16_t code, const char *reason,
+    void (*done)(void *user, const wsx_close_info *info), void *user, wsx_error *error);
+/* Stops on_message until wsx_connection_resume. Messages that arrive meanwhile wait, as many as inbound_messages says (16),
+ * then the socket is not read any more and the peer feels it. on_close waits too: what came before the end is told before
+ * it. (Once a server is shut down or freed, its connections' ends wait no longer.) Where callbacks run, pausing takes
+ * effect at once: in on_message, that was the last one. On other threads, calls that are on their way still come. Pausing
+ * twice is once. Only for connections with on_message: wsx_receive takes one message at a time anyway. */
+wsx_status wsx_connection_pause(wsx_connection connection, wsx_error *error);
+/* Goes on. What has waited is told first, in order, and never before this function returns where callbacks run. Does
+ * nothing to a connection that is not paused. */
+wsx_status wsx_connection_resume(wsx_connection connection, wsx_error *error);
 /* Ends the connection at once, without a closing handshake. */
 wsx_status wsx_abort(wsx_connection connection, wsx_error *error);
 /* Frees the handle. An open connection is aborted; one of a pool goes back to be closed. No callback begins any more
@@ -338,6 +384,48 @@ static inline wsx_connection_info wsx_connection_info_init(void) {
 
 wsx_status wsx_connection_get_info(wsx_connection connection, wsx_connection_info *info, wsx_error *error);
 
+/* A certificate that a peer has shown, verified, unless the configuration says that nothing is. */
+typedef struct wsx_certificate {
+    size_t size;
+    const char *subject;           /* as in RFC 4514, such as CN=alice,O=Example */
+    const char *issuer;
+    const char *const *names;      /* DNS names, addresses and URIs among its alternative names; NULL ends the list */
+    const char *fingerprint;       /* SHA-256 of the certificate, 64 hexadecimal digits: what to compare with */
+    const char *public_key_pin;    /* base64 of the SHA-256 of its key, as public_key_pins has it */
+    const void *der;               /* the certificate itself */
+    size_t der_length;
+    int64_t valid_from, valid_until; /* seconds since 1970 */
+} wsx_certificate;
+
+/* The opening handshake of a connection, of either side. It is the caller's, to be freed with wsx_handshake_free, and
+ * stays as it is whatever becomes of the connection. */
+typedef struct wsx_handshake {
+    size_t size;
+    uint64_t id;
+    const char *target;            /* what the client asked for: path and query, byte for byte */
+    const char *const *headers;    /* of the request, credentials included: name, value, name, value, …, NULL */
+    const char *user;              /* of a server's: what on_request said; NULL without */
+    const char *url;               /* of a client's: what it is connected to, after redirects; NULL of a server's */
+    int32_t status;                /* of a client's: of the server's answer; 0 of a server's */
+    int32_t reserved;
+    const char *const *response_headers; /* of a client's: as `headers`; empty of a server's */
+    const wsx_certificate *certificate;  /* the peer's; NULL without one */
+    const char *remote_address;    /* such as 127.0.0.1:1234, as a trusted proxy says; empty for sockets without one */
+    const char *local_address;
+} wsx_handshake;
+
+static inline wsx_handshake wsx_handshake_init(void) {
+    wsx_handshake handshake;
+    memset(&handshake, 0, sizeof handshake);
+    handshake.size = sizeof handshake;
+    return handshake;
+}
+
+/* Of an open connection, or one that has ended and is not freed, so also in on_close. */
+wsx_status wsx_connection_get_handshake(wsx_connection connection, wsx_handshake *handshake, wsx_error *error);
+/* Frees what the handshake points to, and zeroes it but for its size. */
+wsx_status wsx_handshake_free(wsx_handshake *handshake);
+
 /* ---- Pools ------------------------------------------------------------------------------------------------------ */
 
 typedef struct wsx_pool { uint64_t id; } wsx_pool;
@@ -351,6 +439,11 @@ typedef struct wsx_pool_config {
     int64_t acquire_timeout_ms;    /* default 30,000 */
     int64_t idle_timeout_ms;       /* how long a connection may be idle; default the library's */
     int64_t maximum_lifetime_ms;   /* how old a connection may get; default the library's */
+    /* Of every connection while it is lent: on_message, on_close and on_writable, with one `user` for all; what belongs
+     * to a lease, wsx_connection_set_data keeps. They begin after `done` of wsx_pool_acquire_start has returned; with
+     * wsx_pool_acquire they may begin before it returns. They end with the lease. on_open is not called; on_released is
+     * the last call, after the pool has ended. */
+    const wsx_callbacks *lease_callbacks;
 } wsx_pool_config;
 
 static inline wsx_pool_config wsx_pool_config_init(void) {
@@ -364,7 +457,8 @@ static inline wsx_pool_config wsx_pool_config_init(void) {
 wsx_status wsx_pool_create(
     const char *const *urls, const wsx_pool_config *config, wsx_pool *pool, wsx_error *error);
 /* Borrows a connection, which is to be given back with wsx_pool_release. Waits at most `timeout_ms`, connecting
- * included; WSX_NEVER: acquire_timeout_ms. 0 takes only what is idle, and may be used anywhere. */
+ * included, and acquire_timeout_ms with WSX_NEVER, which sets no other limit. 0 takes only what is idle, and may be used
+ * anywhere. */
 wsx_status wsx_pool_acquire(wsx_pool pool, int64_t timeout_ms, wsx_connection *connection, wsx_error *error);
 /* Borrows a connection, and tells `done`: with an error, the connection is zero. */
 wsx_status wsx_pool_acquire_start(
@@ -391,6 +485,9 @@ static inline wsx_pool_statistics wsx_pool_statistics_init(void) {
 wsx_status wsx_pool_get_statistics(wsx_pool pool, wsx_pool_statistics *statistics, wsx_error *error);
 /* Refuses acquires, waits at most `grace_ms` for connections that are lent, closes all, and frees the handle. Waits. */
 wsx_status wsx_pool_shut_down(wsx_pool pool, int64_t grace_ms, wsx_error *error);
+/* Does the same without waiting, and tells `done`, unless it is NULL, when all are closed: where callbacks run. */
+wsx_status wsx_pool_shut_down_start(
+    wsx_pool pool, int64_t grace_ms, void (*done)(void *user), void *user, wsx_error *error);
 /* Does the same with no grace and without waiting. */
 wsx_status wsx_pool_free(wsx_pool pool);
 
@@ -401,7 +498,8 @@ typedef struct wsx_session { uint64_t id; } wsx_session;
 
 enum {
     WSX_EVENT_MESSAGE = 1, WSX_EVENT_CONNECTED, WSX_EVENT_DISCONNECTED, WSX_EVENT_GAP, WSX_EVENT_RENEWED,
-    WSX_EVENT_ALERT, WSX_EVENT_ENDED
+    WSX_EVENT_ALERT, WSX_EVENT_ENDED,
+    WSX_EVENT_ATTEMPT_FAILED       /* an attempt to connect failed, with `error`; other events tell what comes next */
 };
 
 /* Something that happened to a session. Valid for the call only. */
@@ -416,7 +514,7 @@ typedef struct wsx_session_event {
     int64_t duration_ms;           /* disconnected: how long it was connected; a gap: how long there was no connection */
     uint64_t dropped;              /* a gap: messages that were dropped because nobody took them */
     const char *text;              /* disconnected: the reason's name; an alert: a sentence; never NULL */
-    const wsx_error *error;        /* disconnected and ended: what failed, else NULL */
+    const wsx_error *error;        /* disconnected, ended, attempt failed: what failed, else NULL */
 } wsx_session_event;
 
 typedef struct wsx_session_config {
@@ -488,8 +586,71 @@ static inline wsx_session_statistics wsx_session_statistics_init(void) {
 wsx_status wsx_session_get_statistics(wsx_session session, wsx_session_statistics *statistics, wsx_error *error);
 /* Closes with 1000, waits until the session has ended, and frees the handle. */
 wsx_status wsx_session_shut_down(wsx_session session, wsx_error *error);
+/* Does the same without waiting: the handle is freed at once. WSX_EVENT_ENDED tells the end, then on_released, then
+ * `done`, unless it is NULL, where events are told. */
+wsx_status wsx_session_shut_down_start(
+    wsx_session session, void (*done)(void *user), void *user, wsx_error *error);
 /* Ends the session at once, without waiting. */
 wsx_status wsx_session_free(wsx_session session);
+
+/* ---- Topics ----------------------------------------------------------------------------------------------------- */
+
+/* What connections subscribe to: those of servers and clients, of one server or several. What is published reaches every
+ * subscriber, and a slow one holds up no other. A connection that ends is unsubscribed. Nothing here waits, and from one
+ * thread everything takes effect in order. A topic is a group: it is there as long as it has a subscriber. */
+typedef struct wsx_topics { uint64_t id; } wsx_topics;
+
+enum {
+    WSX_SLOW_PEER_DISCONNECT = 0,  /* is closed with 1008, and gets nothing more */
+    WSX_SLOW_PEER_DROP,            /* misses the message */
+    WSX_SLOW_PEER_KEEP_LATEST      /* misses older messages of the topic for the newest one */
+};
+
+typedef struct wsx_topics_config {
+    size_t size;
+    size_t maximum_buffered_bytes; /* that may wait for one peer; default 1 MiB. One message is always taken */
+    int32_t slow_peer;             /* WSX_SLOW_PEER_…: what happens to a peer beyond that */
+    int32_t reserved;
+} wsx_topics_config;
+
+static inline wsx_topics_config wsx_topics_config_init(void) {
+    wsx_topics_config config;
+    memset(&config, 0, sizeof config);
+    config.size = sizeof config;
+    return config;
+}
+
+/* `config` may be NULL. */
+wsx_status wsx_topics_create(const wsx_topics_config *config, wsx_topics *topics, wsx_error *error);
+/* The connection gets what is published to the topic from now on. Twice is once. */
+wsx_status wsx_topics_subscribe(wsx_topics topics, wsx_connection connection, const char *topic, wsx_error *error);
+wsx_status wsx_topics_unsubscribe(wsx_topics topics, wsx_connection connection, const char *topic, wsx_error *error);
+/* Sends a message to the topic's subscribers, but for `except`, which may be zero. The frame is built once. */
+wsx_status wsx_topics_publish(
+    wsx_topics topics, const char *topic, wsx_kind kind, const void *data, size_t length, wsx_connection except,
+    wsx_error *error);
+/* How many connections are subscribed to a topic now. */
+wsx_status wsx_topics_subscribers(wsx_topics topics, const char *topic, size_t *count, wsx_error *error);
+
+/* What has become of what was published: one count for each message and each subscriber. */
+typedef struct wsx_topics_statistics {
+    size_t size;
+    uint64_t sent;                 /* taken for sending */
+    uint64_t dropped;              /* missed by a slow peer */
+    uint64_t replaced;             /* missed by a slow peer that got a newer one instead */
+    uint64_t disconnected;         /* not sent, because the slow peer was closed */
+} wsx_topics_statistics;
+
+static inline wsx_topics_statistics wsx_topics_statistics_init(void) {
+    wsx_topics_statistics statistics;
+    memset(&statistics, 0, sizeof statistics);
+    statistics.size = sizeof statistics;
+    return statistics;
+}
+
+wsx_status wsx_topics_get_statistics(wsx_topics topics, wsx_topics_statistics *statistics, wsx_error *error);
+/* Frees the handle. Nothing is sent to the subscribers any more; their connections go on. */
+wsx_status wsx_topics_free(wsx_topics topics);
 
 /* ---- Servers ---------------------------------------------------------------------------------------------------- */
 
@@ -507,6 +668,8 @@ typedef struct wsx_request {
     const char *const *subprotocols; /* what the client offers; NULL ends the list */
     int32_t is_websocket;          /* 0: plain HTTP, which can only be answered with a status other than 101 */
     int32_t is_secure;
+    const char *local_address;
+    const wsx_certificate *certificate; /* the client's; NULL without one */
 } wsx_request;
 
 /* What becomes of it. What it points to has to live until the hook has returned. */
@@ -518,7 +681,19 @@ typedef struct wsx_response {
     const char *const *headers;    /* "Name: value" each; NULL ends the list */
     const void *body;
     size_t body_length;
+    const char *user;              /* who the client is, for wsx_handshake; copied */
+    /* The connection's data from its beginning (wsx_connection_data). Where there will be no connection, because this is
+     * a refusal or the client left, on_request_dropped gets it. */
+    void *data;
 } wsx_response;
+
+/* A certificate for clients that ask for one of some names (SNI). This structure does not grow. */
+typedef struct wsx_identity {
+    const char *const *names;      /* such as example.com, or *.example.com for one label in front; NULL ends the list */
+    const char *certificate_file;  /* PEM, followed by the intermediates */
+    const char *key_file;
+    const char *key_passphrase;    /* NULL: the key is not encrypted */
+} wsx_identity;
 
 typedef struct wsx_server_config {
     size_t size;
@@ -542,6 +717,21 @@ typedef struct wsx_server_config {
     size_t outbound_bytes;         /* default 64 KiB */
     int32_t deflate;               /* WSX_OFF declines permessage-deflate; default: accepted */
     int32_t reserved;
+    /* What on_request left, other than NULL, for a connection that did not come to be; to be freed, for example. Each
+     * pointer ends either here or with a connection, whose on_close finds it with wsx_connection_data. */
+    void (*on_request_dropped)(void *user, void *data);
+    const char *key_passphrase;    /* of key_file; NULL: it is not encrypted */
+    const wsx_identity *identities; /* other certificates; clients that ask for no name of theirs get the main one */
+    size_t identity_count;
+    const char *client_ca_file;    /* PEM: clients are asked for a certificate that one of these authorities vouches for */
+    int32_t client_certificate_optional; /* 1: with client_ca_file, they may come without one. Default: they are refused */
+    int32_t minimum_tls;           /* 12 (default) or 13 */
+    int32_t unix_socket_mode;      /* of unix_socket's file, such as 0660. Default 0600 */
+    int32_t reserved_2;
+    /* Stream sockets that listen already, systemd's for example, instead of host, port and unix_socket. The library works
+     * on duplicates, makes both non-blocking, and never closes yours. */
+    const int *listen_descriptors;
+    size_t listen_descriptor_count;
 } wsx_server_config;
 
 static inline wsx_server_config wsx_server_config_init(void) {
@@ -554,10 +744,22 @@ static inline wsx_server_config wsx_server_config_init(void) {
 /* Binds, listens and serves. `config` may be NULL. */
 wsx_status wsx_server_create(const wsx_server_config *config, wsx_server *server, wsx_error *error);
 wsx_status wsx_server_port(wsx_server server, int32_t *port, wsx_error *error);
+/* Reads certificates, keys and authorities again: handshakes that begin from now on get the new ones, connections that
+ * stand are not touched. `config` names them in its TLS fields, others are not looked at; NULL: the same files as before.
+ * Whether clients are asked for certificates, and minimum_tls, stay as they were. On failure nothing has changed. Waits
+ * for nothing but the files. */
+wsx_status wsx_server_reload_tls(wsx_server server, const wsx_server_config *config, wsx_error *error);
 /* Takes over a connected socket from which nobody has read, and does the handshake there. On success, and on any failure
- * but WSX_BAD_DESCRIPTOR and those of the arguments, the descriptor is the library's. Waits. The connection belongs to
- * the caller, who frees it; the server's callbacks are told of it. */
+ * but WSX_BAD_DESCRIPTOR, WSX_WRONG_THREAD and those of the arguments, the descriptor is the library's. Waits for the
+ * client, for handshake_timeout_ms at most. The connection belongs to the caller, who frees it; the server's callbacks are
+ * told of it. On the thread that dispatches the queue where on_request is asked it returns WSX_WRONG_THREAD. */
 wsx_status wsx_server_adopt(wsx_server server, int descriptor, wsx_connection *connection, wsx_error *error);
+/* Does the same without waiting. `done` is told where callbacks run, after on_open: with an error, the connection is zero.
+ * With `done` NULL the connection is the server's, as those that it accepts: on_open tells of it, and it frees itself. On
+ * success the descriptor is the library's, whatever follows. */
+wsx_status wsx_server_adopt_start(
+    wsx_server server, int descriptor,
+    void (*done)(void *user, wsx_connection connection, const wsx_error *error), void *user, wsx_error *error);
 /* Sends a message to every open connection. The frame is built once; nobody is waited for. */
 wsx_status wsx_server_broadcast(
     wsx_server server, wsx_kind kind, const void *data, size_t length, wsx_error *error);
@@ -577,6 +779,10 @@ static inline wsx_server_statistics wsx_server_statistics_init(void) {
 wsx_status wsx_server_get_statistics(wsx_server server, wsx_server_statistics *statistics, wsx_error *error);
 /* Stops accepting, closes every connection with 1001, waits for their ends at most `timeout_ms`, frees the handle. */
 wsx_status wsx_server_shut_down(wsx_server server, int64_t timeout_ms, wsx_error *error);
+/* Does the same without waiting: the handle is freed at once. `done`, unless it is NULL, is told the end where callbacks
+ * run, before or after on_released. */
+wsx_status wsx_server_shut_down_start(
+    wsx_server server, int64_t timeout_ms, void (*done)(void *user), void *user, wsx_error *error);
 /* Stops accepting and aborts every connection, without waiting. */
 wsx_status wsx_server_free(wsx_server server);
 

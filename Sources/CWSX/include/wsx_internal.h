@@ -8,7 +8,18 @@
 #define WSX_INTERNAL_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+#include "wsx.h"
+
+// How large structures were in the first version, for programs of that time.
+enum {
+    WSXC_FIRST_ERROR = offsetof(wsx_error, response_headers),
+    WSXC_FIRST_CALLBACKS = offsetof(wsx_callbacks, on_writable),
+    WSXC_FIRST_POOL_CONFIG = offsetof(wsx_pool_config, lease_callbacks),
+    WSXC_FIRST_SERVER_CONFIG = offsetof(wsx_server_config, on_request_dropped)
+};
 
 // A thread waits here until another one lets it go.
 typedef struct wsxc_gate wsxc_gate;
@@ -30,6 +41,12 @@ bool wsxc_event_wait(int descriptor, int64_t milliseconds);
 void wsxc_enter_callback(void);
 void wsxc_leave_callback(void);
 bool wsxc_is_in_callback(void);
+
+// The calling thread: never 0, and no other's while it lives.
+uintptr_t wsxc_thread(void);
+
+// A line for standard error, in one piece where that can be.
+void wsxc_write_error(const char *line);
 
 // Whether this is no child, by `fork`, of a process that has used the library: there its threads do not exist and its locks
 // may be held for ever. The first call is the first use.

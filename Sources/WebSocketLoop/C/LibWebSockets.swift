@@ -5,6 +5,7 @@
 
 import CLibWebSockets
 import CLibWebSocketsShims
+import Synchronization
 
 /// What depends on libwebsockets' version or touches its process-wide state. Written against Debian 12's 4.1.6.
 package enum LibWebSockets {
@@ -35,10 +36,37 @@ package enum LibWebSockets {
     /// when a second context passes DO_SSL_GLOBAL_INIT, which crashes the connections of the first.
     /// Kept in a variable, so that leak checkers can reach it.
     nonisolated(unsafe) package static let initialize: OpaquePointer? = {
-        lws_set_log_level(0, nil)
+        // What it says by itself nobody has asked for. A program of the process that has chosen what it wants to read goes
+        // on reading that.
+        if wsx_lws_log_level() == wsx_lws_default_log_level() { lws_set_log_level(0, nil) }
         unsafe wsx_lws_set_callbacks(lwsCallback, attachedCallback)
         return unsafe wsx_context_create_for_tls()
     }()
+
+    private struct Quiet {
+        var depth = 0
+        var level: CInt = 0
+    }
+    private static let quiet = Mutex(Quiet())
+
+    /// Runs what libwebsockets complains about though nothing is wrong: its log may be a program's. The level is the
+    /// process's, so it is back as soon as no thread is in here.
+    static func withoutErrors<Value>(_ body: () -> Value) -> Value {
+        quiet.withLock { quiet in
+            if quiet.depth == 0 {
+                quiet.level = wsx_lws_log_level()
+                lws_set_log_level(quiet.level & ~CInt(LLL_ERR), nil)
+            }
+            quiet.depth += 1
+        }
+        defer {
+            quiet.withLock { quiet in
+                quiet.depth -= 1
+                if quiet.depth == 0 { lws_set_log_level(quiet.level, nil) }
+            }
+        }
+        return body()
+    }
 
     /// The same for a context that is there already. What libwebsockets logs for its owner it goes on logging.
     static func initializeQuietly() {

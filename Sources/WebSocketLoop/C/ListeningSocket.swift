@@ -18,6 +18,10 @@ public enum WebSocketListenAddress: Sendable, Hashable {
     /// begins with `@` is abstract: it has no file and no permissions, so any process of the network namespace may
     /// connect.
     case unix(path: String, permissions: UInt32 = 0o600)
+    /// A stream socket that listens already, of this number: one that systemd hands over, for example. The server works on
+    /// a duplicate, sets `O_NONBLOCK` on both, and leaves the descriptor, and the file of a unix socket, to the caller.
+    /// Anything else is `badDescriptor`.
+    case descriptor(Int32)
 }
 
 /// A bound socket that listens, and what has to be tidied up behind it.
@@ -35,6 +39,10 @@ public enum WebSocketListenAddress: Sendable, Hashable {
             file = nil
         case .unix(let path, let permissions):
             (descriptor, self.address, file) = try Self.bindUnix(path, permissions, backlog: backlog)
+        case .descriptor(let given):
+            descriptor = try Self.duplicate(given)
+            self.address = WebSocketAddress.local(of: descriptor) ?? .unix(path: "")
+            file = nil
         }
     }
 
@@ -50,6 +58,28 @@ public enum WebSocketListenAddress: Sendable, Hashable {
         Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
 
     private static func text(_ code: Int32) -> String { unsafe String(cString: strerror(code)) }
+
+    // MARK: Given
+
+    private static func duplicate(_ given: CInt) throws(WebSocketError) -> CInt {
+        func option(_ name: CInt) -> CInt? {
+            var value: CInt = 0
+            var length = socklen_t(MemoryLayout<CInt>.size)
+            return unsafe getsockopt(given, SOL_SOCKET, name, &value, &length) == 0 ? value : nil
+        }
+        guard option(SO_TYPE) == CInt(SOCK_STREAM.rawValue), option(SO_ACCEPTCONN) == 1 else {
+            throw WebSocketError(
+                .badDescriptor, "descriptor \(given) is no stream socket that listens; call listen on it first")
+        }
+        let copy = fcntl(given, F_DUPFD_CLOEXEC, 0)
+        guard copy >= 0 else {
+            throw WebSocketError(
+                .resourceExhausted, "there is no descriptor left; raise ulimit -n, or close others", systemError: errno)
+        }
+        let flags = fcntl(copy, F_GETFL)
+        if flags >= 0 { _ = fcntl(copy, F_SETFL, flags | O_NONBLOCK) }
+        return copy
+    }
 
     // MARK: TCP
 

@@ -27,9 +27,12 @@ extension WireOwner {
     func adoptServerSocket(_ descriptor: CInt, into vhost: OpaquePointer, _ bytes: [UInt8]) -> Bool {
         loop.adopting = self
         _ = unsafe wsx_tls_take_alert(nil)
-        _ = unsafe bytes.withUnsafeBytes {
-            unsafe lws_adopt_socket_vhost_readbuf(
-                vhost, descriptor, $0.baseAddress?.assumingMemoryBound(to: CChar.self), $0.count)
+        // It logs an error, “calling service”, for each.
+        LibWebSockets.withoutErrors {
+            _ = unsafe bytes.withUnsafeBytes {
+                unsafe lws_adopt_socket_vhost_readbuf(
+                    vhost, descriptor, $0.baseAddress?.assumingMemoryBound(to: CChar.self), $0.count)
+            }
         }
         return loop.adopting.take() == nil
     }

@@ -14,11 +14,12 @@ package import WebSocketCore
     let chain: [OpaquePointer]
     let key: OpaquePointer
 
-    init(_ certificateChain: WebSocketPEMSource, _ privateKey: WebSocketPEMSource, field: String) throws(WebSocketError)
-    {
+    init(
+        _ certificateChain: WebSocketPEMSource, _ privateKey: WebSocketPEMSource, passphrase: String?, field: String
+    ) throws(WebSocketError) {
         unsafe chain = try unsafe PEM.certificates(certificateChain, field: "\(field).certificateChain")
         do throws(WebSocketError) {
-            unsafe key = try unsafe PEM.privateKey(privateKey, field: field)
+            unsafe key = try unsafe PEM.privateKey(privateKey, passphrase: passphrase, field: field)
         } catch {
             unsafe chain.forEach { unsafe X509_free($0) }
             throw error
@@ -127,11 +128,14 @@ package import WebSocketCore
     }
 
     private static func load(_ configuration: WebSocketTLSServerConfiguration) throws(WebSocketError) -> Current {
-        let fallback = try ServerIdentity(configuration.certificateChain, configuration.privateKey, field: "tls")
+        let fallback = try ServerIdentity(
+            configuration.certificateChain, configuration.privateKey, passphrase: configuration.passphrase,
+            field: "tls")
         var named: [String: ServerIdentity] = [:]
         for identity in configuration.additionalIdentities {
             let loaded = try ServerIdentity(
-                identity.certificateChain, identity.privateKey, field: "tls.additionalIdentities")
+                identity.certificateChain, identity.privateKey, passphrase: identity.passphrase,
+                field: "tls.additionalIdentities")
             for name in identity.serverNames.map(Self.withoutRoot) {
                 guard !name.isEmpty, name.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
                     throw WebSocketError(

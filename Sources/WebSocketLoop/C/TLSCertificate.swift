@@ -54,6 +54,13 @@ import WebSocketCore
     public var uris: [String] { names(GEN_URI) { String(decoding: $0, as: UTF8.self) } }
     /// The IP addresses among its subject alternative names.
     public var ipAddresses: [String] { names(GEN_IPADD, Self.address) }
+    /// The SHA-256 of the certificate in DER, 32 bytes: what tells it from all others.
+    public var fingerprint: [UInt8] {
+        let der = derBytes
+        var digest = [UInt8](repeating: 0, count: 32)
+        _ = unsafe COpenSSL.SHA256(der, der.count, &digest)
+        return digest
+    }
     /// What ``WebSocketTLSClientConfiguration/publicKeyPins`` would have for it: SHA-256 of the public key, in base64.
     public var publicKeyPin: String {
         unsafe PublicKeyPin.of(storage.certificate).map { HandshakeText.base64($0) } ?? ""

@@ -12,6 +12,8 @@ struct PendingSend: Sendable {
         case message(WebSocketMessage, WebSocketMessageCompression)
         /// The first part of a message in several frames.
         case part(WaitingPart)
+        /// Nothing: the sender only wants to hear that there is room.
+        case room
     }
     let content: Content
     /// `nil` when the message was accepted already and only has to keep its place.
@@ -202,16 +204,20 @@ extension Connection {
         if unsafe outbound.admitsReserved { admitParts() }
         // Before others, one of whom might begin another message in parts.
         serverSide?.drained(self)
-        while let next = unsafe outbound.nextAdmitted() {
-            switch next.content {
-            case .message(let message, let compression):
-                if next.waiter == nil { messagesQueued -= 1 }
-                unsafe message.withBytes { unsafe append(message.kind, $0, compression) }
-                next.waiter?.resume(.success(()))
-            case .part(let part): begin(part)
-            }
-        }
+        while let next = unsafe outbound.nextAdmitted() { take(next) }
         unsafe outboundBytes.store(outbound.bytes, ordering: .relaxed)
+    }
+
+    /// There is room for it.
+    func take(_ pending: PendingSend) {
+        switch pending.content {
+        case .message(let message, let compression):
+            if pending.waiter == nil { messagesQueued -= 1 }
+            unsafe message.withBytes { unsafe append(message.kind, $0, compression) }
+            pending.waiter?.resume(.success(()))
+        case .part(let part): begin(part)
+        case .room: pending.waiter?.resume(.success(()))
+        }
     }
 
     /// The operating system has taken messages whole.

@@ -196,7 +196,8 @@ extension Connection {
     package func setMessageHandler(_ handler: @escaping MessageHandler) {
         if let replies { replies.handler = handler } else { unsafe messageHandler = handler }
         isInboundHandled.store(true, ordering: .relaxed)
-        while true {
+        // The handler may want no more in the middle of this.
+        while hasMessageHandler {
             switch inbound.withLock({ $0.pop() }) {
             case .message(let message, let resume):
                 unsafe message.withBytes { unsafe handler($0.bytes, message.kind) }
@@ -204,6 +205,16 @@ extension Connection {
             case .ended, .empty: return
             }
         }
+    }
+
+    private var hasMessageHandler: Bool {
+        if let replies { replies.handler != nil } else { unsafe messageHandler != nil }
+    }
+
+    /// Messages wait for `receive`, or for another handler, and reading pauses at the buffer's mark. On the loop.
+    package func removeMessageHandler() {
+        if let replies { replies.handler = nil } else { unsafe messageHandler = nil }
+        isInboundHandled.store(false, ordering: .relaxed)
     }
 
     /// No task reads any more: control frames are dealt with, and a message ends the connection.

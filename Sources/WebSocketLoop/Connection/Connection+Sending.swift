@@ -91,16 +91,22 @@ extension Connection {
         _ message: WebSocketMessage, compression: WebSocketMessageCompression
     ) async throws(WebSocketError) {
         guard isOpen.load(ordering: .acquiring) else { throw closedSendError() }
+        try await wait("send", for: .message(message, compression))
+    }
+
+    /// Returns when a message would be taken without waiting, or says why none will be.
+    package func waitForRoom() async throws(WebSocketError) { try await wait("room", for: .room) }
+
+    private func wait(_ what: String, for content: PendingSend.Content) async throws(WebSocketError) {
         try await loop.wait(
-            for: "send",
+            for: what,
             register: { waiter in
                 guard self.requireOpen(waiter) else { return }
+                let pending = PendingSend(content: content, waiter: waiter)
                 if unsafe self.outbound.hasRoom {
-                    unsafe message.withBytes { unsafe self.append(message.kind, $0, compression) }
-                    waiter.resume(.success(()))
+                    self.take(pending)
                 } else {
-                    unsafe self.outbound.wait(
-                        id: waiter.id, PendingSend(content: .message(message, compression), waiter: waiter))
+                    unsafe self.outbound.wait(id: waiter.id, pending)
                 }
             },
             cancel: { unsafe self.outbound.cancel(id: $0)?.waiter })

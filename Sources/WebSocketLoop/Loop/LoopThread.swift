@@ -8,9 +8,10 @@ import Synchronization
 /// The thread of a loop that has one.
 extension WebSocketEventLoop {
     /// Starts the thread and waits until it runs. `false` when there is none to be had.
-    func startThread() -> Bool {
+    func startThread(blocksSignals: Bool) -> Bool {
         let ready = LoopSemaphore()
-        guard DetachedThread.start(name, blocksSignals: false, { self.runThread(ready) }) == nil else { return false }
+        let failure = DetachedThread.start(name, blocksSignals: blocksSignals) { self.runThread(ready) }
+        guard failure == nil else { return false }
         ready.wait()
         return true
     }

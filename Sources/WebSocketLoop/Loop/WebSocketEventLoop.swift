@@ -81,7 +81,7 @@ import WebSocketCore
 
     /// Creates a loop and starts its thread.
     convenience init(
-        name: String, logger: Logger, backend: Backend?, blockedLoopThreshold: Duration
+        name: String, logger: Logger, backend: Backend?, blockedLoopThreshold: Duration, blocksSignals: Bool = false
     ) throws(WebSocketError) {
         try self.init(name: name, logger: logger, blockedLoopThreshold: blockedLoopThreshold, attachment: nil)
         guard let context = LoopContext(of: self, uv: uvLoop, backend: backend) else {
@@ -100,7 +100,7 @@ import WebSocketCore
             closeUV()
             throw Self.exhausted("libwebsockets could not adopt libuv's descriptor")
         }
-        guard startThread() else {
+        guard startThread(blocksSignals: blocksSignals) else {
             destroyContext()
             closeUV()
             throw Self.exhausted("the system could not create a thread")

@@ -40,9 +40,20 @@ public final class WebSocketEventLoopGroup: Sendable {
             count: count, logger: logger, backend: backend, blockedLoopThreshold: blockedLoopThreshold, isShared: false)
     }
 
+    /// How many there are by default: one for each core.
+    package static var defaultCount: Int { Host.processorCount }
+
+    /// Loops that live as long as the process.
+    ///
+    /// - Parameter blocksSignals: Whether the loops' threads block all signals, for a program that handles them on threads
+    ///   of its own and starts its processes there.
+    package convenience init(count: Int, logger: Logger, blocksSignals: Bool) throws(WebSocketError) {
+        try self.init(count: count, logger: logger, isShared: true, blocksSignals: blocksSignals)
+    }
+
     private init(
         count: Int, logger: Logger = Logger(label: "swift-libwebsockets"), backend: WebSocketEventLoop.Backend? = nil,
-        blockedLoopThreshold: Duration = .milliseconds(250), isShared: Bool
+        blockedLoopThreshold: Duration = .milliseconds(250), isShared: Bool, blocksSignals: Bool = false
     ) throws(WebSocketError) {
         guard count > 0 else {
             throw WebSocketError(.invalidConfiguration, "count is \(count); a group needs at least one loop")
@@ -58,7 +69,7 @@ public final class WebSocketEventLoopGroup: Sendable {
             loops.append(
                 try WebSocketEventLoop(
                     name: "wsx-loop-\(index)", logger: logger, backend: backend,
-                    blockedLoopThreshold: blockedLoopThreshold))
+                    blockedLoopThreshold: blockedLoopThreshold, blocksSignals: blocksSignals))
         }
         self.loops = loops
         self.isShared = isShared

@@ -127,11 +127,14 @@ package final class UpgradeContext: Sendable {
     package let parameters: [String: String]
     package let user: String?
     package let clientCertificate: WebSocketTLSClientCertificate?
+    /// What the hook has left for the connection. It goes with it, or with the request that did not become one.
+    package let attachment: (any AnyObject & Sendable)?
 
     package init(
         route: Int? = nil, parameters: [String: String] = [:], user: String? = nil,
-        clientCertificate: WebSocketTLSClientCertificate? = nil
+        clientCertificate: WebSocketTLSClientCertificate? = nil, attachment: (any AnyObject & Sendable)? = nil
     ) {
+        self.attachment = attachment
         self.route = route
         self.parameters = parameters
         self.user = user

@@ -101,6 +101,8 @@ public struct WebSocketTLSServerConfiguration: Sendable, Hashable {
     public var certificateChain: WebSocketPEMSource
     /// The private key of the first certificate in the chain.
     public var privateKey: WebSocketPEMSource
+    /// What the private key is encrypted with, at most 1,023 bytes. Default: it is not encrypted.
+    public var passphrase: String?
     /// Default TLS 1.2.
     public var minimumVersion: WebSocketTLSVersion = .tls12
     /// Other certificates, for clients that ask for their names (SNI, RFC 6066 §3). Clients that ask for another name, or
@@ -117,12 +119,18 @@ public struct WebSocketTLSServerConfiguration: Sendable, Hashable {
         public var certificateChain: WebSocketPEMSource
         /// The private key of the first certificate in the chain.
         public var privateKey: WebSocketPEMSource
+        /// What the private key is encrypted with, at most 1,023 bytes. Default: it is not encrypted.
+        public var passphrase: String?
 
         /// A certificate for some names.
-        public init(serverNames: [String], certificateChain: WebSocketPEMSource, privateKey: WebSocketPEMSource) {
+        public init(
+            serverNames: [String], certificateChain: WebSocketPEMSource, privateKey: WebSocketPEMSource,
+            passphrase: String? = nil
+        ) {
             self.serverNames = serverNames
             self.certificateChain = certificateChain
             self.privateKey = privateKey
+            self.passphrase = passphrase
         }
     }
 
@@ -138,15 +146,30 @@ public struct WebSocketTLSServerConfiguration: Sendable, Hashable {
     }
 
     /// A server's identity.
-    public init(certificateChain: WebSocketPEMSource, privateKey: WebSocketPEMSource) {
+    public init(certificateChain: WebSocketPEMSource, privateKey: WebSocketPEMSource, passphrase: String? = nil) {
         self.certificateChain = certificateChain
         self.privateKey = privateKey
+        self.passphrase = passphrase
     }
 
     /// From two PEM files.
-    public static func files(certificate: String, key: String) -> Self {
-        Self(certificateChain: .file(certificate), privateKey: .file(key))
+    public static func files(certificate: String, key: String, passphrase: String? = nil) -> Self {
+        Self(certificateChain: .file(certificate), privateKey: .file(key), passphrase: passphrase)
     }
+}
+
+extension WebSocketTLSServerConfiguration: CustomStringConvertible, CustomReflectable {
+    /// Without the secrets.
+    public var description: String { "WebSocketTLSServerConfiguration" }
+    /// Nothing: `dump` and test frameworks print mirrors.
+    public var customMirror: Mirror { Mirror(self, children: [:], displayStyle: .struct) }
+}
+
+extension WebSocketTLSServerConfiguration.Identity: CustomStringConvertible, CustomReflectable {
+    /// The names, without the secrets.
+    public var description: String { serverNames.joined(separator: ", ") }
+    /// Nothing: `dump` and test frameworks print mirrors.
+    public var customMirror: Mirror { Mirror(self, children: [:], displayStyle: .struct) }
 }
 
 /// What TLS negotiated on a connection.

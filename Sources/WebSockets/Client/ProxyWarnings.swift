@@ -14,9 +14,10 @@ enum ProxyWarnings {
     private static let told = Mutex<Set<String>>([])
 
     static func warn(
-        _ proxy: WebSocketProxy, _ url: WebSocketURL, logger: Logger = Logger(label: "swift-libwebsockets")
+        _ proxy: WebSocketProxy, _ url: WebSocketURL, logger: Logger?
     ) {
         let errors = proxy.unusableVariables(for: url) { name in Host.environment(name) }
+        let logger = logger ?? Logger(label: "swift-libwebsockets")
         for error in errors where told.withLock({ $0.insert(error.message).inserted }) {
             logger.warning("a proxy of the environment is passed over", metadata: ["reason": "\(error.message)"])
         }

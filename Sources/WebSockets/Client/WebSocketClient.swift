@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 
 public import HTTPTypes
+package import Logging
 public import WebSocketCore
 public import WebSocketLoop
 
@@ -59,6 +60,8 @@ public struct WebSocketClientConfiguration: Sendable {
 
     /// Told of the handshake's steps.
     package var trace: ClientRequest.Trace?
+    /// Where what is odd about the environment is told; `nil` for a logger of the package's label.
+    package var logger: Logger?
 
     /// What `userAgent` is by default: `swift-libwebsockets`.
     public static let defaultUserAgent = "swift-libwebsockets"
@@ -84,7 +87,7 @@ public struct WebSocketClientConfiguration: Sendable {
         way.proxyTLS = proxyTLS
         way.maximumRedirects = maximumRedirects
         let url = try WebSocketURL(international: url)
-        if connectTo == nil { ProxyWarnings.warn(proxy, url) }
+        if connectTo == nil { ProxyWarnings.warn(proxy, url, logger: logger) }
         var request = try ClientRequest(
             url: url, fields: fields, subprotocols: subprotocols, options: options,
             openTimeout: openTimeout ?? self.openTimeout, tls: tls, way: way)

@@ -17,6 +17,7 @@ struct ServerDecider: Sendable {
     private let subprotocols: [String]
     private let authentication: WebSocketAuthentication?
     private let hook: WebSocketUpgradeHook?
+    private let attachingHook: WebSocketAttachingHook?
     private let isOnLoop: Bool
     private let logger: Logger
 
@@ -49,7 +50,13 @@ struct ServerDecider: Sendable {
         allowsMissingOrigin = configuration.allowsMissingOrigin
         subprotocols = configuration.subprotocols
         authentication = configuration.authentication
-        hook = configuration.onRequest
+        attachingHook = configuration.onRequestAttaching
+        // That there is one decides whether a request is asked about at all.
+        if let attaching = configuration.onRequestAttaching {
+            hook = { request in try await attaching(request).decision }
+        } else {
+            hook = configuration.onRequest
+        }
         isOnLoop = configuration.executor == .loop
         logger = configuration.logger
     }
@@ -86,7 +93,7 @@ struct ServerDecider: Sendable {
                 pending(.respond(PlainResponse(refusal)))
                 return nil
             }
-            return begin(pending) { [request, route] in translate(try await hook(request), request, route) }
+            return begin(pending) { [request, route] in try await ask(hook, request, route) }
         case .success:
             guard allows(request) else {
                 pending(.respond(PlainResponse(.forbiddenOrigin)))
@@ -104,9 +111,21 @@ struct ServerDecider: Sendable {
                     }
                     request.user = user
                 }
-                return translate(try await hook?(request) ?? .accept(), request, route)
+                return try await ask(hook, request, route)
             }
         }
+    }
+
+    /// What the hook says. What an attaching one leaves goes along with the request.
+    private func ask(
+        _ hook: WebSocketUpgradeHook?, _ request: WebSocketUpgradeRequest, _ route: Int?
+    ) async throws -> UpgradeDecision {
+        guard let attachingHook else { return translate(try await hook?(request) ?? .accept(), request, route) }
+        let answer = try await attachingHook(request)
+        var request = request
+        request.user = answer.user ?? request.user
+        request.attachment = answer.attachment
+        return translate(answer.decision, request, route)
     }
 
     private func begin(
@@ -174,10 +193,11 @@ struct ServerDecider: Sendable {
     private func context(_ request: WebSocketUpgradeRequest, _ route: Int?) -> UpgradeContext? {
         guard
             route != nil || !request.parameters.isEmpty || request.user != nil || request.clientCertificate != nil
+                || request.attachment != nil
         else { return nil }
         return UpgradeContext(
             route: route, parameters: request.parameters, user: request.user,
-            clientCertificate: request.clientCertificate)
+            clientCertificate: request.clientCertificate, attachment: request.attachment)
     }
 
     private func choose(

@@ -73,6 +73,8 @@ public struct WebSocketServerConfiguration: Sendable {
     /// Decides about every request that is not refused for one of the reasons above, plain HTTP requests included.
     /// Default `nil`: WebSocket handshakes are accepted, other requests get 426 or 405.
     public var onRequest: WebSocketUpgradeHook?
+    /// Instead of ``onRequest``, for one that leaves something for the connection.
+    package var onRequestAttaching: WebSocketAttachingHook?
 
     /// For ``hosts``: `localhost`, its subdomains, and every IP address. None of them can be pointed somewhere else.
     public static let addressesAndLocalhost: Set<String> = ["localhost", "*.localhost", "0.0.0.0/0", "::/0"]

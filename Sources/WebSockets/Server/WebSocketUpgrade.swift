@@ -14,6 +14,8 @@ public struct WebSocketUpgradeRequest: Sendable {
     public internal(set) var parameters: [String: String] = [:]
     /// Who the client is, when the configuration's authentication has found out.
     public internal(set) var user: String?
+    /// What the hook leaves for the connection.
+    var attachment: (any AnyObject & Sendable)?
 
     init(_ wire: UpgradeRequest) { self.wire = wire }
 
@@ -91,7 +93,30 @@ public enum WebSocketUpgradeDecision: Sendable {
 public typealias WebSocketUpgradeHook =
     @Sendable @concurrent (WebSocketUpgradeRequest) async throws -> WebSocketUpgradeDecision
 
+/// A decision that leaves something for the connection.
+package struct WebSocketAttachingDecision: Sendable {
+    package var decision: WebSocketUpgradeDecision
+    /// Who the client is.
+    package var user: String?
+    /// Is released with the connection, or at once where there will be none.
+    package var attachment: (any AnyObject & Sendable)?
+
+    package init(
+        _ decision: WebSocketUpgradeDecision, user: String? = nil, attachment: (any AnyObject & Sendable)? = nil
+    ) {
+        self.decision = decision
+        self.user = user
+        self.attachment = attachment
+    }
+}
+
+/// As ``WebSocketUpgradeHook``.
+package typealias WebSocketAttachingHook =
+    @Sendable @concurrent (WebSocketUpgradeRequest) async throws -> WebSocketAttachingDecision
+
 extension WebSocketConnection {
+    /// On a server whose hook leaves something: that.
+    package var attachment: (any AnyObject & Sendable)? { wire.details.upgrade?.attachment }
     /// On a server with routes: what the pattern took out of the path, decoded.
     public var routeParameters: [String: String] { wire.details.upgrade?.parameters ?? [:] }
     /// On a server with authentication: who the client is.

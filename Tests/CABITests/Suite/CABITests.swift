@@ -56,6 +56,60 @@ import WebSocketsC
         report.expectNothing()
     }
 
+    @Test func aServerKnowsWhoseConnectionItHas() async {
+        let report = Report()
+        await #expect(processExitsWith: .success) { [path = report.path as String] in
+            Report.begin(path)
+            exit(cabi_identity(0, nil))
+        }
+        report.expectNothing()
+    }
+
+    @Test func aProgramPausesAndLosesNothing() async {
+        let report = Report()
+        await #expect(processExitsWith: .success) { [path = report.path as String] in
+            Report.begin(path)
+            exit(cabi_flow(0, nil))
+        }
+        report.expectNothing()
+    }
+
+    @Test func aProgramWithOneThreadWaitsForNothingButPoll() async {
+        let report = Report()
+        await #expect(processExitsWith: .success) { [path = report.path as String] in
+            Report.begin(path)
+            exit(cabi_evented(0, nil))
+        }
+        report.expectNothing()
+    }
+
+    @Test func aServerHasTopicsCertificatesAndSocketsThatItWasGiven() async {
+        let report = Report()
+        await #expect(processExitsWith: .success) { [path = report.path as String] in
+            Report.begin(path)
+            exit(cabi_serving(0, nil))
+        }
+        report.expectNothing()
+    }
+
+    @Test func theLibraryIsAGoodGuest() async {
+        let report = Report()
+        await #expect(processExitsWith: .success) { [path = report.path as String] in
+            Report.begin(path)
+            exit(cabi_guest(0, nil))
+        }
+        report.expectNothing()
+    }
+
+    @Test func aProgramOfYesterdayRunsWithTodaysLibrary() async {
+        let report = Report()
+        await #expect(processExitsWith: .success) { [path = report.path as String] in
+            Report.begin(path)
+            exit(cabi_yesterday(0, nil))
+        }
+        report.expectNothing()
+    }
+
     @Test func aSessionComesBack() async {
         let report = Report()
         await #expect(processExitsWith: .success) { [path = report.path as String] in

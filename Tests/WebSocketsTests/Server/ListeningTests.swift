@@ -30,6 +30,55 @@ struct ListeningTests {
         }
     }
 
+    /// A socket that listens on a port that the system chooses, and the port.
+    private static func listeningSocket() throws -> (descriptor: CInt, port: UInt16) {
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        try #require(descriptor >= 0)
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        try withUnsafeMutablePointer(to: &address) { pointer in
+            try pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                try #require(bind(descriptor, $0, length) == 0)
+                try #require(listen(descriptor, 8) == 0)
+                try #require(getsockname(descriptor, $0, &length) == 0)
+            }
+        }
+        return (descriptor, UInt16(bigEndian: address.sin_port))
+    }
+
+    @Test func aSocketThatListensAlreadyIsServedAndLeftAlone() async throws {
+        let (descriptor, port) = try Self.listeningSocket()
+        defer { close(descriptor) }
+        // One server after the other, as over a restart.
+        for _ in 0..<2 {
+            try await withLoopback(server: { $0.addresses = [.descriptor(descriptor)] }, handler: echo) { loopback in
+                #expect(loopback.server.port == Int(port))
+                let socket = try await loopback.connect()
+                try await socket.send("given")
+                #expect(try await socket.receive() == "given")
+                try await socket.close()
+            }
+            #expect(fcntl(descriptor, F_GETFD) >= 0)
+        }
+    }
+
+    @Test func whatDoesNotListenIsNoSocketToServeOn() async throws {
+        let unbound = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        let datagrams = socket(AF_INET, Int32(SOCK_DGRAM.rawValue), 0)
+        let file = open("/dev/null", O_RDONLY)
+        defer { for descriptor in [unbound, datagrams, file] { close(descriptor) } }
+        for descriptor in [unbound, datagrams, file, -1] {
+            let error = try await failure {
+                var configuration = WebSocketServerConfiguration()
+                configuration.addresses = [.descriptor(descriptor)]
+                _ = try WebSocketServer(configuration: configuration)
+            }
+            #expect(error.code == .badDescriptor && error.message.contains("listen"), "\(error)")
+        }
+    }
+
     @Test func allAddressesOfTheMachine() async throws {
         try await withLoopback(server: { $0.addresses = [.tcp(host: "::", port: 0)] }, handler: echo) { loopback in
             for host in ["127.0.0.1", "[::1]"] {

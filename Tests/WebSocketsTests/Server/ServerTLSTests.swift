@@ -22,6 +22,29 @@ struct ServerTLSTests {
         }
     }
 
+    @Test func anEncryptedKeyNeedsItsPassphrase() async throws {
+        let (certificate, key) = (try TestEnvironment.certificate("valid"), try TestEnvironment.key("valid-encrypted"))
+        let file = try TestEnvironment.bytes(key.dropLast("valid-encrypted.key".count) + "passphrase")
+        let passphrase = String(decoding: file.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
+        func configuration(_ passphrase: String?) -> WebSocketTLSServerConfiguration {
+            .files(certificate: certificate, key: key, passphrase: passphrase)
+        }
+        try await withLoopback(.secure, server: { $0.tls = configuration(passphrase) }, handler: echo) { loopback in
+            let socket = try await loopback.connect()
+            try await socket.close()
+        }
+        for wrong in [nil, "", "another"] {
+            let error = try await failure {
+                _ = try WebSocketServer(configuration: .init(tls: configuration(wrong)))
+            }
+            #expect(error.code == .invalidConfiguration, "\(error)")
+        }
+        #expect(!"\(configuration(passphrase))".contains(passphrase))
+        var dumped = ""
+        dump(configuration(passphrase), to: &dumped)
+        #expect(!dumped.contains(passphrase))
+    }
+
     // MARK: SNI
 
     @Test func theNameAskedForChoosesTheCertificate() async throws {

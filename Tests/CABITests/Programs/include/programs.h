@@ -17,6 +17,12 @@ int cabi_attached(int count, char **arguments);
 int cabi_leaving(int count, char **arguments);
 int cabi_forking(int count, char **arguments);
 int cabi_cycles(int count, char **arguments);
+int cabi_identity(int count, char **arguments);
+int cabi_flow(int count, char **arguments);
+int cabi_serving(int count, char **arguments);
+int cabi_guest(int count, char **arguments);
+int cabi_yesterday(int count, char **arguments);
+int cabi_evented(int count, char **arguments);
 int cabi_client(int count, char **arguments);
 
 #endif
