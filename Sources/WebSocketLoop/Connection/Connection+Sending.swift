@@ -99,11 +99,19 @@ extension Connection {
                     unsafe message.withBytes { unsafe self.append(message.kind, $0, compression) }
                     waiter.resume(.success(()))
                 } else {
+                    self.pressure.beginWait(at: self.loop.now)
                     unsafe self.outbound.wait(
                         id: waiter.id, PendingSend(content: .message(message, compression), waiter: waiter))
                 }
             },
-            cancel: { unsafe self.outbound.cancel(id: $0)?.waiter })
+            cancel: { self.stopWaiting(id: $0) })
+    }
+
+    /// The sender under this number, which was cancelled; nil when it does not wait any more.
+    func stopWaiting(id: UInt64) -> LoopWaiter<Void>? {
+        guard let waiter = unsafe outbound.cancel(id: id)?.waiter else { return nil }
+        pressure.endWait(at: loop.now)
+        return waiter
     }
 
     /// Does nothing, out of the optimiser's sight. Where a branch has waited it must come back to the caller's executor

@@ -117,8 +117,13 @@ extension Connection {
         case _ where !isSlow && serverSide?.hasLatest(for: key) != true:
             take(message)
             return .sent
-        case .keepLatest: return side.keepLatest(message, for: key) ? .replaced : .kept
-        case .drop where isSlow: return .dropped
+        case .keepLatest:
+            guard side.keepLatest(message, for: key) else { return .kept }
+            pressure.broadcastsDropped += 1
+            return .replaced
+        case .drop where isSlow:
+            pressure.broadcastsDropped += 1
+            return .dropped
         case .disconnect where isSlow:
             close(WebSocketCloseFrame(code: .policyViolation, reason: "reads too slowly"), nil)
             return .disconnected
