@@ -42,7 +42,7 @@ func session() async throws {
         try await session.subscribe("btcusdt@trade")
         for try await event in session.events {
             switch event {
-            case .message(let message): print(message)
+            case .message(let message): print(message.text ?? "binary")
             case .gap(let gap): print("messages may be missing: \(gap.cause)")
             default: break
             }
