@@ -269,10 +269,15 @@ public func wsx_session_wait_connected(
         guard !isConnected else { return }
         if let failure = session.failure { throw Failure(failure) }
         guard !session.isShutdown else {
-            throw Failure(session.lastDisconnect?.error ?? WebSocketError(.connectionClosed, "the session has ended"))
+            throw Failure(
+                session.lastDisconnect?.error
+                    ?? WebSocketError(.connectionClosed, "the session has ended; open a new one"))
         }
         throw Failure(
-            WebSocketError(.timedOut, "the session was not connected within \(timeout_ms) ms", phase: .connect))
+            WebSocketError(
+                .timedOut,
+                "the session was not connected within \(timeout_ms) ms; it goes on trying, so allow more time",
+                phase: .connect))
     }
 }
 
