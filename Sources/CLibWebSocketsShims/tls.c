@@ -174,6 +174,8 @@ void wsx_tls_client_begin(SSL *ssl, int verifies, void *verifier) {
     if (identity->sessions) wsx_tls_sessions_offer(identity->sessions, ssl);
     SSL_set_ssl_method(ssl, TLS_client_method());
     SSL_set_connect_state(ssl);
+    // A server may ask for the certificate later (RFC 8446 section 4.6.2), if there is one.
+    if (SSL_get_certificate(ssl)) SSL_set_post_handshake_auth(ssl, 1);
     SSL_set_alpn_protos(ssl, protocols, sizeof protocols - 1);
     SSL_set_ex_data(ssl, verifier_index, verifier);
     SSL_set_verify(ssl, SSL_VERIFY_PEER, verify_server);

@@ -194,7 +194,9 @@ public func wsx_receive(
         case .ended(let error): throw Failure(error)
         case .empty:
             guard timeout_ms != 0 else {
-                throw Failure(WebSocketError(.timedOut, "no message is there", phase: .receive))
+                throw Failure(
+                    WebSocketError(
+                        .timedOut, "no message is there; wait for one, with a timeout other than 0", phase: .receive))
             }
             result.pointee = wsx_message(
                 try wait(timeout_ms, on: wire.loop, phase: .receive) { () async throws(WebSocketError) in

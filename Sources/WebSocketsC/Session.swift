@@ -352,9 +352,14 @@ public func wsx_session_wait_connected(
         guard !isConnected else { return }
         if let failure = session.failure { throw Failure(failure) }
         guard !session.isShutdown else {
-            throw Failure(session.lastDisconnect?.error ?? WebSocketError(.connectionClosed, "the session has ended"))
+            throw Failure(
+                session.lastDisconnect?.error
+                    ?? WebSocketError(.connectionClosed, "the session has ended; open a new one"))
         }
-        var error = WebSocketError(.timedOut, "the session was not connected within \(timeout_ms) ms", phase: .connect)
+        var error = WebSocketError(
+            .timedOut,
+            "the session was not connected within \(timeout_ms) ms; it goes on trying, so allow more time",
+            phase: .connect)
         if let last = box.failure {
             error = WebSocketError(.timedOut, "\(error.message); the last attempt: \(last.message)", phase: .connect)
         }

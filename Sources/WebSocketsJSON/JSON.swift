@@ -17,7 +17,8 @@ extension WebSocketMessage {
         do {
             self = .text(String(decoding: try encoder.encode(value), as: UTF8.self))
         } catch {
-            throw WebSocketError(.invalidPayload, "the value is not JSON: \(Self.describe(error))")
+            throw WebSocketError(
+                .invalidPayload, "the value is not JSON: \(Self.describe(error)); mend how it is encoded")
         }
     }
 
@@ -31,7 +32,9 @@ extension WebSocketMessage {
             return try decoder.decode(type, from: Data(self.bytes))
         } catch {
             throw WebSocketError(
-                .invalidPayload, "the \(self) cannot be decoded as \(Value.self): \(Self.describe(error))")
+                .invalidPayload,
+                "the \(self) cannot be decoded as \(Value.self): \(Self.describe(error)); compare the type with what the peer sends"
+            )
         }
     }
 

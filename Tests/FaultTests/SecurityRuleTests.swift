@@ -57,6 +57,65 @@ import WebSocketsTestKit
         #expect(!log.text.contains(Self.canary), "\(log.text)")
     }
 
+    /// Rule 6 for those who log: a key in a path or a query is in no log, error, metric or name of either side.
+    @Test func noKeyOfAURLIsShown() async throws {
+        let key = "S3CR3TpqiaS61cv6a81va65sd"
+        let log = CapturedLog()
+        try await withLoopback(
+            server: { configuration in
+                configuration.logger = log.logger
+                configuration.observers = [WebSocketLogObserver(logger: log.logger)]
+            },
+            handler: { socket in
+                #expect(socket.requestTarget == "/ws/\(key)?token=\(key)")
+                try await echo(socket)
+            }
+        ) { loopback in
+            let url = loopback.url + "/ws/\(key)?token=\(key)"
+            var client = loopback.client
+            client.observers = [WebSocketLogObserver(logger: log.logger)]
+            var texts: [String] = []
+            // Refused: the server says why in its log, and the client in its error.
+            var stranger = client
+            stranger.headers[.origin] = "https://elsewhere.example"
+            let refused = await #expect(throws: WebSocketError.self) {
+                try await WebSocketClient.connect(to: url, configuration: stranger)
+            }
+            texts.append(String(reflecting: refused))
+            // A connection, a managed one, a pool, a session.
+            try await WebSocketClient.withConnection(to: url, configuration: client) { socket in
+                texts.append("\(socket) \(socket.url.map { "\($0)" } ?? "")")
+            }
+            let managed = try WebSocketManagedConnection(to: url, configuration: client)
+            try await managed.withConnection { try await $0.send("x") }
+            texts.append("\(managed.url)")
+            try await managed.close()
+            var pooled = WebSocketConnectionPoolConfiguration(maximumConnections: 1)
+            pooled.client = client
+            try await WebSocketConnectionPool.withPool(to: url, configuration: pooled) { pool in
+                try await pool.withConnection { _ in }
+                texts += pool.statistics.endpoints.map(\.name)
+            }
+            var configuration = WebSocketSessionConfiguration()
+            configuration.client = client
+            configuration.logger = log.logger
+            configuration.reconnectsAutomatically = false
+            try await WebSocketSession.withSession(to: url, configuration: configuration, whenConnected: true) {
+                session in
+                texts.append(session.url)
+                await session.kill()
+            }
+            var lost = configuration
+            lost.client = stranger
+            let failure = await #expect(throws: WebSocketError.self) {
+                try await WebSocketSession.withSession(to: url, configuration: lost, whenConnected: true) { _ in }
+            }
+            texts.append(String(reflecting: failure))
+            #expect(log.text.contains("/ws/…") && log.text.contains("elsewhere"), "\(log.text)")
+            for text in texts + [log.text] { #expect(!text.contains("S3CR3T"), "\(text)") }
+        }
+    }
+
     /// Rule 14: a page authenticates by a token that only it knows; a cookie alone would come with any page's request.
     @Test func aTokenInTheQueryAuthenticatesAPage() async throws {
         try await withLoopback(handler: { socket in

@@ -93,6 +93,21 @@ struct AnswerTests {
         }
     }
 
+    // warmcat/libwebsockets#244 (IIS), warmcat/libwebsockets#1435 (Jetty), oven-sh/bun#33727 and
+    // websocket-client/websocket-client#626 (lists), jordansissel/ruby-ftw#16 (case).
+    @Test(arguments: [
+        [
+            "Cache-Control: private", "Upgrade: Websocket", "Server: Microsoft-IIS/8.0", "X-AspNet-Version: 4.0.30319",
+            "Sec-WebSocket-Accept: {A}", "Connection: Upgrade", "X-Powered-By: ASP.NET",
+            "Date: Fri, 20 Feb 2015 13:41:49 GMT",
+        ],
+        ["Connection: close", "Connection: Upgrade", "Sec-WebSocket-Accept: {A}", "Upgrade: WebSocket"],
+        ["Connection: keep-alive, Upgrade", "Sec-WebSocket-Accept: {A}", "Upgrade: websocket"],
+        ["Connection: Upgrade,Keep-Alive", "Sec-WebSocket-Accept: {A}", "Upgrade: WEBSOCKET", "Via: 1.1 proxy"],
+        ["upgrade: websocket", "connection: upgrade", "sec-websocket-accept: {A}", "alt-svc: h3=\":443\"", "nel:"],
+    ])
+    func answersOfServersInTheFieldOpen(_ lines: [String]) async throws { try await opens(lines) }
+
     /// The status is the final one's: a session must not take a refusal for something curable.
     @Test func aRefusalBehindAnInterimAnswerIsTheRefusal() async throws {
         for split in Split.allCases {

@@ -18,50 +18,113 @@ struct ErrorTextTests {
     private static let sources = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
         .deletingLastPathComponent().appending(path: "Sources")
 
-    /// Where every text has been gone through. Texts that others make, of parts or of another error's, are theirs.
-    private static let folders = [
-        "WebSocketCore/Configuration", "WebSocketLoop/Client", "WebSocketLoop/C", "WebSocketLoop/TLS",
-        "WebSockets/Client",
-    ]
+    /// Every file of the libraries. The command has texts of its own, for the person in front of it.
+    private static func files() throws -> [(name: String, text: String)] {
+        let names = try #require(FileManager.default.enumerator(atPath: sources.path))
+        var files: [(String, String)] = []
+        for case let name as String in names where name.hasSuffix(".swift") && !name.hasPrefix("wsx/") {
+            files.append((name, try String(contentsOf: sources.appending(path: name), encoding: .utf8)))
+        }
+        return files
+    }
 
     /// The literals that a `WebSocketError(.code, "…")` begins with, by code.
     private static func literals(in text: String) -> [(code: String, text: String)] {
-        let pattern = /WebSocketError\(\s*\.(\w+),\s*"((?:[^"\\]|\\.)*)"/
+        let pattern = /(?:WebSocketError|Self|self\.init)\(\s*\.(\w+),\s*"((?:[^"\\]|\\.)*)"/
         return text.matches(of: pattern).map { (String($0.1), String($0.2)) }
     }
 
+    private static func codes() throws -> [String] {
+        let declaration = sources.appending(path: "WebSocketCore/Errors/WebSocketError.swift")
+        return try String(contentsOf: declaration, encoding: .utf8)
+            .matches(of: /public static let (\w+) = Self\(/).map { String($0.1) }
+    }
+
+    /// A text ends at a semicolon with a way out, or with a value that has the rest of the sentence.
     @Test func everyTextInTheSourceNamesAWayOut() throws {
         var count = 0
-        for folder in Self.folders {
-            let directory = Self.sources.appending(path: folder)
-            // Folders come and go; those that are there are looked at.
-            let names = (try? FileManager.default.contentsOfDirectory(atPath: directory.path)) ?? []
-            for name in names where name.hasSuffix(".swift") {
-                let text = try String(contentsOf: directory.appending(path: name), encoding: .utf8)
-                for (code, literal) in Self.literals(in: text) {
-                    count += 1
-                    // What ends with a value has the rest of its sentence from there.
-                    let isMadeElsewhere = literal.hasSuffix(")") && literal.contains("\\(")
-                    #expect(literal.contains("; ") || isMadeElsewhere, "\(folder)/\(name): \(code): \(literal)")
+        for (name, text) in try Self.files() {
+            for (code, literal) in Self.literals(in: text) {
+                count += 1
+                let isMadeElsewhere = literal.hasSuffix(")") && literal.contains("\\(")
+                #expect(literal.contains("; ") || isMadeElsewhere, "\(name): \(code): \(literal)")
+            }
+        }
+        #expect(count > 190)
+    }
+
+    /// Each code has a text of its own with a cause and a way out, so none is made of another error's words alone.
+    @Test func everyCodeHasATextWithACauseAndAWayOut() throws {
+        var advised: Set<String> = []
+        for (_, text) in try Self.files() {
+            for (code, literal) in Self.literals(in: text) where literal.contains("; ") {
+                let parts = literal.split(separator: "; ", maxSplits: 1)
+                if parts.count == 2, parts[0].split(separator: " ").count >= 3,
+                    parts[1].split(separator: " ").count >= 2
+                {
+                    advised.insert(code)
                 }
             }
         }
-        #expect(count > 40)
+        let codes = try Self.codes()
+        #expect(codes.count > 35)
+        for code in codes {
+            #expect(advised.contains(code) != Self.composed.contains(code), "\(code)")
+        }
+    }
+
+    /// Codes whose texts are put together of parts: the tests below look at real ones.
+    private static let composed: Set<String> = [
+        "connectFailed", "proxyFailed", "handshakeRejected", "handshakeInvalid", "poolUnavailable",
+    ]
+
+    @Test func textsOfPartsNameAWayOut() async throws {
+        // Of the refusals and the answers that are none there are tests of their own.
+        var seen: [WebSocketError] = []
+        let closed = try WebSocketBytePeerListener().port
+        try await withLoopback(
+            server: {
+                $0.onRequest = { _ in .respond(status: 302, headers: [.location: "ftp://elsewhere.example/"]) }
+            }, handler: echo
+        ) { loopback in
+            seen.append(try await failure { try await loopback.connect { $0.maximumRedirects = 1 } })
+            let url = "ws://127.0.0.1:\(closed)/"
+            seen.append(
+                try await failure { try await WebSocketClient.connect(to: url, configuration: loopback.client) })
+            var proxied = loopback.client
+            proxied.proxy = try WebSocketProxy("http://127.0.0.1:\(closed)")
+            seen.append(try await failure { try await WebSocketClient.connect(to: url, configuration: proxied) })
+            seen.append(
+                try await failure {
+                    var again = WebSocketServerConfiguration(port: loopback.server.port)
+                    again.eventLoopGroup = loopback.serverLoops
+                    _ = try WebSocketServer(configuration: again)
+                })
+            seen.append(try await failure { _ = try WebSocketConnectedSocket(adopting: -1).descriptor })
+            var pooled = WebSocketConnectionPoolConfiguration(maximumConnections: 1)
+            pooled.client = loopback.client
+            pooled.circuitBreaker.failureThreshold = 1
+            seen.append(
+                try await failure {
+                    try await WebSocketConnectionPool.withPool(to: url, configuration: pooled) { pool in
+                        try await pool.withConnection { _ in }
+                    }
+                })
+        }
+        let codes: [WebSocketError.Code] = [
+            .redirectRefused, .connectFailed, .proxyFailed, .listenFailed, .badDescriptor, .poolUnavailable,
+        ]
+        #expect(seen.map(\.code) == codes, "\(seen)")
+        for error in seen { isAdvised(error) }
     }
 
     /// No code is left over that nothing makes, and none is made that has no documentation.
     @Test func everyCodeIsMadeSomewhere() throws {
-        let declaration = try String(
-            contentsOf: Self.sources.appending(path: "WebSocketCore/Errors/WebSocketError.swift"), encoding: .utf8)
-        let codes = declaration.matches(of: /public static let (\w+) = Self\(/).map { String($0.1) }
-        #expect(codes.count > 35)
         var made: Set<String> = []
-        let files = try #require(FileManager.default.enumerator(atPath: Self.sources.path))
-        for case let file as String in files where file.hasSuffix(".swift") {
-            let text = try String(contentsOf: Self.sources.appending(path: file), encoding: .utf8)
+        for (_, text) in try Self.files() {
             for match in text.matches(of: /[(:?]\s*\.(\w+)\b/) { made.insert(String(match.1)) }
         }
-        for code in codes { #expect(made.contains(code), "nothing makes \(code)") }
+        for code in try Self.codes() { #expect(made.contains(code), "nothing makes \(code)") }
     }
 
     // MARK: Connecting

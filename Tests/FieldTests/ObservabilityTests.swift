@@ -8,6 +8,7 @@ import LoopbackSupport
 import Synchronization
 import Testing
 import WebSockets
+import WebSocketsTestKit
 
 #if Metrics
 import MetricsTestKit
@@ -72,6 +73,57 @@ struct ObservabilityTests {
         for step in ["nameResolution", "connect", "proxy", "tls", "upgrade"] {
             let values = try atClient.expectTimer("c_open_step_duration", [("step", step)]).values
             #expect(values.count == (steps.contains(step) ? 2 : 0), "\(step)")
+        }
+    }
+
+    /// Sends that wait for a slow reader, with how long they do, and broadcasts that one does not get.
+    @Test func waitsForRoomAndDropsAreCounted() async throws {
+        let (atClient, atServer) = (TestMetrics(), TestMetrics())
+        let (client, server) = (Counted(), Counted())
+        let mayRead = Events<Void>()
+        let count = 400
+        let message = [UInt8](repeating: 7, count: 64 << 10)
+        try await withLoopback(
+            server: {
+                $0.observers = [WebSocketMetrics(label: "s", factory: atServer), server]
+                $0.broadcastLimits = .init(maximumBufferedBytes: 1, slowPeer: .drop)
+            },
+            handler: { socket in
+                guard socket.requestTarget == "/slow" else { return await drain(socket) }
+                try await mayRead.next()
+                for try await _ in socket.messages {}
+            }
+        ) { loopback in
+            let socket = try await loopback.connect("/slow") {
+                $0.observers = [WebSocketMetrics(label: "c", factory: atClient), client]
+            }
+            let sending = Task {
+                for _ in 0..<count { try await socket.send(message) }
+            }
+            try await loopback.loop.reaches("a send waits for room") { $0.pendingContinuations > 0 }
+            mayRead.send(())
+            try await sending.value
+            try await socket.close()
+            let traffic = try await client.done.next()
+            #expect(traffic.messagesSent == count && (1...count).contains(traffic.sendWaits), "\(traffic)")
+            #expect(traffic.sendWaitTime > .zero && traffic.broadcastsDropped == 0)
+            let received = try await server.done.next()
+            #expect(received.messagesReceived == count && received.sendWaits == 0 && received.sendWaitTime == .zero)
+
+            // A peer that reads nothing.
+            let peer = try await WebSocketBytePeer.connect(port: loopback.server.port)
+            _ = try await peer.openHandshake()
+            try await until("it is open", on: loopback.loop) { loopback.server.connections.count == 1 }
+            while loopback.server.statistics.broadcasts.dropped < 3 {
+                loopback.server.broadcast(.binary(message))
+                await Task.yield()
+            }
+            peer.close()
+            let dropped = try await server.done.next().broadcastsDropped
+            #expect(dropped >= 3 && dropped == loopback.server.statistics.broadcasts.dropped)
+            #expect(try atServer.expectCounter("s_broadcasts_dropped").totalValue == Int64(dropped))
+            #expect(try atClient.expectCounter("c_send_waits").totalValue == Int64(traffic.sendWaits))
+            #expect(try atClient.expectCounter("c_send_wait_nanoseconds").totalValue > 0)
         }
     }
 

@@ -53,10 +53,20 @@ import Testing
     @Test func theRecipesCompile() throws {
         let compiled = Self.lines(try Self.text("Tests/ReadmeTests/RecipeSnippets.swift"))
         let blocks = try Self.blocks("swift", in: "Sources/WebSockets/WebSockets.docc/Recipes.md")
-        #expect(blocks.count == 5)
+        #expect(blocks.count == 9)
         for block in blocks {
             let code = Self.lines(block)
             #expect(!code.isEmpty && compiled.firstRange(of: code) != nil, "not in RecipeSnippets.swift:\n\(block)")
+        }
+    }
+
+    @Test func theArticleOnErrorsCompiles() throws {
+        let compiled = Self.lines(try Self.text("Tests/ReadmeTests/ErrorSnippets.swift"))
+        let blocks = try Self.blocks("swift", in: "Sources/WebSockets/WebSockets.docc/Closing.md")
+        #expect(blocks.count == 2)
+        for block in blocks {
+            let code = Self.lines(block)
+            #expect(!code.isEmpty && compiled.firstRange(of: code) != nil, "not in ErrorSnippets.swift:\n\(block)")
         }
     }
 

@@ -32,13 +32,45 @@ func confirmedSubscriptions(_ configuration: inout WebSocketSessionConfiguration
     }
 }
 
-func answeringHeartbeats(_ session: WebSocketSession, handle: (WebSocketMessage) async -> Void) async throws {
-    for try await message in session.messages {
-        if message == .text("{\"op\":\"ping\"}") {
-            try await session.send("{\"op\":\"pong\"}")
-        } else {
-            await handle(message)
+func answeringHeartbeats(_ configuration: inout WebSocketSessionConfiguration) {
+    configuration.answer = { message in
+        message == .text("{\"op\":\"ping\"}") ? .text("{\"op\":\"pong\"}") : nil
+    }
+}
+
+func freshCredentials(
+    _ configuration: inout WebSocketSessionConfiguration, freshKey: @escaping @Sendable () async throws -> String,
+    freshToken: @escaping @Sendable () async throws -> String
+) {
+    configuration.client.beforeConnect = { attempt in
+        var attempt = attempt
+        attempt.url += "?listenKey=\(try await freshKey())"
+        attempt.headers[.authorization] = "Bearer \(try await freshToken())"
+        return attempt
+    }
+}
+
+func pacedSubscriptions(_ configuration: inout WebSocketSessionConfiguration) {
+    configuration.subscriptions.subscribeBatch = { channels in
+        .text("{\"op\":\"sub\",\"ids\":[\(channels.map { "\"\($0)\"" }.joined(separator: ","))]}")
+    }
+    configuration.subscriptions.batchSize = 50
+    configuration.subscriptions.interval = .milliseconds(200)
+}
+
+func order(_ id: Int, on session: WebSocketSession) async throws -> WebSocketMessage {
+    let reply = try await session.request(.text("{\"id\":\(id),\"op\":\"buy\"}"), timeout: .seconds(5)) { message in
+        message.text?.hasPrefix("{\"id\":\(id),") == true
+    }
+    return reply
+}
+
+func fatalCredentials(_ configuration: inout WebSocketSessionConfiguration) {
+    configuration.reconnect.decision = { cause in
+        if case .disconnected(let end) = cause, [1008, 4001].contains(end.closeInfo?.received?.code.rawValue) {
+            return .fatal
         }
+        return WebSocketReconnectPolicy.classify(cause)
     }
 }
 

@@ -82,9 +82,11 @@ struct RecipeTests {
         let listener = try WebSocketBytePeerListener()
         let handled = Events<WebSocketMessage>()
         let url = "ws://127.0.0.1:\(listener.port)/"
-        let feed = Task {
-            try await WebSocketSession.withSession(to: url, configuration: Self.configuration()) { session in
-                try await answeringHeartbeats(session) { handled.send($0) }
+        var configuration = Self.configuration()
+        answeringHeartbeats(&configuration)
+        let feed = Task { [configuration] in
+            try await WebSocketSession.withSession(to: url, configuration: configuration) { session in
+                for try await message in session.messages { handled.send(message) }
             }
         }
         defer { feed.cancel() }
@@ -124,6 +126,89 @@ struct RecipeTests {
         try await next.send(.text(delta(1)))
         #expect(try await applied.next() == .text(delta(1)))
         next.close()
+    }
+
+    @Test func eachAttemptHasAKeyAndATokenOfItsOwn() async throws {
+        let listener = try WebSocketBytePeerListener()
+        let count = Atomic<Int>(0)
+        var configuration = Self.configuration()
+        freshCredentials(
+            &configuration, freshKey: { "k\(count.add(1, ordering: .relaxed).newValue)" },
+            freshToken: { "t\(count.load(ordering: .relaxed))" })
+        let url = "ws://127.0.0.1:\(listener.port)/ws"
+        let feed = Task { [configuration] in
+            try await WebSocketSession.withSession(to: url, configuration: configuration) { session in
+                for try await _ in session.messages {}
+            }
+        }
+        defer { feed.cancel() }
+        for round in 1...3 {
+            let peer = try await listener.accept()
+            let head = try await peer.acceptHandshake()
+            #expect(
+                head.startLine == "GET /ws?listenKey=k\(round) HTTP/1.1" && head["Authorization"] == "Bearer t\(round)")
+            peer.close()
+        }
+    }
+
+    @Test func channelsGoInBatches() async throws {
+        let listener = try WebSocketBytePeerListener()
+        var configuration = Self.configuration()
+        pacedSubscriptions(&configuration)
+        let url = "ws://127.0.0.1:\(listener.port)/"
+        let channels = (0..<120).map { "c\($0)" }
+        let feed = Task { [configuration] in
+            try await WebSocketSession.withSession(to: url, configuration: configuration) { session in
+                try await session.subscribe(channels)
+                for try await _ in session.messages {}
+            }
+        }
+        defer { feed.cancel() }
+        let peer = try await Self.accept(listener)
+        for count in [50, 50, 20] { #expect(try await Self.text(peer).ranges(of: "\"c").count == count) }
+        peer.close()
+    }
+
+    @Test func anOrderGetsItsOwnReply() async throws {
+        let listener = try WebSocketBytePeerListener()
+        let messages = Events<WebSocketMessage>()
+        let url = "ws://127.0.0.1:\(listener.port)/"
+        let trading = Task {
+            try await WebSocketSession.withSession(
+                to: url, configuration: Self.configuration(), whenConnected: true
+            ) { session in
+                let reply = try await order(7, on: session)
+                messages.send(try await session.receive())
+                return reply
+            }
+        }
+        defer { trading.cancel() }
+        let peer = try await Self.accept(listener)
+        #expect(try await Self.text(peer) == "{\"id\":7,\"op\":\"buy\"}")
+        try await peer.send(.text("data"), .text("{\"id\":70,\"ok\":true}"), .text("{\"id\":7,\"ok\":true}"))
+        #expect(try await messages.next() == "data")
+        #expect(try await peer.readFrame().closeCode == 1_000)
+        try await peer.send(.close(1_000))
+        #expect(try await trading.value == .text("{\"id\":7,\"ok\":true}"))
+        peer.close()
+    }
+
+    @Test(arguments: [1_008, 4_001]) func badCredentialsEndTheSession(_ code: UInt16) async throws {
+        let listener = try WebSocketBytePeerListener()
+        var configuration = Self.configuration()
+        fatalCredentials(&configuration)
+        let url = "ws://127.0.0.1:\(listener.port)/"
+        let feed = Task { [configuration] in
+            try await WebSocketSession.withSession(to: url, configuration: configuration) { session in
+                for try await _ in session.messages {}
+            }
+        }
+        defer { feed.cancel() }
+        let peer = try await Self.accept(listener)
+        try await peer.send(.close(code, "bad credentials"))
+        let error = await #expect(throws: WebSocketError.self) { try await feed.value }
+        #expect(error?.code == .reconnectFailed && error?.closeInfo?.received?.code.rawValue == code, "\(error as Any)")
+        peer.close()
     }
 
     @Test func eachPongIsALatency() async throws {

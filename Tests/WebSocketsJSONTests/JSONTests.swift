@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import Foundation
 import LoopbackSupport
 import Testing
 import WebSockets
@@ -90,5 +91,13 @@ struct JSONTests {
             for try await message in socket.messages { news.append(try #require(message.text)) }
             #expect(Set(news) == Set((0..<count).map { "news about \($0)" }))
         }
+    }
+
+    /// What logs in Foundation's way gets the sentence, whether the error's type is known or not.
+    @Test func foundationsDescriptionIsTheSentence() async throws {
+        let error = try await failure { try await WebSocketClient.connect(to: "ftp://h") }
+        #expect(error.localizedDescription == error.description && error.description.contains("use ws://"))
+        #expect((error as any Error).localizedDescription == error.description)
+        #expect(error.errorDescription == error.description)
     }
 }

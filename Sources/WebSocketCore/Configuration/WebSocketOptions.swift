@@ -35,16 +35,31 @@ public struct WebSocketOptions: Sendable, Hashable {
     public struct InboundBuffer: Sendable, Hashable {
         /// Waiting messages at which reading pauses, checked once per turn of the loop. Default 16.
         public var highMessages = 16
-        /// Waiting messages at which a paused connection reads again. Default 4.
-        public var lowMessages = 4
+        /// Waiting messages at which a paused connection reads again. Default: a quarter of ``highMessages``.
+        @inlinable public var lowMessages: Int {
+            get { low ?? highMessages / 4 }
+            set { low = newValue }
+        }
+        @usableFromInline var low: Int?
         /// Waiting bytes at which reading pauses at once. Default 4 MiB.
         public var highBytes = 4 << 20
 
-        /// Marks in messages and in bytes of payload.
-        public init(highMessages: Int = 16, lowMessages: Int = 4, highBytes: Int = 4 << 20) {
+        /// Marks in messages and in bytes of payload. Without `lowMessages` it is a quarter of `highMessages`.
+        public init(highMessages: Int = 16, lowMessages: Int? = nil, highBytes: Int = 4 << 20) {
             self.highMessages = highMessages
-            self.lowMessages = lowMessages
+            low = lowMessages
             self.highBytes = highBytes
+        }
+
+        /// The same marks, said or not.
+        public static func == (left: Self, right: Self) -> Bool {
+            (left.highMessages, left.lowMessages, left.highBytes)
+                == (right.highMessages, right.lowMessages, right.highBytes)
+        }
+
+        /// By the marks.
+        public func hash(into hasher: inout Hasher) {
+            for mark in [highMessages, lowMessages, highBytes] { hasher.combine(mark) }
         }
     }
 
@@ -53,13 +68,28 @@ public struct WebSocketOptions: Sendable, Hashable {
     public struct OutboundBuffer: Sendable, Hashable {
         /// At or above this, `send` suspends before it takes a message. Default 64 KiB.
         public var highBytes = 64 << 10
-        /// Suspended senders go on at or below this. Default 16 KiB.
-        public var lowBytes = 16 << 10
+        /// Suspended senders go on at or below this. Default: a quarter of ``highBytes``, which is 16 KiB.
+        @inlinable public var lowBytes: Int {
+            get { low ?? highBytes / 4 }
+            set { low = newValue }
+        }
+        @usableFromInline var low: Int?
 
-        /// Marks in bytes as they go onto the wire.
-        public init(highBytes: Int = 64 << 10, lowBytes: Int = 16 << 10) {
+        /// Marks in bytes as they go onto the wire. Without `lowBytes` it is a quarter of `highBytes`.
+        public init(highBytes: Int = 64 << 10, lowBytes: Int? = nil) {
             self.highBytes = highBytes
-            self.lowBytes = lowBytes
+            low = lowBytes
+        }
+
+        /// The same marks, said or not.
+        public static func == (left: Self, right: Self) -> Bool {
+            (left.highBytes, left.lowBytes) == (right.highBytes, right.lowBytes)
+        }
+
+        /// By the marks.
+        public func hash(into hasher: inout Hasher) {
+            hasher.combine(highBytes)
+            hasher.combine(lowBytes)
         }
     }
 
@@ -94,11 +124,13 @@ public struct WebSocketOptions: Sendable, Hashable {
         try check(
             inbound.highMessages > 0 && inbound.lowMessages >= 0 && inbound.lowMessages < inbound.highMessages
                 && inbound.highBytes > 0,
-            "inboundBuffer needs 0 ≤ lowMessages < highMessages and highBytes > 0")
+            "inboundBuffer has highMessages \(inbound.highMessages), lowMessages \(inbound.lowMessages) and highBytes \(inbound.highBytes); it needs 0 ≤ lowMessages < highMessages and highBytes > 0"
+        )
         try check(
             outboundBuffer.highBytes > 0 && outboundBuffer.lowBytes >= 0
                 && outboundBuffer.lowBytes < outboundBuffer.highBytes,
-            "outboundBuffer needs 0 ≤ lowBytes < highBytes")
+            "outboundBuffer has highBytes \(outboundBuffer.highBytes) and lowBytes \(outboundBuffer.lowBytes); it needs 0 ≤ lowBytes < highBytes"
+        )
         try check(closeTimeout > .zero, "closeTimeout is \(closeTimeout); it must be positive")
         try check(flushTimeout > .zero, "flushTimeout is \(flushTimeout); it must be positive")
         if let keepAlive {

@@ -82,21 +82,9 @@ public struct WebSocketURL: Sendable, Hashable {
 }
 
 extension WebSocketURL: CustomStringConvertible {
-    /// The URL without credentials and with the query's values hidden: queries carry tokens.
-    public var description: String {
-        let path: String
-        if let question = target.firstIndex(of: "?") {
-            let query = target[target.index(after: question)...].split(separator: "&", omittingEmptySubsequences: false)
-            path =
-                String(target[...question])
-                + query.map { item in
-                    item.firstIndex(of: "=").map { item[...$0] + "…" } ?? (item.isEmpty ? "" : "…")
-                }.joined(separator: "&")
-        } else {
-            path = target
-        }
-        return "\(isSecure ? "wss" : "ws")://\(hostHeader)\(path)"
-    }
+    /// The URL without credentials, with the query's values hidden, and with those parts of the path hidden that look like
+    /// keys: 16 or more characters with a digit or with both cases, and what follows `=` or `:`.
+    public var description: String { "\(isSecure ? "wss" : "ws")://\(hostHeader)\(ShownTarget.text(target))" }
 }
 
 extension WebSocketURL: CustomReflectable {

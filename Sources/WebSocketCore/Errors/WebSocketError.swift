@@ -241,7 +241,7 @@ public struct WebSocketError: Error, Sendable, Hashable {
     }
 
     package static func cancelled(_ what: String) -> Self {
-        Self(.cancelled, "\(what) was cancelled with its task")
+        Self(.cancelled, "\(what) was cancelled with its task; call it again in another one")
     }
 }
 

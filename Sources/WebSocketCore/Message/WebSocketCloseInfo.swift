@@ -27,7 +27,8 @@ public struct WebSocketCloseFrame: Sendable, Hashable {
         guard code.isAllowedOnTheWire || code == .noStatusReceived else {
             throw WebSocketError(
                 .invalidCloseCode,
-                "close code \(code.rawValue) may not be sent; use 1000–1003, 1007–1014 or 3000–4999")
+                "close code \(code.rawValue) may not be sent; use 1000–1003, 1007–1014 or 3000–4999, or noStatusReceived for none"
+            )
         }
         guard code != .noStatusReceived || reason.isEmpty else {
             throw WebSocketError(

@@ -13,11 +13,17 @@ package struct AlertThrottle: Sendable {
     }
 
     private let interval: Duration
+    private let intervals: [WebSocketSessionAlert.Kind: Duration]
     private var windows: [WebSocketSessionAlert.Kind: Window] = [:]
     /// Alerts that were held back.
     package private(set) var suppressedCount = 0
 
-    package init(interval: Duration) { self.interval = interval }
+    package init(interval: Duration, intervals: [WebSocketSessionAlert.Kind: Duration] = [:]) {
+        self.interval = interval
+        self.intervals = intervals
+    }
+
+    private func interval(of kind: WebSocketSessionAlert.Kind) -> Duration { intervals[kind] ?? interval }
 
     /// When the next count is due.
     package var nextDeadline: Duration? { windows.values.lazy.filter { $0.suppressed > 0 }.map(\.end).min() }
@@ -35,7 +41,7 @@ package struct AlertThrottle: Sendable {
         }
         // A count that is due at the same moment goes with it.
         let suppressed = windows[kind]?.suppressed ?? 0
-        windows[kind] = Window(end: now + interval)
+        windows[kind] = Window(end: now + interval(of: kind))
         return WebSocketSessionAlert(kind: kind, message: message, suppressed: suppressed)
     }
 
@@ -50,7 +56,7 @@ package struct AlertThrottle: Sendable {
             guard window.suppressed > 0 else { continue }
             alerts.append(WebSocketSessionAlert(kind: kind, message: window.last, suppressed: window.suppressed))
             // The count is an alert too: what follows it within an interval is held back again.
-            if !all { windows[kind] = Window(end: now + interval) }
+            if !all { windows[kind] = Window(end: now + interval(of: kind)) }
         }
         return alerts
     }

@@ -192,11 +192,12 @@ extension SessionCoordinator {
             if requests[index].isIdempotent {
                 requests[index].waitsForConnection = true
             } else {
-                let error = info.map { WebSocketError.closed($0) }
-                add(
-                    .reply(
-                        requests.remove(at: index).waiter,
-                        .failure(error ?? WebSocketError(.connectionClosed, "the connection ended before the reply"))))
+                let error =
+                    info.map { WebSocketError.closed($0) }
+                    ?? WebSocketError(
+                        .connectionClosed,
+                        "the connection ended before the reply; ask again if the server may be asked twice")
+                add(.reply(requests.remove(at: index).waiter, .failure(error)))
             }
         }
         if outbox.isConnected { repeatRequests() }

@@ -267,10 +267,12 @@ extension SessionCoordinator {
     mutating func finishIfOver(_ epoch: Int, at now: Duration) {
         guard let port = ports[epoch], port.isDrained, let end = port.end else { return }
         if port.stage != .taken, work[epoch] != nil {
-            let error = end.info.map { WebSocketError.closed($0) }
+            let error =
+                end.info.map { WebSocketError.closed($0) }
+                ?? WebSocketError(.connectionClosed, "the connection ended; the session opens another one")
             ports[epoch]?.readers = []
             for reader in port.readers {
-                add(.reply(reader.waiter, .failure(error ?? WebSocketError(.connectionClosed, "the connection ended"))))
+                add(.reply(reader.waiter, .failure(error)))
             }
             ports[epoch]?.deadline = port.deadline ?? now + settings.machine.handoverTimeout
             return

@@ -22,6 +22,7 @@ package struct SessionCoordinator<World: SessionWorld>: ~Copyable {
         package var outboundQueue = 0
         package var outboundDeadline: Duration?
         package var alertInterval: Duration = .seconds(300)
+        package var alertIntervals: [WebSocketSessionAlert.Kind: Duration] = [:]
         package var silenceTimeout: Duration?
         /// Whether messages wait for the answers to subscriptions.
         package var holdsWhileSubscribing = false
@@ -137,7 +138,7 @@ package struct SessionCoordinator<World: SessionWorld>: ~Copyable {
                 messages: settings.inboundMessages, bytes: settings.inboundBytes, policy: settings.overflow))
         outbox = Outbox(capacity: settings.outboundQueue)
         subscriptions = SubscriptionList(timing: settings.timing)
-        alerts = AlertThrottle(interval: settings.alertInterval)
+        alerts = AlertThrottle(interval: settings.alertInterval, intervals: settings.alertIntervals)
     }
 
     // MARK: Effects

@@ -29,10 +29,10 @@ extension SessionStateMachine {
             return [.disconnected(end)]
         case .open(var open):
             guard case .preparing(epoch, _) = open.successor else { return [] }
-            let error = info.map { WebSocketError.closed($0) }
-            return [.cancelWork(epoch)]
-                + renewalFailed(
-                    &open, error ?? WebSocketError(.connectionClosed, "the next connection ended at once"), at: now)
+            let error =
+                info.map { WebSocketError.closed($0) }
+                ?? WebSocketError(.connectionClosed, "the next connection ended at once; the present one goes on")
+            return [.cancelWork(epoch)] + renewalFailed(&open, error, at: now)
         case .leaving(let leaving):
             guard leaving.epoch == epoch else { return [] }
             return left(leaving, info, at: now)
@@ -132,10 +132,11 @@ extension SessionStateMachine {
         // The first attempt's own error says more.
         if case .connectFailed(let error) = cause, engine.attempts == 0, !hasBeenOpen { return error }
         let attempts = engine.attempts
+        let count = attempts == 1 ? "1 attempt" : "\(attempts) attempts"
         let why = lastError.map { "; last: \($0.message)" } ?? ""
         var error = WebSocketError(
             .reconnectFailed,
-            "the session gave up after \(attempts) \(attempts == 1 ? "attempt" : "attempts") to reconnect; call connect to try again\(why)",
+            "the session gave up after \(count) to reconnect; call connect to try again\(why)",
             phase: lastError?.phase, tlsFailure: lastError?.tlsFailure, response: lastError?.response,
             closeInfo: lastError?.closeInfo, systemError: lastError?.systemError)
         error.attachment = .init(SessionSurrender(attempts: attempts, cause: lastError))

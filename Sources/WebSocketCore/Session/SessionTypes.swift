@@ -100,8 +100,8 @@ public struct WebSocketSessionGap: Sendable, Hashable {
     package init(_ cause: Cause) { self.cause = cause }
 }
 
-/// Something that a person should know. Each kind is reported at most once per `alertInterval`; the ones in between
-/// are counted and the count is reported at the end of the interval.
+/// Something that a person should know. Each kind is reported at most once per its `alertIntervals`, or `alertInterval`; the
+/// ones in between are counted and the count is reported at the end of the interval.
 public struct WebSocketSessionAlert: Sendable, Hashable {
     /// What kind of thing happened.
     public enum Kind: String, Sendable, Hashable, CaseIterable {

@@ -44,7 +44,7 @@ extension TopicRouterMachine {
             drop(
                 WebSocketError(
                     .messageTooBig,
-                    "a message of \(message.byteCount) bytes is too large for topic “\(topic.escapedForLog)”, whose limit is \(limit)"
+                    "a message of \(message.byteCount) bytes is too large for topic “\(topic.escapedForLog)”, whose limit is \(limit); send less, or raise the limit"
                 ),
                 waiter, now: now, &actions)
             return local

@@ -340,7 +340,7 @@ package struct TopicRouterMachine {
 
 extension WebSocketError {
     static func notShared(_ topic: String) -> Self {
-        Self(.cancelled, "topic “\(topic.escapedForLog)” has no subscriber in this process any more")
+        Self(.cancelled, "topic “\(topic.escapedForLog)” has no subscriber in this process any more; subscribe first")
     }
 
     static func refusedTopic(_ topic: String) -> Self {

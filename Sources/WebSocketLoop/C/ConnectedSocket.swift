@@ -75,7 +75,9 @@ public import WebSocketCore
 
     private static func bad(_ descriptor: CInt, _ why: String, _ code: Int32? = nil) -> WebSocketError {
         WebSocketError(
-            .badDescriptor, "descriptor \(descriptor) cannot become a WebSocket connection: \(why)", systemError: code)
+            .badDescriptor,
+            "descriptor \(descriptor) cannot become a WebSocket connection: \(why); give a connected stream socket, once",
+            systemError: code)
     }
 
     private static func check(_ descriptor: CInt) throws(WebSocketError) {
@@ -88,7 +90,7 @@ public import WebSocketCore
             type == CInt(SOCK_STREAM.rawValue)
         else { throw bad(descriptor, "it is no stream socket", EPROTOTYPE) }
         guard wsx_is_listening(descriptor) == 0 else {
-            throw bad(descriptor, "it listens; give one that `accept` returned", EINVAL)
+            throw bad(descriptor, "it listens, and `accept` returns others", EINVAL)
         }
         guard WebSocketAddress.remote(of: descriptor) != nil else {
             throw bad(descriptor, "it is not connected, or of a family other than IPv4, IPv6 and unix", ENOTCONN)

@@ -81,6 +81,16 @@ public enum WebSocketListenAddress: Sendable, Hashable {
         return copy
     }
 
+    /// What to do about the system's refusal to listen.
+    private static func advice(_ code: Int32, another place: String) -> String {
+        switch code {
+        case EADDRINUSE: "another program listens there, choose another \(place)"
+        case EACCES, EPERM: "this user may not listen there, choose another \(place) or allow it"
+        case EMFILE, ENFILE: "raise the limit of open files (ulimit -n)"
+        default: "choose another \(place), or check the system"
+        }
+    }
+
     // MARK: TCP
 
     private static func bindTCP(
@@ -106,8 +116,7 @@ public enum WebSocketListenAddress: Sendable, Hashable {
             let code = errno
             return WebSocketError(
                 .listenFailed,
-                "\(what) \(host) port \(port) failed: \(text(code))"
-                    + (code == EADDRINUSE ? "; another program listens there, choose another port or 0" : ""),
+                "\(what) \(host) port \(port) failed: \(text(code)); \(advice(code, another: "port or 0"))",
                 systemError: code)
         }
         let descriptor = unsafe socket(first.pointee.ai_family, flags, 0)
@@ -150,7 +159,7 @@ public enum WebSocketListenAddress: Sendable, Hashable {
         let isAbstract = path.hasPrefix("@")
         if !isAbstract { try removeStale(path, address, length, failure) }
         let descriptor = socket(AF_UNIX, flags, 0)
-        guard descriptor >= 0 else { throw failure(text(errno), errno) }
+        guard descriptor >= 0 else { throw failure("\(text(errno)); \(advice(errno, another: "path"))", errno) }
         // The file is born with the socket's own permissions: set afterwards, it would be open to others for a moment.
         if !isAbstract { fchmod(descriptor, mode_t(permissions)) }
         let isBound = unsafe withUnsafePointer(to: &address) { pointer in
@@ -161,7 +170,7 @@ public enum WebSocketListenAddress: Sendable, Hashable {
         guard isBound else {
             let code = errno
             _ = Glibc.close(descriptor)
-            throw failure(text(code) + (code == EADDRINUSE ? "; another program listens there" : ""), code)
+            throw failure("\(text(code)); \(advice(code, another: "path"))", code)
         }
         let file = isAbstract ? nil : status(of: path).map { (path, $0.st_dev, $0.st_ino) }
         // What the process's umask took away. Not of a link that stands there meanwhile: it may lead anywhere.
@@ -196,7 +205,7 @@ public enum WebSocketListenAddress: Sendable, Hashable {
         }
         // Only this says that no process listens; a full backlog, for one, says the opposite.
         guard status != 0, errno == ECONNREFUSED else {
-            throw failure("another program listens there, choose another path", EADDRINUSE)
+            throw failure("another program listens there; choose another path", EADDRINUSE)
         }
         guard unsafe unlink(path) == 0 else { throw failure(text(errno), errno) }
     }

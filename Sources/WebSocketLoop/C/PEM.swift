@@ -113,7 +113,8 @@ enum PEM {
     static func unreadable(_ path: String, _ error: SystemError, field: String) -> WebSocketError {
         WebSocketError(
             error.isShortage ? .resourceExhausted : .invalidConfiguration,
-            "\(field): the file “\(path.escapedForLog)” cannot be read: \(error.text)", systemError: error.code)
+            "\(field): the file “\(path.escapedForLog)” cannot be read: \(error.text); check the path, who may read it, and what is open",
+            systemError: error.code)
     }
 
     /// What can be read from a BIO, to its end.

@@ -60,7 +60,10 @@ package struct ThrowawayCertificate: Sendable {
             privateKey = try unsafe Self.pem { unsafe PEM_write_bio_PrivateKey($0, key, nil, nil, 0, nil, nil) }
         } catch {
             ERR_clear_error()
-            throw WebSocketError(.resourceExhausted, "OpenSSL could not make a throw-away certificate (\(error.step))")
+            throw WebSocketError(
+                .resourceExhausted,
+                "OpenSSL could not make a throw-away certificate (\(error.step)); free memory, or use a certificate of your own"
+            )
         }
     }
 

@@ -167,7 +167,8 @@ extension ClientRequest {
         else { return nil }
         func refused(_ why: String) -> WebSocketError {
             WebSocketError(
-                .redirectRefused, "the server's redirect (status \(response.status)) is not followed: \(why)",
+                .redirectRefused,
+                "the server's redirect (status \(response.status)) is not followed: \(why); connect to where it should lead",
                 phase: .upgrade, response: response)
         }
         guard hops < way.maximumRedirects else {

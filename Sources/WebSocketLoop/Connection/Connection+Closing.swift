@@ -26,7 +26,9 @@ extension Connection {
             }
             if !accepted {
                 continuation.resume(
-                    returning: .failure(WebSocketError(.shutDown, "the event loop has been shut down")))
+                    returning: .failure(
+                        WebSocketError(.shutDown, "the event loop has been shut down; its connections are gone with it")
+                    ))
             }
         }.ignoreOutcome()
     }
@@ -142,7 +144,7 @@ extension Connection {
         if frame != nil { wire.closesWithProtocolError() }
         fail(
             frame, isSentByLibrary: true, cause: .peerViolation,
-            error: WebSocketError(.protocolViolation, "the peer broke the protocol: \(text)"))
+            error: Self.violated(text))
     }
 
     func closeFrame(

@@ -105,8 +105,15 @@ extension Connection {
     private func refuse(_ senders: WaitingSenders) {
         guard !senders.messages.isEmpty || !senders.parts.isEmpty else { return }
         let error = closedSendError()
-        for pending in senders.messages { pending.waiter?.resume(.failure(error)) }
-        for part in senders.parts { part.waiter.resume(.failure(error)) }
+        let now = loop.now
+        for pending in senders.messages {
+            if pending.isWaited { pressure.endWait(at: now) }
+            pending.waiter?.resume(.failure(error))
+        }
+        for part in senders.parts {
+            pressure.endWait(at: now)
+            part.waiter.resume(.failure(error))
+        }
     }
 
     /// The wsi is gone.

@@ -47,17 +47,20 @@ extension Connection {
                     if unsafe self.outbound.hasReservedRoom && self.waitingParts.isEmpty && !self.isCompressing {
                         self.append(part)
                     } else {
+                        self.pressure.beginWait(at: self.loop.now)
                         self.waitingParts.append(id: waiter.id, part)
                     }
                 } else if unsafe self.outbound.hasRoom {
                     self.begin(part)
                 } else {
+                    self.pressure.beginWait(at: self.loop.now)
                     unsafe self.outbound.wait(id: waiter.id, PendingSend(content: .part(part), waiter: waiter))
                 }
             },
             cancel: { id in
-                if let part = self.waitingParts.remove(id: id) { return part.waiter }
-                return unsafe self.outbound.cancel(id: id)?.waiter
+                guard let part = self.waitingParts.remove(id: id) else { return self.stopWaiting(id: id) }
+                self.pressure.endWait(at: self.loop.now)
+                return part.waiter
             })
     }
 
@@ -69,7 +72,10 @@ extension Connection {
 
     /// The socket has taken enough for the sender with the reservation to go on.
     func admitParts() {
-        while unsafe outbound.hasReservedRoom && !isCompressing, let part = waitingParts.popFirst() { append(part) }
+        while unsafe outbound.hasReservedRoom && !isCompressing, let part = waitingParts.popFirst() {
+            pressure.endWait(at: loop.now)
+            append(part)
+        }
     }
 
     private var isCompressing: Bool { deflater?.underWay != nil }

@@ -18,6 +18,14 @@ struct PendingSend: Sendable {
     let content: Content
     /// `nil` when the message was accepted already and only has to keep its place.
     let waiter: LoopWaiter<Void>?
+
+    /// Whether a sender waits for it.
+    var isWaited: Bool {
+        switch content {
+        case .message: waiter != nil
+        case .part, .room: true
+        }
+    }
 }
 
 // The way of a message out, on the loop: frames, a burst to the socket at the end of the turn, room for those who wait.
@@ -204,7 +212,10 @@ extension Connection {
         if unsafe outbound.admitsReserved { admitParts() }
         // Before others, one of whom might begin another message in parts.
         serverSide?.drained(self)
-        while let next = unsafe outbound.nextAdmitted() { take(next) }
+        while let next = unsafe outbound.nextAdmitted() {
+            if next.isWaited { pressure.endWait(at: loop.now) }
+            take(next)
+        }
         unsafe outboundBytes.store(outbound.bytes, ordering: .relaxed)
     }
 

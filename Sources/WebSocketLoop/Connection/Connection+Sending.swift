@@ -106,10 +106,18 @@ extension Connection {
                 if unsafe self.outbound.hasRoom {
                     self.take(pending)
                 } else {
+                    self.pressure.beginWait(at: self.loop.now)
                     unsafe self.outbound.wait(id: waiter.id, pending)
                 }
             },
-            cancel: { unsafe self.outbound.cancel(id: $0)?.waiter })
+            cancel: { self.stopWaiting(id: $0) })
+    }
+
+    /// The sender under this number, which was cancelled; nil when it does not wait any more.
+    func stopWaiting(id: UInt64) -> LoopWaiter<Void>? {
+        guard let waiter = unsafe outbound.cancel(id: id)?.waiter else { return nil }
+        pressure.endWait(at: loop.now)
+        return waiter
     }
 
     /// Does nothing, out of the optimiser's sight. Where a branch has waited it must come back to the caller's executor

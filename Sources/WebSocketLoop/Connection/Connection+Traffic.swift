@@ -3,6 +3,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+package import WebSocketCore
+
 /// What has gone over a connection.
 package struct ConnectionTraffic: Sendable, Hashable {
     /// Messages that came whole, and their bytes as they were read.
@@ -11,6 +13,7 @@ package struct ConnectionTraffic: Sendable, Hashable {
     /// Messages and bytes that the operating system took.
     package var messagesSent = 0
     package var bytesSent = 0
+    package var pressure = ConnectionPressure()
 
     package init() {}
 }
@@ -23,6 +26,7 @@ extension Connection {
         traffic.bytesReceived = unsafe bytesArrived
         traffic.messagesSent = unsafe messagesWritten
         traffic.bytesSent = unsafe bytesWritten
+        traffic.pressure = pressure
         return traffic
     }
 }

@@ -12,7 +12,12 @@ extension Connection {
     ) {
         fail(
             WebSocketCloseFrame(code: code, reason: text), cause: .peerViolation,
-            error: WebSocketError(error, "the peer broke the protocol: \(text)"))
+            error: Self.violated(text, error))
+    }
+
+    static func violated(_ text: String, _ code: WebSocketError.Code = .protocolViolation) -> WebSocketError {
+        WebSocketError(
+            code, "the peer broke the protocol: \(text); what it runs on, or a proxy in between, needs repair")
     }
 
     func refuseMessage() {
@@ -43,7 +48,9 @@ extension Connection {
             fail(
                 WebSocketCloseFrame(code: .invalidPayloadData, reason: "a text message is not UTF-8"),
                 cause: .peerViolation,
-                error: WebSocketError(.invalidUTF8, "the peer sent a text message that is not UTF-8"))
+                error: WebSocketError(
+                    .invalidUTF8, "the peer sent a text message that is not UTF-8; it should send such bytes as binary")
+            )
         }
     }
 }

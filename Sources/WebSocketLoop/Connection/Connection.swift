@@ -94,6 +94,7 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
     @exclusivity(unchecked) var messagesArrived = 0
     @exclusivity(unchecked) var bytesArrived = 0
     @exclusivity(unchecked) var bytesWritten = 0
+    var pressure = ConnectionPressure()
     /// Told the new count, on the loop.
     @exclusivity(unchecked) var whenWritten: (@Sendable (Int) -> Void)?
 

@@ -90,7 +90,7 @@ final class LoopWatchdog: Sendable {
         if let connection {
             metadata["connection"] = "\(connection.details.remoteAddress?.description ?? "unknown")"
             if let target = connection.details.requestTarget {
-                metadata["target"] = "\(target.prefix { $0 != "?" })"
+                metadata["target"] = "\(ShownTarget.path(target).escapedForLog)"
             }
         }
         watched.logger.warning(

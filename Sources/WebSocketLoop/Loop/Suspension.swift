@@ -65,7 +65,8 @@ extension WebSocketEventLoop {
                     if !accepted {
                         continuation.resume(
                             returning: .failure(
-                                WebSocketError(.shutDown, "the event loop \(name) has been shut down")))
+                                WebSocketError(
+                                    .shutDown, "the event loop \(name) has been shut down; use one that runs")))
                     }
                 }
             },

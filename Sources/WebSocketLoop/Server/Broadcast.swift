@@ -128,11 +128,15 @@ extension Connection {
         case .keepLatest:
             switch side.keepLatest(message, for: key, room: limits.bytes - waiting) {
             case .kept: return .kept
-            case .replaced: return .replaced
+            case .replaced:
+                pressure.broadcastsDropped += 1
+                return .replaced
             // What the peer has of the topic would be stale, without its knowing.
             case .full: return sendAway()
             }
-        case .drop where isSlow: return .dropped
+        case .drop where isSlow:
+            pressure.broadcastsDropped += 1
+            return .dropped
         case .disconnect where isSlow: return sendAway()
         case .drop, .disconnect:
             take(message)

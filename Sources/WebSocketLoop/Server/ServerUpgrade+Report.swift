@@ -23,7 +23,7 @@ extension ServerUpgrade {
         }
         metadata["reason"] = "\(reason)"
         if let parsed = machine.parsed {
-            metadata["target"] = "\(Self.shown(parsed.target))"
+            metadata["target"] = "\(Self.shown(ShownTarget.text(parsed.target)))"
             metadata["host"] = "\(Self.shown(machine.askedHost ?? parsed.fields[.hostField] ?? ""))"
             metadata["origin"] = "\(Self.shown(parsed.fields[.origin] ?? ""))"
         }
@@ -74,23 +74,30 @@ extension ServerUpgrade {
     func untaken() -> WebSocketError {
         guard Self.hasRoom(for: descriptor) else { return .shortage }
         return tlsFailure(during: .handshake)
-            ?? WebSocketError(.resourceExhausted, "libwebsockets did not take the socket", phase: .upgrade)
+            ?? WebSocketError(
+                .resourceExhausted, "libwebsockets did not take the socket; its log says why", phase: .upgrade)
     }
 }
 
 extension WebSocketError {
     static let full = WebSocketError(
-        .resourceExhausted, "the server has as many connections as it may", phase: .upgrade)
+        .resourceExhausted, "the server has as many connections as it may; raise maximumConnections, or let some end",
+        phase: .upgrade)
     static let crowded = WebSocketError(
-        .timedOut, "the server has as many handshakes under way as it may, and this one was the slowest",
+        .timedOut,
+        "the server has as many handshakes under way as it may, and this one was the slowest; raise maximumHandshakes for crowds",
         phase: .upgrade)
     static let shortage = WebSocketError(
-        .resourceExhausted, "there is no descriptor left, or none that libwebsockets can have", phase: .upgrade)
-    static let noVhost = WebSocketError(.resourceExhausted, "libwebsockets could not make a vhost", phase: .upgrade)
+        .resourceExhausted,
+        "there is no descriptor left, or none that libwebsockets can have; raise the limit on open files (ulimit -n)",
+        phase: .upgrade)
+    static let noVhost = WebSocketError(
+        .resourceExhausted, "libwebsockets could not make a vhost; its log says why", phase: .upgrade)
     static let unsecured = WebSocketError(
-        .tlsFailed, "OpenSSL could not set up the server's side", phase: .tls, tlsFailure: .other)
+        .tlsFailed, "OpenSSL could not set up the server's side; check its system-wide configuration", phase: .tls,
+        tlsFailure: .other)
     fileprivate static let flooded = WebSocketError(
         .tlsFailed,
-        "the client sent more than \(TLSStream.maximumRecordsWithoutData) TLS records without data in a row",
+        "the client sent more than \(TLSStream.maximumRecordsWithoutData) TLS records without data in a row; it is broken or means harm",
         phase: .tls, tlsFailure: .other)
 }

@@ -228,6 +228,7 @@ public final class WebSocketConnection: Sendable {
     /// Sends a ping (RFC 6455 §5.5.2), waits for its pong, and returns the round trip.
     ///
     /// - Throws: `connectionClosed` when the connection ends first; `cancelled`.
+    @discardableResult
     public func ping() async throws(WebSocketError) -> Duration {
         .nanoseconds(Int64(clamping: try await wire.ping()))
     }
@@ -241,7 +242,7 @@ public final class WebSocketConnection: Sendable {
     /// connection returns how it ended.
     ///
     /// - Parameters:
-    ///   - code: 1000–1003, 1007–1014 or 3000–4999.
+    ///   - code: 1000–1003, 1007–1014, 3000–4999, or `noStatusReceived` for a close frame without a code.
     ///   - reason: At most 123 bytes of UTF-8.
     /// - Throws: `invalidCloseCode` or `closeReasonTooLong`, before anything is sent; `cancelled`, while the close
     ///   itself goes on.

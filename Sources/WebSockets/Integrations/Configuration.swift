@@ -21,6 +21,7 @@ extension WebSocketSessionConfiguration {
     /// | `reconnect.stableTime`, `reconnect.serverUnavailableDelay`, `reconnect.maximumRetryAfter` | seconds |
     /// | `disconnectCheckInterval`, `reconnectCheckInterval`, `disconnectMargin`, `maximumConnectionAge` | seconds |
     /// | `handoverTimeout`, `silenceTimeout`, `preparationTimeout`, `alertInterval`, `outboundDeadline` | seconds |
+    /// | `alertIntervals.disconnected` and so on, a key for each kind | seconds; `none` for `alertInterval` |
     /// | `subscriptions.replyTimeout`, `subscriptions.retryDelay`, `subscriptions.interval` | seconds |
     /// | `subscriptions.delivery` | `atOnce`, `afterAnswers` |
     /// | `subscriptions.attempts`, `subscriptions.batchSize`, `inboundMessages`, `inboundBytes`, `outboundQueue` | numbers |
@@ -53,6 +54,10 @@ extension WebSocketSessionConfiguration {
         reader.update(&result.silenceTimeout, "silenceTimeout")
         reader.update(&result.preparationTimeout, "preparationTimeout")
         reader.update(&result.alertInterval, "alertInterval")
+        let alerts = reader.scoped(to: "alertIntervals")
+        for kind in WebSocketSessionAlert.Kind.allCases {
+            alerts.update(&result.alertIntervals[kind], ConfigKey(kind.rawValue))
+        }
         reader.update(&result.outboundDeadline, "outboundDeadline")
         reader.update(&result.inboundMessages, "inboundMessages")
         reader.update(&result.inboundBytes, "inboundBytes")

@@ -47,8 +47,8 @@ enum ServerSpan {
             try await withSpan("websocket connection", context: context, ofKind: .server) { span in
                 span.attributes["network.protocol.name"] = "websocket"
                 span.attributes["url.scheme"] = socket.tls == nil ? "ws" : "wss"
-                // Without the query, which may hold a token.
-                span.attributes["url.path"] = socket.requestTarget.map { String($0.prefix { $0 != "?" }) }
+                // Without the query and what looks like a key.
+                span.attributes["url.path"] = socket.requestTarget.map { ShownTarget.path($0) }
                 if case .ip(let address, let port) = socket.remoteAddress {
                     span.attributes["client.address"] = address
                     span.attributes["client.port"] = port

@@ -12,7 +12,7 @@ extension WebSocketManagedConnection {
     /// Closes the connection for good, and waits for its end, at most `closeTimeout`. Harmless when it is closed.
     ///
     /// - Parameters:
-    ///   - code: 1000–1003, 1007–1014 or 3000–4999.
+    ///   - code: 1000–1003, 1007–1014, 3000–4999, or `noStatusReceived` for a close frame without a code.
     ///   - reason: At most 123 bytes of UTF-8.
     /// - Returns: How the connection ended; nil when none was open.
     /// - Throws: `invalidCloseCode` or `closeReasonTooLong`, before anything happens; `cancelled`, while the close

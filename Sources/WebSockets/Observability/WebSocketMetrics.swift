@@ -22,6 +22,8 @@ public import WebSocketCore
 /// | `<label>_refused` | counter, by `status`: requests that a server refused |
 /// | `<label>_messages_received`, `<label>_messages_sent` | counters |
 /// | `<label>_bytes_received`, `<label>_bytes_sent` | counters, see ``WebSocketTraffic`` |
+/// | `<label>_send_waits`, `<label>_send_wait_nanoseconds` | counters: sends that waited for room, and how long |
+/// | `<label>_broadcasts_dropped` | counter: broadcasts that peers did not get because they read too slowly |
 /// | `<label>_messages_unsent`, `<label>_messages_dropped` | counters: left behind at the end, see ``WebSocketCore/WebSocketCloseInfo`` |
 ///
 /// What goes over a connection is counted at its end. See <doc:Observability> for all metrics and spans.
@@ -37,6 +39,9 @@ public struct WebSocketMetrics: WebSocketObserver {
     private let messagesSent: Counter
     private let bytesReceived: Counter
     private let bytesSent: Counter
+    private let sendWaits: Counter
+    private let sendWaitNanoseconds: Counter
+    private let broadcastsDropped: Counter
     private let messagesUnsent: Counter
     private let messagesDropped: Counter
 
@@ -63,6 +68,9 @@ public struct WebSocketMetrics: WebSocketObserver {
         messagesSent = scope.counter("messages_sent")
         bytesReceived = scope.counter("bytes_received")
         bytesSent = scope.counter("bytes_sent")
+        sendWaits = scope.counter("send_waits")
+        sendWaitNanoseconds = scope.counter("send_wait_nanoseconds")
+        broadcastsDropped = scope.counter("broadcasts_dropped")
         messagesUnsent = scope.counter("messages_unsent")
         messagesDropped = scope.counter("messages_dropped")
     }
@@ -102,12 +110,15 @@ public struct WebSocketMetrics: WebSocketObserver {
     /// Counts the refusal, by its status.
     public func refused(_ refusal: WebSocketRefusal) { scope.count("refused", ("status", "\(refusal.status)")) }
 
-    /// Counts the messages and bytes.
+    /// Counts the messages and bytes, the waits for room and the drops.
     public func transferred(_ connection: WebSocketConnectionSummary, traffic: WebSocketTraffic) {
         messagesReceived.increment(by: traffic.messagesReceived)
         messagesSent.increment(by: traffic.messagesSent)
         bytesReceived.increment(by: traffic.bytesReceived)
         bytesSent.increment(by: traffic.bytesSent)
+        sendWaits.increment(by: traffic.sendWaits)
+        sendWaitNanoseconds.increment(by: traffic.sendWaitTime.nanoseconds)
+        broadcastsDropped.increment(by: traffic.broadcastsDropped)
     }
 }
 #endif

@@ -16,12 +16,21 @@ public struct WebSocketTraffic: Sendable, Hashable {
     public let messagesSent: Int
     /// Bytes of frames that the operating system took, compressed as they were.
     public let bytesSent: Int
+    /// Sends that had to wait for room in the outbound buffer, because the peer read slowly.
+    public let sendWaits: Int
+    /// How long they waited, taken together.
+    public let sendWaitTime: Duration
+    /// On a server: broadcasts that the peer did not get, because it read too slowly for its limits.
+    public let broadcastsDropped: Int
 
     init(_ traffic: ConnectionTraffic) {
         messagesReceived = traffic.messagesReceived
         bytesReceived = traffic.bytesReceived
         messagesSent = traffic.messagesSent
         bytesSent = traffic.bytesSent
+        sendWaits = traffic.pressure.waits
+        sendWaitTime = .nanoseconds(Int64(clamping: traffic.pressure.waitedNanoseconds))
+        broadcastsDropped = traffic.pressure.broadcastsDropped
     }
 }
 

@@ -89,7 +89,7 @@ final class PoolEndpoints: Sendable {
     /// The URL without what may be secret.
     private func name(_ entry: Entry) -> String {
         let url = targets[entry.url]
-        let path = url.target.prefix { $0 != "?" }
+        let path = ShownTarget.path(url.target)
         let host = url.host.contains(":") ? "[\(url.host)]" : url.host
         let name = "\(url.isSecure ? "wss" : "ws")://\(host):\(url.port)\(path)"
         return entry.address.map { "\(name) (\($0))" } ?? name

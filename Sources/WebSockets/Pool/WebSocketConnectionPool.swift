@@ -83,7 +83,7 @@ public final class WebSocketConnectionPool: Sendable {
             let wire = try await endpoints.connect(to: endpoint)
             guard let core = home.core else {
                 wire.loop.execute { wire.abort() }
-                throw WebSocketError(.poolClosed, "the pool is gone")
+                throw WebSocketError(.poolClosed, "the pool is gone; keep it for as long as it is used")
             }
             let connection = PooledWebSocket(
                 wire, core: core, clock: clock, expectsReplies: expectsReplies, isDisposable: isDisposable)

@@ -169,7 +169,8 @@ struct ServerDecider: Sendable {
             switch decision {
             case .respond(let status, let headers, let body):
                 guard (200...599).contains(status) else {
-                    throw WebSocketError(.invalidConfiguration, "\(status) is no status to answer with")
+                    throw WebSocketError(
+                        .invalidConfiguration, "\(status) is no status to answer with; use one of 200...599")
                 }
                 return .respond(PlainResponse(status: status, fields: headers, body: body))
             case .accept(let subprotocol, let headers, let options):
@@ -209,7 +210,9 @@ struct ServerDecider: Sendable {
         case .named(let name):
             guard !request.isWebSocket || request.subprotocols.contains(name) else {
                 throw WebSocketError(
-                    .invalidConfiguration, "the client has not offered the subprotocol “\(name.escapedForLog)”")
+                    .invalidConfiguration,
+                    "the client has not offered the subprotocol “\(name.escapedForLog)”; choose one of the request's subprotocols, or none"
+                )
             }
             return name
         }

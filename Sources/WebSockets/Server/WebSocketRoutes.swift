@@ -70,7 +70,9 @@ public struct WebSocketRoutes: Sendable {
         _ pattern: String, to location: String, permanently: Bool = false
     ) throws(WebSocketError) {
         guard !location.isEmpty, location.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
-            throw WebSocketError(.invalidConfiguration, "the redirect from \(pattern) has no usable location")
+            throw WebSocketError(
+                .invalidConfiguration,
+                "the redirect from \(pattern) has no usable location; write a URL or a path in ASCII without spaces")
         }
         entries.append(
             Entry(

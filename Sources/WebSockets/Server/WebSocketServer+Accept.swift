@@ -69,7 +69,9 @@ extension WebSocketServer {
         if fields[.hostField] == nil, let authority = request.authority { fields[.hostField] = authority }
         let target = request.path ?? "/"
         guard target.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
-            throw WebSocketError(.invalidConfiguration, "the request's path has characters that a path cannot have")
+            throw WebSocketError(
+                .invalidConfiguration,
+                "the request's path has characters that a path cannot have; hand it over as it came, percent-encoded")
         }
         return ServerUpgrade.Preread(
             head: HTTPRequestHead(method: request.method.rawValue, target: target, fields: fields),
@@ -99,7 +101,9 @@ extension WebSocketServer {
                 guard !begun else { return }
                 state.closeOrphan(descriptor)
                 continuation.resume(
-                    returning: .failure(WebSocketError(.shutDown, "the server's event loop has been shut down")))
+                    returning: .failure(
+                        WebSocketError(
+                            .shutDown, "the server's event loop has been shut down; accept with one that runs")))
             }
         } onCancel: {
             cancellation.cancel()

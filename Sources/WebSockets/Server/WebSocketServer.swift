@@ -161,7 +161,7 @@ public final class WebSocketServer: Sendable {
                 Self.goingAway, timeout: configuration.shutdownTimeout, spread: configuration.shutdownSpread)
             stopListening()
         }
-        stopListening()
+        await stoppedListening()
         state.finished()
     }
 
@@ -169,6 +169,20 @@ public final class WebSocketServer: Sendable {
 
     private func stopListening() {
         for listener in listeners { listener.loop.execute { listener.stop() } }
+    }
+
+    /// Ports are free and files of unix sockets gone: a program may end as soon as `run` or `shutDown` has returned.
+    private func stoppedListening() async {
+        for listener in listeners {
+            await withCheckedContinuation { (done: CheckedContinuation<Void, Never>) in
+                let isAccepted = listener.loop.execute {
+                    listener.stop()
+                    done.resume()
+                }
+                // A loop that has ended has no listener any more.
+                if !isAccepted { done.resume() }
+            }
+        }
     }
 
     /// Stops accepting, closes every connection and waits for the handlers, and for connections that were taken over; when
@@ -190,6 +204,7 @@ public final class WebSocketServer: Sendable {
             (try? frame.validate()) == nil ? Self.goingAway : frame, timeout: timeout ?? configuration.shutdownTimeout,
             spread: spread ?? configuration.shutdownSpread)
         await state.waitUntilFinished()
+        await stoppedListening()
     }
 
     // MARK: While it runs

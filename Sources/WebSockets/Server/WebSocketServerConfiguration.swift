@@ -212,7 +212,8 @@ public struct WebSocketTrustedProxies: Sendable, Hashable {
             guard let range = AddressRange(text) else {
                 throw WebSocketError(
                     .invalidConfiguration,
-                    "trustedProxies.addresses has “\(text.escapedForLog)”, which is no address and no network")
+                    "trustedProxies.addresses has “\(text.escapedForLog)”, which is no address and no network; write 10.0.0.1 or 10.0.0.0/8"
+                )
             }
             trust.ranges.append(range)
         }

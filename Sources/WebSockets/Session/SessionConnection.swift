@@ -10,6 +10,8 @@ import WebSocketLoop
 package protocol SessionConnection: AnyObject, Sendable {
     /// Where its messages are handled without a thread crossing.
     var executor: (any TaskExecutor)? { get }
+    /// What it is on the network; nil for a test's.
+    var underlying: WebSocketConnection? { get }
     /// Takes the message if there is room. Never calls back.
     func trySend(_ message: WebSocketMessage) -> Bool
     /// Waits for room.
@@ -25,6 +27,10 @@ package protocol SessionConnection: AnyObject, Sendable {
         written: @escaping @Sendable (Int) -> Void, ended: @escaping @Sendable (ConnectionLedger) -> Void)
 }
 
+extension SessionConnection {
+    package var underlying: WebSocketConnection? { nil }
+}
+
 /// A real one.
 final class WireSessionConnection: SessionConnection {
     let socket: WebSocketConnection
@@ -32,6 +38,7 @@ final class WireSessionConnection: SessionConnection {
     init(_ socket: WebSocketConnection) { self.socket = socket }
 
     var executor: (any TaskExecutor)? { socket.wire.loop.taskExecutor }
+    var underlying: WebSocketConnection? { socket }
     func trySend(_ message: WebSocketMessage) -> Bool { socket.wire.sendNow(message) }
     func send(_ message: WebSocketMessage) async throws(WebSocketError) { try await socket.send(message) }
     func receive() async throws(WebSocketError) -> WebSocketMessage { try await socket.receive() }

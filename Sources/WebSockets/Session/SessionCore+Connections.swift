@@ -45,9 +45,13 @@ extension SessionCore {
                         "preparing the connection took longer than preparationTimeout (\(limit)); do less in prepare and resume, or allow more time"
                     ))
         } catch {
+            let text = "\(error)".escapedForLog
             outcome = .failure(
                 error as? WebSocketError
-                    ?? WebSocketError(.notConnected, "preparing the connection failed: \("\(error)".escapedForLog)"))
+                    ?? WebSocketError(
+                        .notConnected,
+                        "preparing the connection failed: \(text); what prepare or resume throws is tried again, unless reconnect.decision gives up"
+                    ))
         }
         perform { $0.preparationEnded(epoch, outcome, at: $1) }
     }

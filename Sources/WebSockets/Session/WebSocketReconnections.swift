@@ -13,7 +13,7 @@ extension WebSocketClient {
     /// ```swift
     /// for try await socket in WebSocketClient.connections(to: "wss://example.com/feed") {
     ///     do {
-    ///         for try await message in socket.messages { print(message) }
+    ///         for try await message in socket.messages { print(message.text ?? "binary") }
     ///     } catch {
     ///         print("reconnecting after \(error)")
     ///     }

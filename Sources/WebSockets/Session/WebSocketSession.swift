@@ -74,7 +74,7 @@ public final class WebSocketSession: Sendable {
             let address = try WebSocketURL(international: url)
             name = name ?? address.description
         }
-        guard let name else { throw WebSocketError(.invalidURL, "a session needs at least one URL") }
+        guard let name else { throw WebSocketError(.invalidURL, "a session needs at least one URL; name a server") }
         var configuration = configuration
         // All connections of a session live on one loop, where the body of `withSession(on: .loop)` runs too.
         if configuration.client.eventLoop == nil {

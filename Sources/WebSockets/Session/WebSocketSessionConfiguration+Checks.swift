@@ -35,6 +35,10 @@ extension WebSocketSessionConfiguration {
         check.number("outboundQueue", outboundQueue, 0...100_000)
         if let outboundDeadline { check.time("outboundDeadline", outboundDeadline, 0...1e9) }
         check.time("alertInterval", alertInterval, 0...86_400)
+        for kind in WebSocketSessionAlert.Kind.allCases {
+            guard let interval = alertIntervals[kind] else { continue }
+            check.time("alertIntervals[.\(kind.rawValue)]", interval, 0...86_400)
+        }
         try check.result.get()
         try reconnect.validate()
     }
@@ -59,6 +63,7 @@ extension WebSocketSessionConfiguration {
         settings.outboundQueue = outboundQueue
         settings.outboundDeadline = outboundDeadline
         settings.alertInterval = alertInterval
+        settings.alertIntervals = alertIntervals
         settings.silenceTimeout = silenceTimeout
         settings.holdsWhileSubscribing = subscriptions.delivery == .afterAnswers
         settings.timing = .init(

@@ -95,6 +95,8 @@ public struct WebSocketSessionConfiguration: Sendable {
 
     /// Alerts of a kind are at least this far apart. Default 300 s; 0...86,400 s.
     public var alertInterval: Duration = .seconds(300)
+    /// For these kinds instead of ``alertInterval``; 0 for every alert of the kind. Default none; 0...86,400 s.
+    public var alertIntervals: [WebSocketSessionAlert.Kind: Duration] = [:]
     /// Who is told what happens to the session; ``WebSocketSessionMetrics`` is one. Default none.
     public var observers: [any WebSocketSessionObserver] = []
     /// State changes are logged at `debug`, alerts at `warning`. URLs and peer text are redacted and escaped.

@@ -33,6 +33,13 @@ public final class WebSocketSessionPreparation: Sendable {
         lastDisconnect = facts.lastDisconnect
     }
 
+    /// The new connection's answer to the handshake, with all its headers.
+    public var response: WebSocketError.Response? { connection.underlying?.response }
+    /// The subprotocol that was agreed on for the new connection.
+    public var subprotocol: String? { connection.underlying?.subprotocol }
+    /// The URL that the new connection was opened to.
+    public var connectedURL: WebSocketURL? { connection.underlying?.url }
+
     /// Sends on the new connection, before everything else.
     ///
     /// - Throws: What a connection's `send` throws.

@@ -26,7 +26,7 @@ extension TopicRouter {
             group.cancelAll()
         }
         // An adapter tells it; one that does not must not leave callers waiting.
-        take(.disconnected(WebSocketError(.shutDown, "the topics were stopped")))
+        take(.disconnected(WebSocketError(.shutDown, "the topics were stopped; serve with new ones")))
         state.withLock { state in
             state.isRunning = false
             state.pulse = nil

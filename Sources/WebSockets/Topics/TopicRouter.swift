@@ -286,7 +286,7 @@ final class TopicRouter: Sendable {
             try await Task.sleep(for: timeout)
             stopWaiting(
                 topic, waiter,
-                WebSocketError(.brokerUnavailable, "the broker did not confirm the topic within \(timeout)"))
+                WebSocketError(.brokerUnavailable, "the broker did not confirm the topic within \(timeout); try again"))
         }
         defer { timer.cancel() }
         return await withTaskCancellationHandler {

@@ -78,7 +78,7 @@ public final class WebSocketMemoryTopicBroker: WebSocketTopicBroker {
         of topic: String, after: WebSocketTopicPosition?, limit: Int
     ) async throws(WebSocketError) -> WebSocketTopicHistory {
         guard engine.isReachable, let history = engine.history(topic, after: after, limit: limit) else {
-            throw WebSocketError(.brokerUnavailable, "the engine cannot be reached")
+            throw WebSocketError(.brokerUnavailable, "the engine cannot be reached; let it be reached again")
         }
         return history
     }
@@ -111,7 +111,9 @@ public final class WebSocketMemoryTopicBroker: WebSocketTopicBroker {
             }
             return state.isConnected
         }
-        if wasConnected { events.disconnected(WebSocketError(.brokerUnavailable, "the connection was cut")) }
+        if wasConnected {
+            events.disconnected(WebSocketError(.brokerUnavailable, "the connection was cut; connect again"))
+        }
     }
 
     private func take(_ travelling: Travelling, _ events: WebSocketTopicBrokerEvents) {
@@ -134,7 +136,7 @@ public final class WebSocketMemoryTopicBroker: WebSocketTopicBroker {
     private func subscribe(_ interest: WebSocketTopicInterest, _ events: WebSocketTopicBrokerEvents) {
         guard !state.withLock({ $0.isRefusing.contains(interest.topic) }) else {
             return events.refused(
-                interest.topic, WebSocketError(.brokerRefused, "the engine was told to refuse the topic"))
+                interest.topic, WebSocketError(.brokerRefused, "the engine was told to refuse the topic; allow it"))
         }
         engine.subscribe(self, interest)
     }

@@ -19,6 +19,22 @@ import WebSocketCore
         #expect(options.compression == .disabled)
     }
 
+    /// One mark alone can be set: the lower one follows the higher one until it is said.
+    @Test func lowMarksFollowTheHighOnes() throws {
+        var options = WebSocketOptions()
+        options.inboundBuffer.highMessages = 2
+        options.outboundBuffer.highBytes = 8_192
+        try options.validate()
+        #expect(options.inboundBuffer.lowMessages == 0 && options.outboundBuffer.lowBytes == 2_048)
+        #expect(options.inboundBuffer == .init(highMessages: 2, lowMessages: 0))
+        #expect(Set([options.outboundBuffer, .init(highBytes: 8_192, lowBytes: 2_048)]).count == 1)
+        options.inboundBuffer.highMessages = 1
+        try options.validate()
+        options.inboundBuffer.lowMessages = 1
+        let error = #expect(throws: WebSocketError.self) { try options.validate() }
+        #expect(error?.message.contains("highMessages 1, lowMessages 1") == true)
+    }
+
     struct Case: Sendable, CustomTestStringConvertible {
         let field: String
         let testDescription: String

@@ -261,6 +261,17 @@ import WebSocketCore
         ("ws://h/?S3CR3T", "ws://h/?…"),
         ("ws://h/?a?S3CR3T=S3CR3T", "ws://h/?a?S3CR3T=…"),
         ("ws://h?", "ws://h/?"),
+        // What is no key.
+        ("ws://h/api/v3/btcusdt@trade", "ws://h/api/v3/btcusdt@trade"),
+        ("ws://h/market-data-subscriptions", "ws://h/market-data-subscriptions"),
+        ("ws://h/%E6%88%BF%E9%97%B4/", "ws://h/%E6%88%BF%E9%97%B4/"), ("ws://h//a//", "ws://h//a//"),
+        ("ws://h/r%C3%A4ume", "ws://h/r%C3%A4ume"), ("ws://h/v1/123456789012345", "ws://h/v1/123456789012345"),
+        // Listen keys, tokens of bots and web hooks, identifiers.
+        ("ws://h/ws/pqia91ma19a5s61cv6a81va65sd", "ws://h/ws/…"), ("ws://h/S3CR3TS3CR3TS3CR", "ws://h/…"),
+        ("ws://h/bot12345:S3CR3T/get", "ws://h/bot12345:…/get"), ("ws://h/abcdefghIJKLMNOP/x", "ws://h/…/x"),
+        ("ws://h/bot1234567890123:S3CR3T", "ws://h/:…"), ("ws://h/a;token=S3CR3T/b", "ws://h/a;token=…/b"),
+        ("ws://h/550e8400-e29b-41d4-a716-446655440000/events?k=S3CR3T", "ws://h/…/events?k=…"),
+        ("ws://h/abcdefghi%3Djklmno", "ws://h/abcdefghi%3Djklmno"),
     ])
     func descriptionHidesSecrets(_ text: String, _ expected: String) throws {
         let url = try WebSocketURL(text)

@@ -38,6 +38,20 @@ import Testing
         for kind in WebSocketSessionAlert.Kind.allCases { #expect(throttle.raise(kind, "", at: .zero) == nil) }
     }
 
+    @Test func aKindMayHaveAnIntervalOfItsOwn() {
+        var throttle = AlertThrottle(interval: .seconds(300), intervals: [.disconnected: .seconds(10), .gaveUp: .zero])
+        for kind in [WebSocketSessionAlert.Kind.disconnected, .gaveUp, .renewalFailed] {
+            #expect(throttle.raise(kind, "a", at: .zero) != nil)
+        }
+        #expect(throttle.raise(.disconnected, "b", at: .seconds(9)) == nil)
+        #expect(throttle.nextDeadline == .seconds(10))
+        #expect(throttle.flush(at: .seconds(10)).map(\.kind) == [.disconnected])
+        #expect(throttle.raise(.disconnected, "c", at: .seconds(21)) != nil)
+        #expect(throttle.raise(.gaveUp, "b", at: .zero) != nil, "none is held back")
+        #expect(throttle.raise(.renewalFailed, "b", at: .seconds(299)) == nil)
+        #expect(throttle.flush(at: .seconds(300)).map(\.kind) == [.renewalFailed])
+    }
+
     @Test func nothingIsHeldBackForLonger() {
         var throttle = AlertThrottle(interval: .seconds(30))
         _ = throttle.raise(.callbackFailed, "a", at: .zero)

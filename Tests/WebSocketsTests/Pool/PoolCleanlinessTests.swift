@@ -46,6 +46,26 @@ struct PoolCleanlinessTests {
         }
     }
 
+    /// A connection that nobody has used has nothing to drain: warm-ups are there to be lent.
+    @Test
+    func aConnectionThatNobodyHasUsedIsLentUndrained() async throws {
+        try await withPoolFixture { fixture in
+            var configuration = fixture.configuration(2)
+            // A drain that is waited for fails the test by the suite's limit.
+            configuration.hygiene = .drain(
+                WebSocketPoolDrainOptions(timeout: .seconds(3_600), quietPeriod: .seconds(3_600)))
+            try await fixture.withPool(configuration) { pool in
+                try await pool.warmUp(2)
+                #expect(pool.statistics.counts.idle == 2 && pool.statistics.totals.drainsStarted == 0)
+                let first = try await pool.acquire()
+                let second = try await pool.acquire()
+                #expect(fixture.relay.accepted == 2)
+                first.release(discard: true)
+                second.release(discard: true)
+            }
+        }
+    }
+
     @Test
     func aQuietPeriodCatchesWhatComesAfterTheRelease() async throws {
         try await withPoolFixture { fixture in

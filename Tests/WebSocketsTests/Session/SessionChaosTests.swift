@@ -37,31 +37,6 @@ struct SessionChaosTests {
         func dismiss() { state.withLock { $0.subscribers = [] } }
     }
 
-    /// What the application saw.
-    private struct Ledger: Sendable {
-        var last: Int?
-        var mayMiss = true
-        var delivered = 0
-        var untold = 0
-        var doubled = 0
-
-        mutating func take(_ event: WebSocketSessionEvent) {
-            switch event {
-            case .message(.text(let text)):
-                guard let number = Int(text) else { return }
-                delivered += 1
-                if let last {
-                    if number <= last { doubled += 1 }
-                    if number > last + 1, !mayMiss { untold += 1 }
-                }
-                last = max(last ?? number, number)
-                mayMiss = false
-            case .gap: mayMiss = true
-            case .message, .connected, .disconnected, .renewed, .subscription, .alert: break
-            }
-        }
-    }
-
     @Test(arguments: [false, true]) func theLedgersAreExact(isIdempotent: Bool) throws {
         try withFakeSession(
             seeds: 0..<8,
@@ -94,7 +69,7 @@ struct SessionChaosTests {
             try await fixture.untilConnected()
             let isOver = Box(false)
             let outcomes = Box<[String: WebSocketSendOutcome]>([:])
-            let ledger = Box(Ledger())
+            let ledger = Box(SessionLedger())
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask {
                     for try await event in session.events { ledger.change { $0.take(event) } }
@@ -135,6 +110,9 @@ struct SessionChaosTests {
             #expect(result.untold == 0 && result.doubled == 0, "\(result) \(statistics)")
             #expect(result.delivered > 1_000 && statistics.renewals > 0 && statistics.reactiveDisconnects > 0)
             #expect(statistics.isBalanced && statistics.messagesDropped == 0)
+            #expect(statistics.gaps == result.gaps && statistics.renewals == result.renewals, "\(result) \(statistics)")
+            #expect(statistics.connects == result.connects + result.renewals, "\(result) \(statistics)")
+            #expect(statistics.disconnects == statistics.proactiveDisconnects + statistics.reactiveDisconnects)
             // Every connection that was opened is accounted for.
             #expect(statistics.connects + statistics.failedAttempts <= fixture.server.attempts.count)
             let arrived = venue.orders

@@ -21,6 +21,7 @@ import WebSockets
                 "reconnectsAutomatically": false, "makesBeforeBreaking": true, "disconnectCheckInterval": 7.5,
                 "reconnectCheckInterval": 0.75, "disconnectMargin": 120, "maximumConnectionAge": 7_200,
                 "preparationTimeout": 45, "alertInterval": 90, "outboundDeadline": "none", "inboundMessages": 17,
+                "alertIntervals.disconnected": 10, "alertIntervals.gaveUp": 0,
                 "inboundBytes": 100_000, "outboundQueue": 19, "overflow": "dropOldest",
                 "subscriptions.replyTimeout": 3, "subscriptions.retryDelay": 0.5, "subscriptions.attempts": 5,
                 "reconnect.strategy": "exponential", "reconnect.delay": 2, "reconnect.maximumDelay": 20,
@@ -39,6 +40,7 @@ import WebSockets
         #expect(configuration.maximumConnectionAge == .seconds(7_200))
         #expect(configuration.preparationTimeout == .seconds(45))
         #expect(configuration.alertInterval == .seconds(90))
+        #expect(configuration.alertIntervals == [.disconnected: .seconds(10), .gaveUp: .zero])
         #expect(configuration.outboundDeadline == nil)
         #expect(configuration.inboundMessages == 17 && configuration.inboundBytes == 100_000)
         #expect(configuration.outboundQueue == 19 && configuration.overflow == .dropOldest)
@@ -64,7 +66,8 @@ import WebSockets
     @Test func whatComesFromAReaderIsRefusedToo() throws {
         let keys: [AbsoluteConfigKey] = [
             "disconnectCheckInterval", "reconnectCheckInterval", "disconnectMargin", "maximumConnectionAge",
-            "preparationTimeout", "alertInterval", "inboundMessages", "inboundBytes", "outboundQueue",
+            "preparationTimeout", "alertInterval", "alertIntervals.disconnected", "inboundMessages", "inboundBytes",
+            "outboundQueue",
             "handoverTimeout", "silenceTimeout", "subscriptions.interval", "subscriptions.batchSize",
             "subscriptions.replyTimeout", "subscriptions.attempts", "reconnect.stableTime",
             "reconnect.maximumAttempts", "reconnect.serverUnavailableDelay", "client.openTimeout",

@@ -447,6 +447,8 @@ struct SessionControlTests {
     @Test func theNameHasNoSecrets() throws {
         let session = try WebSocketSession(to: "wss://user:s3cret@fake.test/feed?token=s3cret&plain")
         #expect(session.url.contains("fake.test/feed") && !session.url.contains("s3cret"))
+        let keyed = try WebSocketSession(to: "wss://fake.test/ws/pqia91ma19a5s61cv6a81va65sd")
+        #expect(keyed.url == "wss://fake.test/ws/…")
     }
 
     @Test func whatIsOutOfRangeIsRefusedWithItsNameAndItsRange() throws {
@@ -471,6 +473,7 @@ struct SessionControlTests {
             ("outboundQueue", { $0.outboundQueue = .max }),
             ("outboundDeadline", { $0.outboundDeadline = .seconds(-1) }),
             ("alertInterval", { $0.alertInterval = .seconds(-1) }),
+            ("alertIntervals[.gaveUp]", { $0.alertIntervals = [.gaveUp: .seconds(-1)] }),
             ("reconnect.stableTime", { $0.reconnect.stableTime = .seconds(-1) }),
             ("reconnect.maximumAttempts", { $0.reconnect.maximumAttempts = -1 }),
             ("reconnect.strategy's delay", { $0.reconnect.strategy = .fixed(.seconds(-1)) }),
