@@ -21,8 +21,8 @@ public struct WebSocketTopicBrokerFeatures: OptionSet, Sendable, Hashable {
 }
 
 /// An engine that joins topics of several processes, as `WebSocketTopics` needs it. It has no policy: what is subscribed,
-/// when something is sent again, what is missing and how much waits is decided by `WebSocketTopics`. `WebSocketsTestKit` has
-/// one in memory and the checks that every adapter should pass.
+/// when something is sent again, what is missing and how much waits is decided by `WebSocketTopics`. `WebSocketsRedis` has
+/// one; `WebSocketsTestKit` has one in memory and the checks that every adapter should pass.
 ///
 /// None of the synchronous calls may suspend, block or call `events` before it returns. They come one at a time, and take
 /// effect at the engine in their order: what is published after a subscription reaches it.
