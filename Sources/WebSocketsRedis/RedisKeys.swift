@@ -38,6 +38,13 @@ struct RedisKeys: Sendable {
     /// itself.
     var service: String { "\(prefix):n:\(node)" }
 
+    /// Where every process says that it is there.
+    var nodes: String { "\(prefix):nodes" }
+    /// Which processes have how many subscribers.
+    func counts(_ topic: String) -> String { "\(prefix):p:{\(topic)}" }
+    /// There while a process is.
+    func lease(_ node: String) -> String { "\(prefix):l:\(node)" }
+
     /// The topic of a channel; nil for one that is none of a topic.
     func topic(ofChannel channel: [UInt8]) -> String? {
         let head = Array("\(prefix):c:{".utf8)

@@ -19,6 +19,7 @@ final class RedisLink: @unchecked Sendable {
         case subscribe([WebSocketTopicInterest])
         case unsubscribe([String])
         case publish([WebSocketTopicPublication])
+        case counts([String: Int])
     }
 
     private struct Calls {
@@ -43,12 +44,19 @@ final class RedisLink: @unchecked Sendable {
     private var round: LoopByteStream.Token?
     private var missedEchoes = 0
     private var isEchoDue = false
+    private var hasToldUnreadable = false
+    private var hasToldUncounted = false
+    private var heartbeat: LoopByteStream.Token?
+    /// When other processes were last heard.
+    private var heard: [String: ContinuousClock.Instant] = [:]
 
     private enum Told {
         case received([WebSocketTopicDelivery])
         case settled([(id: UInt64, outcome: WebSocketTopicOutcome)])
         case subscribed([WebSocketTopicConfirmation])
         case refused(String, WebSocketError)
+        case alert(WebSocketError)
+        case unreadable(String)
     }
 
     init(
@@ -67,15 +75,21 @@ final class RedisLink: @unchecked Sendable {
     func start() {
         pipe.onPush = { [self] in take($0) }
         pipe.onBatch = { [self] in tellAll() }
-        pipe.afterEnd { [self] in pipe.cancel(round) }
+        pipe.afterEnd { [self] in
+            pipe.cancel(round)
+            pipe.cancel(heartbeat)
+        }
         var writer = RESPWriter()
-        writer.command("SUBSCRIBE", keys.service)
-        pipe.send(writer.take(), confirmations: 1) { [self] answer in
-            guard case .error(let error)? = answer else { return scheduleRound() }
+        writer.command("SUBSCRIBE", keys.service, keys.nodes)
+        pipe.send(writer.take(), confirmations: 2) { [self] answer in
+            guard case .error(let error)? = answer else {
+                scheduleRound()
+                return beat()
+            }
             pipe.end(
                 WebSocketError(
                     .brokerRefused,
-                    "Redis refused channel \(keys.service): “\(error.text.escapedForLog)”; check the user's access rules"
+                    "Redis refused channels \(keys.service) and \(keys.nodes): “\(error.text.escapedForLog)”; check the user's access rules"
                 ))
         }
     }
@@ -104,17 +118,30 @@ final class RedisLink: @unchecked Sendable {
                 return calls.waiting
             }
             guard !batch.isEmpty else { break }
+            // Calls of one kind that follow one another are one command.
+            var wanted: [WebSocketTopicInterest] = []
+            var unwanted: [String] = []
+            func flush() {
+                subscribe(wanted)
+                unsubscribe(unwanted)
+                wanted = []
+                unwanted = []
+            }
             for call in batch {
                 switch call {
-                case .subscribe(let interests): subscribe(interests)
+                case .subscribe(let interests):
+                    if !unwanted.isEmpty { flush() }
+                    wanted += interests
                 case .unsubscribe(let topics):
-                    for start in stride(from: 0, to: topics.count, by: Self.batch) {
-                        let part = topics[start..<min(start + Self.batch, topics.count)]
-                        pipe.tell(["UNSUBSCRIBE"] + part.map(keys.channel))
-                    }
-                case .publish(let publications): for publication in publications { publish(publication) }
+                    if !wanted.isEmpty { flush() }
+                    unwanted += topics
+                case .publish(let publications):
+                    flush()
+                    for publication in publications { publish(publication) }
+                case .counts(let counts): for (topic, count) in counts { tell(count, of: topic) }
                 }
             }
+            flush()
         }
     }
 
@@ -125,6 +152,12 @@ final class RedisLink: @unchecked Sendable {
     private func subscribe(_ interests: [WebSocketTopicInterest]) {
         for start in stride(from: 0, to: interests.count, by: Self.batch) {
             request(Array(interests[start..<min(start + Self.batch, interests.count)]))
+        }
+    }
+
+    private func unsubscribe(_ topics: [String]) {
+        for start in stride(from: 0, to: topics.count, by: Self.batch) {
+            pipe.tell(["UNSUBSCRIBE"] + topics[start..<min(start + Self.batch, topics.count)].map(keys.channel))
         }
     }
 
@@ -155,7 +188,14 @@ final class RedisLink: @unchecked Sendable {
                 pipe.send(["SCRIPT", "LOAD", RedisScripts.read]) { _ in }
                 return askTop(topic)
             }
-            let top = try? RedisHistoryAnswer.parse(answer, topic: topic).top
+            var top: WebSocketTopicPosition?
+            do throws(WebSocketError) {
+                top = try RedisHistoryAnswer.parse(answer, topic: topic).top
+            } catch {
+                // What is wrong for one is wrong for all.
+                if !hasToldUnreadable { tell(.alert(error)) }
+                hasToldUnreadable = true
+            }
             tell(.subscribed([WebSocketTopicConfirmation(topic: topic, top: top)]))
         }
     }
@@ -222,8 +262,11 @@ final class RedisLink: @unchecked Sendable {
     private func settle(_ id: UInt64, _ answer: RESPValue, _ position: WebSocketTopicPosition?) {
         let outcome: WebSocketTopicOutcome =
             if case .error(let error) = answer { .dropped(.redis(error)) } else { .accepted(position) }
-        if case .settled(let outcomes)? = told.last {
-            told[told.count - 1] = .settled(outcomes + [(id, outcome)])
+        if case .settled(var outcomes)? = told.last {
+            // Taken out first, so that it grows where it is.
+            told.removeLast()
+            outcomes.append((id, outcome))
+            told.append(.settled(outcomes))
         } else {
             told.append(.settled([(id, outcome)]))
         }
@@ -239,9 +282,12 @@ final class RedisLink: @unchecked Sendable {
         else { return }
         guard let topic = keys.topic(ofChannel: channel) else {
             if channel.elementsEqual(keys.service.utf8) { isEchoDue = false }
+            if channel.elementsEqual(keys.nodes.utf8) { hear(payload) }
             return
         }
-        guard case .delivery(let delivery) = TopicEnvelope.decode(payload, topic: topic) else { return }
+        guard case .delivery(let delivery) = TopicEnvelope.decode(payload, topic: topic) else {
+            return tell(.unreadable(topic))
+        }
         if case .received(var deliveries)? = told.last {
             told.removeLast()
             deliveries.append(delivery)
@@ -263,8 +309,66 @@ final class RedisLink: @unchecked Sendable {
             case .settled(let outcomes): events.settled(outcomes)
             case .subscribed(let topics): if !topics.isEmpty { events.subscribed(topics) }
             case .refused(let topic, let error): events.refused(topic, error)
+            case .alert(let error): events.alert(error)
+            case .unreadable(let topic): events.unreadable(topic)
             }
         }
+    }
+
+    // MARK: Other processes
+
+    /// An engine that forgets what is not told again for two hours keeps nothing of processes that are gone for good.
+    private static let countsAge = "7200"
+
+    private func tell(_ count: Int, of topic: String) {
+        let key = keys.counts(topic)
+        if count > 0 {
+            pipe.send(["HSET", key, keys.node, String(count)]) { [self] in notice($0) }
+            pipe.send(["EXPIRE", key, Self.countsAge]) { [self] in notice($0) }
+        } else {
+            pipe.send(["HDEL", key, keys.node]) { [self] in notice($0) }
+        }
+    }
+
+    /// What is wrong for one is wrong for all.
+    private func notice(_ answer: RESPValue?) {
+        guard case .error(let error)? = answer, !hasToldUncounted else { return }
+        hasToldUncounted = true
+        tell(.alert(.redis(error)))
+    }
+
+    /// Says that this process is there, and looks for those that were.
+    private func beat() {
+        guard pipe.isOpen else { return }
+        let lease = settings.heartbeatInterval * 3 / .milliseconds(1)
+        pipe.send(["SET", keys.lease(keys.node), "1", "PX", String(Int(lease))]) { [self] in notice($0) }
+        pipe.send(["PUBLISH", keys.nodes, keys.node]) { _ in }
+        // Longer than a lease, so that one that has ended has none any more.
+        let deadline = ContinuousClock.now - settings.heartbeatInterval * 3.5
+        for (node, time) in heard where time < deadline {
+            pipe.send(["GET", keys.lease(node)]) { [self] answer in
+                // What this process had not read yet came before the answer.
+                guard heard[node] == time else { return }
+                heard[node] = nil
+                guard answer?.bytes != nil else { return }
+                tell(
+                    .alert(
+                        WebSocketError(
+                            .brokerUnavailable,
+                            "process \(node.escapedForLog) is there and was not heard for \(settings.heartbeatInterval * 3.5); it or this one does not get what others publish"
+                        )))
+            }
+        }
+        heartbeat = pipe.schedule(after: settings.heartbeatInterval * Double.random(in: 0.9...1.1)) { [self] in beat() }
+    }
+
+    private static let maximumHeard = 10_000
+
+    private func hear(_ payload: [UInt8]) {
+        guard payload.count <= 64, let node = String(validating: payload, as: UTF8.self), node != keys.node,
+            heard.count < Self.maximumHeard || heard[node] != nil
+        else { return }
+        heard[node] = .now
     }
 
     // MARK: Whether it is still the right server

@@ -17,10 +17,11 @@ public import WebSockets
 ///
 /// Whoever may publish in Redis may write to every client, so it should have a user of its own:
 /// `user wsx on >… resetkeys ~wsx:* resetchannels &wsx:* -@all +@connection +hello +role +info +subscribe +unsubscribe
-/// +publish +evalsha +script|load +hmget +hset +get +set +del +xadd +xrange +expire`.
+/// +publish +evalsha +script|load +hmget +hset +get +set +del +xadd +xrange +expire +hgetall +hdel`. The last two are for
+/// counts of subscribers.
 public final class WebSocketRedisBroker: WebSocketTopicBroker {
-    /// An order for each topic, and histories.
-    public let features: WebSocketTopicBrokerFeatures = [.topicOrder, .history]
+    /// An order for each topic, histories, and counts.
+    public let features: WebSocketTopicBrokerFeatures = [.topicOrder, .history, .counts]
     /// The URL without credentials, and the prefix.
     public let name: String
 
@@ -30,12 +31,19 @@ public final class WebSocketRedisBroker: WebSocketTopicBroker {
     private let loop: WebSocketEventLoop
     private struct State {
         var link: RedisLink?
-        /// The connection that histories are read on, or the way to it.
-        var reader: Task<Reader, any Error>?
+        var reading: Reading?
+        var lastReading = 0
         var isRunning = false
         var generation = 0
     }
     private let state = Mutex(State())
+
+    /// The connection that histories are read on, or the way to it. The number tells it from a later one: whoever hears of
+    /// its end must not give up another, which nothing would close then.
+    private struct Reading {
+        let number: Int
+        let task: Task<Reader, any Error>
+    }
 
     /// A connection with what it found out.
     struct Reader: Sendable {
@@ -76,6 +84,46 @@ public final class WebSocketRedisBroker: WebSocketTopicBroker {
         state.withLock { $0.link }?.call(.publish(publications))
     }
 
+    /// Tells how many subscribers topics have here.
+    public func tell(counts: [String: Int]) { state.withLock { $0.link }?.call(.counts(counts)) }
+
+    /// Adds up what living processes have told, and forgets the others, on the connection for histories.
+    public func subscriberCount(of topic: String) async throws(WebSocketError) -> Int {
+        let reader = try await reader()
+        let answer = try await ask(reader, ["HGETALL", keys.counts(topic)])
+        var counts: [(node: String, count: Int)] = []
+        switch answer {
+        case .map(let pairs):
+            for pair in pairs {
+                guard let node = pair.key.text, let count = pair.value.number else { continue }
+                counts.append((node, Int(clamping: count)))
+            }
+        case .error(let error): throw .redis(error)
+        case .null, .simple, .integer, .double, .boolean, .bigNumber, .bulk, .verbatim, .array, .set, .push:
+            throw WebSocketError(.protocolViolation, "Redis' answer about a topic's subscribers cannot be read")
+        }
+        var sum = 0
+        for (node, count) in counts {
+            if try await ask(reader, ["GET", keys.lease(node)]).bytes != nil {
+                sum += max(count, 0)
+            } else {
+                _ = try await ask(reader, ["HDEL", keys.counts(topic), node])
+            }
+        }
+        return sum
+    }
+
+    private func ask(_ reader: Reader, _ words: [String]) async throws(WebSocketError) -> RESPValue {
+        var writer = RESPWriter()
+        writer.command(words)
+        guard let answer = await ask(reader, writer.take()) else { throw noAnswer }
+        return answer
+    }
+
+    private var noAnswer: WebSocketError {
+        WebSocketError(.brokerUnavailable, "the connection to \(name) ended before it answered")
+    }
+
     /// Reads a history, on a connection of its own.
     public func history(
         of topic: String, after: WebSocketTopicPosition?, limit: Int
@@ -88,9 +136,7 @@ public final class WebSocketRedisBroker: WebSocketTopicBroker {
             _ = await ask(reader, writer.take())
             answer = await ask(reader, reader.server.read(keys, topic, after: after, limit: limit))
         }
-        guard let answer else {
-            throw WebSocketError(.brokerUnavailable, "the connection to \(name) ended before it answered")
-        }
+        guard let answer else { throw noAnswer }
         return try RedisHistoryAnswer.parse(answer, topic: topic)
     }
 
@@ -102,24 +148,34 @@ public final class WebSocketRedisBroker: WebSocketTopicBroker {
     }
 
     private func reader() async throws(WebSocketError) -> Reader {
-        let task = state.withLock { state in
-            if let task = state.reader { return task }
+        let reading = state.withLock { state -> Reading? in
+            if let known = state.reading { return known }
+            // Only `run` closes it.
+            guard state.isRunning else { return nil }
+            state.lastReading += 1
+            let number = state.lastReading
             let task = Task { () throws -> Reader in
-                let (pipe, server) = try await self.open { [self] _ in forgetReader() }
+                let (pipe, server) = try await self.open { [self] _ in forgetReading(number) }
                 return Reader(pipe: pipe, server: server)
             }
-            state.reader = task
-            return task
+            state.reading = Reading(number: number, task: task)
+            return state.reading
+        }
+        guard let reading else {
+            throw WebSocketError(
+                .brokerUnavailable, "no history is read from \(name) unless the topics run; call run()")
         }
         do {
-            return try await task.value
+            return try await reading.task.value
         } catch {
-            forgetReader()
+            forgetReading(reading.number)
             throw error as? WebSocketError ?? .cancelled("history")
         }
     }
 
-    private func forgetReader() { state.withLock { $0.reader = nil } }
+    private func forgetReading(_ number: Int) {
+        state.withLock { if $0.reading?.number == number { $0.reading = nil } }
+    }
 
     // MARK: Running
 
@@ -157,14 +213,16 @@ public final class WebSocketRedisBroker: WebSocketTopicBroker {
             }
             try? await clock.sleep(for: max(delay, .milliseconds(10)))
         }
-        let reader = state.withLock { state in
+        let reading = state.withLock { state in
             defer {
                 state.isRunning = false
-                state.reader = nil
+                state.reading = nil
             }
-            return state.reader
+            return state.reading
         }
-        if let reader = try? await reader?.value {
+        // One that is on its way gives up and closes what it has by then.
+        reading?.task.cancel()
+        if let reader = try? await reading?.task.value {
             await close(reader.pipe, WebSocketError(.shutDown, "the topics were stopped"))
         }
     }

@@ -41,6 +41,9 @@ public struct WebSocketRedisConfiguration: Sendable {
     /// How often it is asked whether it is still the primary, and whether this process hears itself, ± 10 %. Default 30 s;
     /// 100 ms to 300 s.
     public var checkInterval = Duration.seconds(30)
+    /// How often each process says that it is there, ± 10 %. After three times as long without a word it no longer counts,
+    /// and is told as an alert if it does live. The same in all processes. Default 10 s; 100 ms to 60 s.
+    public var heartbeatInterval = Duration.seconds(10)
     /// Whether only a primary will do. False for what does not know the command `ROLE`. Default true.
     public var requiresPrimary = true
     /// Where the connection lives. Default: a loop of the shared group.
@@ -65,6 +68,7 @@ public struct WebSocketRedisConfiguration: Sendable {
         try check("probeInterval", probeInterval, .milliseconds(50) ... .seconds(300))
         try check("probeTimeout", probeTimeout, .milliseconds(50) ... .seconds(60))
         try check("checkInterval", checkInterval, .milliseconds(100) ... .seconds(300))
+        try check("heartbeatInterval", heartbeatInterval, .milliseconds(100) ... .seconds(60))
         guard reconnectPolicy.maximumAttempts == nil else {
             throw WebSocketError(
                 .invalidConfiguration,

@@ -18,6 +18,8 @@ package final class TopicTable: @unchecked Sendable {
     private let ended: (@Sendable (String) -> Void)?
     /// Bytes that were posted to the loop and not taken; for a router.
     package let postedBytes = Atomic<Int>(0)
+    /// Messages were left out since the loop last took some; for a router.
+    package let isOverflown = Atomic<Bool>(false)
 
     private struct Subscribers {
         var connections: [ObjectIdentifier: Connection] = [:]
