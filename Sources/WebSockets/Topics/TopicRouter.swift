@@ -224,7 +224,7 @@ final class TopicRouter: Sendable {
         guard !tables.isEmpty else { return }
         let encoded = framed(WebSocketTopicDelivery(topic: topic, message: message))
         for table in tables {
-            table.loop.execute { [limits, totals] in
+            table.post { [limits, totals] in
                 totals.note(table.publish(encoded, to: topic, limits, except: except))
             }
         }
@@ -261,7 +261,7 @@ final class TopicRouter: Sendable {
         }
         deliveries = []
         for (table, parcels, bytes) in parcels.values {
-            table.loop.execute { [self, limits, totals] in
+            table.post { [self, limits, totals] in
                 table.postedBytes.wrappingSubtract(bytes, ordering: .relaxed)
                 if table.isOverflown.exchange(false, ordering: .relaxed) {
                     state.withLock { $0.overflown[ObjectIdentifier(table)] = nil }

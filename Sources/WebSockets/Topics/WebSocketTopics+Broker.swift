@@ -96,7 +96,7 @@ extension WebSocketTopics {
         let wire = socket.wire
         let table = table(of: wire.loop)
         router.retain(topic, table)
-        let isTaken = wire.loop.execute {
+        let isTaken = table.post {
             if !table.subscribe(wire, to: topic) { router.release(topic, table) }
             table.hold(wire, topic)
         }
@@ -114,7 +114,7 @@ extension WebSocketTopics {
         let limits = router.limits
         let totals = totals
         let isKept: Bool = await suspend { [missed, floor] (continuation: LoopContinuation<Bool>) in
-            let isTaken = wire.loop.execute {
+            let isTaken = table.post {
                 let counts = table.release(wire, topic, missed, floor: floor, limits)
                 if let counts { totals.note(counts) }
                 continuation.resume(returning: counts != nil)
