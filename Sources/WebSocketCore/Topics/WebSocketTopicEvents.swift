@@ -17,7 +17,7 @@ public enum WebSocketTopicEvent: Sendable, Hashable {
 
 /// Messages that may be missed, told when the topic is heard again.
 public struct WebSocketTopicGap: Sendable, Hashable {
-    /// Which topic; nil for all that this process has subscribers of.
+    /// Which topic; nil for all that this process has subscribers of, when more than 1,000 are concerned.
     public let topic: String?
     /// Why.
     public let cause: Cause
