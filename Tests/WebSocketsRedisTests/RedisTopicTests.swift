@@ -67,9 +67,12 @@ enum RedisTopics {
     @Test func threeProcessesAreOneServer() async throws {
         let redis = try RedisProcess()
         try await withTopicNodes(RedisTopics.brokers(3, redis), rules: RedisTopics.rules) { nodes in
+            // One that goes takes its subscription along, 2 s later.
+            var kept: [TopicClient] = []
             for topic in ["news", "o:news", "h:news", "a-topic:{with}ä"] {
                 var subscribers: [TopicClient] = []
                 for node in nodes { subscribers.append(try await node.subscriber(of: topic)) }
+                kept += subscribers
                 let publisher = try await nodes[1].connect()
                 for number in 0..<50 { #expect(try await publisher.tell(">\(topic) \(number)") == "done") }
                 for subscriber in subscribers {
@@ -79,6 +82,7 @@ enum RedisTopics {
             #expect(try redis.topics() == ["news", "o:news", "h:news", "a-topic:{with}ä"])
             try await eventually("all is settled") { nodes[1].topics.brokerStatistics?.waiting == 0 }
             #expect(nodes[1].topics.brokerStatistics?.accepted == 200)
+            for client in kept { try await client.socket.close() }
             #expect(nodes.allSatisfy { $0.events.gaps.isEmpty && $0.events.alerts.isEmpty })
         }
         try await eventually("what ends takes its subscriptions along") { (try? redis.topics()) == [] }
