@@ -8,16 +8,16 @@ import WebSocketCore
 
 /// What a client's connection has of the wire, where libwebsockets only reads and decrypts. A server's has none of it.
 final class ClientWire {
-    @exclusivity(unchecked) var parser: FrameParser
+    @safe @exclusivity(unchecked) var parser: FrameParser
     /// Nothing that arrives is looked at any more: the peer's close frame has come, or what cannot be parsed.
-    @exclusivity(unchecked) var isDeaf = false
+    @safe @exclusivity(unchecked) var isDeaf = false
     /// What could not be parsed, until what came before it has been dealt with.
     var violation: FrameParser.Violation?
     /// How long that may take.
     var patience: WebSocketEventLoop.TimerToken?
     /// The burst that the socket has taken a part of, and how much.
-    @exclusivity(unchecked) var held = FrameBuffer()
-    @exclusivity(unchecked) var taken = 0
+    @safe @exclusivity(unchecked) var held = FrameBuffer()
+    @safe @exclusivity(unchecked) var taken = 0
     /// The last ping that came while the socket took nothing: its pong answers those before it, too (RFC 6455 §5.5.3).
     var unanswered: [UInt8]?
     /// Nothing more is sent behind what is queued.
@@ -25,7 +25,7 @@ final class ClientWire {
     var isFinished = false
 
     init(allowsCompression: Bool) {
-        unsafe parser = FrameParser(role: .client, allowsCompression: allowsCompression)
+        parser = FrameParser(role: .client, allowsCompression: allowsCompression)
     }
 }
 
@@ -34,10 +34,10 @@ final class ClientWire {
 extension Connection {
     /// libwebsockets has read this much of the stream.
     func takeFrames(_ bytes: UnsafeRawBufferPointer, _ client: ClientWire) -> CInt {
-        guard unsafe !client.isDeaf else { return 0 }
-        unsafe isInCallback = true
-        defer { unsafe isInCallback = false }
-        unsafe heard &+= 1
+        guard !client.isDeaf else { return 0 }
+        isInCallback = true
+        defer { isInCallback = false }
+        heard &+= 1
         if let backlog = inflater?.backlog {
             unsafe backlog.rest += bytes
             return 0
@@ -48,7 +48,7 @@ extension Connection {
             case .needsMore: return 0
             case .data(let data):
                 guard canReceive else { continue }
-                unsafe isCompressedMessage = data.isCompressed
+                isCompressedMessage = data.isCompressed
                 unsafe take(
                     FramePiece(
                         kind: data.kind, startsMessage: data.startsMessage, startsFrame: data.startsFrame,
@@ -67,10 +67,10 @@ extension Connection {
                     }
                 }
                 guard control == .close else { continue }
-                unsafe client.isDeaf = true
+                client.isDeaf = true
                 return 0
             case .violation(let violation):
-                unsafe client.isDeaf = true
+                client.isDeaf = true
                 client.violation = violation
                 markDirty()
                 return 0
@@ -105,7 +105,7 @@ extension Connection {
     private func answerPing(_ payload: UnsafeRawBufferPointer, _ client: ClientWire) {
         guard canSend else { return }
         // A peer that pings and does not read must not make a queue of pongs.
-        if unsafe isChoked {
+        if isChoked {
             client.unanswered = unsafe Array(payload)
         } else {
             unsafe appendControl(.pong, payload)
@@ -117,37 +117,37 @@ extension Connection {
 
 extension Connection {
     func flush(_ client: ClientWire, _ wire: Wire) {
-        let count = unsafe frames.count
+        let count = frames.count
         guard let written = unsafe wire.send(frames.bytes, count) else {
             unsafe frames.removeAll(to: &loop.frameMemory)
             loop.killSoon(self)
             return
         }
         guard written == count else {
-            unsafe isChoked = true
-            unsafe handedBytes = count
-            unsafe messagesHanded = unsafe messagesInFrames
-            unsafe messagesInFrames = 0
-            unsafe client.taken = written
-            unsafe swap(&frames, &client.held)
+            isChoked = true
+            handedBytes = count
+            messagesHanded = messagesInFrames
+            messagesInFrames = 0
+            client.taken = written
+            swap(&frames, &client.held)
             wire.askForRoom()
             return
         }
         unsafe frames.removeAll(to: &loop.frameMemory)
-        noteWritten(unsafe messagesInFrames)
-        unsafe messagesInFrames = 0
+        noteWritten(messagesInFrames)
+        messagesInFrames = 0
         drained(count)
         finishSendingIfDone(client)
     }
 
     /// The socket takes bytes again. Returns whether the burst is out; `nil` when the socket is dead.
     func sendHeld(_ client: ClientWire, _ wire: Wire) -> Bool? {
-        let rest = unsafe client.held.count - client.taken
+        let rest = client.held.count - client.taken
         guard let written = unsafe wire.send(client.held.bytes + client.taken, rest) else { return nil }
-        unsafe client.taken += written
+        client.taken += written
         guard written == rest else { return false }
         unsafe client.held.removeAll(to: &loop.frameMemory)
-        unsafe client.taken = 0
+        client.taken = 0
         return true
     }
 
@@ -166,7 +166,7 @@ extension Connection {
     }
 
     func finishSendingIfDone(_ client: ClientWire) {
-        guard client.isFinishing, !client.isFinished, unsafe !isChoked && frames.count == 0, deflater?.underWay == nil,
+        guard client.isFinishing, !client.isFinished, !isChoked && frames.count == 0, deflater?.underWay == nil,
             let wire
         else { return }
         client.isFinished = true

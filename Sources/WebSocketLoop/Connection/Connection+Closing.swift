@@ -47,7 +47,7 @@ extension Connection {
             return
         }
         if let waiter { ends.append(waiter: waiter) }
-        switch unsafe machine.close(frame) {
+        switch machine.close(frame) {
         case .send(let frame):
             noLongerSending()
             queueClose(frame, flush: options.flushTimeout, patience: options.closeTimeout)
@@ -67,14 +67,14 @@ extension Connection {
     }
 
     func appendClose(_ frame: WebSocketCloseFrame, patience: UInt64) {
-        unsafe liveness.closeIsQueued(patience: patience)
+        liveness.closeIsQueued(patience: patience)
         appendFrame(.close, compressed: false, frame.payload)
     }
 
     /// A paused connection would never see the peer's answer.
     func resumeReadingForClosing() {
-        let isPausedForPieces = unsafe pieces?.isPaused == true
-        unsafe pieces?.isPaused = false
+        let isPausedForPieces = pieces?.isPaused == true
+        pieces?.isPaused = false
         if inbound.withLock({ $0.resumeForClosing() }) || isPausedForPieces { resumeReading() }
     }
 
@@ -103,24 +103,24 @@ extension Connection {
         }
         // It would not wait for the turns in between.
         if client == nil { compressTheRest() }
-        switch unsafe machine.peerClosed(frame) {
+        switch machine.peerClosed(frame) {
         case .answerSoon where deflater?.underWay != nil:
-            unsafe mustAnswerClose = true
+            mustAnswerClose = true
             return 0
-        case .answerSoon where unsafe !isChoked && loop.hasReadyWork:
+        case .answerSoon where !isChoked && loop.hasReadyWork:
             // What came before may be in the hands of a task that answers it within this turn. libwebsockets would
             // answer the close by itself, but not before the loop polls again.
-            unsafe mustAnswerClose = true
+            mustAnswerClose = true
             markDirty()
             return 0
         case .answerSoon:
-            if client == nil, unsafe isChoked {
+            if client == nil, isChoked {
                 letLibraryAnswer()
                 return 0
             }
             answerClose()
         case .end:
-            if unsafe !liveness.isCloseWaiting { startCloseTimer(at: loop.now &+ options.closeTimeout.nanoseconds) }
+            if !liveness.isCloseWaiting { startCloseTimer(at: loop.now &+ options.closeTimeout.nanoseconds) }
         // The close frame that says why may not be out yet: this is the last chance.
         case .ignore: flush()
         }
@@ -140,7 +140,7 @@ extension Connection {
         flush()
         let text = "a frame that RFC 6455 §5 does not allow"
         // libwebsockets sends no close frame behind bytes that the socket has not taken.
-        let frame = unsafe isChoked || !machine.canSend ? nil : WebSocketCloseFrame(code: .protocolError)
+        let frame = isChoked || !machine.canSend ? nil : WebSocketCloseFrame(code: .protocolError)
         if frame != nil { wire.closesWithProtocolError() }
         fail(
             frame, isSentByLibrary: true, cause: .peerViolation,
@@ -162,7 +162,7 @@ extension Connection {
     }
 
     func answerClose() {
-        guard let reply = unsafe machine.answer() else { return }
+        guard let reply = machine.answer() else { return }
         noLongerSending()
         queueClose(reply, flush: options.flushTimeout, patience: options.closeTimeout)
         flush()
@@ -170,21 +170,21 @@ extension Connection {
 
     /// The turn in which the peer's close frame came is over.
     func answerCloseLate() {
-        unsafe mustAnswerClose = false
+        mustAnswerClose = false
         if let client {
             answerClose()
             return finishSending(client)
         }
-        if unsafe isChoked { return letLibraryAnswer() }
+        if isChoked { return letLibraryAnswer() }
         answerClose()
         // Once the socket has taken everything libwebsockets ends the connection by itself.
-        if unsafe !isChoked { wire?.end() }
+        if !isChoked { wire?.end() }
     }
 
     /// The data goes first. libwebsockets has its own answer, with the same code, ready to go behind it, and ends the
     /// connection then.
     private func letLibraryAnswer() {
-        guard unsafe machine.answer() != nil else { return }
+        guard machine.answer() != nil else { return }
         closesByLibrary = true
         noLongerSending()
         startCloseTimer(at: loop.now &+ options.flushTimeout.nanoseconds)

@@ -65,8 +65,8 @@ extension Connection {
     func goOnInflating() {
         guard let inflater, let backlog = inflater.backlog else { return }
         // As in a callback: what ends the connection ends it behind this.
-        unsafe isInCallback = true
-        defer { unsafe isInCallback = false }
+        isInCallback = true
+        defer { isInCallback = false }
         while canReceive {
             // Each of these comes back when it is over.
             if deflater?.underWay != nil || canSend && isPausedByReaders { return }
@@ -83,7 +83,7 @@ extension Connection {
     }
 
     private func goOn(_ held: DeferredInput.Piece) {
-        unsafe isCompressedMessage = held.isCompressed
+        isCompressedMessage = held.isCompressed
         unsafe held.bytes.withUnsafeBytes { bytes in
             guard held.isBegun else { return unsafe takeNow(held.piece, bytes) }
             guard let inflater else { return }
@@ -102,7 +102,7 @@ extension Connection {
     /// The connection has ended: what was not decompressed is lost with it, and counted.
     func dropBacklog() {
         guard let backlog = inflater?.backlog.take() else { return }
-        droppedMessages += backlog.countMessages(unsafe client?.parser)
+        droppedMessages += backlog.countMessages(client?.parser)
     }
 
     // MARK: Out

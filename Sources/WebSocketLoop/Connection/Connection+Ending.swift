@@ -16,7 +16,7 @@ extension Connection {
         _ frame: WebSocketCloseFrame?, isSentByLibrary: Bool = false, cause: WebSocketCloseInfo.Cause,
         error: WebSocketError
     ) {
-        switch unsafe machine.fail(frame, cause: cause) {
+        switch machine.fail(frame, cause: cause) {
         case .end(let frame):
             let moment = min(options.closeTimeout, Self.momentToRead)
             let senders = stopSending()
@@ -28,7 +28,7 @@ extension Connection {
                 flush()
             }
             // Told is what has happened: a frame behind bytes that the socket does not take has not been sent.
-            let isSent = unsafe isSentByLibrary || liveness.isCloseWritten
+            let isSent = isSentByLibrary || liveness.isCloseWritten
             var error = error
             error.closeInfo = WebSocketCloseInfo(
                 received: nil, sent: isSent ? frame : nil, receivedFirst: nil, cause: cause)
@@ -47,9 +47,9 @@ extension Connection {
         let waiters = inbound.withLock { $0.finish(end) }
         noLongerSending()
         for waiter in waiters { waiter.resume(.failure(end.error)) }
-        unsafe pieces?.end(end)
+        pieces?.end(end)
         replies?.end(end)
-        for waiter in unsafe liveness.finish() { waiter.resume(.failure(end.error)) }
+        for waiter in liveness.finish() { waiter.resume(.failure(end.error)) }
     }
 
     /// Ends without a closing handshake.
@@ -69,19 +69,19 @@ extension Connection {
 
     func cut() {
         guard let wire else { return }
-        if unsafe isInCallback { loop.killSoon(self) } else { wire.kill() }
+        if isInCallback { loop.killSoon(self) } else { wire.kill() }
     }
 
     func startCloseTimer(at deadline: UInt64) {
         loop.cancel(closeTimer)
         closeTimer = schedule(at: deadline) { connection in
             connection.closeTimer = nil
-            if unsafe connection.isChoked { connection.closesByLibrary = false }
+            if connection.isChoked { connection.closesByLibrary = false }
             let isWritten =
-                unsafe connection.closesByLibrary
+                connection.closesByLibrary
                 || !connection.isChoked && !connection.liveness.isCloseWaiting
                     && connection.deflater?.underWay?.close == nil
-            if case .end = unsafe connection.machine.closeTimedOut(isWritten: isWritten) { connection.cut() }
+            if case .end = connection.machine.closeTimedOut(isWritten: isWritten) { connection.cut() }
         }
     }
 
@@ -98,8 +98,8 @@ extension Connection {
         loop.cancel(keepAliveTimer)
         loop.cancel(probeTimer)
         (keepAliveTimer, probeTimer) = (nil, nil)
-        unsafe liveness.stopAsking()
-        return WaitingSenders(messages: unsafe outbound.finish(), parts: waitingParts.removeAll())
+        liveness.stopAsking()
+        return WaitingSenders(messages: outbound.finish(), parts: waitingParts.removeAll())
     }
 
     private func refuse(_ senders: WaitingSenders) {
@@ -120,11 +120,11 @@ extension Connection {
     func end() {
         let inDoubt = settleHeldBurst()
         dropBacklog()
-        let unsent = unsafe messagesInFrames + messagesHanded + messagesQueued
+        let unsent = messagesInFrames + messagesHanded + messagesQueued
         // libwebsockets does not tell that it has sent one.
-        let isCloseWritten = unsafe closesByLibrary || liveness.isCloseWritten
+        let isCloseWritten = closesByLibrary || liveness.isCloseWritten
         guard
-            let info = unsafe machine.transportEnded(
+            let info = machine.transportEnded(
                 isCloseWritten: isCloseWritten, unsentMessages: unsent, droppedMessages: droppedMessages)
         else { return }
         closeInfo = info
@@ -141,8 +141,8 @@ extension Connection {
         dropCompression()
         vhost?.users -= 1
         vhost = nil
-        unsafe messageHandler = nil
-        unsafe whenWritten = nil
+        messageHandler = nil
+        whenWritten = nil
         serverSide.take()?.ended(on: loop)
         replies = nil
         pongHandlers = []

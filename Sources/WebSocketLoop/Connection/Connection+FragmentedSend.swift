@@ -44,17 +44,17 @@ extension Connection {
                 guard self.requireOpen(waiter) else { return }
                 let part = WaitingPart(bytes: part, isLast: isLast, message: message, waiter: waiter)
                 if message.isStarted {
-                    if unsafe self.outbound.hasReservedRoom && self.waitingParts.isEmpty && !self.isCompressing {
+                    if self.outbound.hasReservedRoom && self.waitingParts.isEmpty && !self.isCompressing {
                         self.append(part)
                     } else {
                         self.pressure.beginWait(at: self.loop.now)
                         self.waitingParts.append(id: waiter.id, part)
                     }
-                } else if unsafe self.outbound.hasRoom {
+                } else if self.outbound.hasRoom {
                     self.begin(part)
                 } else {
                     self.pressure.beginWait(at: self.loop.now)
-                    unsafe self.outbound.wait(id: waiter.id, PendingSend(content: .part(part), waiter: waiter))
+                    self.outbound.wait(id: waiter.id, PendingSend(content: .part(part), waiter: waiter))
                 }
             },
             cancel: { id in
@@ -65,14 +65,14 @@ extension Connection {
     }
 
     func begin(_ part: WaitingPart) {
-        unsafe outbound.reserve()
+        outbound.reserve()
         part.message.isStarted = true
         append(part)
     }
 
     /// The socket has taken enough for the sender with the reservation to go on.
     func admitParts() {
-        while unsafe outbound.hasReservedRoom && !isCompressing, let part = waitingParts.popFirst() {
+        while outbound.hasReservedRoom && !isCompressing, let part = waitingParts.popFirst() {
             pressure.endWait(at: loop.now)
             append(part)
         }

@@ -27,10 +27,10 @@ extension Connection {
             for: "ping",
             register: { waiter in
                 guard self.requireOpen(waiter) else { return }
-                let ping = unsafe self.liveness.ping(now: self.loop.now, waiterID: waiter.id, waiter)
+                let ping = self.liveness.ping(now: self.loop.now, waiterID: waiter.id, waiter)
                 self.sendPing(ping.payload)
             },
-            cancel: { unsafe self.liveness.cancel(id: $0) })
+            cancel: { self.liveness.cancel(id: $0) })
     }
 
     /// Sends a ping with this payload and returns the round trip in nanoseconds.
@@ -42,7 +42,7 @@ extension Connection {
             for: "ping",
             register: { waiter in
                 guard self.requireOpen(waiter) else { return }
-                guard unsafe self.liveness.ping(with: payload, now: self.loop.now, waiterID: waiter.id, waiter) else {
+                guard self.liveness.ping(with: payload, now: self.loop.now, waiterID: waiter.id, waiter) else {
                     waiter.resume(
                         .failure(
                             WebSocketError(
@@ -52,7 +52,7 @@ extension Connection {
                 }
                 unsafe payload.withUnsafeBytes { unsafe self.appendControl(.ping, $0) }
             },
-            cancel: { unsafe self.liveness.cancel(id: $0) })
+            cancel: { self.liveness.cancel(id: $0) })
     }
 
     /// Sends a pong that answers nothing (RFC 6455 §5.5.3).

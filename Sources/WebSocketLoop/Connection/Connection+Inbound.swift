@@ -22,14 +22,14 @@ extension Connection {
     @inline(__always)
     func take(_ bytes: UnsafeRawBufferPointer) -> CInt {
         guard canReceive, let wire else { return 0 }
-        unsafe isInCallback = true
-        defer { unsafe isInCallback = false }
-        unsafe heard &+= 1
+        isInCallback = true
+        defer { isInCallback = false }
+        heard &+= 1
         let isFinal = wire.isFinalFragment
         let isFirst = wire.isFirstFragment
         let remaining = wire.remainingBytes
-        let startsFrame = unsafe !isMidFrame
-        unsafe isMidFrame = remaining != 0
+        let startsFrame = !isMidFrame
+        isMidFrame = remaining != 0
         if let inflater, startsFrame {
             let bits = wire.reservedBits
             // libwebsockets lets every reserved bit pass once an extension is active.
@@ -42,7 +42,7 @@ extension Connection {
                 if let backlog = inflater.backlog {
                     backlog.isCompressedMessage = isCompressed
                 } else {
-                    unsafe isCompressedMessage = isCompressed
+                    isCompressedMessage = isCompressed
                 }
             }
         }
@@ -64,8 +64,8 @@ extension Connection {
     @inline(__always)
     func takeNow(_ piece: FramePiece, _ bytes: UnsafeRawBufferPointer) {
         do throws(MessageAssembler.Violation) {
-            if unsafe piece.startsMessage && piece.endsMessage && piece.startsFrame && !isCompressedMessage {
-                if let messageHandler = unsafe messageHandler {
+            if piece.startsMessage && piece.endsMessage && piece.startsFrame && !isCompressedMessage {
+                if let messageHandler = messageHandler {
                     try unsafe deliverBorrowed(bytes, piece.kind, to: messageHandler)
                 } else {
                     unsafe deliver(
@@ -84,16 +84,16 @@ extension Connection {
         _ piece: FramePiece, _ bytes: UnsafeRawBufferPointer
     ) throws(MessageAssembler.Violation) {
         if piece.startsMessage {
-            if unsafe refusesMessages { return refuseMessage() }
-            unsafe assembler.begin(piece.kind)
+            if refusesMessages { return refuseMessage() }
+            assembler.begin(piece.kind)
             isInboundPartial.store(true, ordering: .relaxed)
-            if unsafe pieces != nil { claimPieces() }
+            if pieces != nil { claimPieces() }
         }
         if piece.startsFrame {
-            try unsafe assembler.beginFrame(
+            try assembler.beginFrame(
                 announced: UInt64(bytes.count) + piece.remaining, compressed: isCompressedMessage)
         }
-        if unsafe isCompressedMessage, let inflater {
+        if isCompressedMessage, let inflater {
             guard try unsafe inflateNow(piece, bytes, inflater) else { return passPiecesOn() }
         } else {
             try unsafe assembler.append(bytes)
@@ -104,11 +104,11 @@ extension Connection {
     /// All of a piece has gone into its message.
     func finish(_ piece: FramePiece) throws(MessageAssembler.Violation) {
         if piece.endsMessage {
-            unsafe isCompressedMessage = false
-            if let reader = unsafe pieces?.current {
+            isCompressedMessage = false
+            if let reader = pieces?.current {
                 try finishPieces(reader)
             } else {
-                unsafe deliver(try assembler.finish())
+                deliver(try assembler.finish())
                 isInboundPartial.store(inflater?.backlog != nil, ordering: .releasing)
             }
         } else {
@@ -118,7 +118,7 @@ extension Connection {
 
     func deliver(_ message: WebSocketMessage) {
         noteArrived()
-        if let messageHandler = unsafe messageHandler {
+        if let messageHandler = messageHandler {
             unsafe message.withBytes { unsafe messageHandler($0.bytes, message.kind) }
             return
         }
@@ -155,7 +155,7 @@ extension Connection {
         case .nothing: break
         case .pause: pauseReading()
         case .check:
-            unsafe mustCheckInbound = true
+            mustCheckInbound = true
             markDirty()
         }
     }
@@ -179,14 +179,14 @@ extension Connection {
     }
 
     func resumeReading() {
-        guard unsafe pieces?.isPaused != true else { return }
+        guard pieces?.isPaused != true else { return }
         // It reads on when what waits is done.
         if isHeldBack { return loop.turnWork.add(self) }
         wire?.resumeReading()
     }
 
     /// Whether reading is paused because no task takes what has come.
-    var isPausedByReaders: Bool { unsafe inbound.withLock { $0.isPaused } || pieces?.isPaused == true }
+    var isPausedByReaders: Bool { inbound.withLock { $0.isPaused } || pieces?.isPaused == true }
 
     @inline(__always)
     func noteInbound(_ queue: borrowing InboundQueue<LoopWaiter<WebSocketMessage>, ConnectionEnd>) {
@@ -195,7 +195,7 @@ extension Connection {
 
     @inline(__always)
     func noteArrived() {
-        unsafe messagesArrived &+= 1
+        messagesArrived &+= 1
         balance.store(balance.load(ordering: .relaxed) &- 1, ordering: .releasing)
     }
 }

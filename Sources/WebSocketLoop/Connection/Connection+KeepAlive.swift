@@ -12,7 +12,7 @@ extension Connection {
             violation(.protocolError, "a frame has reserved bits that nothing was negotiated for")
             return
         }
-        unsafe pongsHeard &+= 1
+        pongsHeard &+= 1
         let pong = unsafe liveness.pong(bytes, now: loop.now)
         let action = pong.answer
         if let roundTrip = action.roundTrip { lastRoundTrip.store(max(1, roundTrip), ordering: .relaxed) }
@@ -22,7 +22,7 @@ extension Connection {
             probeTimer = schedule(at: deadline) { connection in
                 connection.probeTimer = nil
                 guard connection.canSend else { return }
-                if let probe = unsafe connection.liveness.probe(now: connection.loop.now) {
+                if let probe = connection.liveness.probe(now: connection.loop.now) {
                     connection.sendPing(probe.payload)
                 }
             }
@@ -42,7 +42,7 @@ extension Connection {
         guard canSend else { return }
         let now = loop.now
         let isPaused = isPausedByReaders || isHeldBack
-        switch unsafe liveness.timerFired(now: now, signs: socketSigns(now: now), isReadingPaused: isPaused) {
+        switch liveness.timerFired(now: now, signs: socketSigns(now: now), isReadingPaused: isPaused) {
         case .ping(let ping, let next):
             sendPing(ping.payload)
             scheduleKeepAlive(at: next)
@@ -62,8 +62,8 @@ extension Connection {
     /// The operating system has taken a burst with something in it whose time begins now.
     func burstIsOut() {
         let now = loop.now
-        let action = unsafe liveness.burstIsOut(now: now)
-        if action.asksForSigns { unsafe liveness.keepAliveIsOut(now: now, signs: socketSigns(now: now)) }
+        let action = liveness.burstIsOut(now: now)
+        if action.asksForSigns { liveness.keepAliveIsOut(now: now, signs: socketSigns(now: now)) }
         if let deadline = action.closeDeadline { startCloseTimer(at: deadline) }
     }
 

@@ -41,7 +41,7 @@ extension Connection {
     @inline(__always)
     package func send(_ kind: WebSocketMessage.Kind, _ payload: UnsafeRawBufferPointer) -> SendResult {
         guard canSend else { return .closed }
-        guard unsafe outbound.hasRoom else { return .full }
+        guard outbound.hasRoom else { return .full }
         unsafe append(kind, payload)
         return .sent
     }
@@ -51,7 +51,7 @@ extension Connection {
         _ kind: WebSocketMessage.Kind, _ payload: UnsafeRawBufferPointer,
         _ compression: WebSocketMessageCompression = .automatic
     ) {
-        unsafe queued &+= 1
+        queued &+= 1
         noteSent()
         let opcode: FrameEncoder.Opcode = kind == .text ? .text : .binary
         if let deflater, deflater.takes(payload.count, compression) {
@@ -75,20 +75,20 @@ extension Connection {
     }
 
     /// Whether what is sent now may wait. libwebsockets answers a client's close frame before the next turn.
-    var hasLaterTurns: Bool { unsafe client != nil || !mustAnswerClose }
+    var hasLaterTurns: Bool { client != nil || !mustAnswerClose }
 
     /// A whole message, which other messages wait for until it is framed.
     private func compressLater(_ opcode: FrameEncoder.Opcode, _ bytes: [UInt8], _ deflater: Deflater) {
-        unsafe outbound.reserve()
-        unsafe outboundBytes.store(outbound.bytes, ordering: .relaxed)
+        outbound.reserve()
+        outboundBytes.store(outbound.bytes, ordering: .relaxed)
         messagesQueued += 1
         compressLater(.message(opcode), bytes, deflater)
     }
 
-    func endReservation() { unsafe outbound.endReservation() }
+    func endReservation() { outbound.endReservation() }
 
     @inline(__always)
-    func noteFramed() { unsafe messagesInFrames += 1 }
+    func noteFramed() { messagesInFrames += 1 }
 
     /// What has been compressed into the loop's working memory.
     func appendScratch(_ opcode: FrameEncoder.Opcode, final: Bool, compressed: Bool, _ count: Int) {
@@ -125,9 +125,9 @@ extension Connection {
             unsafe FrameEncoder.copy(base, count: payload.count, maskKey: maskKey, to: destination + header)
         }
         let size = header + payload.count
-        unsafe frames.commit(size)
-        unsafe outbound.took(size)
-        unsafe outboundBytes.store(outbound.bytes, ordering: .relaxed)
+        frames.commit(size)
+        outbound.took(size)
+        outboundBytes.store(outbound.bytes, ordering: .relaxed)
         markDirty()
     }
 
@@ -138,10 +138,10 @@ extension Connection {
     /// Hands everything queued to libwebsockets as one burst of whole frames. Whole, because it may put a pong of its
     /// own between two bursts.
     func flush() {
-        guard unsafe !isChoked && frames.count > 0, let wire else { return }
-        if unsafe liveness.awaitsBurst { unsafe liveness.burstBegins() }
+        guard !isChoked && frames.count > 0, let wire else { return }
+        if liveness.awaitsBurst { liveness.burstBegins() }
         if let client { return flush(client, wire) }
-        let count = unsafe frames.count
+        let count = frames.count
         let isTaken = unsafe wire.write(frames.bytes, count)
         unsafe frames.removeAll(to: &loop.frameMemory)
         guard isTaken else {
@@ -150,30 +150,30 @@ extension Connection {
             return
         }
         if wire.holdsBytes {
-            unsafe isChoked = true
-            unsafe handedBytes = count
-            unsafe messagesHanded = unsafe messagesInFrames
-            unsafe messagesInFrames = 0
+            isChoked = true
+            handedBytes = count
+            messagesHanded = messagesInFrames
+            messagesInFrames = 0
             wire.askForRoom()
             return
         }
-        noteWritten(unsafe messagesInFrames)
-        unsafe messagesInFrames = 0
+        noteWritten(messagesInFrames)
+        messagesInFrames = 0
         drained(count)
     }
 
     /// A pong goes out before what answers the messages behind its ping. libwebsockets would send it in the next turn,
     /// when the socket is polled for writing, which is what tells that there is one.
     func sendPongFirst() {
-        guard !isClient, unsafe !isChoked && frames.count > 0, canSend, let wire,
+        guard !isClient, !isChoked && frames.count > 0, canSend, let wire,
             wire.wantsToWrite(on: loop)
         else { return }
         wire.letWrite()
     }
 
     func resumeWriting() -> CInt {
-        guard unsafe isChoked, let wire else { return 0 }
-        unsafe taken &+= 1
+        guard isChoked, let wire else { return 0 }
+        taken &+= 1
         let isOut: Bool
         if let client {
             guard let sent = sendHeld(client, wire) else { return -1 }
@@ -185,38 +185,38 @@ extension Connection {
             wire.askForRoom()
             return 0
         }
-        unsafe isChoked = false
-        let count = unsafe handedBytes
-        unsafe handedBytes = 0
-        noteWritten(unsafe messagesHanded)
-        unsafe messagesHanded = 0
+        isChoked = false
+        let count = handedBytes
+        handedBytes = 0
+        noteWritten(messagesHanded)
+        messagesHanded = 0
         drained(count)
         if let client {
             answerLatePing(client)
             finishSendingIfDone(client)
         }
-        if unsafe frames.count > 0 { markDirty() }
+        if frames.count > 0 { markDirty() }
         return 0
     }
 
     func drained(_ count: Int) {
-        unsafe bytesWritten &+= count
-        if unsafe liveness.awaitsBurst { burstIsOut() }
-        unsafe outbound.drained(count)
+        bytesWritten &+= count
+        if liveness.awaitsBurst { burstIsOut() }
+        outbound.drained(count)
         admit()
     }
 
     /// Lets those go on who wait for room.
     func admit() {
         guard canSend else { return }
-        if unsafe outbound.admitsReserved { admitParts() }
+        if outbound.admitsReserved { admitParts() }
         // Before others, one of whom might begin another message in parts.
         serverSide?.drained(self)
-        while let next = unsafe outbound.nextAdmitted() {
+        while let next = outbound.nextAdmitted() {
             if next.isWaited { pressure.endWait(at: loop.now) }
             take(next)
         }
-        unsafe outboundBytes.store(outbound.bytes, ordering: .relaxed)
+        outboundBytes.store(outbound.bytes, ordering: .relaxed)
     }
 
     /// There is room for it.
@@ -235,18 +235,18 @@ extension Connection {
     @inline(__always)
     func noteWritten(_ count: Int) {
         guard count > 0 else { return }
-        unsafe messagesWritten += count
-        if let whenWritten = unsafe whenWritten { whenWritten(unsafe messagesWritten) }
+        messagesWritten += count
+        if let whenWritten = whenWritten { whenWritten(messagesWritten) }
     }
 
     /// The last burst goes no further. Returns how many messages may have been sent or not.
     func settleHeldBurst() -> Int {
         // What the socket has not taken of a server's is with libwebsockets, which does not say how much that is.
-        guard let client else { return unsafe messagesHanded }
-        guard unsafe client.held.count > 0 else { return 0 }
+        guard let client else { return messagesHanded }
+        guard client.held.count > 0 else { return 0 }
         let sent = unsafe SentFrames(
             of: UnsafeRawBufferPointer(start: client.held.bytes, count: client.held.count), taken: client.taken)
-        unsafe messagesHanded -= sent.wholeMessages
+        messagesHanded -= sent.wholeMessages
         noteWritten(sent.wholeMessages)
         return sent.isInsideMessage ? 1 : 0
     }

@@ -194,7 +194,7 @@ extension Connection {
 
     /// Messages go to `handler`, on the loop, as they arrive; what was buffered goes first.
     package func setMessageHandler(_ handler: @escaping MessageHandler) {
-        if let replies { replies.handler = handler } else { unsafe messageHandler = handler }
+        if let replies { replies.handler = handler } else { messageHandler = handler }
         isInboundHandled.store(true, ordering: .relaxed)
         // The handler may want no more in the middle of this.
         while hasMessageHandler {
@@ -208,20 +208,20 @@ extension Connection {
     }
 
     private var hasMessageHandler: Bool {
-        if let replies { replies.handler != nil } else { unsafe messageHandler != nil }
+        if let replies { replies.handler != nil } else { messageHandler != nil }
     }
 
     /// Messages wait for `receive`, or for another handler, and reading pauses at the buffer's mark. On the loop.
     package func removeMessageHandler() {
-        if let replies { replies.handler = nil } else { unsafe messageHandler = nil }
+        if let replies { replies.handler = nil } else { messageHandler = nil }
         isInboundHandled.store(false, ordering: .relaxed)
     }
 
     /// No task reads any more: control frames are dealt with, and a message ends the connection.
     package func closeReading() {
-        unsafe refusesMessages = true
+        refusesMessages = true
         setMessageHandler { [unowned self] _, _ in refuseMessage() }
-        if unsafe !assembler.isIdle && pieces?.current == nil { refuseMessage() }
+        if !assembler.isIdle && pieces?.current == nil { refuseMessage() }
         // Nothing piles up now, and the peer's close has to be seen.
         resumeReading()
     }

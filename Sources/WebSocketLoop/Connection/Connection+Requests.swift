@@ -94,11 +94,11 @@ extension Connection {
             replies.entries.append(reply)
             return
         }
-        let replies = PendingReplies(handler: unsafe messageHandler)
+        let replies = PendingReplies(handler: messageHandler)
         replies.entries.append(reply)
         self.replies = replies
         // In the place of a message handler: while there is no request, nothing has to ask for one.
-        unsafe messageHandler = { [unowned self] bytes, kind in sort(bytes, kind) }
+        messageHandler = { [unowned self] bytes, kind in sort(bytes, kind) }
     }
 
     private func remove(_ reply: PendingReply) {
@@ -109,7 +109,7 @@ extension Connection {
 
     private func stopSorting() {
         guard let replies, replies.entries.isEmpty, closeInfo == nil else { return }
-        unsafe messageHandler = replies.handler
+        messageHandler = replies.handler
         self.replies = nil
     }
 

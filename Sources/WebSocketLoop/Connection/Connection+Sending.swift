@@ -42,12 +42,12 @@ extension Connection {
         let accepted = loop.execute {
             // Afterwards, so that the bytes are counted twice for a moment and never not at all.
             defer { self.promisedBytes.wrappingSubtract(size, ordering: .relaxed) }
-            guard unsafe self.machine.canSend else {
+            guard self.machine.canSend else {
                 // Accepted, then overtaken by the end: counted among the unsent.
-                unsafe self.messagesInFrames += 1
+                self.messagesInFrames += 1
                 return
             }
-            guard unsafe !self.outbound.isQueueing else {
+            guard !self.outbound.isQueueing else {
                 // Between the frames of another message, or behind others that came in between.
                 self.messagesQueued += 1
                 unsafe self.outbound.wait(
@@ -103,11 +103,11 @@ extension Connection {
             register: { waiter in
                 guard self.requireOpen(waiter) else { return }
                 let pending = PendingSend(content: content, waiter: waiter)
-                if unsafe self.outbound.hasRoom {
+                if self.outbound.hasRoom {
                     self.take(pending)
                 } else {
                     self.pressure.beginWait(at: self.loop.now)
-                    unsafe self.outbound.wait(id: waiter.id, pending)
+                    self.outbound.wait(id: waiter.id, pending)
                 }
             },
             cancel: { self.stopWaiting(id: $0) })
@@ -115,7 +115,7 @@ extension Connection {
 
     /// The sender under this number, which was cancelled; nil when it does not wait any more.
     func stopWaiting(id: UInt64) -> LoopWaiter<Void>? {
-        guard let waiter = unsafe outbound.cancel(id: id)?.waiter else { return nil }
+        guard let waiter = outbound.cancel(id: id)?.waiter else { return nil }
         pressure.endWait(at: loop.now)
         return waiter
     }

@@ -29,11 +29,11 @@ extension Connection {
     ) {
         loop.execute { [self] in
             guard closeInfo == nil else { return }
-            unsafe whenWritten = written
-            if unsafe messagesWritten > 0 { written(unsafe messagesWritten) }
+            whenWritten = written
+            if messagesWritten > 0 { written(messagesWritten) }
         }
         onEnd { [self] in
-            ended(ConnectionLedger(info: closeInfo, written: unsafe messagesWritten, inDoubt: messagesInDoubt))
+            ended(ConnectionLedger(info: closeInfo, written: messagesWritten, inDoubt: messagesInDoubt))
         }
     }
 

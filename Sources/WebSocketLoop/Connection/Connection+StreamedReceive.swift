@@ -123,8 +123,8 @@ struct PieceReceivers {
 
 extension Connection {
     /// Whether nothing is read because no task reads a message in pieces; and how much of it is held. On the loop.
-    package var isPausedForPieces: Bool { unsafe pieces?.isPaused == true }
-    package var unreadPieceBytes: Int { unsafe pieces?.unfinished?.unreadBytes ?? 0 }
+    package var isPausedForPieces: Bool { pieces?.isPaused == true }
+    package var unreadPieceBytes: Int { pieces?.unfinished?.unreadBytes ?? 0 }
 
     /// So many unread bytes of a message in pieces pause reading.
     private var pieceMark: Int { min(options.inboundBuffer.highBytes, 256 << 10) }
@@ -141,26 +141,26 @@ extension Connection {
     }
 
     private func register(_ reader: IncomingPieces, _ waiter: LoopWaiter<WebSocketMessage>) {
-        let isUnderWay = unsafe !assembler.isIdle && pieces?.current == nil && messageHandler == nil
-        if unsafe pieces == nil { unsafe pieces = PieceReceivers() }
+        let isUnderWay = !assembler.isIdle && pieces?.current == nil && messageHandler == nil
+        if pieces == nil { pieces = PieceReceivers() }
         switch popOrWait(id: waiter.id, takesPieces: isUnderWay, { waiter }) {
         case .message(let message): waiter.resume(.success(message))
         case .ended(let end): waiter.resume(.failure(end.error))
         case .underWay: start(reader, waiter)
-        case .waits, .cancelled: unsafe pieces?.waiting[waiter.id] = reader
+        case .waits, .cancelled: pieces?.waiting[waiter.id] = reader
         }
     }
 
     private func forget(_ reader: IncomingPieces) {
-        guard let place = unsafe pieces?.waiting.first(where: { $0.value === reader })?.key else { return }
-        unsafe pieces?.waiting[place] = nil
+        guard let place = pieces?.waiting.first(where: { $0.value === reader })?.key else { return }
+        pieces?.waiting[place] = nil
     }
 
     /// A message begins that is not complete: the next receiver may want it in pieces.
     func claimPieces() {
-        guard unsafe pieces?.waiting.isEmpty == false, unsafe messageHandler == nil else { return }
+        guard pieces?.waiting.isEmpty == false, messageHandler == nil else { return }
         let claimed: (IncomingPieces, LoopWaiter<WebSocketMessage>)? = inbound.withLock { queue in
-            guard let first = queue.firstWaiterID, let reader = unsafe pieces?.waiting[first],
+            guard let first = queue.firstWaiterID, let reader = pieces?.waiting[first],
                 let waiter = queue.takeFirstWaiter()
             else { return nil }
             noteInbound(queue)
@@ -171,9 +171,9 @@ extension Connection {
 
     private func start(_ reader: IncomingPieces, _ waiter: LoopWaiter<WebSocketMessage>) {
         reader.isLive = true
-        reader.kind = unsafe assembler.kind ?? .binary
-        unsafe pieces?.current = reader
-        unsafe pieces?.unfinished = reader
+        reader.kind = assembler.kind ?? .binary
+        pieces?.current = reader
+        pieces?.unfinished = reader
         // What it holds is not looked at: the message comes through the reader.
         waiter.resume(.success(""))
         passPieces(to: reader)
@@ -181,35 +181,35 @@ extension Connection {
 
     /// More of the message has arrived.
     func passPieces(to reader: IncomingPieces) {
-        reader.append(unsafe assembler.takePieces())
+        reader.append(assembler.takePieces())
         // The peer is not slowed down while the connection closes.
-        guard reader.unreadBytes >= pieceMark, unsafe pieces?.isPaused == false, canSend else { return }
-        unsafe pieces?.isPaused = true
+        guard reader.unreadBytes >= pieceMark, pieces?.isPaused == false, canSend else { return }
+        pieces?.isPaused = true
         pauseReading()
     }
 
     /// More of the message has arrived, whoever reads it.
     func passPiecesOn() {
-        if let reader = unsafe pieces?.current { passPieces(to: reader) }
+        if let reader = pieces?.current { passPieces(to: reader) }
     }
 
     /// The message is complete.
     func finishPieces(_ reader: IncomingPieces) throws(MessageAssembler.Violation) {
-        reader.append(try unsafe assembler.finishPieces())
+        reader.append(try assembler.finishPieces())
         noteArrived()
-        unsafe pieces?.current = nil
+        pieces?.current = nil
         reader.complete()
         piecesWereRead(reader)
     }
 
     /// The reader has taken something, or has left.
     fileprivate func piecesWereRead(_ reader: IncomingPieces) {
-        if unsafe pieces?.isPaused == true, unsafe pieces?.unfinished === reader, reader.unreadBytes < pieceMark / 2 {
-            unsafe pieces?.isPaused = false
+        if pieces?.isPaused == true, pieces?.unfinished === reader, reader.unreadBytes < pieceMark / 2 {
+            pieces?.isPaused = false
             if !inbound.withLock({ $0.isPaused }) { resumeReading() }
         }
-        if !reader.isOpen, unsafe pieces?.unfinished === reader, unsafe pieces?.current !== reader {
-            unsafe pieces?.unfinished = nil
+        if !reader.isOpen, pieces?.unfinished === reader, pieces?.current !== reader {
+            pieces?.unfinished = nil
         }
         noteInboundPartial()
     }
@@ -217,6 +217,6 @@ extension Connection {
     /// The next user of the connection must not find a part of a message, or a reader that holds it up.
     func noteInboundPartial() {
         isInboundPartial.store(
-            unsafe !assembler.isIdle || pieces?.unfinished != nil || inflater?.backlog != nil, ordering: .releasing)
+            !assembler.isIdle || pieces?.unfinished != nil || inflater?.backlog != nil, ordering: .releasing)
     }
 }

@@ -22,10 +22,10 @@ extension Connection {
     /// On the loop, also when the connection has ended.
     package var traffic: ConnectionTraffic {
         var traffic = ConnectionTraffic()
-        traffic.messagesReceived = unsafe messagesArrived
-        traffic.bytesReceived = unsafe bytesArrived
-        traffic.messagesSent = unsafe messagesWritten
-        traffic.bytesSent = unsafe bytesWritten
+        traffic.messagesReceived = messagesArrived
+        traffic.bytesReceived = bytesArrived
+        traffic.messagesSent = messagesWritten
+        traffic.bytesSent = bytesWritten
         traffic.pressure = pressure
         return traffic
     }

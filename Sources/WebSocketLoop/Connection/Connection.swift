@@ -62,41 +62,41 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
     var options: WebSocketOptions { sharedOptions.value }
     /// Shared with other threads.
     let inbound: Mutex<InboundQueue<LoopWaiter<WebSocketMessage>, ConnectionEnd>>
-    @exclusivity(unchecked) var machine = ConnectionStateMachine()
-    @exclusivity(unchecked) var assembler: MessageAssembler
-    @exclusivity(unchecked) var isMidFrame = false
-    @exclusivity(unchecked) var isCompressedMessage = false
-    @exclusivity(unchecked) private var isDirty = false
-    @exclusivity(unchecked) var mustCheckInbound = false
-    @exclusivity(unchecked) var mustAnswerClose = false
-    @exclusivity(unchecked) var isInCallback = false
+    @safe @exclusivity(unchecked) var machine = ConnectionStateMachine()
+    @safe @exclusivity(unchecked) var assembler: MessageAssembler
+    @safe @exclusivity(unchecked) var isMidFrame = false
+    @safe @exclusivity(unchecked) var isCompressedMessage = false
+    @safe @exclusivity(unchecked) private var isDirty = false
+    @safe @exclusivity(unchecked) var mustCheckInbound = false
+    @safe @exclusivity(unchecked) var mustAnswerClose = false
+    @safe @exclusivity(unchecked) var isInCallback = false
     /// lws holds bytes that the socket did not take; nothing more is handed to it until it says WRITEABLE.
-    @exclusivity(unchecked) var isChoked = false
+    @safe @exclusivity(unchecked) var isChoked = false
     /// Messages are refused. Only the first part of a message in several looks here: the handler refuses whole ones.
-    @exclusivity(unchecked) var refusesMessages = false
+    @safe @exclusivity(unchecked) var refusesMessages = false
     /// Grows with every read of a client, and every piece of a message that a server has read. Wraps, as the next ones do.
-    @exclusivity(unchecked) var heard: UInt32 = 0
-    @exclusivity(unchecked) var pongsHeard: UInt32 = 0
+    @safe @exclusivity(unchecked) var heard: UInt32 = 0
+    @safe @exclusivity(unchecked) var pongsHeard: UInt32 = 0
     /// Grows with every message that is sent, and with everything that a socket takes that took nothing before.
-    @exclusivity(unchecked) var queued: UInt32 = 0
-    @exclusivity(unchecked) var taken: UInt32 = 0
-    @exclusivity(unchecked) var messageHandler: MessageHandler?
+    @safe @exclusivity(unchecked) var queued: UInt32 = 0
+    @safe @exclusivity(unchecked) var taken: UInt32 = 0
+    @safe @exclusivity(unchecked) var messageHandler: MessageHandler?
     let inflater: Inflater?
     let deflater: Deflater?
-    @exclusivity(unchecked) var frames = FrameBuffer()
-    @exclusivity(unchecked) var outbound: OutboundQueue<PendingSend>
-    @exclusivity(unchecked) var handedBytes = 0
-    @exclusivity(unchecked) var messagesInFrames = 0
-    @exclusivity(unchecked) var messagesHanded = 0
+    @safe @exclusivity(unchecked) var frames = FrameBuffer()
+    @safe @exclusivity(unchecked) var outbound: OutboundQueue<PendingSend>
+    @safe @exclusivity(unchecked) var handedBytes = 0
+    @safe @exclusivity(unchecked) var messagesInFrames = 0
+    @safe @exclusivity(unchecked) var messagesHanded = 0
     /// Messages that the operating system has taken whole.
-    @exclusivity(unchecked) var messagesWritten = 0
+    @safe @exclusivity(unchecked) var messagesWritten = 0
     /// For those who count at the end: messages that came whole, and bytes each way.
-    @exclusivity(unchecked) var messagesArrived = 0
-    @exclusivity(unchecked) var bytesArrived = 0
-    @exclusivity(unchecked) var bytesWritten = 0
+    @safe @exclusivity(unchecked) var messagesArrived = 0
+    @safe @exclusivity(unchecked) var bytesArrived = 0
+    @safe @exclusivity(unchecked) var bytesWritten = 0
     var pressure = ConnectionPressure()
     /// Told the new count, on the loop.
-    @exclusivity(unchecked) var whenWritten: (@Sendable (Int) -> Void)?
+    @safe @exclusivity(unchecked) var whenWritten: (@Sendable (Int) -> Void)?
 
     // Shared with other threads.
     /// Bytes that wait to be sent, for senders on other threads.
@@ -118,8 +118,8 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
     let client: ClientWire?
 
     /// Receivers that read a message in pieces, once there was one.
-    @exclusivity(unchecked) var pieces: PieceReceivers?
-    @exclusivity(unchecked) var liveness: Liveness<LoopWaiter<UInt64>>
+    @safe @exclusivity(unchecked) var pieces: PieceReceivers?
+    @safe @exclusivity(unchecked) var liveness: Liveness<LoopWaiter<UInt64>>
     /// libwebsockets sends the close frame, behind what it holds.
     var closesByLibrary = false
     /// The last round trip in nanoseconds; 0 before the first pong.
@@ -163,11 +163,11 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
         client = isClient ? ClientWire(allowsCompression: details.deflate != nil) : nil
         sharedOptions = shared
         self.details = details
-        unsafe assembler = MessageAssembler(
+        assembler = MessageAssembler(
             maximumSize: options.maximumMessageSize, maximumFragments: options.maximumFragments)
         inbound = Mutex(InboundQueue(marks: options.inboundBuffer))
-        unsafe outbound = OutboundQueue(marks: options.outboundBuffer)
-        unsafe liveness = Liveness(
+        outbound = OutboundQueue(marks: options.outboundBuffer)
+        liveness = Liveness(
             interval: options.keepAlive?.interval.nanoseconds, timeout: options.keepAlive?.timeout?.nanoseconds,
             nonce: unsafe nonce ?? loop.maskKeys.next())
         if let agreed = details.deflate, case .deflate(let knobs) = options.compression {
@@ -194,7 +194,7 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
 
     /// The handshake is done and the wsi handed over. A server calls it inside libwebsockets' ESTABLISHED callback.
     func start() {
-        if let deadline = unsafe liveness.begin(now: loop.now) { scheduleKeepAlive(at: deadline) }
+        if let deadline = liveness.begin(now: loop.now) { scheduleKeepAlive(at: deadline) }
     }
 
     /// A connection that has ended before it began: what a handle stands for that may not be used any more. Every call
@@ -203,12 +203,12 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
         var details = details
         details.deflate = nil
         let twin = Connection(loop: loop, isClient: isClient, options: sharedOptions, details: details, nonce: 0)
-        _ = unsafe twin.machine.fail(nil, cause: .aborted)
-        twin.closeInfo = unsafe twin.machine.transportEnded(
+        _ = twin.machine.fail(nil, cause: .aborted)
+        twin.closeInfo = twin.machine.transportEnded(
             isCloseWritten: false, unsentMessages: 0, droppedMessages: 0)
         twin.finalInfo.withLock { $0.wrappedValue = twin.closeInfo }
         _ = twin.inbound.withLock { $0.finish(.failed(error)) }
-        _ = unsafe twin.outbound.finish()
+        _ = twin.outbound.finish()
         twin.isOpen.store(false, ordering: .releasing)
         return twin
     }
@@ -216,7 +216,7 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
     // MARK: Callbacks
 
     override func received(_ bytes: UnsafeRawBufferPointer) -> CInt {
-        unsafe bytesArrived &+= bytes.count
+        bytesArrived &+= bytes.count
         return if let client { unsafe takeFrames(bytes, client) } else { unsafe take(bytes) }
     }
     override func receivedPong(_ bytes: UnsafeRawBufferPointer) { unsafe takePong(bytes) }
@@ -226,34 +226,34 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
     override func destroyed() { end() }
 
     /// Changes with every message, either way, and while one goes out slowly: how idle connections are found.
-    var activity: UInt32 { unsafe heard &+ queued &+ taken }
+    var activity: UInt32 { heard &+ queued &+ taken }
 
     // MARK: Turn
 
     func markDirty() {
-        guard unsafe !isDirty else { return }
-        unsafe isDirty = true
-        unsafe loop.dirty.append(self)
+        guard !isDirty else { return }
+        isDirty = true
+        loop.dirty.append(self)
     }
 
     @inline(__always)
-    var canSend: Bool { unsafe machine.canSend }
+    var canSend: Bool { machine.canSend }
     @inline(__always)
-    var canReceive: Bool { unsafe machine.canReceive }
+    var canReceive: Bool { machine.canReceive }
 
     /// The last step of a turn of the loop: one burst to the socket, and the inbound mark.
     func endTurn() {
-        unsafe isDirty = false
-        if unsafe !mustAnswerClose { sendPongFirst() }
+        isDirty = false
+        if !mustAnswerClose { sendPongFirst() }
         flush()
-        if unsafe mustAnswerClose {
+        if mustAnswerClose {
             // What is being compressed comes before the close frame, and another turn behind it.
             if deflater?.underWay == nil { answerCloseLate() }
             return
         }
         if let client { failLate(client) }
-        guard unsafe mustCheckInbound else { return }
-        unsafe mustCheckInbound = false
+        guard mustCheckInbound else { return }
+        mustCheckInbound = false
         if canSend, inbound.withLock({ $0.shouldPause() }) { pauseReading() }
     }
 

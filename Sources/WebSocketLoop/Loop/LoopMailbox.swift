@@ -38,7 +38,7 @@ struct LateJobs {
     /// The loop's thread; on a program's context the program's, while it is in the loop's hands. 0 after the end.
     let thread = Atomic<UInt>(0)
     /// Jobs that are ready. Loop-confined.
-    @exclusivity(unchecked) var localJobs: [LocalJob] = []
+    @safe @exclusivity(unchecked) var localJobs: [LocalJob] = []
     private let inbox = Mutex(LoopInbox())
     private let wakePending = Atomic<Bool>(false)
     private let lateJobs = Mutex(LateJobs())
@@ -61,7 +61,7 @@ struct LateJobs {
 
     func enqueue(_ job: UnownedJob, on executor: WebSocketLoopTaskExecutor) {
         if isOnLoop {
-            unsafe localJobs.append(LocalJob(job: job, isSerial: false))
+            localJobs.append(LocalJob(job: job, isSerial: false))
         } else if !post(.taskJob(job)) {
             runLate(LateJobs.Entry(job: job, task: executor, serial: nil))
         }
@@ -69,7 +69,7 @@ struct LateJobs {
 
     func enqueue(_ job: UnownedJob, on executor: WebSocketLoopSerialExecutor) {
         if isOnLoop {
-            unsafe localJobs.append(LocalJob(job: job, isSerial: true))
+            localJobs.append(LocalJob(job: job, isSerial: true))
         } else if !post(.serialJob(job)) {
             runLate(LateJobs.Entry(job: job, task: executor.task, serial: executor))
         }

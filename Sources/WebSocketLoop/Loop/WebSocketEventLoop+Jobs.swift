@@ -25,24 +25,24 @@ extension WebSocketEventLoop {
 
     /// Takes over what other threads left. Operations run at once.
     func takeInbox() {
-        unsafe mailbox.takeEntries(&batches.inbox)
-        for entry in unsafe batches.inbox { accept(entry) }
-        unsafe batches.inbox.removeAll(keepingCapacity: true)
+        mailbox.takeEntries(&batches.inbox)
+        for entry in batches.inbox { accept(entry) }
+        batches.inbox.removeAll(keepingCapacity: true)
     }
 
     func accept(_ entry: LoopInbox.Entry) {
         switch entry {
-        case .taskJob(let job): unsafe mailbox.localJobs.append(LocalJob(job: job, isSerial: false))
-        case .serialJob(let job): unsafe mailbox.localJobs.append(LocalJob(job: job, isSerial: true))
+        case .taskJob(let job): mailbox.localJobs.append(LocalJob(job: job, isSerial: false))
+        case .serialJob(let job): mailbox.localJobs.append(LocalJob(job: job, isSerial: true))
         case .operation(let operation): operation()
         }
     }
 
     /// Runs the jobs that are ready now; those that they make ready wait for the next round.
     func runJobs() {
-        unsafe swap(&mailbox.localJobs, &batches.jobs)
+        swap(&mailbox.localJobs, &batches.jobs)
         let executor = unsafe taskExecutor.asUnownedTaskExecutor()
-        for entry in unsafe batches.jobs {
+        for entry in batches.jobs {
             unsafe activity.job.store(unsafeBitCast(entry.job, to: UInt.self), ordering: .relaxed)
             if entry.isSerial {
                 unsafe entry.job.runSynchronously(
@@ -51,11 +51,11 @@ extension WebSocketEventLoop {
                 unsafe entry.job.runSynchronously(on: executor)
             }
         }
-        unsafe batches.jobs.removeAll(keepingCapacity: true)
+        batches.jobs.removeAll(keepingCapacity: true)
     }
 
     /// Runs jobs until none is ready.
     func drainJobs() {
-        while unsafe !mailbox.localJobs.isEmpty { runJobs() }
+        while !mailbox.localJobs.isEmpty { runJobs() }
     }
 }

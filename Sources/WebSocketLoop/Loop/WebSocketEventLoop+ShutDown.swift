@@ -107,7 +107,7 @@ extension WebSocketEventLoop {
         for entry in mailbox.close() { accept(entry) }
         drainJobs()
         doomed = []
-        unsafe dirty = []
+        dirty = []
         turnWork.removeAll()
         closeUV()
         // The handles' last callbacks may have resumed a task.

@@ -52,10 +52,10 @@ import WebSocketCore
     let resources = LoopResources()
     var timers = LoopTimers()
     var ending = LoopEnding()
-    @exclusivity(unchecked) var batches = JobBatches()
+    @safe @exclusivity(unchecked) var batches = JobBatches()
     /// Connections with something to do at the end of the turn.
-    @exclusivity(unchecked) var dirty: [Connection] = []
-    @exclusivity(unchecked) private var dirtyBatch: [Connection] = []
+    @safe @exclusivity(unchecked) var dirty: [Connection] = []
+    @safe @exclusivity(unchecked) private var dirtyBatch: [Connection] = []
     /// Whose connections end with this turn.
     var doomed: [WireOwner] = []
 
@@ -156,7 +156,7 @@ import WebSocketCore
         repeat {
             takeInbox()
             // Bounded in number and time, so that tasks that keep themselves busy do not keep sockets waiting.
-            while unsafe !mailbox.localJobs.isEmpty && rounds < 64 {
+            while !mailbox.localJobs.isEmpty && rounds < 64 {
                 if rounds == 0 { activity.busySince.store(began, ordering: .releasing) }
                 runJobs()
                 takeInbox()
@@ -179,7 +179,7 @@ import WebSocketCore
         let held = now &- began
         guard held > blockedLoopThreshold else { return }
         began = now
-        let peers = unsafe dirty.prefix(3).map { $0.details.remoteAddress?.description ?? "unknown" }
+        let peers = dirty.prefix(3).map { $0.details.remoteAddress?.description ?? "unknown" }
         logger.warning(
             "a task held the loop; move blocking work to the global executor",
             metadata: [
@@ -189,10 +189,10 @@ import WebSocketCore
     }
 
     private func flushDirty() {
-        guard unsafe !dirty.isEmpty else { return }
-        unsafe swap(&dirty, &dirtyBatch)
-        for connection in unsafe dirtyBatch { connection.endTurn() }
-        unsafe dirtyBatch.removeAll(keepingCapacity: true)
+        guard !dirty.isEmpty else { return }
+        swap(&dirty, &dirtyBatch)
+        for connection in dirtyBatch { connection.endTurn() }
+        dirtyBatch.removeAll(keepingCapacity: true)
     }
 
     /// Ends a connection from inside a callback of libwebsockets, where it cannot be ended: at the end of the turn.
@@ -204,7 +204,7 @@ import WebSocketCore
         while let owner = doomed.popLast() { owner.wire?.kill() }
     }
 
-    private var hasLocalWork: Bool { unsafe !mailbox.localJobs.isEmpty || !dirty.isEmpty || !doomed.isEmpty }
+    private var hasLocalWork: Bool { !mailbox.localJobs.isEmpty || !dirty.isEmpty || !doomed.isEmpty }
     var hasReadyWork: Bool { hasLocalWork || mailbox.hasMail }
     /// Whether whoever drives libuv's loop from outside must let it run before it waits: a deadline or a descriptor that
     /// came with the last callbacks is not libuv's yet.

@@ -118,7 +118,7 @@ extension Connection {
         _ message: EncodedMessage, _ limits: BroadcastLimits, key: String
     ) -> BroadcastCounts.Outcome {
         guard canSend else { return .closed }
-        let waiting = unsafe outbound.waitingBytes + (serverSide?.heldBytes ?? 0)
+        let waiting = outbound.waitingBytes + (serverSide?.heldBytes ?? 0)
         // One message goes in any case, or one that is larger than the limit never would.
         let isSlow = waiting > 0 && waiting + message.frame.count > limits.bytesInFrames
         switch limits.slowPeer {
@@ -151,19 +151,19 @@ extension Connection {
 
     /// Between the frames of a message that goes out in parts nothing but control frames may go (RFC 6455 §5.4).
     private func take(_ message: EncodedMessage) {
-        if unsafe outbound.isReserved || serverSide?.heldBytes ?? 0 > 0 { side.hold(message) } else { append(message) }
+        if outbound.isReserved || serverSide?.heldBytes ?? 0 > 0 { side.hold(message) } else { append(message) }
     }
 
-    var isSendingParts: Bool { unsafe outbound.isReserved }
+    var isSendingParts: Bool { outbound.isReserved }
 
     var hasRoomForBroadcast: Bool {
-        unsafe machine.canSend && !outbound.isReserved && outbound.bytes <= options.outboundBuffer.lowBytes
+        machine.canSend && !outbound.isReserved && outbound.bytes <= options.outboundBuffer.lowBytes
     }
 
     func append(_ message: EncodedMessage) {
         // A client masks each frame with a key of its own.
         if isClient { return unsafe message.message.withBytes { unsafe append(message.message.kind, $0) } }
-        unsafe queued &+= 1
+        queued &+= 1
         let frame: [UInt8]
         if let deflater, message.message.byteCount >= deflater.minimumSize {
             frame = message.frame(for: deflater)
@@ -175,10 +175,10 @@ extension Connection {
         unsafe frame.withUnsafeBytes {
             unsafe destination.copyMemory(from: $0.baseAddress!, byteCount: $0.count)
         }
-        unsafe frames.commit(frame.count)
-        unsafe outbound.took(frame.count)
-        unsafe outboundBytes.store(outbound.bytes, ordering: .relaxed)
-        unsafe messagesInFrames += 1
+        frames.commit(frame.count)
+        outbound.took(frame.count)
+        outboundBytes.store(outbound.bytes, ordering: .relaxed)
+        messagesInFrames += 1
         markDirty()
     }
 }
