@@ -51,7 +51,8 @@ import WebSocketsTestKit
     func aHeldLoopReadsBeforeAReceiveTimesOut(side: Side) async throws {
         try await withPair(side) { pair in
             let ours = pair.ours
-            let receiving = Task { try await ours.receive(timeout: .milliseconds(300)) }
+            // Long enough for a busy machine to hold the loop within it.
+            let receiving = Task { try await ours.receive(timeout: .seconds(5)) }
             await pair.loop.turn { pair.loop.diagnostics.pendingContinuations == 1 }
             let (isHeld, gate) = (LoopSemaphore(), LoopSemaphore())
             pair.loop.execute {
@@ -60,7 +61,7 @@ import WebSocketsTestKit
             }
             isHeld.wait()
             try await pair.peer.send(.text("in time"))
-            try await Task.sleep(for: .milliseconds(500))
+            try await Task.sleep(for: .milliseconds(5_200))
             gate.signal()
             #expect(try await receiving.value == .text("in time"))
         }
