@@ -85,7 +85,8 @@ package final class TopicTable: @unchecked Sendable {
             .connections.updateValue(connection, forKey: id)
         guard before == nil else { return false }
         if memberships[id] == nil {
-            connection.alsoOnEnd { [weak self] in self?.forget(id) }
+            // The end of the connection undoes the cycle.
+            connection.alsoOnEnd { self.forget(id) }
         }
         memberships[id, default: []].insert(topic)
         counts.withLock { $0[topic, default: 0] += 1 }
