@@ -33,16 +33,12 @@ package enum RedisHistoryAnswer {
     }
 
     private static var unreadable: WebSocketError {
-        WebSocketError(
-            .protocolViolation,
-            "Redis' answer about a topic's history cannot be read; check that no other program writes its keys")
+        WebSocketError(.protocolViolation, "Redis' answer about a topic's history cannot be read")
     }
 }
 
 extension WebSocketError {
     static func redis(_ error: RESPError) -> Self {
-        Self(
-            .brokerRefused,
-            "Redis answered “\(error.text.escapedForLog)”; check the user's permissions, and Redis' log")
+        Self(.brokerRefused, "Redis answered “\(error.text.escapedForLog)”")
     }
 }
