@@ -11,20 +11,8 @@ extension TopicRouterMachine {
         for delivery in deliveries { receive(delivery, now: now, &actions) }
     }
 
-    /// Something has come through a topic's channel that cannot be read.
-    package mutating func unreadable(_ topic: String, now: UInt64, _ actions: inout [Action]) {
-        statistics.received += 1
-        statistics.invalid += 1
-        alert(
-            WebSocketError(
-                .protocolViolation,
-                "a message for topic “\(topic.escapedForLog)” cannot be read; do all processes have the same version?"),
-            now: now, &actions)
-    }
-
     private mutating func receive(_ delivery: WebSocketTopicDelivery, now: UInt64, _ actions: inout [Action]) {
         statistics.received += 1
-        if delivery.origin == nil { statistics.foreign += 1 }
         guard isConnected, let topic = topics[delivery.topic], topic.rules.isShared else {
             statistics.unwanted += 1
             return
@@ -79,7 +67,7 @@ extension TopicRouterMachine {
     ) {
         guard isConnected else { return }
         for confirmation in confirmations { confirm(confirmation, now: now, &actions) }
-        tellGapForAll(now: now, &actions)
+        tellGapForAll(&actions)
     }
 
     private mutating func confirm(
@@ -103,17 +91,17 @@ extension TopicRouterMachine {
                 topics[name]!.check = timers.schedule(at: due, .check(name))
             }
         } else if topic.isInterrupted, !isGapForAll {
-            gap(name, .disconnected, now: now, &actions)
+            gap(name, .disconnected, &actions)
         }
         for waiter in topic.waiters { actions.append(.ready(waiter: waiter, nil)) }
         topics[name]!.waiters = []
     }
 
     /// One event for very many topics, when all are heard again.
-    private mutating func tellGapForAll(now: UInt64, _ actions: inout [Action]) {
+    private mutating func tellGapForAll(_ actions: inout [Action]) {
         guard isGapForAll, !topics.values.contains(where: { $0.link == .wanted }) else { return }
         isGapForAll = false
-        gap(nil, .disconnected, now: now, &actions)
+        gap(nil, .disconnected, &actions)
     }
 
     /// The broker does not let this process hear a topic.
@@ -128,7 +116,7 @@ extension TopicRouterMachine {
         for waiter in topic.waiters { actions.append(.ready(waiter: waiter, error)) }
         topics[name]!.waiters = []
         actions.append(.tell(.alert(error)))
-        tellGapForAll(now: now, &actions)
+        tellGapForAll(&actions)
     }
 
     // MARK: Sequences
@@ -138,16 +126,13 @@ extension TopicRouterMachine {
         _ top: WebSocketTopicPosition?, _ topic: Topic, _ name: String, now: UInt64, _ actions: inout [Action]
     ) {
         guard let top else {
-            // What came before the confirmation cannot be placed.
-            let isLost = topic.last == nil && !topic.held.isEmpty
-            if isLost { topics[name]!.held = [] }
-            if topic.isInterrupted || isLost { gap(name, .recoveryFailed, now: now, &actions) }
+            if topic.isInterrupted { gap(name, .recoveryFailed, &actions) }
             return
         }
         guard let last = topic.last else {
             topics[name]!.last = top
             topics[name]!.held = []
-            if topic.isInterrupted { gap(name, .disconnected, now: now, &actions) }
+            if topic.isInterrupted { gap(name, .disconnected, &actions) }
             // Of what came before the confirmation that which leads up to it; the rest is of an earlier subscription.
             var first = top.offset + 1
             var own: ArraySlice<WebSocketTopicDelivery> = []
@@ -156,7 +141,7 @@ extension TopicRouterMachine {
                 first -= 1
                 own = topic.held[index...]
             }
-            if topic.isOverflown, own.count == topic.held.count { gap(name, .overflow, now: now, &actions) }
+            if topic.isOverflown, own.count == topic.held.count { gap(name, .overflow, &actions) }
             topics[name]!.isOverflown = false
             for delivery in own { deliver(delivery, &actions) }
             return
@@ -166,7 +151,7 @@ extension TopicRouterMachine {
             topics[name]!.last = top
             topics[name]!.held = []
             topics[name]!.catchUp = nil
-            gap(name, .epochChanged, now: now, &actions)
+            gap(name, .epochChanged, &actions)
         } else if top.offset > last.offset {
             catchUp(name, &actions)
         }
@@ -192,7 +177,7 @@ extension TopicRouterMachine {
             topics[name]!.held = []
             topics[name]!.catchUp = nil
             topics[name]!.last = position
-            gap(name, .epochChanged, now: now, &actions)
+            gap(name, .epochChanged, &actions)
             return deliver(delivery, &actions)
         }
         guard position.offset > last.offset else {
@@ -208,7 +193,7 @@ extension TopicRouterMachine {
             topics[name]!.held = []
             topics[name]!.catchUp = nil
             topics[name]!.last = position
-            gap(name, .overflow, now: now, &actions)
+            gap(name, .overflow, &actions)
             return deliver(delivery, &actions)
         }
         topics[name]!.held.append(delivery)
@@ -247,18 +232,17 @@ extension TopicRouterMachine {
         switch result {
         case .failure(let error):
             alert(error, now: now, &actions)
-            resume(name, held, behind: last, gap: .recoveryFailed, now: now, &actions)
+            resume(name, held, behind: last, gap: .recoveryFailed, &actions)
         case .success(let history) where history.top.epoch != last.epoch || history.top.offset < last.offset:
             topics[name]!.last = history.top
-            gap(name, .epochChanged, now: now, &actions)
+            gap(name, .epochChanged, &actions)
             resume(
-                name, held.filter { $0.position?.epoch == history.top.epoch }, behind: history.top, gap: nil, now: now,
-                &actions)
+                name, held.filter { $0.position?.epoch == history.top.epoch }, behind: history.top, gap: nil, &actions)
         case .success(let history):
             let first = history.messages.first?.position?.offset
             let isWhole = first == last.offset + 1 || (first == nil && history.top.offset == last.offset)
             statistics.recovered += history.messages.count
-            if isWhole { statistics.recoveries += 1 } else { gap(name, .tooOld, now: now, &actions) }
+            if isWhole { statistics.recoveries += 1 } else { gap(name, .tooOld, &actions) }
             for message in history.messages {
                 guard let position = message.position else { continue }
                 topics[name]!.last = position
@@ -271,16 +255,16 @@ extension TopicRouterMachine {
                 topics[name]!.held = held
                 return catchUp(name, &actions)
             }
-            resume(name, held, behind: reached, gap: nil, now: now, &actions)
+            resume(name, held, behind: reached, gap: nil, &actions)
         }
     }
 
     /// Goes on with what came meanwhile.
     private mutating func resume(
         _ name: String, _ held: [WebSocketTopicDelivery], behind last: WebSocketTopicPosition,
-        gap cause: WebSocketTopicGap.Cause?, now: UInt64, _ actions: inout [Action]
+        gap cause: WebSocketTopicGap.Cause?, _ actions: inout [Action]
     ) {
-        if let cause { gap(name, cause, now: now, &actions) }
+        if let cause { gap(name, cause, &actions) }
         var last = last
         var isFree = cause != nil
         for (index, delivery) in held.enumerated() {

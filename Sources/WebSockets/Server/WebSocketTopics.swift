@@ -56,7 +56,7 @@ public struct WebSocketBroadcastStatistics: Sendable, Hashable {
 }
 
 /// Topics that connections subscribe to. What is published reaches every subscriber, whichever server or client it
-/// belongs to, and a slow one holds up nobody. With a broker it reaches those of other processes too: <doc:Topics>.
+/// belongs to, and a slow one holds up nobody. With a ``WebSocketTopicBroker`` it reaches those of other processes too.
 ///
 /// From one task, subscribing, publishing and unsubscribing take effect in order. A connection that ends is unsubscribed.
 public final class WebSocketTopics: Sendable {
@@ -89,14 +89,12 @@ public final class WebSocketTopics: Sendable {
     public func subscribe(_ socket: WebSocketConnection, to topic: String) {
         let wire = socket.wire
         let table = table(of: wire.loop)
-        guard let router else {
-            wire.loop.execute { table.subscribe(wire, to: topic) }
-            return
-        }
         // Before the loop hears of it, so that a message that is published next finds the subscription on its way.
-        router.retain(topic, table)
-        let isTaken = table.post { if !table.subscribe(wire, to: topic) { router.release(topic, table) } }
-        if !isTaken { router.release(topic, table) }
+        router?.retain(topic, table)
+        let isTaken = wire.loop.execute { [router] in
+            if !table.subscribe(wire, to: topic) { router?.release(topic, table) }
+        }
+        if !isTaken { router?.release(topic, table) }
     }
 
     func table(of loop: WebSocketEventLoop) -> TopicTable {
@@ -115,11 +113,7 @@ public final class WebSocketTopics: Sendable {
     public func unsubscribe(_ socket: WebSocketConnection, from topic: String) {
         let wire = socket.wire
         guard let table = tables.withLock({ $0[ObjectIdentifier(wire.loop)] }) else { return }
-        if router == nil {
-            wire.loop.execute { table.unsubscribe(wire, from: topic) }
-        } else {
-            table.post { table.unsubscribe(wire, from: topic) }
-        }
+        wire.loop.execute { table.unsubscribe(wire, from: topic) }
     }
 
     /// Sends a message to the topic's subscribers. The frame is built once for all.

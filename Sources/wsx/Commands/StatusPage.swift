@@ -11,10 +11,6 @@ final class StatusPage: Sendable {
     private let server = Mutex<WebSocketServer?>(nil)
     private let began = ContinuousClock.now
     private static let shownConnections = 100
-    /// What is shared with other servers.
-    private let topics: WebSocketTopics?
-
-    init(topics: WebSocketTopics? = nil) { self.topics = topics }
 
     /// What the page is about; there is none before.
     func show(_ shown: WebSocketServer) { server.withLock { $0 = shown } }
@@ -42,7 +38,6 @@ final class StatusPage: Sendable {
         let body: JSON = [
             "seconds": .integer(seconds), "open": .integer(connections.count), "sockets": .integer(statistics.sockets),
             "accepted": .integer(statistics.accepted), "refusedForLimits": .integer(statistics.refusedForLimits),
-            "broker": broker.map { rows in .object(rows.map { ($0.name, $0.json) }) } ?? .null,
             "versions": .object(WebSocketLibraries.versions.map { ($0.name, .string($0.loaded)) }),
             "connections": .array(
                 connections.prefix(Self.shownConnections).map { socket in
@@ -57,26 +52,6 @@ final class StatusPage: Sendable {
         var headers = Self.headers
         headers[.contentType] = "application/json"
         return .respond(status: 200, headers: headers, body: Array((body.text + "\n").utf8))
-    }
-
-    private var broker: [(name: String, json: JSON, text: String)]? {
-        guard let topics, let statistics = topics.brokerStatistics else { return nil }
-        func count(_ name: String, _ value: Int) -> (String, JSON, String) { (name, .integer(value), decimal(value)) }
-        return [
-            ("broker", .string(topics.brokerName ?? ""), topics.brokerName ?? ""),
-            ("connected", .boolean(statistics.isConnected), statistics.isConnected ? "yes" : "no"),
-            count("connects", statistics.connects), count("topics", statistics.topics),
-            count("published", statistics.published), count("accepted", statistics.accepted),
-            count("dropped", statistics.dropped), count("unknown", statistics.unknown),
-            count("waiting", statistics.waiting), count("received", statistics.received),
-            count("gaps", statistics.gaps),
-        ]
-    }
-
-    private var brokerTable: String {
-        guard let broker else { return "" }
-        let rows = broker.map { "<tr><td>\($0.name)</td><td>\($0.text.escapedForHTML)</td></tr>\n" }
-        return "<h2>Broker</h2>\n<table>\n\(rows.joined())</table>\n"
     }
 
     private func page(_ server: WebSocketServer) -> WebSocketUpgradeDecision {
@@ -101,7 +76,7 @@ final class StatusPage: Sendable {
             \(row(["accepted", decimal(statistics.accepted)]))\
             \(row(["refused because of a limit", decimal(statistics.refusedForLimits)]))\
             \(row(["libraries", WebSocketLibrariesText.version]))</table>
-            \(brokerTable)<h2>Connections</h2>
+            <h2>Connections</h2>
             <table>
             \(row(["from", "path", "subprotocol", "TLS", "user"], "th"))\(shown.joined())</table>
             \(connections.count > Self.shownConnections ? "<p>and \(decimal(connections.count - Self.shownConnections)) more</p>" : "")
