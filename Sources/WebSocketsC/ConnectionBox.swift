@@ -156,8 +156,12 @@ final class ConnectionBox: Sendable {
         guard !callbacks.takesMessages else { return pump(wire) }
         keep(
             Task(executorPreference: loop.taskExecutor) { [weak self] in
-                guard let info = try? await wire.closed() else { return }
-                self?.ended(.closed(info))
+                do throws(WebSocketError) {
+                    self?.ended(.closed(try await wire.closed()))
+                } catch {
+                    // The loop is gone, and has told nothing.
+                    self?.ended(error)
+                }
             })
     }
 
