@@ -114,7 +114,7 @@ void wsxc_write_error(const char *line) {
     while (left > 0) {
         ssize_t count = write(STDERR_FILENO, line, left);
         if (count < 0 && errno == EINTR) continue;
-        // Where there is no standard error there is nobody to tell.
+        // Where there is no standard error there is nowhere to tell it.
         if (count < 0) return;
         line += count;
         left -= (size_t)count;

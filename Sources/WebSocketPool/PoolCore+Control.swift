@@ -6,7 +6,7 @@
 import Synchronization
 package import WebSocketConcurrency
 
-// What a pool is told from outside, whoever lends its connections.
+// What a pool is told from outside, whatever lends its connections.
 extension PoolCore {
     /// A pool of connections that `connect` opens. Starts nothing.
     ///

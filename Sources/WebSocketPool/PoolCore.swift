@@ -22,7 +22,7 @@ package final class PoolCore: Sendable {
     let expectsReplies: Bool
     let time: AnyClock
     let observer: (any WebSocketPoolObserver)?
-    /// Whether somebody wants the events that every lease brings. Asked first on the hot path: even an absent observer
+    /// Whether an observer wants the events that every lease brings. Asked first on the hot path: even an absent observer
     /// is expensive to copy.
     let observesLeases: Bool
     let connect: @Sendable (Int) async throws -> any WebSocketPooledConnection

@@ -5,7 +5,7 @@
 
 import WebSockets
 
-/// A chat: what a member of `/rooms/NAME` says goes to everybody else in the room.
+/// A chat: what a member of `/rooms/NAME` says goes to all other members.
 ///
 ///     swift run chat 8080
 ///     wsx connect ws://127.0.0.1:8080/rooms/swift        in two terminals

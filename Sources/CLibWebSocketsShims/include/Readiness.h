@@ -19,7 +19,7 @@ int wsx_readiness_create(void);
 /// Watches a descriptor; `is_known`: which is watched already, for something else.
 int wsx_readiness_watch(int set, int descriptor, int events, int is_known);
 int wsx_readiness_forget(int set, int descriptor);
-/// Descriptors that are ready now, at most so many; returns their number. Never waits. `left`: whether the peer has ended
+/// Descriptors that are ready now, at most this many; returns their number. Never waits. `left`: whether the peer has ended
 /// its half of the stream, or the socket is dead; told where that is watched for.
 int wsx_readiness_take(int set, int32_t *descriptors, bool *left, int count);
 

@@ -67,7 +67,7 @@ struct lws_vhost *wsx_vhost_create(struct lws_context *context, const struct wsx
 
 /// Lets a context poll a descriptor that is no socket; it closes it also when it fails.
 struct lws *wsx_lws_adopt_file(struct lws_vhost *vhost, int descriptor);
-/// Makes a context that waits return after so many microseconds; negative: not for this any more.
+/// Makes a context that waits return after this many microseconds; negative: not for this any more.
 void wsx_lws_wake_after(struct lws_context *context, lws_sorted_usec_list_t *timer, int64_t delay);
 
 /// A `permessage-deflate` extension that only negotiates: payload passes untouched and RSV1 is
@@ -122,7 +122,7 @@ struct wsx_attachment {
 /// Both on the thread that services the context. `end` may be called until the context's last vhost is gone.
 void wsx_attachment_begin(struct lws_context *context, struct wsx_attachment *attachment);
 void wsx_attachment_end(struct lws_context *context, struct wsx_attachment *attachment);
-/// The next turn in so many microseconds, instead of when it would have been; negative: none.
+/// The next turn in this many microseconds, instead of when it would have been; negative: none.
 void wsx_attachment_schedule(struct lws_context *context, struct wsx_attachment *attachment, int64_t delay);
 
 /// Whether the context is being destroyed, as far as the library that is loaded can tell: 4.1 cannot (and has no need to,

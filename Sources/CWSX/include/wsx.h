@@ -275,8 +275,8 @@ typedef struct wsx_client_config {
     int64_t ping_interval_ms;      /* default 20,000; WSX_NEVER sends none */
     int64_t ping_timeout_ms;       /* default 20,000; WSX_NEVER measures, but never fails */
     size_t maximum_message_size;   /* default 1 MiB, after decompression */
-    size_t inbound_messages;       /* default 16: so many wait for wsx_receive, then reading pauses */
-    size_t outbound_bytes;         /* default 64 KiB: so many wait for the peer, then wsx_send waits */
+    size_t inbound_messages;       /* default 16: this many wait for wsx_receive, then reading pauses */
+    size_t outbound_bytes;         /* default 64 KiB: this many wait for the peer, then wsx_send waits */
     int32_t deflate;               /* WSX_ON offers permessage-deflate; default off */
     int32_t deflate_level;         /* 1 (default, fastest) to 9 */
     const char *ca_file;           /* PEM; only these authorities are trusted, for an https:// proxy too. Default: the system's */
@@ -512,7 +512,7 @@ typedef struct wsx_session_event {
     int32_t is_reconnect;          /* connected: not for the first time */
     int32_t is_proactive;          /* disconnected: this side wanted it */
     int64_t duration_ms;           /* disconnected: how long it was connected; a gap: how long there was no connection */
-    uint64_t dropped;              /* a gap: messages that were dropped because nobody took them */
+    uint64_t dropped;              /* a gap: messages that were dropped because the program did not take them */
     const char *text;              /* disconnected: the reason's name; an alert: a sentence; never NULL */
     const wsx_error *error;        /* disconnected, ended, attempt failed: what failed, else NULL */
 } wsx_session_event;
@@ -749,7 +749,7 @@ wsx_status wsx_server_port(wsx_server server, int32_t *port, wsx_error *error);
  * Whether clients are asked for certificates, and minimum_tls, stay as they were. On failure nothing has changed. Waits
  * for nothing but the files. */
 wsx_status wsx_server_reload_tls(wsx_server server, const wsx_server_config *config, wsx_error *error);
-/* Takes over a connected socket from which nobody has read, and does the handshake there. On success, and on any failure
+/* Takes over a connected socket that has not been read from, and does the handshake there. On success, and on any failure
  * but WSX_BAD_DESCRIPTOR, WSX_WRONG_THREAD and those of the arguments, the descriptor is the library's. Waits for the
  * client, for handshake_timeout_ms at most. The connection belongs to the caller, who frees it; the server's callbacks are
  * told of it. On the thread that dispatches the queue where on_request is asked it returns WSX_WRONG_THREAD. */
@@ -760,7 +760,7 @@ wsx_status wsx_server_adopt(wsx_server server, int descriptor, wsx_connection *c
 wsx_status wsx_server_adopt_start(
     wsx_server server, int descriptor,
     void (*done)(void *user, wsx_connection connection, const wsx_error *error), void *user, wsx_error *error);
-/* Sends a message to every open connection. The frame is built once; nobody is waited for. */
+/* Sends a message to every open connection. The frame is built once; the call never waits. */
 wsx_status wsx_server_broadcast(
     wsx_server server, wsx_kind kind, const void *data, size_t length, wsx_error *error);
 

@@ -25,7 +25,7 @@ enum {
 typedef struct wsxc_gate wsxc_gate;
 wsxc_gate *wsxc_gate_create(void);
 void wsxc_gate_open(wsxc_gate *gate);
-// At most so many nanoseconds, negative: for ever. Whether the gate is open.
+// At most this many nanoseconds, negative: for ever. Whether the gate is open.
 bool wsxc_gate_wait(wsxc_gate *gate, int64_t nanoseconds);
 void wsxc_gate_free(wsxc_gate *gate);
 
@@ -34,7 +34,7 @@ int wsxc_event_create(void);
 void wsxc_event_close(int descriptor);
 void wsxc_event_set(int descriptor);
 void wsxc_event_clear(int descriptor);
-// Whether it was set within so many milliseconds, negative: for ever.
+// Whether it was set within this many milliseconds, negative: for ever.
 bool wsxc_event_wait(int descriptor, int64_t milliseconds);
 
 // Whether this thread runs a callback on behalf of a loop.

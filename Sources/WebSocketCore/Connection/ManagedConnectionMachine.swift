@@ -24,7 +24,7 @@ package struct ManagedConnectionMachine: ~Copyable, Sendable {
     package enum End: Sendable, Equatable { case closed, idleTimeout }
 
     enum Use: Sendable {
-        /// It is nobody's turn, and nobody waits for one. → `busy` when it is acquired.
+        /// No caller has a turn, and none waits for one. → `busy` when it is acquired.
         case free
         /// A caller has it; it may still be connecting. → `free` or `draining` when it is released.
         case busy(UInt64)
@@ -54,7 +54,7 @@ package struct ManagedConnectionMachine: ~Copyable, Sendable {
 
     /// What a caller wants.
     package enum Claim: Sendable, Equatable {
-        /// That there is a connection, whoever uses it.
+        /// That there is a connection, whichever caller uses it.
         case connection
         /// The connection to itself, if that is possible now.
         case turnNow
@@ -143,7 +143,7 @@ package struct ManagedConnectionMachine: ~Copyable, Sendable {
         return passOn()
     }
 
-    /// The attempt has ended. Nil when nobody wants the connection any more; otherwise who waited for it, and whose turn
+    /// The attempt has ended. Nil when no caller wants the connection any more; otherwise who waited for it, and whose turn
     /// it is if it failed.
     package mutating func attemptEnded(isConnected: Bool) -> (waiters: [UInt64], next: Next)? {
         guard case .connecting = link else { return nil }

@@ -87,7 +87,7 @@ package struct ReconnectEngine: Sendable {
         decide(policy.answer(cause, attempt: ended(at: now), clock: clock))
     }
 
-    /// Attempts are counted from the beginning: somebody asked for a connection.
+    /// Attempts are counted from the beginning: a caller asked for a connection.
     package mutating func restart() {
         attempts = 0
         connectedAt = nil

@@ -5,7 +5,7 @@
 
 import DequeModule
 
-/// Events that nobody has taken yet, and takers that no event has reached yet. Some takers want messages only.
+/// Events that wait for a taker, and takers that no event has reached yet. Some takers want messages only.
 package struct SessionInbox<Waiter: Sendable>: Sendable {
     package struct Limits: Sendable {
         package var messages: Int
@@ -36,7 +36,7 @@ package struct SessionInbox<Waiter: Sendable>: Sendable {
     /// Whether the source was told to wait and not yet to go on.
     package private(set) var isSourcePaused = false
     package private(set) var droppedMessages = 0
-    /// Events other than messages that nobody took in time.
+    /// Events other than messages that no taker took in time.
     package private(set) var droppedEvents = 0
     package private(set) var overflows = 0
     /// Gap events that stand for dropped messages.
@@ -173,7 +173,7 @@ package struct SessionInbox<Waiter: Sendable>: Sendable {
         case empty
     }
 
-    /// Somebody wants an event.
+    /// A taker wants an event.
     package mutating func take(messagesOnly: Bool) -> TakeAction {
         let notice = messagesOnly ? nil : notices.first
         if let notice, messages.first.map({ notice.place < $0.place }) ?? true {
@@ -191,7 +191,7 @@ package struct SessionInbox<Waiter: Sendable>: Sendable {
         return .empty
     }
 
-    /// Somebody waits, after `take` found nothing.
+    /// The taker waits, after `take` found nothing.
     package mutating func wait(id: UInt64, messagesOnly: Bool, _ waiter: Waiter) {
         takers.append(id: id, Taker(wantsMessagesOnly: messagesOnly, waiter: waiter))
     }

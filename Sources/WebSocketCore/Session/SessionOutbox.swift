@@ -51,7 +51,7 @@ package struct SessionOutbox<Waiter: Sendable>: Sendable {
         package var isBalanced: Bool { submitted == written + notSent + unknown + cancelled + dropped + pending }
     }
 
-    /// Somebody to be told.
+    /// A caller to be told.
     package enum Notice: Sendable {
         case taken(Waiter)
         case ended(Waiter, WebSocketSendOutcome)

@@ -53,7 +53,7 @@ public enum WebSocketDisconnectReason: String, Sendable, Hashable, CaseIterable 
     /// No message came for `silenceTimeout`.
     case silence
 
-    /// Whether this side decided it. A proactive end is never followed by a reconnect that nobody asked for.
+    /// Whether this side decided it. A proactive end is never followed by an unasked reconnect.
     public var isProactive: Bool {
         switch self {
         case .userRequested, .scheduled, .callbackTriggered, .connectionLimit: true
@@ -105,7 +105,7 @@ public struct WebSocketSessionGap: Sendable, Hashable {
 public struct WebSocketSessionAlert: Sendable, Hashable {
     /// What kind of thing happened.
     public enum Kind: String, Sendable, Hashable, CaseIterable {
-        /// Messages were dropped, or the connection was, because nobody took them in time.
+        /// Messages were dropped, or the connection was, because no task took them in time.
         case inboundOverflow
         /// A message was refused because the queue for messages without a connection is full.
         case outboundOverflow

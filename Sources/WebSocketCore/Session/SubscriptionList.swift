@@ -158,7 +158,7 @@ package struct SubscriptionList: Sendable {
     /// When the next message may go, if one waits only for that.
     package var nextTurn: Duration? { hasUnsent ? nextMessage : nil }
 
-    /// The server answered. Nil when nobody waits for that.
+    /// The server answered. Nil when no caller waits for that.
     package mutating func answered(_ reply: WebSocketSubscriptionReply, at now: Duration) -> Failure? {
         switch reply {
         case .accepted(let channel):

@@ -41,7 +41,7 @@ public struct WebSocketSessionStatistics: Sendable, Hashable {
     public package(set) var messagesDropped = 0
     /// Of a make-before-break: messages that both connections brought, and that were delivered once.
     public package(set) var duplicatesDropped = 0
-    /// Events other than messages that were dropped because nobody took more than 1,024 of them.
+    /// Events other than messages that were dropped because more than 1,024 of them waited.
     public package(set) var eventsDropped = 0
     /// Messages of connections that ended while they were prepared, and that could not be delivered: `prepare` had not
     /// returned, or the old connection of a renewal goes on.

@@ -5,7 +5,7 @@
 
 /// How messages of a topic travel between processes.
 public struct WebSocketTopicRules: Sendable, Hashable {
-    /// Which messages have one order for everybody.
+    /// Which messages have one order for all subscribers.
     public enum Order: Sendable, Hashable {
         /// Each publisher's. Subscribers of this process get a message at once, those of others by the broker; two
         /// publishers' messages may come in another order elsewhere.

@@ -10,7 +10,7 @@ import WebSocketCore
 
 /// What ties a loop to an `lws_context` that a program services, on the program's thread.
 ///
-/// The loop keeps a libuv loop of its own for its timers, look-ups and dials. Nobody waits in it: its descriptor is a raw
+/// The loop keeps a libuv loop of its own for its timers, look-ups and dials. No thread waits in it: its descriptor is a raw
 /// file on a vhost of ours, and it is run, without waiting, in turns. A turn is a timer of the context: inside the
 /// callbacks of libwebsockets, theirs as ours, no wsi may be ended and no user's code runs.
 @safe final class ContextAttachment: @unchecked Sendable {

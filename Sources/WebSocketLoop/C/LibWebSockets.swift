@@ -36,7 +36,7 @@ package enum LibWebSockets {
     /// when a second context passes DO_SSL_GLOBAL_INIT, which crashes the connections of the first.
     /// Kept in a variable, so that leak checkers can reach it.
     nonisolated(unsafe) package static let initialize: OpaquePointer? = {
-        // What it says by itself nobody has asked for. A program of the process that has chosen what it wants to read goes
+        // What it says by itself is unasked for. A program of the process that has chosen what it wants to read goes
         // on reading that.
         if wsx_lws_log_level() == wsx_lws_default_log_level() { lws_set_log_level(0, nil) }
         unsafe wsx_lws_set_callbacks(lwsCallback, attachedCallback)

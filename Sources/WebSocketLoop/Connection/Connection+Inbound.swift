@@ -133,7 +133,7 @@ extension Connection {
         var waiter: LoopWaiter<WebSocketMessage>?
         let next: Next = inbound.withLock { queue in
             defer { noteInbound(queue) }
-            // Nobody slows the peer down while the connection closes, so what does not fit is dropped and counted, and
+            // Nothing slows the peer down while the connection closes, so what does not fit is dropped and counted, and
             // everything behind it: what was received is a beginning of what was sent, without a hole.
             if isClosing
                 && (droppedMessages > 0

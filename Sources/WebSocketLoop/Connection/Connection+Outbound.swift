@@ -68,7 +68,7 @@ extension Connection {
         noteFramed()
     }
 
-    /// Whether the turn has time for so many bytes.
+    /// Whether the turn has time for this many bytes.
     @inline(__always)
     func mayCompressNow(_ count: Int, _ deflater: Deflater) -> Bool {
         loop.turnWork.budget.spendWhole(count * TurnBudget.compressing, of: &deflater.share)

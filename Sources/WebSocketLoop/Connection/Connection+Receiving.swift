@@ -235,7 +235,7 @@ extension Connection {
     /// Whether messages of this side are still on their way to the loop. From any thread.
     package var hasPromisedMessages: Bool { promisedBytes.load(ordering: .acquiring) != 0 }
 
-    /// Whether somebody who takes the connection over would find something of its former user: messages, a part of
+    /// Whether a caller that takes the connection over would find something of its former user: messages, a part of
     /// one, receivers that wait for one, or a message handler. From any thread, as cheap as it looks.
     package var hasInboundResidue: Bool {
         inboundCount.load(ordering: .acquiring) != 0 || isInboundPartial.load(ordering: .acquiring)

@@ -188,7 +188,7 @@ extension Connection {
         pauseReading()
     }
 
-    /// More of the message has arrived, whoever reads it.
+    /// More of the message has arrived, whichever task reads it.
     func passPiecesOn() {
         if let reader = pieces?.current { passPieces(to: reader) }
     }

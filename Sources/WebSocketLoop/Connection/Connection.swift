@@ -12,7 +12,7 @@ package struct ConnectionDetails: Sendable {
     @Boxed package var url: WebSocketURL?
     /// The request, where another server has taken it apart.
     @Boxed package var prereadRequest: HTTPRequestHead?
-    /// The request as it went over the wire, whole. Taken apart only when somebody wants to see it: its parts are a
+    /// The request as it went over the wire, whole. Taken apart only when a caller wants to see it: its parts are a
     /// kilobyte in 20 pieces of memory, for as long as the connection lasts.
     package var requestBytes: [UInt8]?
     @Boxed package var response: WebSocketError.Response?

@@ -6,7 +6,7 @@
 import WebSocketCore
 
 /// What receivers are told at the end. An error with its text is made only for those who ask: most connections end
-/// with nobody waiting.
+/// with no task waiting.
 enum ConnectionEnd: Sendable {
     // Indirect, because every look at the inbound queue has room for an end.
     indirect case closed(WebSocketCloseInfo)

@@ -77,7 +77,7 @@ extension WebSocketEventLoop {
         finish()
     }
 
-    /// How long the destruction of a context may keep whoever ends the loop waiting, in nanoseconds.
+    /// How long the destruction of a context may keep the caller that ends the loop waiting, in nanoseconds.
     private static let destructionTime: UInt64 = 1_000_000_000
 
     private func resumeWaiters() {

@@ -23,7 +23,7 @@ import WebSocketCore
         /// libwebsockets' `poll()` loop, because the plugin is missing at run time: each wake costs about 0.1 µs for
         /// every idle connection. Install Debian's `libwebsockets-evlib-uv`.
         case poll
-        /// The context belongs to somebody else, who services it; see ``WebSocketEventLoop/init(attachedTo:name:logger:blockedLoopThreshold:)``.
+        /// The context belongs to the program, which services it; see ``WebSocketEventLoop/init(attachedTo:name:logger:blockedLoopThreshold:)``.
         case attached
     }
 
@@ -206,7 +206,7 @@ import WebSocketCore
 
     private var hasLocalWork: Bool { !mailbox.localJobs.isEmpty || !dirty.isEmpty || !doomed.isEmpty }
     var hasReadyWork: Bool { hasLocalWork || mailbox.hasMail }
-    /// Whether whoever drives libuv's loop from outside must let it run before it waits: a deadline or a descriptor that
+    /// Whether what drives libuv's loop from outside must let it run before it waits: a deadline or a descriptor that
     /// came with the last callbacks is not libuv's yet.
     var wantsTurn: Bool { hasReadyWork || turnWork.isWaiting || isTimerStale || uvLoop.watchesMore }
 }

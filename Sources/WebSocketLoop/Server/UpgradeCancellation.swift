@@ -3,7 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-/// How whoever handed over a socket says that it is not wanted any more, before or after the handshake has begun.
+/// How the giver of a socket says that it is not wanted any more, before or after the handshake has begun.
 package final class UpgradeCancellation: @unchecked Sendable {
     // Sendable because everything mutable is loop-confined.
     private let loop: WebSocketEventLoop

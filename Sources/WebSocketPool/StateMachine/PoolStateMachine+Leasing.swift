@@ -213,8 +213,8 @@ extension PoolStateMachine {
         return armed(slots[token.slot].idleDeadline) ?? .never
     }
 
-    /// The fast path of ``release`` with the verdict `reuse` when somebody waits: the connection goes to whoever is
-    /// first, and nothing else changes.
+    /// The fast path of ``release`` with the verdict `reuse` when a caller waits: the connection goes to the one
+    /// that came first, and nothing else changes.
     /// - Returns: `nil`, and nothing has happened, when the general path is needed.
     package mutating func releaseToWaiter(_ token: LeaseToken, at now: Ticks) -> Action.Resumption? {
         // The last waiter's leaving has consequences.

@@ -108,7 +108,7 @@ extension PoolStateMachine {
 
     private mutating func startConnects(at now: Ticks, _ action: inout Action) {
         while true {
-            // Whoever waits gets the next connection, so idle ones are missing only once nobody does, and a warm-up is
+            // A caller that waits gets the next connection, so idle ones are missing only once none does, and a warm-up is
             // content with any: the attempts for the one and for the other are not added up, or a burst of waiters
             // would grow the pool past its limit.
             let demand = min(max(0, connectDemand), connectLimit)

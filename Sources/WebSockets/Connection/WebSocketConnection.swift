@@ -174,7 +174,7 @@ public final class WebSocketConnection: Sendable {
     /// CloseRead.
     ///
     /// Pings, pongs and the peer's close are dealt with as before. A message, also one that is here already and that
-    /// nobody has received or reads in pieces, closes the connection with 1008 (RFC 6455 §7.4.1); ``closed()`` waits for the end. Replies
+    /// no task has received or reads in pieces, closes the connection with 1008 (RFC 6455 §7.4.1); ``closed()`` waits for the end. Replies
     /// to a ``request(_:timeout:matching:)`` still arrive. It cannot be taken back.
     public func closeReading() {
         let wire = wire

@@ -55,12 +55,12 @@ extension WebSocketManagedConnection {
         do throws(WebSocketError) { try await socket.pong(payload) } catch { throw error.ofManaged }
     }
 
-    /// Waits until the present connection has ended, whoever ends it, and says how. The connection need not be acquired.
+    /// Waits until the present connection has ended, from either side, and says how. The connection need not be acquired.
     ///
     /// - Throws: `connectionUnavailable` when there is none; `cancelled`.
     public func closed() async throws(WebSocketError) -> WebSocketCloseInfo { try await present().closed() }
 
-    /// The connection, whoever has it.
+    /// The connection, acquired or not.
     private func present() throws(WebSocketError) -> WebSocketConnection {
         let result: Result<WebSocketConnection, WebSocketError> = state.withLock { state in
             if let socket = state.socket { return .success(socket) }

@@ -7,7 +7,7 @@ import Synchronization
 public import WebSocketCore
 import WebSocketLoop
 
-/// What a connection can do, for the caller that has acquired it. Every call throws `notAcquired` when it is nobody's
+/// What a connection can do, for the caller that has acquired it. Every call throws `notAcquired` when it is no caller's
 /// turn, and `connectionUnavailable` when there is no connection.
 extension WebSocketManagedConnection {
     /// The connection beneath, for as long as the turn lasts: for what this class does not repeat. One that is kept

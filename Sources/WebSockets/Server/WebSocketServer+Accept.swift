@@ -44,7 +44,7 @@ extension WebSocketServer {
         return try await take(socket.handOver(), preread)
     }
 
-    /// Takes over a socket that nobody has read from: the handshake is done here, with TLS if the configuration has it.
+    /// Takes over a socket that has not been read from: the handshake is done here, with TLS if the configuration has it.
     /// Otherwise as ``accept(_:request:bytesBehind:)``.
     ///
     /// - Throws: As ``accept(_:request:bytesBehind:)``; also `tlsFailed`.

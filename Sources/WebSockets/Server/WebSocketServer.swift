@@ -226,7 +226,7 @@ public final class WebSocketServer: Sendable {
 
     /// Sends a message to every open connection, those of ``accept(_:request:bytesBehind:)`` included.
     ///
-    /// The frame is built once, and compressed once for all that agreed on the same window. Nobody is waited for: for a
+    /// The frame is built once, and compressed once for all that agreed on the same window. Never suspends: for a
     /// peer that reads slowly ``WebSocketServerConfiguration/broadcastLimits`` decides, and ``statistics`` count. From one
     /// task, messages go out in order.
     ///

@@ -65,7 +65,7 @@ public struct WebSocketServerConfiguration: Sendable {
     public var origins = OriginPolicy.sameHost
     /// Whether clients that send no `Origin`, which browsers always do, may connect. Default true.
     public var allowsMissingOrigin = true
-    /// Who may connect. Clients without valid credentials get 401. Default `nil`: everybody. Applies to WebSocket
+    /// Who may connect. Clients without valid credentials get 401. Default `nil`: all. Applies to WebSocket
     /// handshakes, not to plain HTTP requests that a hook or a route answers.
     public var authentication: WebSocketAuthentication?
     /// Subprotocols that the server speaks; the first one that the client offers is chosen. Default none.

@@ -56,7 +56,7 @@ public struct WebSocketBroadcastStatistics: Sendable, Hashable {
 }
 
 /// Topics that connections subscribe to. What is published reaches every subscriber, whichever server or client it
-/// belongs to, and a slow one holds up nobody. With a ``WebSocketTopicBroker`` it reaches those of other processes too.
+/// belongs to, and a slow one holds up no other. With a ``WebSocketTopicBroker`` it reaches those of other processes too.
 ///
 /// From one task, subscribing, publishing and unsubscribing take effect in order. A connection that ends is unsubscribed.
 public final class WebSocketTopics: Sendable {

@@ -25,7 +25,7 @@ extension WebSocketClient {
     /// `Retry-After`, and counted from the beginning only after a connection that lasted `stableTime`. So a server
     /// that accepts and closes is not stormed. Errors of the loop's body are the body's own.
     ///
-    /// Whoever leaves the loop closes the connection; one that is dropped is aborted. For subscriptions, gaps and a
+    /// Leaving the loop closes the connection; one that is dropped is aborted. For subscriptions, gaps and a
     /// queue see ``WebSocketSession``.
     ///
     /// - Parameters:

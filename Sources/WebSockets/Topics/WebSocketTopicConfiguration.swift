@@ -13,7 +13,7 @@ public struct WebSocketTopicConfiguration: Sendable {
         case localOnly
         /// They wait for so long, and go out if the broker is back by then. At most 10 min.
         case buffer(Duration)
-        /// As `localOnly`, but nobody gets those of a topic with one order.
+        /// As `localOnly`, but no subscriber gets those of a topic with one order.
         case fail
     }
 

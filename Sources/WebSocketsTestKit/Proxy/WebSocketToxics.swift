@@ -23,7 +23,7 @@ public struct WebSocketToxics: Sendable, Hashable {
     public var slicer: Slicer?
     /// What happens once this many bytes of a connection have passed. Default `nil`: nothing.
     public var limitData: Limit?
-    /// One bit is flipped in one of so many bytes, drawn from the proxy's seed. Default `nil`: none. TCP's checksum is
+    /// One bit is flipped in one of this many bytes, drawn from the proxy's seed. Default `nil`: none. TCP's checksum is
     /// right again behind the proxy, so that only TLS or the receiver can notice.
     public var corrupt: Int?
 

@@ -77,7 +77,7 @@ public struct WebSocketTopicBrokerChecks: Sendable {
         for (delivery, publication) in zip(second.received(topic), publications) {
             guard delivery.message == publication.message, delivery.origin?.number == publication.id,
                 delivery.origin?.publisher == publication.publisher
-            else { return "\(publication.message) came as \(delivery.message), or from somebody else" }
+            else { return "\(publication.message) came as \(delivery.message), or from another node" }
         }
         guard await first.waits({ state in publications.allSatisfy { state.settled[$0.id] == 1 } }) else {
             return "a publication was not settled, or not once"

@@ -12,7 +12,7 @@ struct ConversationOptions: ParsableArguments {
     @Flag(name: [.customShort("1"), .long], help: "Close after the first message that arrives.")
     var oneMessage = false
 
-    @Option(name: .long, help: ArgumentHelp("Close after so many messages have arrived.", valueName: "count"))
+    @Option(name: .long, help: ArgumentHelp("Close after this many messages have arrived.", valueName: "count"))
     var maxMessages: Int?
 
     @Flag(

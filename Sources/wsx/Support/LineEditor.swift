@@ -120,7 +120,7 @@ struct LineEditor {
         return .line(line)
     }
 
-    /// What a row of so many columns shows: the mark, and as much of the text as fits around the cursor. The second part
+    /// What a row of this many columns shows: the mark, and as much of the text as fits around the cursor. The second part
     /// is how many columns the cursor stands left of the end.
     func row(columns: Int) -> (text: String, back: Int) {
         let room = max(8, columns - 3)
