@@ -16,6 +16,13 @@
 #include <sys/socket.h>
 #include <time.h>
 
+// When a process ends, OpenSSL takes down what threads in the midst of a handshake stand on, and loops run until the
+// very end: such a process died of a segmentation fault. Whoever initialises OpenSSL first decides, and nothing of this
+// library runs earlier than this.
+__attribute__((constructor)) static void keep_openssl_until_the_end(void) {
+    OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
+}
+
 // Alerts and errors.
 
 static _Thread_local const char *last_alert;
