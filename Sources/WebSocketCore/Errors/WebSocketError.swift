@@ -116,12 +116,42 @@ public struct WebSocketError: Error, Sendable, Hashable {
 
     /// The step in which a deadline passed or an attempt failed.
     public enum Phase: String, Sendable, Hashable {
-        case nameResolution, connect, proxy, tls, upgrade, ping, close, send, receive
+        /// The host's addresses are looked up.
+        case nameResolution
+        /// TCP, or a Unix socket.
+        case connect
+        /// The conversation with a proxy, TLS to it included.
+        case proxy
+        /// The TLS handshake.
+        case tls
+        /// HTTP's request and its answer (RFC 6455 §4).
+        case upgrade
+        /// A ping and its pong.
+        case ping
+        /// The closing handshake (RFC 6455 §7).
+        case close
+        /// A message to the peer.
+        case send
+        /// A message from the peer.
+        case receive
     }
 
     /// Why TLS failed.
     public enum TLSFailure: String, Sendable, Hashable {
-        case expired, notYetValid, hostMismatch, selfSigned, untrusted, badChain, wrongUsage
+        /// A certificate's time is over.
+        case expired
+        /// A certificate's time has not begun: is this machine's clock right?
+        case notYetValid
+        /// The certificate is for other names.
+        case hostMismatch
+        /// The certificate is its own authority, which is no anchor.
+        case selfSigned
+        /// No anchor was found: an unknown authority, or a server that leaves its intermediate certificates out.
+        case untrusted
+        /// A certificate of the chain must not sign the next, or its signature is wrong.
+        case badChain
+        /// The certificate is not meant for this side of a connection.
+        case wrongUsage
         /// None of the server's keys is among `publicKeyPins`.
         case pinMismatch
         /// The peer does not speak TLS at all.
@@ -132,6 +162,7 @@ public struct WebSocketError: Error, Sendable, Hashable {
         case clientCertificate
         /// The peer ended the handshake; the message has its alert.
         case peerAlert
+        /// Anything else; the message has OpenSSL's words.
         case other
     }
 

@@ -5,12 +5,17 @@
 
 /// One complete message: text, which is valid UTF-8, or binary (RFC 6455 §5.6).
 public enum WebSocketMessage: Sendable, Hashable {
+    /// Text, which is valid UTF-8.
     case text(String)
+    /// Bytes.
     case binary([UInt8])
 
     /// Whether a message is text or binary.
     public enum Kind: Sendable, Hashable {
-        case text, binary
+        /// Text, which is UTF-8 (opcode 1).
+        case text
+        /// Bytes (opcode 2).
+        case binary
     }
 
     /// Text or binary.

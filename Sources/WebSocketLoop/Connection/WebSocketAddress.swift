@@ -5,6 +5,7 @@
 
 /// The address of a socket's end.
 public enum WebSocketAddress: Sendable, Hashable, CustomStringConvertible {
+    /// An IPv4 or IPv6 address, with its zone if it has one.
     case ip(address: String, port: Int)
     /// A path; an abstract name begins with `@`; empty for an unnamed socket, which a client's usually is.
     case unix(path: String)

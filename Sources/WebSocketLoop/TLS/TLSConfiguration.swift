@@ -7,13 +7,18 @@
 /// finds them changed, a server's by `reloadTLS`. While one cannot be read attempts fail: with `invalidConfiguration`, or
 /// with `resourceExhausted` when it is descriptors that are missing. What was read before is not used instead.
 public enum WebSocketPEMSource: Sendable, Hashable {
+    /// A file's path.
     case file(String)
+    /// What such a file has in it.
     case bytes([UInt8])
 }
 
 /// The least TLS version that is accepted.
 public enum WebSocketTLSVersion: Sendable, Hashable {
-    case tls12, tls13
+    /// TLS 1.2 (RFC 5246).
+    case tls12
+    /// TLS 1.3 (RFC 8446).
+    case tls13
 }
 
 /// How a client checks a server. The default is safe: the system's CAs, the URL's name, TLS 1.2 or later.

@@ -24,10 +24,9 @@ extension WebSocketClient {
         return try await connection.closing { try await body(connection) }
     }
 
-    /// Like ``withConnection(to:configuration:_:)``, with a body that runs on the connection's loop: as fast as C, with
-    /// no thread crossing between the socket and the code. It must not block there. See <doc:Loops>.
-    ///
-    /// - Parameter executor: Where the body runs.
+    /// Like ``withConnection(to:configuration:_:)``, with a body that runs where `executor` says. On the connection's
+    /// loop it is as fast as C, with no thread crossing between the socket and the code, and must not block. See
+    /// <doc:Loops>.
     public static func withConnection<Result: Sendable>(
         to url: String, configuration: WebSocketClientConfiguration = .init(), on executor: WebSocketBodyExecutor,
         _ body: @escaping @Sendable @concurrent (WebSocketConnection) async throws -> Result

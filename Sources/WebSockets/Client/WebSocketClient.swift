@@ -50,7 +50,7 @@ public struct WebSocketClientConfiguration: Sendable {
     /// before it; it is cancelled, and not waited for, when that has passed or the caller was cancelled.
     ///
     /// It runs on no event loop and may suspend. What it throws is `beforeConnectFailed`, with
-    /// ``WebSocketCore/WebSocketError/beforeConnectError``: an attempt that failed, which sessions, iterators and pools try
+    /// ``WebSocketError/beforeConnectError``: an attempt that failed, which sessions, iterators and pools try
     /// again as their policies say.
     public var beforeConnect: (@Sendable (WebSocketConnectAttempt) async throws -> WebSocketConnectAttempt)?
     /// Observers of attempts to connect and of every connection. Default: none.

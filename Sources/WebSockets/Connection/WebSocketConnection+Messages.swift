@@ -66,7 +66,7 @@ extension WebSocketConnection {
         }
     }
 
-    /// Sends one binary message in parts. See ``send(fragments:compression:)-(Parts,_)``.
+    /// Sends one binary message in parts. See `send(fragments:compression:)`.
     public func send<Parts: AsyncSequence>(
         fragments: Parts, compression: WebSocketMessageCompression = .automatic
     ) async throws where Parts.Element == [UInt8] {
@@ -76,7 +76,7 @@ extension WebSocketConnection {
     }
 
     /// Sends one message in the parts that `body` writes. The message is complete when `body` returns; if it writes
-    /// nothing, nothing is sent. Otherwise as ``send(fragments:compression:)-(Parts,_)``.
+    /// nothing, nothing is sent. Otherwise as `send(fragments:compression:)`.
     public func withMessageWriter<Result>(
         as kind: WebSocketMessage.Kind, compression: WebSocketMessageCompression = .automatic,
         _ body: (inout MessageWriter) async throws -> Result

@@ -36,7 +36,7 @@ extension SessionCore {
 
 /// A server with its handler, as a service of swift-service-lifecycle.
 ///
-/// A graceful shutdown does what ``WebSocketServer/shutDown()`` does.
+/// A graceful shutdown does what ``WebSocketServer/shutDown(code:reason:timeout:spread:)`` does.
 public struct WebSocketServerService: Service {
     /// The server that the service runs.
     public let server: WebSocketServer

@@ -10,7 +10,7 @@ import WebSocketLoop
 extension WebSocketManagedConnection {
     /// Opens the connection unless it is open. Callers at the same time share one attempt.
     ///
-    /// - Throws: `connectionUnavailable`, with ``WebSocketCore/WebSocketError/unavailableCause``, when it cannot connect
+    /// - Throws: `connectionUnavailable`, with ``WebSocketError/unavailableCause``, when it cannot connect
     ///   or was closed for good; `cancelled`, while the attempt goes on.
     public func connect() async throws(WebSocketError) { try await want(.connection, "connect") }
 

@@ -28,10 +28,8 @@ extension WebSocketManagedConnection {
         return try await finish { try await body(self) }
     }
 
-    /// Like ``withConnection(timeout:_:)``, with a body that runs on the connection's loop, without a thread crossing
-    /// between the socket and the code. It must not block there.
-    ///
-    /// - Parameter executor: Where the body runs.
+    /// Like ``withConnection(timeout:_:)``, with a body that runs where `executor` says. On the connection's loop no thread
+    /// is crossed between the socket and the code, and the body must not block.
     public func withConnection<Result: Sendable>(
         timeout: Duration? = nil, on executor: WebSocketBodyExecutor,
         _ body: @escaping @Sendable @concurrent (WebSocketManagedConnection) async throws -> Result
@@ -57,9 +55,7 @@ extension WebSocketManagedConnection {
         return try await connection.closing { try await connection.withConnection(body) }
     }
 
-    /// Like ``withConnection(to:headers:configuration:options:_:)``, with a body that runs on the connection's loop.
-    ///
-    /// - Parameter executor: Where the body runs.
+    /// Like ``withConnection(to:headers:configuration:options:_:)``, with a body that runs where `executor` says.
     public static func withConnection<Result: Sendable>(
         to url: String, headers: HTTPFields = [:], configuration: WebSocketClientConfiguration = .init(),
         options: Options = .init(), on executor: WebSocketBodyExecutor,

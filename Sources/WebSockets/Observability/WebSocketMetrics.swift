@@ -24,7 +24,7 @@ public import WebSocketCore
 /// | `<label>_bytes_received`, `<label>_bytes_sent` | counters, see ``WebSocketTraffic`` |
 /// | `<label>_send_waits`, `<label>_send_wait_nanoseconds` | counters: sends that waited for room, and how long |
 /// | `<label>_broadcasts_dropped` | counter: broadcasts that peers did not get because they read too slowly |
-/// | `<label>_messages_unsent`, `<label>_messages_dropped` | counters: left behind at the end, see ``WebSocketCore/WebSocketCloseInfo`` |
+/// | `<label>_messages_unsent`, `<label>_messages_dropped` | counters: left behind at the end, see ``WebSocketCloseInfo`` |
 ///
 /// What goes over a connection is counted at its end. See <doc:Observability> for all metrics and spans.
 public struct WebSocketMetrics: WebSocketObserver {

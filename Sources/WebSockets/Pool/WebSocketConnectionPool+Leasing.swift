@@ -18,6 +18,8 @@ extension WebSocketConnectionPool {
     /// - Parameters:
     ///   - timeout: How long to wait for a connection, connecting included; `nil` for `acquireTimeout`, 30 s by
     ///     default.
+    ///   - file: With `line`, the place that leak detection reports.
+    ///   - line: See `file`.
     ///   - body: Uses the connection, where the caller runs: it may touch whatever the caller may. A connection that it
     ///     lets escape throws `leaseEnded` once the body has ended.
     /// - Throws: What the body throws, and what ``acquire(timeout:file:line:)`` throws.
@@ -29,10 +31,9 @@ extension WebSocketConnectionPool {
         return try await lease.run(body)
     }
 
-    /// Like ``withConnection(timeout:file:line:_:)``, with a body that runs on the connection's loop: as fast as C, with
-    /// no thread crossing between the socket and the code. It must not block there. See <doc:Loops>.
-    ///
-    /// - Parameter executor: Where the body runs.
+    /// Like ``withConnection(timeout:file:line:_:)``, with a body that runs where `executor` says. On the connection's
+    /// loop it is as fast as C, with no thread crossing between the socket and the code, and must not block. See
+    /// <doc:Loops>.
     public func withConnection<Result: Sendable>(
         timeout: Duration? = nil, on executor: WebSocketBodyExecutor, file: StaticString = #fileID,
         line: UInt = #line, _ body: @escaping @Sendable @concurrent (WebSocketConnection) async throws -> Result
@@ -70,6 +71,7 @@ extension WebSocketConnectionPool {
     ///     than `connectStagger` (250 ms) for a connection that has to answer a ping first, after a rest of
     ///     `validationBypass`.
     ///   - file: With `line`, the place that leak detection reports.
+    ///   - line: See `file`.
     /// - Throws: `acquireTimedOut`, `poolUnavailable`, `poolExhausted`, `poolClosed` and `cancelled`, with the pool's
     ///   statistics.
     public func acquire(

@@ -12,7 +12,7 @@ import WebSocketLoop
 /// A WebSocket that outlives its connections, and chooses when they end.
 ///
 /// A session reconnects, subscribes again, tells the truth about gaps, and lets the application decide when to
-/// disconnect. Made with ``init(to:configuration:clock:)`` it does nothing until ``run()`` runs in some task.
+/// disconnect. Made with ``init(to:configuration:clock:)-(String,_,_)`` it does nothing until ``run()`` runs in some task.
 ///
 /// ```swift
 /// try await WebSocketSession.withSession(to: "wss://example.com/feed", configuration: .trading) { session in
@@ -114,8 +114,11 @@ public final class WebSocketSession: Sendable {
     /// Runs a session for as long as `body` runs, and then shuts it down.
     ///
     /// - Parameters:
+    ///   - url: A `ws://` or `wss://` URL.
+    ///   - configuration: How to connect, reconnect and deliver.
     ///   - whenConnected: Whether the body begins when messages flow, and not before; if they never do, this throws why.
     ///     Default false: the body begins at once, and `send` without an `outboundQueue` needs ``connect()`` first.
+    ///   - clock: As in ``init(to:configuration:clock:)-(String,_,_)``.
     ///   - body: Uses the session, where the caller runs: it may touch whatever the caller may.
     /// - Throws: What the body throws, or why the session gave up if that is what made the body throw; `invalidURL`;
     ///   `invalidConfiguration`.
@@ -139,9 +142,7 @@ public final class WebSocketSession: Sendable {
         return try await session.withRunning(whenConnected: whenConnected, body)
     }
 
-    /// Runs a session for as long as a body runs that is on the session's loop, where it must not block.
-    ///
-    /// - Parameter executor: Where the body runs.
+    /// Runs a session for as long as `body` runs where `executor` says: on the session's loop it must not block.
     public static func withSession<Result: Sendable>(
         to url: String, configuration: WebSocketSessionConfiguration = .init(), whenConnected: Bool = false,
         clock: any Clock<Duration> = ContinuousClock(), on executor: WebSocketBodyExecutor,
@@ -151,10 +152,8 @@ public final class WebSocketSession: Sendable {
             to: [url], configuration: configuration, whenConnected: whenConnected, clock: clock, on: executor, body)
     }
 
-    /// Runs a session with several servers for as long as a body runs that is on the session's loop, where it must not
-    /// block.
-    ///
-    /// - Parameter executor: Where the body runs.
+    /// Runs a session with several servers for as long as `body` runs where `executor` says: on the session's loop it
+    /// must not block.
     public static func withSession<Result: Sendable>(
         to urls: [String], configuration: WebSocketSessionConfiguration = .init(), whenConnected: Bool = false,
         clock: any Clock<Duration> = ContinuousClock(), on executor: WebSocketBodyExecutor,

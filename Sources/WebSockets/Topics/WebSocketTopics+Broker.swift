@@ -70,7 +70,10 @@ extension WebSocketTopics {
     ///
     /// What it missed is sent to the connection before this returns, as `framing` says.
     ///
-    /// - Parameter position: The last that it has, which is best kept by the client; nil for none.
+    /// - Parameters:
+    ///   - socket: The connection.
+    ///   - topic: A topic with history.
+    ///   - position: The last that it has, which is best kept by the client; nil for none.
     /// - Throws: `invalidConfiguration` for a topic without history; `cancelled`, while the subscription stays.
     @discardableResult
     public func subscribe(

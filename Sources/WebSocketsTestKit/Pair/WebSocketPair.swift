@@ -18,6 +18,7 @@ public struct WebSocketPair: Sendable {
 ///
 /// - Parameters:
 ///   - options: Of both ends. Without keepalive by default, so that only what the test does ends the connection.
+///   - body: Uses both ends, where the caller runs.
 /// - Throws: What opening throws, and what the body throws.
 public func withWebSocketPair<Result: Sendable>(
     options: WebSocketOptions? = nil, _ body: (WebSocketPair) async throws -> Result

@@ -75,7 +75,11 @@ extension WebSocketBytePeer {
 
     /// Reads a client's request and answers it rightly.
     ///
-    /// - Parameter behind: Bytes in the same segment as the answer.
+    /// - Parameters:
+    ///   - extensions: The value of `Sec-WebSocket-Extensions`; nil for none.
+    ///   - subprotocol: The value of `Sec-WebSocket-Protocol`; nil for none.
+    ///   - fields: Further lines of the answer's head, without their ends.
+    ///   - behind: Bytes in the same segment as the answer.
     @discardableResult
     public func acceptHandshake(
         extensions: String? = nil, subprotocol: String? = nil, fields: [String] = [], behind: [UInt8] = []
@@ -104,7 +108,11 @@ extension WebSocketBytePeer {
 
     /// Sends a right request and checks the answer.
     ///
-    /// - Parameter behind: Bytes in the same segment as the request.
+    /// - Parameters:
+    ///   - target: What is asked for.
+    ///   - extensions: The value of `Sec-WebSocket-Extensions`; nil for none.
+    ///   - fields: Further lines of the request's head, without their ends.
+    ///   - behind: Bytes in the same segment as the request.
     @discardableResult
     public func openHandshake(
         target: String = "/", extensions: String? = nil, fields: [String] = [], behind: [UInt8] = []

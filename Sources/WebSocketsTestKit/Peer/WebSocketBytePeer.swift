@@ -26,7 +26,12 @@ public enum WebSocketBytePeerError: Error, Hashable, Sendable {
 /// reads only when asked to, so that not reading is how to press back. One task at a time reads, one at a time writes.
 public final class WebSocketBytePeer: Sendable {
     /// Which side of a WebSocket connection the peer plays.
-    public enum Role: Sendable { case client, server }
+    public enum Role: Sendable {
+        /// It masks, and demands frames without masks.
+        case client
+        /// It does not mask, and demands masked frames.
+        case server
+    }
 
     /// The side it plays: what it masks, and what it demands to be masked.
     public let role: Role

@@ -32,14 +32,23 @@ public final class WebSocketRawDeflate: @unchecked Sendable {
         precondition(status == Z_OK, "zlib does not start: \(status)")
     }
 
-    /// - Parameter windowBits: 9 to 15; zlib cannot make a raw stream with 8.
+    /// What makes payloads.
+    ///
+    /// - Parameters:
+    ///   - windowBits: 9 to 15; zlib cannot make a raw stream with 8.
+    ///   - keepsContext: Whether a message may refer to those before it.
+    ///   - level: zlib's, 0 to 9.
     public static func compressor(windowBits: Int = 15, keepsContext: Bool = true, level: Int32 = 6)
         -> WebSocketRawDeflate
     {
         WebSocketRawDeflate(isCompressor: true, windowBits: windowBits, keepsContext: keepsContext, level: level)
     }
 
-    /// - Parameter windowBits: 8 to 15.
+    /// What reads payloads.
+    ///
+    /// - Parameters:
+    ///   - windowBits: 8 to 15.
+    ///   - keepsContext: Whether a message may refer to those before it.
     public static func decompressor(windowBits: Int = 15, keepsContext: Bool = true) -> WebSocketRawDeflate {
         WebSocketRawDeflate(isCompressor: false, windowBits: windowBits, keepsContext: keepsContext, level: 0)
     }

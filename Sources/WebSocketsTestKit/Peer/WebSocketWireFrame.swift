@@ -71,7 +71,14 @@ public struct WebSocketWireFrame: Sendable, Hashable {
     }
 
     /// How the length is written: as short as can be, or longer than allowed.
-    public enum LengthForm: Sendable { case minimal, sixteenBits, sixtyFourBits }
+    public enum LengthForm: Sendable {
+        /// The shortest that holds the length, which RFC 6455 §5.2 demands.
+        case minimal
+        /// 126 and two bytes.
+        case sixteenBits
+        /// 127 and eight bytes.
+        case sixtyFourBits
+    }
 
     /// The frame's header, with another length than the payload's if one is announced.
     public func header(announcing announced: UInt64? = nil, form: LengthForm = .minimal) -> [UInt8] {

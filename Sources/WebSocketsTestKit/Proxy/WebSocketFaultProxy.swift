@@ -187,6 +187,7 @@ public final class WebSocketFaultProxy: Sendable {
 ///   - upstream: The server's port on `127.0.0.1`.
 ///   - seed: What jitter, slicer and corruption are drawn from.
 ///   - conditions: How the network is at first.
+///   - body: Uses the proxy, where the caller runs.
 public func withWebSocketFaultProxy<Result: Sendable>(
     to upstream: Int, seed: UInt64 = 1, conditions: WebSocketFaultProxy.Conditions = .init(),
     _ body: (WebSocketFaultProxy) async throws -> Result

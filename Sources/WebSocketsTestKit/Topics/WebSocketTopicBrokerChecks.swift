@@ -18,9 +18,11 @@ public struct WebSocketTopicBrokerChecks: Sendable {
     private let make: @Sendable () async throws -> any WebSocketTopicBroker
     private let patience: Duration
 
-    /// Checks for brokers that `make` makes, all of the same engine.
+    /// Checks for brokers of an engine.
     ///
-    /// - Parameter patience: How long an answer may take. Default 10 s.
+    /// - Parameters:
+    ///   - patience: How long an answer may take. Default 10 s.
+    ///   - make: Makes a broker, connected to the same engine each time.
     public init(
         patience: Duration = .seconds(10), make: @escaping @Sendable () async throws -> any WebSocketTopicBroker
     ) {
