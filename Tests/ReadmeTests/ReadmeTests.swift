@@ -70,11 +70,24 @@ import Testing
         }
     }
 
-    /// What an article says about tests is true: each that it names is there.
-    @Test(arguments: ["Session", "Server"]) func theTestsThatArticlesNameExist(article: String) throws {
-        let named = try Self.text("Sources/WebSockets/WebSockets.docc/\(article).md")
-            .matches(of: /`([A-Z][A-Za-z0-9]*Tests)\.([a-zA-Z0-9]+)`/)
-        #expect(named.count >= 30)
+    /// The article has numbers and names where the tests have variables.
+    @Test func theArticleOnGettingStartedCompiles() throws {
+        let compiled = Self.lines(try Self.text("Tests/ReadmeTests/GettingStartedSnippets.swift"))
+        let blocks = try Self.blocks("swift", in: "Sources/WebSockets/WebSockets.docc/GettingStarted.md")
+        #expect(blocks.count == 2)
+        let variables = [
+            ("port: 8443", "port: port"), ("localhost:8443", "localhost:\\(port)"), ("\"cert.pem\"", "certificate"),
+            ("\"key.pem\"", "key"),
+        ]
+        for block in blocks {
+            let code = Self.lines(variables.reduce(block) { $0.replacing($1.0, with: $1.1) })
+            #expect(code.first == "import WebSockets")
+            #expect(compiled.firstRange(of: code.dropFirst()) != nil, "not in GettingStartedSnippets.swift:\n\(block)")
+        }
+    }
+
+    /// What is said about tests is true: each that the table names is there.
+    @Test func theTestsThatTraceabilityNamesExist() throws {
         var sources: [String: String] = [:]
         let files = FileManager.default.enumerator(
             at: Self.repository.appending(path: "Tests"), includingPropertiesForKeys: nil)
@@ -86,10 +99,14 @@ import Testing
                 sources[String(suite.output.1), default: ""] += text
             }
         }
-        for name in named {
-            let (suite, test) = (String(name.output.1), String(name.output.2))
-            #expect(sources[suite]?.contains("func \(test)(") == true, "\(suite).\(test) is not there")
+        var (suite, count) = ("", 0)
+        for name in try Self.text("Tests/TRACEABILITY.md").matches(of: /`([A-Z]\w*Tests)?(?:\.(\w+))?`/) {
+            if let named = name.output.1 { suite = String(named) }
+            let source = try #require(sources[suite], "there is no suite \(suite)")
+            if let test = name.output.2 { #expect(source.contains("func \(test)("), "\(suite).\(test) is not there") }
+            count += 1
         }
+        #expect(count >= 400)
     }
 
     /// The README and what it leads to.
