@@ -3,6 +3,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import LoopbackSupport
+import Subprocess
+import SystemPackage
 import Testing
 import WebSocketLoop
 import WebSockets
@@ -91,6 +94,30 @@ struct UsageTests {
         for known in WebSocketLibraries.knownVulnerabilities {
             #expect(version.lines.contains { $0.hasPrefix(known.identifier) && $0.hasSuffix(known.reason) })
         }
+    }
+
+    /// The page is made of what the command says of itself.
+    @Test func theManualHasEveryCommandAndOption() async throws {
+        let dump = try await Command.run(["--experimental-dump-help"])
+        let script = FilePath(#filePath).removingLastComponent().removingLastComponent().removingLastComponent()
+            .appending("scripts/wsx-manual.py")
+        let page = try await Subprocess.run(
+            .path(FilePath(TestEnvironment.python)), arguments: [script.string, "1.2.3"], input: .string(dump.output),
+            output: .string(limit: 1 << 20), error: .string(limit: 1 << 20))
+        #expect(page.terminationStatus.isSuccess && page.standardError == "")
+        let manual = page.standardOutput.replacing("\\-", with: "-")
+        #expect(manual.hasPrefix(".TH WSX 1 \"\" \"wsx 1.2.3\""))
+        for command in ["DEMO", "CONNECT", "LISTEN", "BENCH POOL", "DOCTOR"] {
+            #expect(manual.contains(".SH \"\(command)\""))
+        }
+        let names = dump.output.matches(of: /"kind" : "long",\s*"name" : "([^"]+)"/).map { String($0.output.1) }
+        // The first three are of every command, the others are not shown.
+        let elsewhere: Set = ["help", "version", "generate-completion-script", "agent", "max-message-size"]
+        #expect(Set(names).count >= 40)
+        for name in Set(names).subtracting(elsewhere) {
+            #expect(manual.contains("\\fB--\(name)\\fR"), "--\(name)")
+        }
+        #expect(!manual.contains("autobahn"))
     }
 
     @Test func colourOnlyWhereItIsWanted() async throws {
