@@ -17,8 +17,8 @@
 #include <time.h>
 
 // When a process ends, OpenSSL takes down what threads in the midst of a handshake stand on, and loops run until the
-// very end: such a process died of a segmentation fault. Whoever initialises OpenSSL first decides, and nothing of this
-// library runs earlier than this.
+// very end: such a process died of a segmentation fault. The first initialisation of OpenSSL in a process decides, and
+// nothing of this library runs earlier than this.
 __attribute__((constructor)) static void keep_openssl_until_the_end(void) {
     OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
 }

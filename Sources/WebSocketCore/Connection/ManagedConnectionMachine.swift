@@ -109,7 +109,7 @@ package struct ManagedConnectionMachine: ~Copyable, Sendable {
 
     /// Whose turn it has become.
     package enum Next: Equatable {
-        case nobody
+        case noCaller
         /// This caller has a connection.
         case ready(UInt64)
         /// The next caller waits for the attempt that is to be started.
@@ -120,14 +120,14 @@ package struct ManagedConnectionMachine: ~Copyable, Sendable {
 
     private mutating func passOn() -> Next {
         use = .free
-        guard !turns.isEmpty else { return .nobody }
+        guard !turns.isEmpty else { return .noCaller }
         let id = turns.removeFirst()
         use = .busy(id)
         switch connect(id) {
         case .ready: return .ready(id)
         case .start: return .start
         case .wait: return .join
-        case .refuse: return .nobody
+        case .refuse: return .noCaller
         }
     }
 
@@ -135,11 +135,11 @@ package struct ManagedConnectionMachine: ~Copyable, Sendable {
     package mutating func giveUp(_ id: UInt64) -> Next {
         if let index = turns.firstIndex(of: id) {
             turns.remove(at: index)
-            return .nobody
+            return .noCaller
         }
-        guard let index = connecting.firstIndex(of: id) else { return .nobody }
+        guard let index = connecting.firstIndex(of: id) else { return .noCaller }
         connecting.remove(at: index)
-        guard case .busy(id) = use else { return .nobody }
+        guard case .busy(id) = use else { return .noCaller }
         return passOn()
     }
 
@@ -151,10 +151,10 @@ package struct ManagedConnectionMachine: ~Copyable, Sendable {
         connecting = []
         guard !isConnected else {
             link = .connected
-            return (waiters, .nobody)
+            return (waiters, .noCaller)
         }
         link = .disconnected
-        guard case .busy(let holder) = use, waiters.contains(holder) else { return (waiters, .nobody) }
+        guard case .busy(let holder) = use, waiters.contains(holder) else { return (waiters, .noCaller) }
         return (waiters, passOn())
     }
 
@@ -170,7 +170,7 @@ package struct ManagedConnectionMachine: ~Copyable, Sendable {
 
     /// Draining has ended, well or not.
     package mutating func drained() -> Next {
-        guard case .draining = use else { return .nobody }
+        guard case .draining = use else { return .noCaller }
         return passOn()
     }
 

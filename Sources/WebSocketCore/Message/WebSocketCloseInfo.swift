@@ -105,7 +105,7 @@ public struct WebSocketCloseInfo: Sendable, Hashable {
     /// Messages that `send` had accepted and that were not handed to the operating system whole. A client counts exactly.
     /// On a server, where libwebsockets holds what the socket does not take, all messages of such a burst count.
     public let unsentMessages: Int
-    /// Messages of the peer that arrived while the connection was closing, from the first one on that came when nobody
+    /// Messages of the peer that arrived while the connection was closing, from the first one on that came when no task
     /// received and the inbound buffer was full. Those in the buffer are not among them: they can still be received.
     public let droppedMessages: Int
 

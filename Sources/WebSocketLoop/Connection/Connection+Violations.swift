@@ -22,7 +22,7 @@ extension Connection {
 
     func refuseMessage() {
         fail(
-            WebSocketCloseFrame(code: .policyViolation, reason: "nobody reads messages here"), cause: .peerViolation,
+            WebSocketCloseFrame(code: .policyViolation, reason: "messages are not read here"), cause: .peerViolation,
             error: WebSocketError(
                 .protocolViolation,
                 "the peer sent a message after closeReading(); the connection was closed with 1008"))

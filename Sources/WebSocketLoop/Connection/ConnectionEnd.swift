@@ -45,7 +45,7 @@ struct EndList {
         return waiter
     }
 
-    /// Tells everyone. Returns the observers, who are told soon.
+    /// Tells all who wait. Returns the observers, who are told soon.
     mutating func tell(_ info: WebSocketCloseInfo) -> [@Sendable (WebSocketCloseInfo) -> Void] {
         var observers: [@Sendable (WebSocketCloseInfo) -> Void] = []
         let told = entries

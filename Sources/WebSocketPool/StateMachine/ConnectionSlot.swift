@@ -11,7 +11,7 @@ package struct ConnectionSlot: Sendable {
         /// No tenant.
         /// → `connecting` when the pool wants another connection.
         case free
-        /// The factory is at work. Bound to no waiter: whoever is first in the queue when it succeeds gets it, so
+        /// The factory is at work. Bound to no waiter: the first in the queue when it succeeds gets it, so
         /// a cancelled acquire neither wastes nor leaks an attempt.
         /// → `leased` or `idle` on success; `closing` when it succeeds but is not wanted any more; `free` on
         /// failure or at its deadline.

@@ -7,8 +7,8 @@ import DequeModule
 import WebSocketConcurrency
 
 extension PoolStateMachine {
-    /// Brings supply and demand together. Called after every event that may have changed either; afterwards nobody
-    /// waits who could be served, and no connection is missing that may be opened.
+    /// Brings supply and demand together. Called after every event that may have changed either; afterwards no
+    /// caller waits that could be served, and no connection is missing that may be opened.
     mutating func pump(at now: Ticks, _ action: inout Action) {
         guard case .running(let isSuspended) = lifecycle else { return }
         if waiters.isEmpty {

@@ -143,7 +143,7 @@ extension WebSocketManagedConnection {
     func follow(_ next: ManagedConnectionMachine.Next, _ state: inout State) -> News {
         var news = News()
         switch next {
-        case .nobody, .join: break
+        case .noCaller, .join: break
         case .start: start(&state)
         case .ready(let id):
             if let waiter = state.waiters.remove(id: id) { news.told.append((waiter, .success(()))) }

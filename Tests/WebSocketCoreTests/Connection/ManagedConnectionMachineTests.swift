@@ -22,7 +22,7 @@ import WebSocketCore
         expectTrue(machine.want(.turnNow, for: 3) == .refuse(.busy))
         expectTrue(machine.isBusy && !machine.isConnected)
         let end = machine.attemptEnded(isConnected: true)
-        expectTrue(end?.waiters == [1, 2] && end?.next == .nobody)
+        expectTrue(end?.waiters == [1, 2] && end?.next == .noCaller)
         expectTrue(machine.want(.connection, for: 4) == .ready)
         expectTrue(machine.isConnected && !machine.isIdle)
     }
@@ -31,7 +31,7 @@ import WebSocketCore
         var machine = ManagedConnectionMachine()
         expectTrue(machine.want(.turnNow, for: 1) == .start)
         let end = machine.attemptEnded(isConnected: false)
-        expectTrue(end?.waiters == [1] && end?.next == .nobody)
+        expectTrue(end?.waiters == [1] && end?.next == .noCaller)
         expectTrue(!machine.isBusy && !machine.isConnected)
         expectTrue(machine.want(.turnNow, for: 2) == .start)
     }
@@ -40,7 +40,7 @@ import WebSocketCore
         var machine = Self.connected()
         expectTrue(machine.release(drains: true) == .ignore)
         expectTrue(machine.want(.turnNow, for: 1) == .ready)
-        expectTrue(machine.release(drains: false) == .free(.nobody))
+        expectTrue(machine.release(drains: false) == .free(.noCaller))
         expectTrue(machine.release(drains: false) == .ignore)
         expectTrue(machine.isIdle)
     }
@@ -52,8 +52,8 @@ import WebSocketCore
         expectTrue(machine.release(drains: true) == .ignore)
         expectTrue(machine.release(drains: false) == .ignore)
         expectTrue(machine.isDraining)
-        expectTrue(machine.drained() == .nobody)
-        expectTrue(machine.drained() == .nobody)
+        expectTrue(machine.drained() == .noCaller)
+        expectTrue(machine.drained() == .noCaller)
     }
 
     @Test func drainingIsAStateOfItsOwn() {
@@ -68,12 +68,12 @@ import WebSocketCore
         expectTrue(machine.want(.turnAfterDraining, for: 5) == .refuse(.draining))
         expectTrue(machine.drained() == .ready(4))
         expectTrue(machine.want(.turnAfterDraining, for: 6) == .refuse(.busy))
-        expectTrue(machine.release(drains: false) == .free(.nobody))
+        expectTrue(machine.release(drains: false) == .free(.noCaller))
         expectTrue(machine.isIdle)
         // Without a connection there is nothing to drain.
         expectTrue(machine.want(.turnNow, for: 7) == .ready)
         machine.lost()
-        expectTrue(machine.release(drains: true) == .free(.nobody))
+        expectTrue(machine.release(drains: true) == .free(.noCaller))
         expectTrue(machine.want(.turnNow, for: 8) == .start)
     }
 
@@ -83,18 +83,18 @@ import WebSocketCore
         for id in 2...4 as ClosedRange<UInt64> { expectTrue(machine.want(.turn, for: id) == .wait) }
         expectTrue(machine.waitingTurns == 3)
         // One does not wait any more.
-        expectTrue(machine.giveUp(3) == .nobody)
+        expectTrue(machine.giveUp(3) == .noCaller)
         expectTrue(machine.release(drains: false) == .free(.ready(2)))
         // It has been served, and keeps what it has.
-        expectTrue(machine.giveUp(2) == .nobody)
+        expectTrue(machine.giveUp(2) == .noCaller)
         expectTrue(machine.isBusy)
         machine.lost()
         expectTrue(machine.release(drains: false) == .free(.start))
         // The connection comes too late for that one, and nobody else wants it.
-        expectTrue(machine.giveUp(4) == .nobody)
+        expectTrue(machine.giveUp(4) == .noCaller)
         expectTrue(!machine.isBusy)
         let end = machine.attemptEnded(isConnected: true)
-        expectTrue(end?.waiters == [] && end?.next == .nobody)
+        expectTrue(end?.waiters == [] && end?.next == .noCaller)
         expectTrue(machine.isIdle)
     }
 
@@ -123,7 +123,7 @@ import WebSocketCore
         var machine = Self.connected()
         expectTrue(machine.want(.turnNow, for: 1) == .ready)
         expectTrue(!machine.closeIfIdle())
-        expectTrue(machine.release(drains: false) == .free(.nobody))
+        expectTrue(machine.release(drains: false) == .free(.noCaller))
         expectTrue(machine.closeIfIdle())
         expectTrue(machine.end == .idleTimeout)
         expectTrue(machine.want(.turnNow, for: 2) == .refuse(.closed(.idleTimeout)))
@@ -161,7 +161,7 @@ import WebSocketCore
         var next: UInt64 = 1
         func follow(_ step: ManagedConnectionMachine.Next) {
             switch step {
-            case .nobody, .join: break
+            case .noCaller, .join: break
             case .start: attempts += 1
             case .ready(let id):
                 #expect(waiting.remove(id) != nil && holder == nil)
