@@ -196,7 +196,7 @@ struct Connect: AsyncParsableCommand {
         behaviour.printsRoundTrips = printRtt
         let interruption = await Interruption.begin()
         if insecure && !display.quiet {
-            Terminal.warn("the server's certificate is not verified; an attacker in between can read and change everything")
+            Terminal.warn("the certificate is not verified; an attacker in between can read and change everything")
         }
         if reconnect {
             return try await SessionConversation.run(
