@@ -28,6 +28,8 @@ final class TopicRouter: Sendable {
         var isTicking = false
         /// Messages that a loop did not take.
         var overflowed = 0
+        /// Topics of those that were told, by loop, until it takes messages again.
+        var overflown: [ObjectIdentifier: Set<String>] = [:]
         var gaps = 0
     }
 
@@ -113,6 +115,7 @@ final class TopicRouter: Sendable {
                 state.withLock { $0.ready.removeValue(forKey: waiter) }?.resume(returning: error)
             case .fetch(let topic, let after, let limit, let token): fetch(topic, after, limit, token)
             case .tell(let event): tell(event)
+            case .count(let counts): broker.tell(counts: counts)
             }
         }
         flush(&publications)
@@ -221,7 +224,7 @@ final class TopicRouter: Sendable {
         guard !tables.isEmpty else { return }
         let encoded = framed(WebSocketTopicDelivery(topic: topic, message: message))
         for table in tables {
-            table.loop.execute { [limits, totals] in
+            table.post { [limits, totals] in
                 totals.note(table.publish(encoded, to: topic, limits, except: except))
             }
         }
@@ -248,7 +251,7 @@ final class TopicRouter: Sendable {
                 let posted = table.postedBytes.wrappingAdd(bytes, ordering: .relaxed).newValue
                 guard posted <= configuration.maximumLoopBytes || posted == bytes else {
                     table.postedBytes.wrappingSubtract(bytes, ordering: .relaxed)
-                    overflow(delivery.topic)
+                    overflow(delivery.topic, table)
                     continue
                 }
                 let id = ObjectIdentifier(table)
@@ -258,8 +261,11 @@ final class TopicRouter: Sendable {
         }
         deliveries = []
         for (table, parcels, bytes) in parcels.values {
-            table.loop.execute { [limits, totals] in
+            table.post { [self, limits, totals] in
                 table.postedBytes.wrappingSubtract(bytes, ordering: .relaxed)
+                if table.isOverflown.exchange(false, ordering: .relaxed) {
+                    state.withLock { $0.overflown[ObjectIdentifier(table)] = nil }
+                }
                 for parcel in parcels {
                     totals.note(
                         table.publish(
@@ -269,12 +275,16 @@ final class TopicRouter: Sendable {
         }
     }
 
-    private func overflow(_ topic: String) {
-        state.withLock { state in
+    /// One event for each topic until the loop takes messages again.
+    private func overflow(_ topic: String, _ table: TopicTable) {
+        let isFirst = state.withLock { state in
             state.overflowed += 1
-            state.gaps += 1
+            let isFirst = state.overflown[ObjectIdentifier(table), default: []].insert(topic).inserted
+            if isFirst { state.gaps += 1 }
+            return isFirst
         }
-        tell(.gap(WebSocketTopicGap(topic: topic, cause: .overflow)))
+        table.isOverflown.store(true, ordering: .relaxed)
+        if isFirst { tell(.gap(WebSocketTopicGap(topic: topic, cause: .overflow))) }
     }
 
     // MARK: Recovery
@@ -310,6 +320,17 @@ final class TopicRouter: Sendable {
     }
 
     // MARK: Looking
+
+    /// How many subscribers a topic has in all processes.
+    func subscriberCount(of topic: String) async throws(WebSocketError) -> Int {
+        guard configuration.sharesCounts else {
+            throw WebSocketError(
+                .invalidConfiguration,
+                "the processes do not tell each other their numbers of subscribers; set sharesCounts in WebSocketTopicConfiguration, in all of them"
+            )
+        }
+        return try await broker.subscriberCount(of: topic)
+    }
 
     var events: AsyncStream<WebSocketTopicEvent> {
         let (stream, continuation) = AsyncStream.makeStream(
