@@ -89,6 +89,6 @@ struct RedisGreeting: Sendable {
         let error: WebSocketError? = await suspend { (continuation: LoopContinuation<WebSocketError?>) in
             if !loop.execute({ continuation.resume(returning: pipe.failure) }) { continuation.resume(returning: nil) }
         }
-        throw error ?? WebSocketError(.shutDown, "the event loop was shut down")
+        throw error ?? WebSocketError(.shutDown, "the event loop was shut down; use one that runs")
     }
 }

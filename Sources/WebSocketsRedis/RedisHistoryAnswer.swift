@@ -33,12 +33,16 @@ package enum RedisHistoryAnswer {
     }
 
     private static var unreadable: WebSocketError {
-        WebSocketError(.protocolViolation, "Redis' answer about a topic's history cannot be read")
+        WebSocketError(
+            .protocolViolation,
+            "Redis' answer about a topic's history cannot be read; check that no other program writes its keys")
     }
 }
 
 extension WebSocketError {
     static func redis(_ error: RESPError) -> Self {
-        Self(.brokerRefused, "Redis answered “\(error.text.escapedForLog)”")
+        Self(
+            .brokerRefused,
+            "Redis answered “\(error.text.escapedForLog)”; check the user's permissions, and Redis' log")
     }
 }

@@ -381,7 +381,9 @@ final class RedisLink: @unchecked Sendable {
             if isEchoDue { missedEchoes += 1 } else { missedEchoes = 0 }
             guard missedEchoes < 2 else {
                 return pipe.end(
-                    WebSocketError(.brokerUnavailable, "Redis does not deliver what this process publishes to itself"))
+                    WebSocketError(
+                        .brokerUnavailable,
+                        "Redis does not deliver what this process publishes to itself; it is connected to anew"))
             }
             isEchoDue = true
             pipe.send(["PUBLISH", keys.service, "echo"]) { _ in }

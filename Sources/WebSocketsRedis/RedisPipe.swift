@@ -121,7 +121,9 @@ final class RedisPipe: @unchecked Sendable {
 
     private func answer(_ value: RESPValue) {
         guard let first = expectations.popFirst() else {
-            return end(WebSocketError(.protocolViolation, "Redis answered what was not asked"))
+            return end(
+                WebSocketError(
+                    .protocolViolation, "Redis answered what was not asked; check that a Redis answers there"))
         }
         first.done(value)
     }
@@ -129,7 +131,10 @@ final class RedisPipe: @unchecked Sendable {
     private func ended() {
         isEnded = true
         stream.cancel(probe)
-        let error = error ?? WebSocketError(.brokerUnavailable, "Redis ended the connection")
+        let error =
+            error
+            ?? WebSocketError(
+                .brokerUnavailable, "Redis ended the connection; it is connected to anew, and Redis' log may say why")
         self.error = error
         onBatch?()
         while let expectation = expectations.popFirst() { expectation.done(nil) }

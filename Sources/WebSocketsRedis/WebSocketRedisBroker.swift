@@ -100,7 +100,9 @@ public final class WebSocketRedisBroker: WebSocketTopicBroker {
             }
         case .error(let error): throw .redis(error)
         case .null, .simple, .integer, .double, .boolean, .bigNumber, .bulk, .verbatim, .array, .set, .push:
-            throw WebSocketError(.protocolViolation, "Redis' answer about a topic's subscribers cannot be read")
+            throw WebSocketError(
+                .protocolViolation,
+                "Redis' answer about a topic's subscribers cannot be read; check that no other program writes its keys")
         }
         var sum = 0
         for (node, count) in counts {
@@ -120,8 +122,12 @@ public final class WebSocketRedisBroker: WebSocketTopicBroker {
         return answer
     }
 
+    private static var stopped: WebSocketError {
+        WebSocketError(.shutDown, "the topics were stopped; serve with new ones")
+    }
+
     private var noAnswer: WebSocketError {
-        WebSocketError(.brokerUnavailable, "the connection to \(name) ended before it answered")
+        WebSocketError(.brokerUnavailable, "the connection to \(name) ended before it answered; try again")
     }
 
     /// Reads a history, on a connection of its own.
@@ -223,7 +229,7 @@ public final class WebSocketRedisBroker: WebSocketTopicBroker {
         // One that is on its way gives up and closes what it has by then.
         reading?.task.cancel()
         if let reader = try? await reading?.task.value {
-            await close(reader.pipe, WebSocketError(.shutDown, "the topics were stopped"))
+            await close(reader.pipe, Self.stopped)
         }
     }
 
@@ -273,14 +279,14 @@ public final class WebSocketRedisBroker: WebSocketTopicBroker {
             }
             if !isTaken { continuation.resume(returning: false) }
         }
-        var error = WebSocketError(.shutDown, "the topics were stopped")
+        var error = Self.stopped
         await withTaskCancellationHandler {
             for await reason in ended { error = reason }
         } onCancel: {
-            loop.execute { pipe.end(WebSocketError(.shutDown, "the topics were stopped")) }
+            loop.execute { pipe.end(Self.stopped) }
         }
         // A task that is cancelled hears nothing more of the stream.
-        await close(pipe, WebSocketError(.shutDown, "the topics were stopped"))
+        await close(pipe, Self.stopped)
         if isTaken {
             let link = state.withLock { state in
                 defer { state.link = nil }
@@ -301,7 +307,9 @@ public final class WebSocketRedisBroker: WebSocketTopicBroker {
             do {
                 credentials = try await closure()
             } catch {
-                throw WebSocketError(.brokerUnavailable, "the closure `credentials` threw an error")
+                throw WebSocketError(
+                    .brokerUnavailable,
+                    "the closure `credentials` threw an error; it is asked again with the next attempt")
             }
         }
         var way = ClientRequest.Way()
@@ -317,7 +325,8 @@ public final class WebSocketRedisBroker: WebSocketTopicBroker {
             box.pipe.withLock { $0 = pipe }
         }
         guard let pipe = box.pipe.withLock({ $0 }) else {
-            throw WebSocketError(.brokerUnavailable, "the connection to \(name) ended at once")
+            throw WebSocketError(
+                .brokerUnavailable, "the connection to \(name) ended at once; check that a Redis answers there")
         }
         let greeting = RedisGreeting(pipe, loop: loop, name: name, timeout: configuration.connectTimeout)
         let result: Result<RedisServer, WebSocketError>

@@ -82,7 +82,9 @@ public final class WebSocketMemoryTopicBroker: WebSocketTopicBroker {
 
     /// The sum of all brokers' that are connected.
     public func subscriberCount(of topic: String) async throws(WebSocketError) -> Int {
-        guard engine.isReachable else { throw WebSocketError(.brokerUnavailable, "the engine cannot be reached") }
+        guard engine.isReachable else {
+            throw WebSocketError(.brokerUnavailable, "the engine cannot be reached; let it be reached again")
+        }
         return engine.subscriberCount(of: topic)
     }
 
