@@ -53,6 +53,8 @@ private final class HandBroker: WebSocketTopicBroker {
         events.connected(generation: 1)
         while !Task.isCancelled { try? await Task.sleep(for: .milliseconds(20)) }
         events.disconnected(WebSocketError(.shutDown, "the topics were stopped"))
+        // They keep the router, which keeps this.
+        state.withLock { $0 = nil }
     }
 
     func subscribe(_ topics: [WebSocketTopicInterest]) {

@@ -20,7 +20,6 @@ final class TopicRouter: Sendable {
         var outcomes: [UInt64: CheckedContinuation<WebSocketTopicOutcome, Never>] = [:]
         var ready: [UInt64: CheckedContinuation<WebSocketError?, Never>] = [:]
         var lastWaiter: UInt64 = 0
-        var listeners: [UInt64: AsyncStream<WebSocketTopicEvent>.Continuation] = [:]
         var isRunning = false
         /// While they run: there is a deadline where there was none.
         var pulse: AsyncStream<Void>.Continuation?
@@ -43,6 +42,7 @@ final class TopicRouter: Sendable {
     let limits: BroadcastLimits
     let totals: BroadcastTotals
     let state: Mutex<State>
+    private let listeners = TopicListeners()
 
     init(
         broker: any WebSocketTopicBroker, configuration: WebSocketTopicConfiguration, limits: BroadcastLimits,
@@ -56,6 +56,8 @@ final class TopicRouter: Sendable {
         let settings = configuration.settings(publisher: random.next(), seed: random.next())
         state = Mutex(State(machine: TopicRouterMachine(settings, now: Self.now)))
     }
+
+    deinit { listeners.finish() }
 
     static var now: UInt64 { UInt64(WebSocketEventLoop.coarseNanoseconds()) }
 
@@ -140,9 +142,7 @@ final class TopicRouter: Sendable {
         }
     }
 
-    private func tell(_ event: WebSocketTopicEvent) {
-        for listener in state.withLock({ Array($0.listeners.values) }) { listener.yield(event) }
-    }
+    private func tell(_ event: WebSocketTopicEvent) { listeners.tell(event) }
 
     // MARK: Subscribers
 
@@ -332,16 +332,7 @@ final class TopicRouter: Sendable {
         return try await broker.subscriberCount(of: topic)
     }
 
-    var events: AsyncStream<WebSocketTopicEvent> {
-        let (stream, continuation) = AsyncStream.makeStream(
-            of: WebSocketTopicEvent.self, bufferingPolicy: .bufferingNewest(4_096))
-        let id = newWaiter()
-        state.withLock { $0.listeners[id] = continuation }
-        continuation.onTermination = { [weak self] _ in
-            self?.state.withLock { $0.listeners[id] = nil }
-        }
-        return stream
-    }
+    var events: AsyncStream<WebSocketTopicEvent> { listeners.stream() }
 
     var statistics: WebSocketTopicBrokerStatistics {
         state.withLock { state in

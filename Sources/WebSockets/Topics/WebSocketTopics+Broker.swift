@@ -27,7 +27,7 @@ extension WebSocketTopics {
     }
 
     /// What happens between these topics and the broker, from now on. Each call makes a sequence of its own, which keeps
-    /// the newest 4,096 events that were not taken. Without a broker it has none.
+    /// the newest 4,096 events that were not taken, and ends when the topics are gone. Without a broker it has none.
     public var events: AsyncStream<WebSocketTopicEvent> {
         if let router { return router.events }
         return AsyncStream { _ in }
