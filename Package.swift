@@ -5,6 +5,7 @@ let package = Package(
     name: "swift-libwebsockets",
     products: [
         .library(name: "WebSockets", targets: ["WebSockets"]),
+        .library(name: "WebSocketsRedis", targets: ["WebSocketsRedis"]),
         .library(name: "WebSocketsTestKit", targets: ["WebSocketsTestKit"]),
         .library(name: "WebSocketsJSON", targets: ["WebSocketsJSON"]),
         // For C and C++ programs; `scripts/install-c` builds and installs it with its header.
@@ -84,6 +85,14 @@ let package = Package(
             ]),
         // RESP3, as Redis and Valkey speak it. Pure: no C, no sockets, nothing of WebSockets.
         .target(name: "RedisWire"),
+        // Topics of several processes over Redis or Valkey. Apart, so that who has one process pays nothing for it.
+        .target(
+            name: "WebSocketsRedis",
+            dependencies: [
+                "RedisWire", "WebSocketConcurrency", "WebSocketCore", "WebSocketLoop", "WebSockets",
+                .product(name: "DequeModule", package: "swift-collections"),
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+            ]),
         // What users test their services with, and we ours. It shares no code with what it tests but the public API.
         .target(name: "WebSocketsTestKit", dependencies: ["CZlib", "WebSockets"]),
         // Codable values as JSON. Apart, because it is the only one that needs Foundation.
@@ -101,7 +110,7 @@ let package = Package(
         .executableTarget(
             name: "wsx",
             dependencies: [
-                "WebSockets", "WebSocketCore", "WebSocketLoop",
+                "WebSockets", "WebSocketCore", "WebSocketLoop", "WebSocketsRedis",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
@@ -114,6 +123,12 @@ let package = Package(
                 "SimulationSupport", "WebSocketCore", .product(name: "HTTPTypes", package: "swift-http-types"),
             ]),
         .testTarget(name: "WebSocketConcurrencyTests", dependencies: ["SimulationSupport", "WebSocketConcurrency"]),
+        .testTarget(
+            name: "WebSocketsRedisTests",
+            dependencies: [
+                "LoopbackSupport", "TestSupport", "RedisWire", "WebSocketCore", "WebSocketLoop", "WebSockets",
+                "WebSocketsRedis", "WebSocketsTestKit",
+            ]),
         .testTarget(name: "RedisWireTests", dependencies: ["RedisWire"]),
         .testTarget(
             name: "WebSocketPoolTests",
@@ -182,7 +197,8 @@ let package = Package(
         .target(
             name: "FuzzTargets",
             dependencies: [
-                "COpenSSL", "CWSX", "WebSocketCore", "WebSocketLoop", "WebSockets", "WebSocketsC", "WebSocketsTestKit",
+                "COpenSSL", "CWSX", "RedisWire", "WebSocketCore", "WebSocketLoop", "WebSockets", "WebSocketsC",
+                "WebSocketsRedis", "WebSocketsTestKit",
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Logging", package: "swift-log"),
             ],

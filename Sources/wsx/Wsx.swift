@@ -26,7 +26,9 @@ struct Wsx: AsyncParsableCommand {
             \(Exit.table)
             """,
         version: "wsx \(version) · \(WebSocketLibrariesText.versionAndVulnerabilities)",
-        subcommands: [Demo.self, Connect.self, Listen.self, Bench.self, Doctor.self, AutobahnClient.self])
+        subcommands: [
+            Demo.self, Connect.self, Listen.self, Bench.self, Doctor.self, AutobahnClient.self, ClusterNode.self,
+        ])
 
     /// Not argument-parser's: errors are one line here, usage errors included.
     static func main() async {

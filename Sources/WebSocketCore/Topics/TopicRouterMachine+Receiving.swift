@@ -11,8 +11,20 @@ extension TopicRouterMachine {
         for delivery in deliveries { receive(delivery, now: now, &actions) }
     }
 
+    /// Something has come through a topic's channel that cannot be read.
+    package mutating func unreadable(_ topic: String, now: UInt64, _ actions: inout [Action]) {
+        statistics.received += 1
+        statistics.invalid += 1
+        alert(
+            WebSocketError(
+                .protocolViolation,
+                "a message for topic “\(topic.escapedForLog)” cannot be read; do all processes have the same version?"),
+            now: now, &actions)
+    }
+
     private mutating func receive(_ delivery: WebSocketTopicDelivery, now: UInt64, _ actions: inout [Action]) {
         statistics.received += 1
+        if delivery.origin == nil { statistics.foreign += 1 }
         guard isConnected, let topic = topics[delivery.topic], topic.rules.isShared else {
             statistics.unwanted += 1
             return
@@ -67,7 +79,7 @@ extension TopicRouterMachine {
     ) {
         guard isConnected else { return }
         for confirmation in confirmations { confirm(confirmation, now: now, &actions) }
-        tellGapForAll(&actions)
+        tellGapForAll(now: now, &actions)
     }
 
     private mutating func confirm(
@@ -91,17 +103,17 @@ extension TopicRouterMachine {
                 topics[name]!.check = timers.schedule(at: due, .check(name))
             }
         } else if topic.isInterrupted, !isGapForAll {
-            gap(name, .disconnected, &actions)
+            gap(name, .disconnected, now: now, &actions)
         }
         for waiter in topic.waiters { actions.append(.ready(waiter: waiter, nil)) }
         topics[name]!.waiters = []
     }
 
     /// One event for very many topics, when all are heard again.
-    private mutating func tellGapForAll(_ actions: inout [Action]) {
+    private mutating func tellGapForAll(now: UInt64, _ actions: inout [Action]) {
         guard isGapForAll, !topics.values.contains(where: { $0.link == .wanted }) else { return }
         isGapForAll = false
-        gap(nil, .disconnected, &actions)
+        gap(nil, .disconnected, now: now, &actions)
     }
 
     /// The broker does not let this process hear a topic.
@@ -116,7 +128,7 @@ extension TopicRouterMachine {
         for waiter in topic.waiters { actions.append(.ready(waiter: waiter, error)) }
         topics[name]!.waiters = []
         actions.append(.tell(.alert(error)))
-        tellGapForAll(&actions)
+        tellGapForAll(now: now, &actions)
     }
 
     // MARK: Sequences
@@ -126,13 +138,16 @@ extension TopicRouterMachine {
         _ top: WebSocketTopicPosition?, _ topic: Topic, _ name: String, now: UInt64, _ actions: inout [Action]
     ) {
         guard let top else {
-            if topic.isInterrupted { gap(name, .recoveryFailed, &actions) }
+            // What came before the confirmation cannot be placed.
+            let isLost = topic.last == nil && !topic.held.isEmpty
+            if isLost { topics[name]!.held = [] }
+            if topic.isInterrupted || isLost { gap(name, .recoveryFailed, now: now, &actions) }
             return
         }
         guard let last = topic.last else {
             topics[name]!.last = top
             topics[name]!.held = []
-            if topic.isInterrupted { gap(name, .disconnected, &actions) }
+            if topic.isInterrupted { gap(name, .disconnected, now: now, &actions) }
             // Of what came before the confirmation that which leads up to it; the rest is of an earlier subscription.
             var first = top.offset + 1
             var own: ArraySlice<WebSocketTopicDelivery> = []
@@ -141,7 +156,7 @@ extension TopicRouterMachine {
                 first -= 1
                 own = topic.held[index...]
             }
-            if topic.isOverflown, own.count == topic.held.count { gap(name, .overflow, &actions) }
+            if topic.isOverflown, own.count == topic.held.count { gap(name, .overflow, now: now, &actions) }
             topics[name]!.isOverflown = false
             for delivery in own { deliver(delivery, &actions) }
             return
@@ -151,7 +166,7 @@ extension TopicRouterMachine {
             topics[name]!.last = top
             topics[name]!.held = []
             topics[name]!.catchUp = nil
-            gap(name, .epochChanged, &actions)
+            gap(name, .epochChanged, now: now, &actions)
         } else if top.offset > last.offset {
             catchUp(name, &actions)
         }
@@ -177,7 +192,7 @@ extension TopicRouterMachine {
             topics[name]!.held = []
             topics[name]!.catchUp = nil
             topics[name]!.last = position
-            gap(name, .epochChanged, &actions)
+            gap(name, .epochChanged, now: now, &actions)
             return deliver(delivery, &actions)
         }
         guard position.offset > last.offset else {
@@ -193,7 +208,7 @@ extension TopicRouterMachine {
             topics[name]!.held = []
             topics[name]!.catchUp = nil
             topics[name]!.last = position
-            gap(name, .overflow, &actions)
+            gap(name, .overflow, now: now, &actions)
             return deliver(delivery, &actions)
         }
         topics[name]!.held.append(delivery)
@@ -232,17 +247,18 @@ extension TopicRouterMachine {
         switch result {
         case .failure(let error):
             alert(error, now: now, &actions)
-            resume(name, held, behind: last, gap: .recoveryFailed, &actions)
+            resume(name, held, behind: last, gap: .recoveryFailed, now: now, &actions)
         case .success(let history) where history.top.epoch != last.epoch || history.top.offset < last.offset:
             topics[name]!.last = history.top
-            gap(name, .epochChanged, &actions)
+            gap(name, .epochChanged, now: now, &actions)
             resume(
-                name, held.filter { $0.position?.epoch == history.top.epoch }, behind: history.top, gap: nil, &actions)
+                name, held.filter { $0.position?.epoch == history.top.epoch }, behind: history.top, gap: nil, now: now,
+                &actions)
         case .success(let history):
             let first = history.messages.first?.position?.offset
             let isWhole = first == last.offset + 1 || (first == nil && history.top.offset == last.offset)
             statistics.recovered += history.messages.count
-            if isWhole { statistics.recoveries += 1 } else { gap(name, .tooOld, &actions) }
+            if isWhole { statistics.recoveries += 1 } else { gap(name, .tooOld, now: now, &actions) }
             for message in history.messages {
                 guard let position = message.position else { continue }
                 topics[name]!.last = position
@@ -255,16 +271,16 @@ extension TopicRouterMachine {
                 topics[name]!.held = held
                 return catchUp(name, &actions)
             }
-            resume(name, held, behind: reached, gap: nil, &actions)
+            resume(name, held, behind: reached, gap: nil, now: now, &actions)
         }
     }
 
     /// Goes on with what came meanwhile.
     private mutating func resume(
         _ name: String, _ held: [WebSocketTopicDelivery], behind last: WebSocketTopicPosition,
-        gap cause: WebSocketTopicGap.Cause?, _ actions: inout [Action]
+        gap cause: WebSocketTopicGap.Cause?, now: UInt64, _ actions: inout [Action]
     ) {
-        if let cause { gap(name, cause, &actions) }
+        if let cause { gap(name, cause, now: now, &actions) }
         var last = last
         var isFree = cause != nil
         for (index, delivery) in held.enumerated() {

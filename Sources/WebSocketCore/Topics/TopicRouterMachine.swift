@@ -35,6 +35,12 @@ package struct TopicRouterMachine {
         package var linger: UInt64 = 2_000_000_000
         /// How often a topic's end is compared with the history's, ± 25 %.
         package var checkInterval: UInt64 = 40_000_000_000
+        /// Whether other processes are told how many subscribers there are here.
+        package var sharesCounts = false
+        /// How often they are at most.
+        package var countPause: UInt64 = 1_000_000_000
+        /// How often all counts are told again, because an engine may forget them.
+        package var recountInterval: UInt64 = 3_600_000_000_000
         package var seed: UInt64 = 0
 
         package init(publisher: UInt64) { self.publisher = publisher }
@@ -60,6 +66,8 @@ package struct TopicRouterMachine {
         /// A topic that is waited for is subscribed, or cannot be.
         case ready(waiter: UInt64, WebSocketError?)
         case tell(WebSocketTopicEvent)
+        /// How many subscribers topics have in this process.
+        case count([String: Int])
     }
 
     enum Link: Sendable, Equatable {
@@ -104,6 +112,9 @@ package struct TopicRouterMachine {
         case linger(String)
         case check(String)
         case expiry
+        case gaps
+        case counts
+        case recount
     }
 
     /// A publication without an answer.
@@ -152,6 +163,14 @@ package struct TopicRouterMachine {
     var catchUpQueue: Deque<String> = []
     /// So many topics were cut off that one event speaks for all.
     var isGapForAll = false
+    /// Gaps of single topics that were told since then.
+    var toldGaps = (since: UInt64(0), count: 0)
+    /// Why there are more of them than are told singly.
+    var mergedGap: WebSocketTopicGap.Cause?
+    /// Topics whose number of subscribers has changed since it was told.
+    var recounted: Set<String> = []
+    var isCountDue = false
+    var isRecountDue = false
     var lastAlert: UInt64?
     package internal(set) var statistics = WebSocketTopicBrokerStatistics()
 
@@ -189,6 +208,7 @@ package struct TopicRouterMachine {
     package mutating func retain(_ name: String, now: UInt64, _ actions: inout [Action]) {
         if topics[name] == nil { topics[name] = Topic(rules: rules(of: name)) }
         topics[name]!.subscribers += 1
+        noteCount(name, now: now)
         if let token = topics[name]!.lingering {
             timers.cancel(token)
             topics[name]!.lingering = nil
@@ -203,6 +223,7 @@ package struct TopicRouterMachine {
     package mutating func release(_ name: String, now: UInt64, _ actions: inout [Action]) {
         guard let topic = topics[name], topic.subscribers > 0 else { return }
         topics[name]!.subscribers -= 1
+        noteCount(name, now: now)
         guard topic.subscribers == 1 else { return }
         guard topic.rules.isShared, isConnected, topic.link != .refused else { return forget(name) }
         let due = now &+ spread(settings.linger)
@@ -215,8 +236,11 @@ package struct TopicRouterMachine {
         topics[name]!.link = .wanted
         topics[name]!.unanswered += 1
         let interest = WebSocketTopicInterest(topic: name, wantsPosition: topic.hasHistory)
-        if case .subscribe(let interests)? = actions.last {
-            actions[actions.count - 1] = .subscribe(interests + [interest])
+        if case .subscribe(var interests)? = actions.last {
+            // Taken out first, so that it grows where it is: after a reconnect there may be 100,000.
+            actions.removeLast()
+            interests.append(interest)
+            actions.append(.subscribe(interests))
         } else {
             actions.append(.subscribe([interest]))
         }
@@ -261,6 +285,7 @@ package struct TopicRouterMachine {
             if topic.subscribers > 0 { ask(name, &actions) } else { forget(name) }
         }
         while let waiting = queue.popFirst() { hand(waiting, &actions) }
+        recount(now: now, &actions)
     }
 
     /// It cannot.
@@ -272,6 +297,7 @@ package struct TopicRouterMachine {
         actions.append(.tell(.disconnected(error)))
         catchUps = []
         catchUpQueue = []
+        recounted = []
         var interrupted = 0
         for (name, topic) in topics where topic.rules.isShared {
             guard topic.subscribers > 0 else {
@@ -319,8 +345,46 @@ package struct TopicRouterMachine {
             case .expiry:
                 expiry = nil
                 expire(now: now, &actions)
+            case .counts:
+                isCountDue = false
+                tellCounts(&actions)
+            case .recount:
+                isRecountDue = false
+                recount(now: now, &actions)
+            case .gaps:
+                guard let cause = mergedGap else { continue }
+                mergedGap = nil
+                gap(nil, cause, now: now, &actions)
             }
         }
+    }
+
+    // MARK: Counts
+
+    private mutating func noteCount(_ name: String, now: UInt64) {
+        guard settings.sharesCounts, isConnected, topics[name]?.rules.isShared == true else { return }
+        recounted.insert(name)
+        guard !isCountDue else { return }
+        isCountDue = true
+        _ = timers.schedule(at: now &+ settings.countPause, .counts)
+    }
+
+    private mutating func tellCounts(_ actions: inout [Action]) {
+        guard isConnected, !recounted.isEmpty else { return }
+        var counts: [String: Int] = [:]
+        for name in recounted { counts[name] = topics[name]?.subscribers ?? 0 }
+        recounted = []
+        actions.append(.count(counts))
+    }
+
+    /// Tells all counts: on a new connection, and now and then.
+    private mutating func recount(now: UInt64, _ actions: inout [Action]) {
+        guard settings.sharesCounts, isConnected else { return }
+        for (name, topic) in topics where topic.subscribers > 0 && topic.rules.isShared { recounted.insert(name) }
+        tellCounts(&actions)
+        guard !isRecountDue else { return }
+        isRecountDue = true
+        _ = timers.schedule(at: now &+ settings.recountInterval, .recount)
     }
 
     // MARK: Alerts
@@ -332,10 +396,25 @@ package struct TopicRouterMachine {
         actions.append(.tell(.alert(error)))
     }
 
-    mutating func gap(_ topic: String?, _ cause: WebSocketTopicGap.Cause, _ actions: inout [Action]) {
+    /// At most 1,000 a second for one topic each, and one for all behind them: a listener keeps 4,096, and when a broker
+    /// has lost the histories of all topics none of these may be lost in turn.
+    mutating func gap(
+        _ topic: String?, _ cause: WebSocketTopicGap.Cause, now: UInt64, _ actions: inout [Action]
+    ) {
+        if topic != nil {
+            if now &- toldGaps.since >= Self.gapWindow { toldGaps = (now, 0) }
+            toldGaps.count += 1
+            guard toldGaps.count <= Self.manyGaps else {
+                if mergedGap == nil { _ = timers.schedule(at: toldGaps.since &+ Self.gapWindow, .gaps) }
+                mergedGap = mergedGap ?? cause
+                return
+            }
+        }
         statistics.gaps += 1
         actions.append(.tell(.gap(WebSocketTopicGap(topic: topic, cause: cause))))
     }
+
+    private static let gapWindow: UInt64 = 1_000_000_000
 }
 
 extension WebSocketError {

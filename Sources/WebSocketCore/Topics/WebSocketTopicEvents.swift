@@ -17,7 +17,7 @@ public enum WebSocketTopicEvent: Sendable, Hashable {
 
 /// Messages that may be missed, told when the topic is heard again.
 public struct WebSocketTopicGap: Sendable, Hashable {
-    /// Which topic; nil for all that this process has subscribers of.
+    /// Which topic; nil for all that this process has subscribers of, when more than 1,000 are concerned.
     public let topic: String?
     /// Why.
     public let cause: Cause
@@ -91,6 +91,10 @@ public struct WebSocketTopicBrokerStatistics: Sendable, Hashable {
     public package(set) var received = 0
     /// Of those: this process's own, which its subscribers have already.
     public package(set) var own = 0
+    /// Of those: another program's, which say nothing of their origin.
+    public package(set) var foreign = 0
+    /// Of those: could not be read, and were left out.
+    public package(set) var invalid = 0
     /// Of those: came twice, and were left out.
     public package(set) var duplicates = 0
     /// Of those: of a topic without subscribers here.

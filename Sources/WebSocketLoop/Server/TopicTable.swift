@@ -18,6 +18,14 @@ package final class TopicTable: @unchecked Sendable {
     private let ended: (@Sendable (String) -> Void)?
     /// Bytes that were posted to the loop and not taken; for a router.
     package let postedBytes = Atomic<Int>(0)
+    /// Messages were left out since the loop last took some; for a router.
+    package let isOverflown = Atomic<Bool>(false)
+
+    private struct Lane {
+        var waiting: [@Sendable () -> Void] = []
+        var isPosted = false
+    }
+    private let lane = Mutex(Lane())
 
     private struct Subscribers {
         var connections: [ObjectIdentifier: Connection] = [:]
@@ -34,6 +42,34 @@ package final class TopicTable: @unchecked Sendable {
     package init(loop: WebSocketEventLoop, ended: (@Sendable (String) -> Void)? = nil) {
         self.loop = loop
         self.ended = ended
+    }
+
+    /// Runs operations on the loop in the order of the calls, from whichever threads they come. `execute` alone does not:
+    /// on the loop it runs at once, in front of what other threads have left there before. Returns `false`, and does
+    /// nothing, after the loop has shut down.
+    @discardableResult
+    package func post(_ operation: @escaping @Sendable () -> Void) -> Bool {
+        let mustPost = lane.withLock { lane in
+            lane.waiting.append(operation)
+            defer { lane.isPosted = true }
+            return !lane.isPosted
+        }
+        guard mustPost else { return true }
+        let isTaken = loop.execute { self.carryOut() }
+        if !isTaken { lane.withLock { $0 = Lane() } }
+        return isTaken
+    }
+
+    private func carryOut() {
+        while true {
+            let operations = lane.withLock { lane in
+                defer { lane.waiting = [] }
+                if lane.waiting.isEmpty { lane.isPosted = false }
+                return lane.waiting
+            }
+            guard !operations.isEmpty else { return }
+            for operation in operations { operation() }
+        }
     }
 
     /// From any thread.

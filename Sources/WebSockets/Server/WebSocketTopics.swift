@@ -56,7 +56,7 @@ public struct WebSocketBroadcastStatistics: Sendable, Hashable {
 }
 
 /// Topics that connections subscribe to. What is published reaches every subscriber, whichever server or client it
-/// belongs to, and a slow one holds up no other. With a ``WebSocketTopicBroker`` it reaches those of other processes too.
+/// belongs to, and a slow one holds up no other. With a broker it reaches those of other processes too: <doc:Topics>.
 ///
 /// From one task, subscribing, publishing and unsubscribing take effect in order. A connection that ends is unsubscribed.
 public final class WebSocketTopics: Sendable {
@@ -89,12 +89,14 @@ public final class WebSocketTopics: Sendable {
     public func subscribe(_ socket: WebSocketConnection, to topic: String) {
         let wire = socket.wire
         let table = table(of: wire.loop)
-        // Before the loop hears of it, so that a message that is published next finds the subscription on its way.
-        router?.retain(topic, table)
-        let isTaken = wire.loop.execute { [router] in
-            if !table.subscribe(wire, to: topic) { router?.release(topic, table) }
+        guard let router else {
+            wire.loop.execute { table.subscribe(wire, to: topic) }
+            return
         }
-        if !isTaken { router?.release(topic, table) }
+        // Before the loop hears of it, so that a message that is published next finds the subscription on its way.
+        router.retain(topic, table)
+        let isTaken = table.post { if !table.subscribe(wire, to: topic) { router.release(topic, table) } }
+        if !isTaken { router.release(topic, table) }
     }
 
     func table(of loop: WebSocketEventLoop) -> TopicTable {
@@ -113,7 +115,11 @@ public final class WebSocketTopics: Sendable {
     public func unsubscribe(_ socket: WebSocketConnection, from topic: String) {
         let wire = socket.wire
         guard let table = tables.withLock({ $0[ObjectIdentifier(wire.loop)] }) else { return }
-        wire.loop.execute { table.unsubscribe(wire, from: topic) }
+        if router == nil {
+            wire.loop.execute { table.unsubscribe(wire, from: topic) }
+        } else {
+            table.post { table.unsubscribe(wire, from: topic) }
+        }
     }
 
     /// Sends a message to the topic's subscribers. The frame is built once for all.

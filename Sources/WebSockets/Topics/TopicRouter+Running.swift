@@ -53,6 +53,7 @@ extension TopicRouter {
             case .subscribed(let topics): machine.subscribed(topics, now: now, &actions)
             case .refused(let topic, let error): machine.refused(topic, error, now: now, &actions)
             case .received(let deliveries): machine.received(deliveries, now: now, &actions)
+            case .unreadable(let topic): machine.unreadable(topic, now: now, &actions)
             case .settled(let outcomes):
                 for (id, outcome) in outcomes { machine.settled(id, outcome, now: now, &actions) }
             case .alert(let error): actions.append(.tell(.alert(error)))

@@ -20,7 +20,6 @@ final class TopicRouter: Sendable {
         var outcomes: [UInt64: CheckedContinuation<WebSocketTopicOutcome, Never>] = [:]
         var ready: [UInt64: CheckedContinuation<WebSocketError?, Never>] = [:]
         var lastWaiter: UInt64 = 0
-        var listeners: [UInt64: AsyncStream<WebSocketTopicEvent>.Continuation] = [:]
         var isRunning = false
         /// While they run: there is a deadline where there was none.
         var pulse: AsyncStream<Void>.Continuation?
@@ -28,6 +27,8 @@ final class TopicRouter: Sendable {
         var isTicking = false
         /// Messages that a loop did not take.
         var overflowed = 0
+        /// Topics of those that were told, by loop, until it takes messages again.
+        var overflown: [ObjectIdentifier: Set<String>] = [:]
         var gaps = 0
     }
 
@@ -41,6 +42,7 @@ final class TopicRouter: Sendable {
     let limits: BroadcastLimits
     let totals: BroadcastTotals
     let state: Mutex<State>
+    private let listeners = TopicListeners()
 
     init(
         broker: any WebSocketTopicBroker, configuration: WebSocketTopicConfiguration, limits: BroadcastLimits,
@@ -54,6 +56,8 @@ final class TopicRouter: Sendable {
         let settings = configuration.settings(publisher: random.next(), seed: random.next())
         state = Mutex(State(machine: TopicRouterMachine(settings, now: Self.now)))
     }
+
+    deinit { listeners.finish() }
 
     static var now: UInt64 { UInt64(WebSocketEventLoop.coarseNanoseconds()) }
 
@@ -113,6 +117,7 @@ final class TopicRouter: Sendable {
                 state.withLock { $0.ready.removeValue(forKey: waiter) }?.resume(returning: error)
             case .fetch(let topic, let after, let limit, let token): fetch(topic, after, limit, token)
             case .tell(let event): tell(event)
+            case .count(let counts): broker.tell(counts: counts)
             }
         }
         flush(&publications)
@@ -137,9 +142,7 @@ final class TopicRouter: Sendable {
         }
     }
 
-    private func tell(_ event: WebSocketTopicEvent) {
-        for listener in state.withLock({ Array($0.listeners.values) }) { listener.yield(event) }
-    }
+    private func tell(_ event: WebSocketTopicEvent) { listeners.tell(event) }
 
     // MARK: Subscribers
 
@@ -221,7 +224,7 @@ final class TopicRouter: Sendable {
         guard !tables.isEmpty else { return }
         let encoded = framed(WebSocketTopicDelivery(topic: topic, message: message))
         for table in tables {
-            table.loop.execute { [limits, totals] in
+            table.post { [limits, totals] in
                 totals.note(table.publish(encoded, to: topic, limits, except: except))
             }
         }
@@ -248,7 +251,7 @@ final class TopicRouter: Sendable {
                 let posted = table.postedBytes.wrappingAdd(bytes, ordering: .relaxed).newValue
                 guard posted <= configuration.maximumLoopBytes || posted == bytes else {
                     table.postedBytes.wrappingSubtract(bytes, ordering: .relaxed)
-                    overflow(delivery.topic)
+                    overflow(delivery.topic, table)
                     continue
                 }
                 let id = ObjectIdentifier(table)
@@ -258,8 +261,11 @@ final class TopicRouter: Sendable {
         }
         deliveries = []
         for (table, parcels, bytes) in parcels.values {
-            table.loop.execute { [limits, totals] in
+            table.post { [self, limits, totals] in
                 table.postedBytes.wrappingSubtract(bytes, ordering: .relaxed)
+                if table.isOverflown.exchange(false, ordering: .relaxed) {
+                    state.withLock { $0.overflown[ObjectIdentifier(table)] = nil }
+                }
                 for parcel in parcels {
                     totals.note(
                         table.publish(
@@ -269,12 +275,16 @@ final class TopicRouter: Sendable {
         }
     }
 
-    private func overflow(_ topic: String) {
-        state.withLock { state in
+    /// One event for each topic until the loop takes messages again.
+    private func overflow(_ topic: String, _ table: TopicTable) {
+        let isFirst = state.withLock { state in
             state.overflowed += 1
-            state.gaps += 1
+            let isFirst = state.overflown[ObjectIdentifier(table), default: []].insert(topic).inserted
+            if isFirst { state.gaps += 1 }
+            return isFirst
         }
-        tell(.gap(WebSocketTopicGap(topic: topic, cause: .overflow)))
+        table.isOverflown.store(true, ordering: .relaxed)
+        if isFirst { tell(.gap(WebSocketTopicGap(topic: topic, cause: .overflow))) }
     }
 
     // MARK: Recovery
@@ -311,16 +321,18 @@ final class TopicRouter: Sendable {
 
     // MARK: Looking
 
-    var events: AsyncStream<WebSocketTopicEvent> {
-        let (stream, continuation) = AsyncStream.makeStream(
-            of: WebSocketTopicEvent.self, bufferingPolicy: .bufferingNewest(4_096))
-        let id = newWaiter()
-        state.withLock { $0.listeners[id] = continuation }
-        continuation.onTermination = { [weak self] _ in
-            self?.state.withLock { $0.listeners[id] = nil }
+    /// How many subscribers a topic has in all processes.
+    func subscriberCount(of topic: String) async throws(WebSocketError) -> Int {
+        guard configuration.sharesCounts else {
+            throw WebSocketError(
+                .invalidConfiguration,
+                "the processes do not tell each other their numbers of subscribers; set sharesCounts in WebSocketTopicConfiguration, in all of them"
+            )
         }
-        return stream
+        return try await broker.subscriberCount(of: topic)
     }
+
+    var events: AsyncStream<WebSocketTopicEvent> { listeners.stream() }
 
     var statistics: WebSocketTopicBrokerStatistics {
         state.withLock { state in

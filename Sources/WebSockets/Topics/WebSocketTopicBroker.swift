@@ -18,11 +18,13 @@ public struct WebSocketTopicBrokerFeatures: OptionSet, Sendable, Hashable {
     public static let topicOrder = Self(rawValue: 1)
     /// It keeps messages, numbers them without holes, and confirms a subscription with the topic's end.
     public static let history = Self(rawValue: 2)
+    /// It adds up the numbers of subscribers of all processes.
+    public static let counts = Self(rawValue: 4)
 }
 
 /// An engine that joins topics of several processes, as `WebSocketTopics` needs it. It has no policy: what is subscribed,
-/// when something is sent again, what is missing and how much waits is decided by `WebSocketTopics`. `WebSocketsTestKit` has
-/// one in memory and the checks that every adapter should pass.
+/// when something is sent again, what is missing and how much waits is decided by `WebSocketTopics`. `WebSocketsRedis` has
+/// one; `WebSocketsTestKit` has one in memory and the checks that every adapter should pass.
 ///
 /// None of the synchronous calls may suspend, block or call `events` before it returns. They come one at a time, and take
 /// effect at the engine in their order: what is published after a subscription reaches it.
@@ -55,6 +57,26 @@ public protocol WebSocketTopicBroker: Sendable {
     func history(
         of topic: String, after: WebSocketTopicPosition?, limit: Int
     ) async throws(WebSocketError) -> WebSocketTopicHistory
+
+    /// Tells how many subscribers topics have in this process now; 0 when the last one has gone. After `connected` all are
+    /// told again. Not answered, and called only with `counts`.
+    func tell(counts: [String: Int])
+
+    /// The sum of what processes have told that still live, this one's included.
+    ///
+    /// - Throws: Why there is no answer.
+    func subscriberCount(of topic: String) async throws(WebSocketError) -> Int
+}
+
+// For engines that have no counts.
+extension WebSocketTopicBroker {
+    /// Does nothing.
+    public func tell(counts: [String: Int]) {}
+
+    /// Throws `invalidConfiguration`.
+    public func subscriberCount(of topic: String) async throws(WebSocketError) -> Int {
+        throw WebSocketError(.invalidConfiguration, "\(name) does not count subscribers; use another broker")
+    }
 }
 
 /// Where a broker tells what happens. From any thread; one call at a time.
@@ -65,6 +87,7 @@ public final class WebSocketTopicBrokerEvents: Sendable {
         case subscribed([WebSocketTopicConfirmation])
         case refused(topic: String, WebSocketError)
         case received([WebSocketTopicDelivery])
+        case unreadable(topic: String)
         case settled([(id: UInt64, outcome: WebSocketTopicOutcome)])
         case alert(WebSocketError)
     }
@@ -83,6 +106,8 @@ public final class WebSocketTopicBrokerEvents: Sendable {
     public func refused(_ topic: String, _ error: WebSocketError) { sink(.refused(topic: topic, error)) }
     /// Messages have come, in their order.
     public func received(_ deliveries: [WebSocketTopicDelivery]) { sink(.received(deliveries)) }
+    /// A message has come that cannot be read. It is counted, and the application is told.
+    public func unreadable(_ topic: String) { sink(.unreadable(topic: topic)) }
     /// What has become of publications, by WebSocketTopicPublication/id.
     public func settled(_ outcomes: [(id: UInt64, outcome: WebSocketTopicOutcome)]) { sink(.settled(outcomes)) }
     /// Something is wrong that the application should know.
@@ -99,6 +124,7 @@ extension WebSocketTopicBrokerEvents {
             case .subscribed(let topics): topics.forEach { observer(.subscribed($0)) }
             case .refused(let topic, let error): observer(.refused(topic, error))
             case .received(let deliveries): deliveries.forEach { observer(.received($0)) }
+            case .unreadable(let topic): observer(.unreadable(topic))
             case .settled(let outcomes): outcomes.forEach { observer(.settled($0.id, $0.outcome)) }
             case .alert(let error): observer(.alert(error))
             }
@@ -112,6 +138,7 @@ extension WebSocketTopicBrokerEvents {
         case subscribed(WebSocketTopicConfirmation)
         case refused(String, WebSocketError)
         case received(WebSocketTopicDelivery)
+        case unreadable(String)
         case settled(UInt64, WebSocketTopicOutcome)
         case alert(WebSocketError)
     }

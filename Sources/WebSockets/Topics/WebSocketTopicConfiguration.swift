@@ -42,6 +42,10 @@ public struct WebSocketTopicConfiguration: Sendable {
     /// Bytes of the broker's messages that one loop may have before it. Default 16 MiB; 64 KiB to 1 GiB. Beyond it they are
     /// dropped, counted, and told as a gap.
     public var maximumLoopBytes = 16 << 20
+    /// Whether processes tell each other how many subscribers their topics have, for
+    /// ``WebSocketTopics/subscriberCount(of:everywhere:)``: for each topic whose number has changed once a second. Default
+    /// false.
+    public var sharesCounts = false
     /// Makes what subscribers get of what was published; called once for each message and process, for its own too. It
     /// is the place to put the position that clients send back. `nil`, the default, sends what was published.
     public var framing: (@Sendable (WebSocketTopicDelivery) -> WebSocketMessage)?
@@ -67,6 +71,11 @@ public struct WebSocketTopicConfiguration: Sendable {
         try check("recoveryTimeout", recoveryTimeout, .milliseconds(100) ... .seconds(60))
         try check("maximumLoopBytes", maximumLoopBytes, (64 << 10)...(1 << 30))
         if case .buffer(let age) = whenAway { try check("whenAway.buffer", age, .zero ... .seconds(600)) }
+        guard !sharesCounts || features.contains(.counts) else {
+            throw WebSocketError(
+                .invalidConfiguration,
+                "sharesCounts is set, and the broker has no counts; leave it out, or use another broker")
+        }
         for (prefix, rules) in rules {
             try rules.validate(prefix: prefix)
             guard rules.history == nil || features.contains(.history) else {
@@ -98,6 +107,7 @@ public struct WebSocketTopicConfiguration: Sendable {
         settings.messageBytes = maximumMessageBytes
         settings.historyMessageBytes = maximumHistoryMessageBytes
         settings.historyPatience = historyPatience.nanoseconds
+        settings.sharesCounts = sharesCounts
         settings.seed = seed
         return settings
     }

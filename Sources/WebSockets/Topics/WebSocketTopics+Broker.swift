@@ -27,7 +27,7 @@ extension WebSocketTopics {
     }
 
     /// What happens between these topics and the broker, from now on. Each call makes a sequence of its own, which keeps
-    /// the newest 4,096 events that were not taken. Without a broker it has none.
+    /// the newest 4,096 events that were not taken, and ends when the topics are gone. Without a broker it has none.
     public var events: AsyncStream<WebSocketTopicEvent> {
         if let router { return router.events }
         return AsyncStream { _ in }
@@ -38,6 +38,18 @@ extension WebSocketTopics {
 
     /// What the broker is called; nil without one.
     public var brokerName: String? { router?.broker.name }
+
+    /// How many connections are subscribed to a topic: of this process, or of all.
+    ///
+    /// Each process tells the others at most once a second, and one that was killed counts for up to 30 s more. The topic
+    /// of a broker that is not shared has the subscribers of this process only.
+    ///
+    /// - Throws: `invalidConfiguration` unless WebSocketTopicConfiguration/sharesCounts is set; `brokerUnavailable`,
+    ///   `brokerRefused`.
+    public func subscriberCount(of topic: String, everywhere: Bool) async throws(WebSocketError) -> Int {
+        guard everywhere, let router, router.rules(of: topic).isShared else { return subscriberCount(of: topic) }
+        return try await router.subscriberCount(of: topic)
+    }
 
     /// Publishes, and waits for room and for the broker's answer.
     ///
@@ -87,7 +99,7 @@ extension WebSocketTopics {
         let wire = socket.wire
         let table = table(of: wire.loop)
         router.retain(topic, table)
-        let isTaken = wire.loop.execute {
+        let isTaken = table.post {
             if !table.subscribe(wire, to: topic) { router.release(topic, table) }
             table.hold(wire, topic)
         }
@@ -105,7 +117,7 @@ extension WebSocketTopics {
         let limits = router.limits
         let totals = totals
         let isKept: Bool = await suspend { [missed, floor] (continuation: LoopContinuation<Bool>) in
-            let isTaken = wire.loop.execute {
+            let isTaken = table.post {
                 let counts = table.release(wire, topic, missed, floor: floor, limits)
                 if let counts { totals.note(counts) }
                 continuation.resume(returning: counts != nil)

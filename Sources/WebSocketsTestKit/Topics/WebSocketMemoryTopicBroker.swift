@@ -10,7 +10,7 @@ public import WebSockets
 /// WebSocketMemoryTopicEngine, are joined like several processes.
 public final class WebSocketMemoryTopicBroker: WebSocketTopicBroker {
     /// Everything.
-    public let features: WebSocketTopicBrokerFeatures = [.topicOrder, .history]
+    public let features: WebSocketTopicBrokerFeatures = [.topicOrder, .history, .counts]
     /// `memory`
     public let name = "memory"
 
@@ -21,6 +21,7 @@ public final class WebSocketMemoryTopicBroker: WebSocketTopicBroker {
         case received(WebSocketTopicDelivery)
         case settled(UInt64, WebSocketTopicOutcome)
         case subscribed(WebSocketTopicConfirmation)
+        case counts([String: Int])
         case cut
         case wake
     }
@@ -36,6 +37,7 @@ public final class WebSocketMemoryTopicBroker: WebSocketTopicBroker {
         var generation = 0
         var channels: Set<String> = []
         var isRefusing: Set<String> = []
+        var counts: [String: Int] = [:]
     }
 
     private let engine: WebSocketMemoryTopicEngine
@@ -73,6 +75,19 @@ public final class WebSocketMemoryTopicBroker: WebSocketTopicBroker {
     /// Publishes.
     public func publish(_ publications: [WebSocketTopicPublication]) { tell(.publish(publications)) }
 
+    /// Tells how many subscribers topics have.
+    public func tell(counts: [String: Int]) { tell(.counts(counts)) }
+
+    func count(of topic: String) -> Int { state.withLock { $0.counts[topic] ?? 0 } }
+
+    /// The sum of all brokers' that are connected.
+    public func subscriberCount(of topic: String) async throws(WebSocketError) -> Int {
+        guard engine.isReachable else {
+            throw WebSocketError(.brokerUnavailable, "the engine cannot be reached; let it be reached again")
+        }
+        return engine.subscriberCount(of: topic)
+    }
+
     /// Reads a history.
     public func history(
         of topic: String, after: WebSocketTopicPosition?, limit: Int
@@ -108,6 +123,7 @@ public final class WebSocketMemoryTopicBroker: WebSocketTopicBroker {
             defer {
                 state.isConnected = false
                 state.channels = []
+                state.counts = [:]
             }
             return state.isConnected
         }
@@ -127,6 +143,7 @@ public final class WebSocketMemoryTopicBroker: WebSocketTopicBroker {
         case .subscribe(let interests): for interest in interests { subscribe(interest, events) }
         case .unsubscribe(let topics): state.withLock { $0.channels.subtract(topics) }
         case .publish(let publications): for publication in publications { engine.publish(publication, from: self) }
+        case .counts(let counts): state.withLock { $0.counts.merge(counts) { _, new in new } }
         case .subscribed(let confirmation): events.subscribed([confirmation])
         case .received(let delivery): if isSubscribed(to: delivery.topic) { events.received([delivery]) }
         case .settled(let id, let outcome): events.settled([(id, outcome)])

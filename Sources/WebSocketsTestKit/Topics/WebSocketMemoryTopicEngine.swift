@@ -81,6 +81,10 @@ public final class WebSocketMemoryTopicEngine: Sendable {
         state.withLock { $0.brokers.count { $0.isSubscribed(to: topic) } }
     }
 
+    func subscriberCount(of topic: String) -> Int {
+        state.withLock { $0.brokers.reduce(0) { $0 + $1.count(of: topic) } }
+    }
+
     // MARK: For brokers
 
     func add(_ broker: WebSocketMemoryTopicBroker) { state.withLock { $0.brokers.append(broker) } }

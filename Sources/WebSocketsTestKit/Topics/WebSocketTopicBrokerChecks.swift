@@ -44,7 +44,12 @@ public struct WebSocketTopicBrokerChecks: Sendable {
         let historyChecks: [(String, (Probe, Probe) async throws -> String?)] = [
             ("positions", Self.numbers), ("reading a history", Self.reads), ("publishing again", Self.knowsRepeats),
         ]
-        for (name, check) in checks + (first.broker.features.contains(.history) ? historyChecks : []) {
+        let countChecks: [(String, (Probe, Probe) async throws -> String?)] = [("counts", Self.counts)]
+        let features = first.broker.features
+        let due =
+            checks + (features.contains(.history) ? historyChecks : [])
+            + (features.contains(.counts) ? countChecks : [])
+        for (name, check) in due {
             if let problem = try await check(first, second) { failures.append("\(name): \(problem)") }
         }
         for task in running {
@@ -144,6 +149,25 @@ public struct WebSocketTopicBrokerChecks: Sendable {
         return areConfirmed ? nil : "not all of 2000 topics were confirmed"
     }
 
+    // MARK: With counts
+
+    private static func counts(_ first: Probe, _ second: Probe) async throws -> String? {
+        let (topic, other) = (first.newTopic(), first.newTopic())
+        for (own, others, sum) in [(2, 3, 5), (0, 3, 3), (0, 0, 0), (7, 0, 7)] {
+            first.broker.tell(counts: [topic: own, other: 1])
+            second.broker.tell(counts: [topic: others])
+            let deadline = ContinuousClock.now + first.patience
+            while true {
+                let count = try await second.broker.subscriberCount(of: topic)
+                if count == sum { break }
+                guard ContinuousClock.now < deadline else { return "\(own) and \(others) are \(count)" }
+                try await Task.sleep(for: .milliseconds(5))
+            }
+        }
+        first.broker.tell(counts: [topic: 0, other: 0])
+        return nil
+    }
+
     // MARK: With history
 
     private static func history(_ messages: Int) -> WebSocketTopicRules.History {
@@ -214,7 +238,7 @@ private final class Probe: Sendable {
     }
 
     let broker: any WebSocketTopicBroker
-    private let patience: Duration
+    let patience: Duration
     private let publisher = UInt64.random(in: .min ... .max)
     private let word = String(UInt64.random(in: .min ... .max), radix: 36)
     private let state = Mutex(State())
@@ -237,7 +261,7 @@ private final class Probe: Sendable {
                             state.tops[confirmation.topic] = confirmation.top
                         case .received(let delivery): state.received.append(delivery)
                         case .settled(let id, _): state.settled[id, default: 0] += 1
-                        case .refused, .alert: break
+                        case .refused, .unreadable, .alert: break
                         }
                     }
                 })

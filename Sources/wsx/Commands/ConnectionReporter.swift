@@ -63,4 +63,22 @@ final class ConnectionReporter: Sendable {
             Terminal.status("#\(number) closed: \(info.map { "\($0)" } ?? error?.message ?? "")")
         }
     }
+
+    /// What happens between this server and the broker that joins it with others.
+    func broker(_ event: WebSocketTopicEvent) async {
+        let (state, detail): (String, String?) =
+            switch event {
+            case .connected: ("connected", nil)
+            case .disconnected(let error): ("disconnected", error.message)
+            case .gap(let gap): ("gap", "\(gap.topic ?? "all topics"): \(gap.cause.rawValue)")
+            case .alert(let error): ("alert", error.message)
+            }
+        if display.json {
+            await Output.standard.write(json: [
+                "event": "broker", "state": .string(state), "detail": .optional(detail),
+            ])
+        } else if showsStatus {
+            Terminal.status("broker \(state)\(detail.map { ": \($0)" } ?? "")")
+        }
+    }
 }

@@ -16,16 +16,22 @@ struct Demo: AsyncParsableCommand {
             a pool of connections and exchanges messages of mixed sizes and kinds. Every byte that comes back is compared.
             Then a session goes on sending while its server is killed and comes back; every message has to arrive.
 
+            With --cluster it starts a Redis and three nodes behind haproxy, and kills the Redis and a node while clients \
+            verify every message. It needs Debian's redis-tools and haproxy.
+
             With --web it serves a page instead: a browser connects over wss, and plots latency and throughput.
 
             \(Exit.table)
             """)
 
-    @Option(name: .long, help: "How long to exchange messages.")
-    var seconds = 3.0
+    @Option(name: .long, help: "How long to exchange messages; 3 s, with --cluster 10 s.")
+    var seconds: Double?
 
-    @Option(name: .long, help: "How many connections to open.")
-    var connections = 8
+    @Option(name: .long, help: "How many connections to open; 8, with --cluster 300.")
+    var connections: Int?
+
+    @Flag(name: .long, help: "Three nodes and a Redis that are killed and come back.")
+    var cluster = false
 
     @Flag(name: .long, help: "Serve a page that measures in a browser, until Ctrl-C.")
     var web = false
@@ -38,6 +44,12 @@ struct Demo: AsyncParsableCommand {
     func validate() throws {
         guard (0...65_535).contains(port) else { throw ValidationError("--port is \(port); it must be in 0...65535") }
         guard web || port == 0 else { throw ValidationError("--port belongs to --web; add it") }
+        guard !web || !cluster else { throw ValidationError("--web and --cluster contradict each other; choose one") }
+        let seconds = seconds ?? 3
+        let connections = connections ?? 8
+        guard !cluster || seconds >= 5 || self.seconds == nil else {
+            throw ValidationError("--seconds is \(seconds); with --cluster it must be at least 5")
+        }
         guard seconds > 0, seconds <= 3_600 else {
             throw ValidationError("--seconds is \(seconds); it must be positive and at most 3600")
         }
@@ -48,9 +60,15 @@ struct Demo: AsyncParsableCommand {
 
     func run() async throws {
         if web { return try await DemoWeb(display: display, port: port).run() }
+        if cluster {
+            return try await DemoCluster(display: display, seconds: seconds ?? 10, clientCount: connections ?? 300)
+                .run()
+        }
+        let seconds = seconds ?? 3
+        let connections = connections ?? 8
         var report = DemoReport(connections: connections)
         do {
-            try await exchange(&report)
+            try await exchange(&report, seconds: seconds, connections: connections)
         } catch let error as WebSocketError {
             report.failure = error
         }
@@ -69,7 +87,7 @@ struct Demo: AsyncParsableCommand {
         }
     }
 
-    private func exchange(_ report: inout DemoReport) async throws {
+    private func exchange(_ report: inout DemoReport, seconds: Double, connections: Int) async throws {
         let certificate = try ThrowawayCertificate()
         let corpus = DemoCorpus()
         // Half of the cores for each side, as if they were two machines.
@@ -108,7 +126,7 @@ struct Demo: AsyncParsableCommand {
         do {
             result = .success(
                 try await WebSocketConnectionPool.withPool(to: url, configuration: poolConfiguration) {
-                    [connections] pool in
+                    pool in
                     let tallies = try await withThrowingTaskGroup(of: DemoTally.self) { group in
                         for index in 0..<connections {
                             group.addTask {

@@ -16,7 +16,7 @@ struct Listen: AsyncParsableCommand {
             A browser finds the server's state at /status, a program at /status.json.
 
             With --json, each line of output is one object whose "event" is listening, open, close, exit (of a \
-            command) or error.
+            command), broker (with --redis) or error.
 
             \(Exit.table)
             """)
@@ -28,6 +28,24 @@ struct Listen: AsyncParsableCommand {
 
     @Flag(name: .long, help: "Send each message to the other connections to the same path.")
     var topics = false
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "With --topics: join the topics of all servers that use this Redis or Valkey: redis://host, rediss://host or unix:/path. A password is better in WSX_REDIS_PASSWORD, with its user in WSX_REDIS_USER.",
+            valueName: "url"))
+    var redis: String?
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "With --redis: in front of every key and channel; servers that share it are one.", valueName: "word"))
+    var redisPrefix = "wsx"
+
+    @Option(
+        name: .long, help: ArgumentHelp("With --redis: trust these authorities, PEM.", valueName: "file"),
+        completion: .file())
+    var redisCa: String?
 
     @Option(
         name: .long,
@@ -139,6 +157,10 @@ struct Listen: AsyncParsableCommand {
         guard modes.count <= 1 else {
             throw ValidationError("\(modes.joined(separator: " and ")) contradict each other; choose one")
         }
+        guard redis == nil || topics else { throw ValidationError("--redis joins the topics of servers; add --topics") }
+        guard redis != nil || (redisCa == nil && redisPrefix == "wsx") else {
+            throw ValidationError("--redis-prefix and --redis-ca belong to --redis; add it")
+        }
         if let to, Upstream(to) == nil {
             throw ValidationError("--to is “\(to)”; write tcp:host:port or unix:path")
         }
@@ -197,6 +219,7 @@ struct Listen: AsyncParsableCommand {
 
     private func mode() throws -> ListenMode {
         if broadcast { return .broadcast(Rooms()) }
+        if let redis { return .shared(try SharedTopics(redis, prefix: redisPrefix, authorities: redisCa)) }
         if topics { return .topics(Rooms()) }
         if let replay { return .replay(try Replay(replay, speed: replaySpeed)) }
         if let exec { return .command(exec) }
@@ -207,7 +230,7 @@ struct Listen: AsyncParsableCommand {
     private func serve(_ base: WebSocketServerConfiguration) async throws {
         let interruption = await Interruption.begin()
         let mode = try mode()
-        let status = StatusPage()
+        let status = StatusPage(topics: mode.sharedTopics?.topics)
         var configuration = base
         let hosts = HostNames(allowed: hostName)
         configuration.onRequest = { [authentication = configuration.authentication] request in
@@ -228,6 +251,8 @@ struct Listen: AsyncParsableCommand {
         if !isTold { try Output.standard.check() }
         let reporter = ConnectionReporter(display: display, isVerbose: verbose)
         interruption.onFirst { Task { await server.shutDown() } }
+        let sharing = mode.sharedTopics.map { shared in Task { await shared.run(reporter) } }
+        defer { sharing?.cancel() }
         try await server.run { socket in
             mode.join(socket)
             let number = await reporter.opened(socket)

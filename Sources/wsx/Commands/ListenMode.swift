@@ -13,6 +13,8 @@ enum ListenMode: Sendable {
     case broadcast(Rooms)
     /// Those to the same path hear each other.
     case topics(Rooms)
+    /// The same with other servers.
+    case shared(SharedTopics)
     /// Each connection gets these, and then the end.
     case replay(Replay)
     case upstream(Upstream)
@@ -27,6 +29,7 @@ enum ListenMode: Sendable {
         case .echo: for try await message in socket.messages { try await socket.send(message) }
         case .broadcast(let rooms): try await rooms.serve(socket, Self.commonRoom)
         case .topics(let rooms): try await rooms.serve(socket, Self.path(of: socket))
+        case .shared(let shared): try await shared.serve(socket, Self.path(of: socket))
         case .replay(let replay): try await replay.serve(socket)
         case .upstream(let upstream):
             guard let stream = await upstream.connect() else {
@@ -56,8 +59,15 @@ enum ListenMode: Sendable {
         switch self {
         case .broadcast(let rooms): rooms.join(socket, Self.commonRoom)
         case .topics(let rooms): rooms.join(socket, Self.path(of: socket))
+        case .shared(let shared): shared.topics.subscribe(socket, to: Self.path(of: socket))
         case .echo, .replay, .upstream, .command: break
         }
+    }
+
+    /// Topics that have a broker.
+    var sharedTopics: SharedTopics? {
+        if case .shared(let shared) = self { return shared }
+        return nil
     }
 
     private static let commonRoom = "all"

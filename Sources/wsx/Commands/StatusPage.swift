@@ -11,6 +11,10 @@ final class StatusPage: Sendable {
     private let server = Mutex<WebSocketServer?>(nil)
     private let began = ContinuousClock.now
     private static let shownConnections = 100
+    /// What is shared with other servers.
+    private let topics: WebSocketTopics?
+
+    init(topics: WebSocketTopics? = nil) { self.topics = topics }
 
     /// What the page is about; there is none before.
     func show(_ shown: WebSocketServer) { server.withLock { $0 = shown } }
@@ -38,6 +42,7 @@ final class StatusPage: Sendable {
         let body: JSON = [
             "seconds": .integer(seconds), "open": .integer(connections.count), "sockets": .integer(statistics.sockets),
             "accepted": .integer(statistics.accepted), "refusedForLimits": .integer(statistics.refusedForLimits),
+            "broker": broker.map { rows in .object(rows.map { ($0.name, $0.json) }) } ?? .null,
             "versions": .object(WebSocketLibraries.versions.map { ($0.name, .string($0.loaded)) }),
             "connections": .array(
                 connections.prefix(Self.shownConnections).map { socket in
@@ -52,6 +57,26 @@ final class StatusPage: Sendable {
         var headers = Self.headers
         headers[.contentType] = "application/json"
         return .respond(status: 200, headers: headers, body: Array((body.text + "\n").utf8))
+    }
+
+    private var broker: [(name: String, json: JSON, text: String)]? {
+        guard let topics, let statistics = topics.brokerStatistics else { return nil }
+        func count(_ name: String, _ value: Int) -> (String, JSON, String) { (name, .integer(value), decimal(value)) }
+        return [
+            ("broker", .string(topics.brokerName ?? ""), topics.brokerName ?? ""),
+            ("connected", .boolean(statistics.isConnected), statistics.isConnected ? "yes" : "no"),
+            count("connects", statistics.connects), count("topics", statistics.topics),
+            count("published", statistics.published), count("accepted", statistics.accepted),
+            count("dropped", statistics.dropped), count("unknown", statistics.unknown),
+            count("waiting", statistics.waiting), count("received", statistics.received),
+            count("gaps", statistics.gaps),
+        ]
+    }
+
+    private var brokerTable: String {
+        guard let broker else { return "" }
+        let rows = broker.map { "<tr><td>\($0.name)</td><td>\($0.text.escapedForHTML)</td></tr>\n" }
+        return "<h2>Broker</h2>\n<table>\n\(rows.joined())</table>\n"
     }
 
     private func page(_ server: WebSocketServer) -> WebSocketUpgradeDecision {
@@ -76,7 +101,7 @@ final class StatusPage: Sendable {
             \(row(["accepted", decimal(statistics.accepted)]))\
             \(row(["refused because of a limit", decimal(statistics.refusedForLimits)]))\
             \(row(["libraries", WebSocketLibrariesText.version]))</table>
-            <h2>Connections</h2>
+            \(brokerTable)<h2>Connections</h2>
             <table>
             \(row(["from", "path", "subprotocol", "TLS", "user"], "th"))\(shown.joined())</table>
             \(connections.count > Self.shownConnections ? "<p>and \(decimal(connections.count - Self.shownConnections)) more</p>" : "")

@@ -35,6 +35,12 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
     case frames
     /// Everything a server may send to our client, from the 101 on, over a socket.
     case client
+    /// Redis' side of a connection, whole and in pieces.
+    case resp
+    /// What comes through a topic's channel, and what its history has kept.
+    case envelope
+    /// Redis' answer about a topic's history.
+    case history
     /// Calls of the C interface in any order, with handles of any kind.
     case abi
 
@@ -65,6 +71,9 @@ package enum FuzzTarget: String, CaseIterable, Sendable {
         case .records: RecordFuzzer.shared.records(bytes)
         case .frames: SocketFuzzer.shared.frames(bytes)
         case .client: SocketFuzzer.shared.client(bytes)
+        case .resp: fuzzRESP(bytes)
+        case .envelope: fuzzEnvelope(bytes)
+        case .history: fuzzHistory(bytes)
         case .abi: ABIFuzzer.shared.run(bytes)
         }
     }

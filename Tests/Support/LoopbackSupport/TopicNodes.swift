@@ -134,6 +134,11 @@ package func withTopicNodes(
             for node in nodes { await node.server.shutDown() }
             for task in tasks { task.cancel() }
             for task in tasks { _ = await task.result }
+            for node in nodes {
+                let figures = try #require(node.topics.brokerStatistics)
+                let sum = figures.accepted + figures.dropped + figures.unknown + figures.waiting
+                #expect(figures.published == sum, "every publication has one outcome: \(figures)")
+            }
             try result.get()
         }
     }

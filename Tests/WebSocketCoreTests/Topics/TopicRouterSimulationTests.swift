@@ -41,6 +41,8 @@ private struct TopicWorld {
         var cutTopics: Set<String> = []
         var fetches: [(topic: String, after: WebSocketTopicPosition, limit: Int, token: UInt64)] = []
         var outcomes: [UInt64: Int] = [:]
+        /// What the engine was told on this connection.
+        var counts: [String: Int] = [:]
     }
 
     static let topics = ["plain:a", "plain:b", "order:a", "history:a", "history:b", "short:a"]
@@ -66,6 +68,7 @@ private struct TopicWorld {
             settings.seed = seed &+ UInt64(index)
             settings.heldMessages = isFaulty ? 20 : 1_000
             settings.catchUps = 2
+            settings.sharesCounts = index != 2
             settings.whenAway = index == 1 ? .buffer(5_000_000_000) : .localOnly
             nodes.append(Node(machine: TopicRouterMachine(settings, now: now)))
         }
@@ -109,6 +112,7 @@ private struct TopicWorld {
                 nodes[node].cutTopics.remove(topic)
             }
         case .tell: break
+        case .count(let counts): nodes[node].counts.merge(counts) { _, new in new }
         }
     }
 
@@ -174,6 +178,7 @@ private struct TopicWorld {
             if topic.hasPrefix("plain") || topic.hasPrefix("order") { nodes[node].cutTopics.insert(topic) }
         }
         event(node) { $0.disconnected(WebSocketError(.brokerUnavailable, "cut"), now: $1, &$2) }
+        nodes[node].counts = [:]
     }
 
     mutating func work(_ node: Int) {
@@ -259,6 +264,10 @@ private struct TopicWorld {
         }
         for (index, node) in nodes.enumerated() {
             let wanted = Set(node.subscribers.filter { $0.value > 0 }.keys)
+            let told = node.counts.filter { $0.value > 0 }
+            if told != (index == 2 ? [:] : node.subscribers.filter { $0.value > 0 }) {
+                problem("node \(index) has told \(told) and has \(node.subscribers)")
+            }
             if node.machine.confirmedTopics != wanted {
                 problem("node \(index) has \(node.machine.confirmedTopics) and wants \(wanted)")
             }
