@@ -105,7 +105,7 @@ extension Connection {
     private func answerPing(_ payload: UnsafeRawBufferPointer, _ client: ClientWire) {
         guard canSend else { return }
         // A peer that pings and does not read must not make a queue of pongs.
-        if isChoked {
+        if outbound.isChoked {
             client.unanswered = unsafe Array(payload)
         } else {
             unsafe appendControl(.pong, payload)
@@ -116,41 +116,6 @@ extension Connection {
 // MARK: Out
 
 extension Connection {
-    func flush(_ client: ClientWire, _ wire: Wire) {
-        let count = frames.count
-        guard let written = unsafe wire.send(frames.bytes, count) else {
-            unsafe frames.removeAll(to: &loop.frameMemory)
-            loop.killSoon(self)
-            return
-        }
-        guard written == count else {
-            isChoked = true
-            handedBytes = count
-            messagesHanded = messagesInFrames
-            messagesInFrames = 0
-            client.taken = written
-            swap(&frames, &client.held)
-            wire.askForRoom()
-            return
-        }
-        unsafe frames.removeAll(to: &loop.frameMemory)
-        noteWritten(messagesInFrames)
-        messagesInFrames = 0
-        drained(count)
-        finishSendingIfDone(client)
-    }
-
-    /// The socket takes bytes again. Returns whether the burst is out; `nil` when the socket is dead.
-    func sendHeld(_ client: ClientWire, _ wire: Wire) -> Bool? {
-        let rest = client.held.count - client.taken
-        guard let written = unsafe wire.send(client.held.bytes + client.taken, rest) else { return nil }
-        client.taken += written
-        guard written == rest else { return false }
-        unsafe client.held.removeAll(to: &loop.frameMemory)
-        client.taken = 0
-        return true
-    }
-
     /// What came while the socket took nothing gets its answer.
     func answerLatePing(_ client: ClientWire) {
         guard let payload = client.unanswered.take(), canSend else { return }
@@ -166,9 +131,7 @@ extension Connection {
     }
 
     func finishSendingIfDone(_ client: ClientWire) {
-        guard client.isFinishing, !client.isFinished, !isChoked && frames.count == 0, deflater?.underWay == nil,
-            let wire
-        else { return }
+        guard client.isFinishing, !client.isFinished, outbound.isFlushed, let wire else { return }
         client.isFinished = true
         wire.finishSending()
         startCloseTimer(at: loop.now &+ min(options.closeTimeout, Self.lingerTime).nanoseconds)

@@ -11,7 +11,7 @@ import WebSocketCore
 // between. Nothing is read from the socket meanwhile.
 extension Connection {
     /// Whether something waits for a later turn.
-    var isHeldBack: Bool { inflater?.backlog != nil || deflater?.underWay != nil }
+    var isHeldBack: Bool { inflater?.backlog != nil || outbound.isCompressing }
 
     /// Nothing of this connection waits for a later turn any more.
     private func readOn() {
@@ -50,7 +50,7 @@ extension Connection {
     private func holdBack(_ inflater: Inflater) -> DeferredInput {
         let backlog = DeferredInput(isCompressedMessage: true)
         inflater.backlog = backlog
-        isInboundPartial.store(true, ordering: .relaxed)
+        published.isInboundPartial.store(true, ordering: .relaxed)
         pauseReading()
         return backlog
     }
@@ -69,7 +69,7 @@ extension Connection {
         defer { isInCallback = false }
         while canReceive {
             // Each of these comes back when it is over.
-            if deflater?.underWay != nil || canSend && isPausedByReaders { return }
+            if outbound.isCompressing || canSend && isPausedByReaders { return }
             guard !backlog.pieces.isEmpty else { break }
             guard loop.turnWork.budget.room(for: inflater.share) > 0 else { return loop.turnWork.add(self) }
             goOn(backlog.pieces.removeFirst())
@@ -115,7 +115,7 @@ extension Connection {
     }
 
     func goOnCompressing() {
-        guard let deflater, let work = deflater.underWay else { return }
+        guard let deflater = outbound.deflater, let work = deflater.underWay else { return }
         let count = min(
             work.bytes.count - work.offset, loop.turnWork.budget.room(for: deflater.share) / TurnBudget.compressing)
         guard count > 0 else { return loop.turnWork.add(self) }
@@ -127,7 +127,7 @@ extension Connection {
 
     /// Does at once what is left to do: libwebsockets will not wait for it.
     func compressTheRest() {
-        guard let deflater, let work = deflater.underWay else { return }
+        guard let deflater = outbound.deflater, let work = deflater.underWay else { return }
         compress(work.bytes.count - work.offset, of: work, deflater)
         finish(work, deflater)
     }
@@ -142,15 +142,13 @@ extension Connection {
 
     private func finish(_ work: CompressionUnderWay, _ deflater: Deflater) {
         deflater.underWay = nil
-        switch work.content {
-        case .message(let opcode):
-            messagesQueued -= 1
-            endReservation()
-            appendFrame(opcode, compressed: true, work.output)
-            noteFramed()
-        case .part(let part, let isFirst):
-            appendFrame(part.opcode(isFirst: isFirst), final: part.isLast, compressed: isFirst, work.output)
-            finish(part)
+        let content = work.content
+        if case .message = content { outbound.hasCompressedMessage() }
+        appendFrame(
+            content.opcode, final: content.endsMessage, compressed: content.beginsMessage, work.output)
+        switch content {
+        case .message: outbound.noteFramed()
+        case .part(let part, _): finish(part)
         }
         if let (frame, patience) = work.close { appendClose(frame, patience: patience) }
         admit()
@@ -159,7 +157,7 @@ extension Connection {
 
     /// The connection has ended.
     func dropCompression() {
-        guard let work = deflater?.underWay.take(), case .part(let part, _) = work.content else { return }
+        guard let work = outbound.deflater?.underWay.take(), case .part(let part, _) = work.content else { return }
         part.waiter.resume(.failure(closedSendError()))
     }
 }

@@ -20,7 +20,7 @@ extension Connection {
         case .end(let frame):
             let moment = min(options.closeTimeout, Self.momentToRead)
             let senders = stopSending()
-            closesByLibrary = isSentByLibrary
+            outbound.closesByLibrary = isSentByLibrary
             if isSentByLibrary {
                 startCloseTimer(at: loop.now &+ moment.nanoseconds)
             } else if let frame {
@@ -43,7 +43,7 @@ extension Connection {
     /// Tells those who wait now, and those who ask later. The first end counts.
     func tellTheEnd(_ end: ConnectionEnd) {
         // Before any task can know of the end: one that has been told must not send with success.
-        isOpen.store(false, ordering: .releasing)
+        published.isOpen.store(false, ordering: .releasing)
         let waiters = inbound.withLock { $0.finish(end) }
         noLongerSending()
         for waiter in waiters { waiter.resume(.failure(end.error)) }
@@ -76,60 +76,59 @@ extension Connection {
         loop.cancel(closeTimer)
         closeTimer = schedule(at: deadline) { connection in
             connection.closeTimer = nil
-            if connection.isChoked { connection.closesByLibrary = false }
+            if connection.outbound.isChoked { connection.outbound.closesByLibrary = false }
             let isWritten =
-                connection.closesByLibrary
-                || !connection.isChoked && !connection.liveness.isCloseWaiting
-                    && connection.deflater?.underWay?.close == nil
+                connection.outbound.closesByLibrary
+                || !connection.outbound.isChoked && !connection.liveness.isCloseWaiting
+                    && connection.outbound.deflater?.underWay?.close == nil
             if case .end = connection.machine.closeTimedOut(isWritten: isWritten) { connection.cut() }
         }
     }
 
     func noLongerSending() { refuse(stopSending()) }
 
-    private struct WaitingSenders {
-        let messages: [PendingSend]
-        let parts: [WaitingPart]
-    }
-
     /// Nothing is sent any more but the close frame. Returns who is to be told.
-    private func stopSending() -> WaitingSenders {
-        isOpen.store(false, ordering: .releasing)
+    private func stopSending() -> OutboundPath.WaitingSenders {
+        published.isOpen.store(false, ordering: .releasing)
         loop.cancel(keepAliveTimer)
         loop.cancel(probeTimer)
         (keepAliveTimer, probeTimer) = (nil, nil)
         liveness.stopAsking()
-        return WaitingSenders(messages: outbound.finish(), parts: waitingParts.removeAll())
+        return outbound.finish(at: { loop.now })
     }
 
-    private func refuse(_ senders: WaitingSenders) {
-        guard !senders.messages.isEmpty || !senders.parts.isEmpty else { return }
+    private func refuse(_ senders: OutboundPath.WaitingSenders) {
+        guard !senders.isEmpty else { return }
         let error = closedSendError()
-        let now = loop.now
-        for pending in senders.messages {
-            if pending.isWaited { pressure.endWait(at: now) }
-            pending.waiter?.resume(.failure(error))
+        for pending in senders.messages { pending.waiter?.resume(.failure(error)) }
+        for part in senders.parts { part.waiter.resume(.failure(error)) }
+    }
+
+    /// The last burst goes no further.
+    private func settleHeldBurst() {
+        // What the socket has not taken of a server's is with libwebsockets.
+        guard let client, client.held.count > 0 else {
+            _ = outbound.settle(nil)
+            return
         }
-        for part in senders.parts {
-            pressure.endWait(at: now)
-            part.waiter.resume(.failure(error))
-        }
+        let sent = unsafe SentFrames(
+            of: UnsafeRawBufferPointer(start: client.held.bytes, count: client.held.count), taken: client.taken)
+        if outbound.settle(sent) > 0 { tellWritten() }
     }
 
     /// The wsi is gone.
     func end() {
-        let inDoubt = settleHeldBurst()
+        settleHeldBurst()
         dropBacklog()
-        let unsent = messagesInFrames + messagesHanded + messagesQueued
         // libwebsockets does not tell that it has sent one.
-        let isCloseWritten = closesByLibrary || liveness.isCloseWritten
+        let isCloseWritten = outbound.closesByLibrary || liveness.isCloseWritten
         guard
             let info = machine.transportEnded(
-                isCloseWritten: isCloseWritten, unsentMessages: unsent, droppedMessages: droppedMessages)
+                isCloseWritten: isCloseWritten, unsentMessages: outbound.unsentMessages,
+                droppedMessages: droppedMessages)
         else { return }
         closeInfo = info
-        messagesInDoubt = inDoubt
-        finalInfo.withLock { $0.wrappedValue = info }
+        published.finalInfo.withLock { $0.wrappedValue = info }
         loop.cancel(client?.patience)
         loop.cancel(closeTimer)
         closeTimer = nil
@@ -142,7 +141,7 @@ extension Connection {
         vhost?.users -= 1
         vhost = nil
         messageHandler = nil
-        whenWritten = nil
+        outbound.whenWritten = nil
         serverSide.take()?.ended(on: loop)
         replies = nil
         pongHandlers = []

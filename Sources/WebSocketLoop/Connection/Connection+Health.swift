@@ -92,11 +92,11 @@ extension Connection {
     }
 
     /// How the connection ended; `nil` while it has not. From any thread.
-    package var finalCloseInfo: WebSocketCloseInfo? { finalInfo.withLock { $0.wrappedValue } }
+    package var finalCloseInfo: WebSocketCloseInfo? { published.finalInfo.withLock { $0.wrappedValue } }
 
     /// The last round trip in nanoseconds; `nil` before the first pong. From any thread.
     package var latency: UInt64? {
-        let last = lastRoundTrip.load(ordering: .relaxed)
+        let last = published.lastRoundTrip.load(ordering: .relaxed)
         return last == 0 ? nil : last
     }
 }

@@ -86,7 +86,7 @@ extension Connection {
         if piece.startsMessage {
             if refusesMessages { return refuseMessage() }
             assembler.begin(piece.kind)
-            isInboundPartial.store(true, ordering: .relaxed)
+            published.isInboundPartial.store(true, ordering: .relaxed)
             if pieces != nil { claimPieces() }
         }
         if piece.startsFrame {
@@ -109,7 +109,7 @@ extension Connection {
                 try finishPieces(reader)
             } else {
                 deliver(try assembler.finish())
-                isInboundPartial.store(inflater?.backlog != nil, ordering: .releasing)
+                published.isInboundPartial.store(inflater?.backlog != nil, ordering: .releasing)
             }
         } else {
             passPiecesOn()
@@ -196,6 +196,6 @@ extension Connection {
     @inline(__always)
     func noteArrived() {
         messagesArrived &+= 1
-        balance.store(balance.load(ordering: .relaxed) &- 1, ordering: .releasing)
+        published.countArrived()
     }
 }

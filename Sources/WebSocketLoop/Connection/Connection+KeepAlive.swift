@@ -15,7 +15,7 @@ extension Connection {
         pongsHeard &+= 1
         let pong = unsafe liveness.pong(bytes, now: loop.now)
         let action = pong.answer
-        if let roundTrip = action.roundTrip { lastRoundTrip.store(max(1, roundTrip), ordering: .relaxed) }
+        if let roundTrip = action.roundTrip { published.lastRoundTrip.store(max(1, roundTrip), ordering: .relaxed) }
         if !pongHandlers.isEmpty { unsafe tellPongHandlers(bytes, roundTrip: action.roundTrip) }
         for (waiter, roundTrip) in action.resumed { waiter.resume(.success(roundTrip)) }
         if let deadline = action.probeDeadline {

@@ -190,12 +190,12 @@ extension Connection {
 
 extension Connection {
     /// A handler is about to be set. From any thread.
-    package func claimInbound() { isInboundHandled.store(true, ordering: .relaxed) }
+    package func claimInbound() { published.isInboundHandled.store(true, ordering: .relaxed) }
 
     /// Messages go to `handler`, on the loop, as they arrive; what was buffered goes first.
     package func setMessageHandler(_ handler: @escaping MessageHandler) {
         if let replies { replies.handler = handler } else { messageHandler = handler }
-        isInboundHandled.store(true, ordering: .relaxed)
+        published.isInboundHandled.store(true, ordering: .relaxed)
         // The handler may want no more in the middle of this.
         while hasMessageHandler {
             switch inbound.withLock({ $0.pop() }) {
@@ -214,7 +214,7 @@ extension Connection {
     /// Messages wait for `receive`, or for another handler, and reading pauses at the buffer's mark. On the loop.
     package func removeMessageHandler() {
         if let replies { replies.handler = nil } else { messageHandler = nil }
-        isInboundHandled.store(false, ordering: .relaxed)
+        published.isInboundHandled.store(false, ordering: .relaxed)
     }
 
     /// No task reads any more: control frames are dealt with, and a message ends the connection.
@@ -227,23 +227,23 @@ extension Connection {
     }
 
     /// Whether messages can still be sent, as far as the loop has seen. From any thread.
-    package var isUsable: Bool { isOpen.load(ordering: .acquiring) }
+    package var isUsable: Bool { published.isOpen.load(ordering: .acquiring) }
 
     /// Messages sent, less those that have arrived whole. From any thread.
-    package var exchangeBalance: Int { balance.load(ordering: .acquiring) }
+    package var exchangeBalance: Int { published.balance.load(ordering: .acquiring) }
 
     /// Whether messages of this side are still on their way to the loop. From any thread.
-    package var hasPromisedMessages: Bool { promisedBytes.load(ordering: .acquiring) != 0 }
+    package var hasPromisedMessages: Bool { published.promisedBytes.load(ordering: .acquiring) != 0 }
 
     /// Whether a caller that takes the connection over would find something of its former user: messages, a part of
     /// one, receivers that wait for one, or a message handler. From any thread, as cheap as it looks.
     package var hasInboundResidue: Bool {
-        inboundCount.load(ordering: .acquiring) != 0 || isInboundPartial.load(ordering: .acquiring)
-            || isInboundHandled.load(ordering: .relaxed)
+        inboundCount.load(ordering: .acquiring) != 0 || published.isInboundPartial.load(ordering: .acquiring)
+            || published.isInboundHandled.load(ordering: .relaxed)
     }
 
     /// Whether messages that come have a taker already: a handler, or a receiver that waits.
     package var isInboundClaimed: Bool {
-        isInboundHandled.load(ordering: .relaxed) || inbound.withLock { $0.waiterCount > 0 }
+        published.isInboundHandled.load(ordering: .relaxed) || inbound.withLock { $0.waiterCount > 0 }
     }
 }

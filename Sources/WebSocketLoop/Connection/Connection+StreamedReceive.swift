@@ -216,7 +216,7 @@ extension Connection {
 
     /// The next user of the connection must not find a part of a message, or a reader that holds it up.
     func noteInboundPartial() {
-        isInboundPartial.store(
+        published.isInboundPartial.store(
             !assembler.isIdle || pieces?.unfinished != nil || inflater?.backlog != nil, ordering: .releasing)
     }
 }

@@ -24,9 +24,9 @@ extension Connection {
         var traffic = ConnectionTraffic()
         traffic.messagesReceived = messagesArrived
         traffic.bytesReceived = bytesArrived
-        traffic.messagesSent = messagesWritten
-        traffic.bytesSent = bytesWritten
-        traffic.pressure = pressure
+        traffic.messagesSent = outbound.messagesWritten
+        traffic.bytesSent = outbound.bytesWritten
+        traffic.pressure = outbound.pressure
         return traffic
     }
 }

@@ -70,78 +70,40 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
     @safe @exclusivity(unchecked) var mustCheckInbound = false
     @safe @exclusivity(unchecked) var mustAnswerClose = false
     @safe @exclusivity(unchecked) var isInCallback = false
-    /// lws holds bytes that the socket did not take; nothing more is handed to it until it says WRITEABLE.
-    @safe @exclusivity(unchecked) var isChoked = false
     /// Messages are refused. Only the first part of a message in several looks here: the handler refuses whole ones.
     @safe @exclusivity(unchecked) var refusesMessages = false
     /// Grows with every read of a client, and every piece of a message that a server has read. Wraps, as the next ones do.
     @safe @exclusivity(unchecked) var heard: UInt32 = 0
     @safe @exclusivity(unchecked) var pongsHeard: UInt32 = 0
-    /// Grows with every message that is sent, and with everything that a socket takes that took nothing before.
-    @safe @exclusivity(unchecked) var queued: UInt32 = 0
-    @safe @exclusivity(unchecked) var taken: UInt32 = 0
     @safe @exclusivity(unchecked) var messageHandler: MessageHandler?
     let inflater: Inflater?
-    let deflater: Deflater?
-    @safe @exclusivity(unchecked) var frames = FrameBuffer()
-    @safe @exclusivity(unchecked) var outbound: OutboundQueue<PendingSend>
-    @safe @exclusivity(unchecked) var handedBytes = 0
-    @safe @exclusivity(unchecked) var messagesInFrames = 0
-    @safe @exclusivity(unchecked) var messagesHanded = 0
-    /// Messages that the operating system has taken whole.
-    @safe @exclusivity(unchecked) var messagesWritten = 0
+    @safe @exclusivity(unchecked) var outbound: OutboundPath
     /// For those who count at the end: messages that came whole, and bytes each way.
     @safe @exclusivity(unchecked) var messagesArrived = 0
     @safe @exclusivity(unchecked) var bytesArrived = 0
-    @safe @exclusivity(unchecked) var bytesWritten = 0
-    var pressure = ConnectionPressure()
-    /// Told the new count, on the loop.
-    @safe @exclusivity(unchecked) var whenWritten: (@Sendable (Int) -> Void)?
 
     // Shared with other threads.
-    /// Bytes that wait to be sent, for senders on other threads.
-    let outboundBytes = Atomic<Int>(0)
-    /// Bytes of messages that are on their way to the loop.
-    let promisedBytes = Atomic<Int>(0)
+    let published = PublishedState()
     /// Messages that are not received yet, and receivers that still wait. Follows `inbound`, under its lock.
     let inboundCount = Atomic<Int>(0)
-    let isOpen = Atomic<Bool>(true)
     /// A receiver has taken as many messages as it may without giving way.
     let mustGiveWay = Atomic<Bool>(false)
-    /// Messages sent, less those that have arrived whole. Written on the loop.
-    let balance = Atomic<Int>(0)
-    /// A message has begun to arrive and is not complete. Written on the loop.
-    let isInboundPartial = Atomic<Bool>(false)
-    /// Messages go to a handler. Written on the loop.
-    let isInboundHandled = Atomic<Bool>(false)
     let isClient: Bool
     let client: ClientWire?
 
     /// Receivers that read a message in pieces, once there was one.
     @safe @exclusivity(unchecked) var pieces: PieceReceivers?
     @safe @exclusivity(unchecked) var liveness: Liveness<LoopWaiter<UInt64>>
-    /// libwebsockets sends the close frame, behind what it holds.
-    var closesByLibrary = false
-    /// The last round trip in nanoseconds; 0 before the first pong.
-    let lastRoundTrip = Atomic<UInt64>(0)
     var droppedMessages = 0
     /// It is among those that go on in a later turn of the loop.
     var isAwaitingTurn = false
-    /// At the end: messages of a burst of which the operating system had taken a part.
-    package internal(set) var messagesInDoubt = 0
-    /// Messages from other threads that wait behind one in several frames.
-    var messagesQueued = 0
     /// Requests that wait for their replies.
     var replies: PendingReplies?
-    /// Parts of a message that wait for room.
-    var waitingParts = WaiterList<WaitingPart>()
     var pongHandlers: [PongHandler] = []
     var closeTimer: WebSocketEventLoop.TimerToken?
     var keepAliveTimer: WebSocketEventLoop.TimerToken?
     var probeTimer: WebSocketEventLoop.TimerToken?
     @Boxed package internal(set) var closeInfo: WebSocketCloseInfo?
-    /// How the connection ended, for other threads.
-    let finalInfo = Mutex(Boxed<WebSocketCloseInfo>(wrappedValue: nil))
     var vhost: Vhost?
     /// What servers and topics keep about the connection.
     var serverSide: ServerSide?
@@ -166,22 +128,22 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
         assembler = MessageAssembler(
             maximumSize: options.maximumMessageSize, maximumFragments: options.maximumFragments)
         inbound = Mutex(InboundQueue(marks: options.inboundBuffer))
-        outbound = OutboundQueue(marks: options.outboundBuffer)
         liveness = Liveness(
             interval: options.keepAlive?.interval.nanoseconds, timeout: options.keepAlive?.timeout?.nanoseconds,
             nonce: unsafe nonce ?? loop.maskKeys.next())
         if let agreed = details.deflate, case .deflate(let knobs) = options.compression {
             // Ours is the side we send on: each side's window and takeover are named after the sender.
-            deflater = Deflater(
+            let deflater = Deflater(
                 windowBits: isClient ? agreed.clientMaxWindowBits : agreed.serverMaxWindowBits,
                 resets: isClient ? agreed.clientNoContextTakeover : agreed.serverNoContextTakeover, options: knobs,
                 spares: loop.resources.spareStreams)
+            outbound = OutboundPath(deflater: deflater, marks: options.outboundBuffer)
             inflater = Inflater(
                 windowBits: isClient ? agreed.serverMaxWindowBits : agreed.clientMaxWindowBits,
                 resets: isClient ? agreed.serverNoContextTakeover : agreed.clientNoContextTakeover,
                 spares: loop.resources.spareStreams)
         } else {
-            deflater = nil
+            outbound = OutboundPath(deflater: nil, marks: options.outboundBuffer)
             inflater = nil
         }
         super.init(loop: loop)
@@ -189,7 +151,7 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
 
     /// Payload bytes that went out compressed, before and after; on the loop.
     package var sentCompressed: (plain: Int, compressed: Int) {
-        (deflater?.plainBytes ?? 0, deflater?.compressedBytes ?? 0)
+        (outbound.deflater?.plainBytes ?? 0, outbound.deflater?.compressedBytes ?? 0)
     }
 
     /// The handshake is done and the wsi handed over. A server calls it inside libwebsockets' ESTABLISHED callback.
@@ -206,10 +168,10 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
         _ = twin.machine.fail(nil, cause: .aborted)
         twin.closeInfo = twin.machine.transportEnded(
             isCloseWritten: false, unsentMessages: 0, droppedMessages: 0)
-        twin.finalInfo.withLock { $0.wrappedValue = twin.closeInfo }
+        twin.published.finalInfo.withLock { $0.wrappedValue = twin.closeInfo }
         _ = twin.inbound.withLock { $0.finish(.failed(error)) }
-        _ = twin.outbound.finish()
-        twin.isOpen.store(false, ordering: .releasing)
+        _ = twin.outbound.finish(at: { 0 })
+        twin.published.isOpen.store(false, ordering: .releasing)
         return twin
     }
 
@@ -226,7 +188,7 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
     override func destroyed() { end() }
 
     /// Changes with every message, either way, and while one goes out slowly: how idle connections are found.
-    var activity: UInt32 { heard &+ queued &+ taken }
+    var activity: UInt32 { heard &+ outbound.activity }
 
     // MARK: Turn
 
@@ -248,7 +210,7 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
         flush()
         if mustAnswerClose {
             // What is being compressed comes before the close frame, and another turn behind it.
-            if deflater?.underWay == nil { answerCloseLate() }
+            if !outbound.isCompressing { answerCloseLate() }
             return
         }
         if let client { failLate(client) }

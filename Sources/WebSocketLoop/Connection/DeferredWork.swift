@@ -54,6 +54,20 @@ final class CompressionUnderWay {
             case .part(let part, _): part.isLast
             }
         }
+
+        var beginsMessage: Bool {
+            switch self {
+            case .message: true
+            case .part(_, let isFirst): isFirst
+            }
+        }
+
+        var opcode: FrameEncoder.Opcode {
+            switch self {
+            case .message(let opcode): opcode
+            case .part(let part, let isFirst): part.opcode(isFirst: isFirst)
+            }
+        }
     }
 
     let content: Content

@@ -258,12 +258,12 @@ import WebSocketsTestKit
             let message = Self.letters(Self.mebibyte, seed: 6)
             await pair.loop.run {
                 #expect(ours.sendNow(message))
-                #expect(ours.deflater?.underWay != nil)
+                #expect(ours.outbound.deflater?.underWay != nil)
                 ours.abort()
             }
             let info = try await ours.closed()
             #expect(info.unsentMessages == 1)
-            #expect(ours.deflater?.underWay == nil)
+            #expect(ours.outbound.deflater?.underWay == nil)
         }
     }
 
