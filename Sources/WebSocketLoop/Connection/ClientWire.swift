@@ -3,14 +3,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import Synchronization
 import WebSocketCore
 
 /// What a client's connection has of the wire, where libwebsockets only reads and decrypts. A server's has none of it.
 final class ClientWire {
     @safe @exclusivity(unchecked) var parser: FrameParser
     /// Nothing that arrives is looked at any more: the peer's close frame has come, or what cannot be parsed.
-    @safe @exclusivity(unchecked) var isDeaf = false
+    @safe @exclusivity(unchecked) var ignoresInput = false
     /// What could not be parsed, until what came before it has been dealt with.
     var violation: FrameParser.Violation?
     /// How long that may take.
@@ -23,6 +22,8 @@ final class ClientWire {
     /// Nothing more is sent behind what is queued.
     var isFinishing = false
     var isFinished = false
+    /// Which counts those that use it.
+    var vhost: Vhost?
 
     init(allowsCompression: Bool) {
         parser = FrameParser(role: .client, allowsCompression: allowsCompression)
@@ -32,49 +33,11 @@ final class ClientWire {
 // MARK: In
 
 extension Connection {
-    /// libwebsockets has read this much of the stream.
-    func takeFrames(_ bytes: UnsafeRawBufferPointer, _ client: ClientWire) -> CInt {
-        guard !client.isDeaf else { return 0 }
-        isInCallback = true
-        defer { isInCallback = false }
-        heard &+= 1
-        if let backlog = inflater?.backlog {
-            unsafe backlog.rest += bytes
-            return 0
-        }
-        var offset = 0
-        while true {
-            switch unsafe client.parser.next(bytes, &offset) {
-            case .needsMore: return 0
-            case .data(let data):
-                guard canReceive else { continue }
-                isCompressedMessage = data.isCompressed
-                unsafe take(
-                    FramePiece(
-                        kind: data.kind, startsMessage: data.startsMessage, startsFrame: data.startsFrame,
-                        remaining: data.remaining, endsMessage: data.endsMessage),
-                    UnsafeRawBufferPointer(rebasing: bytes[data.payload]))
-                if let backlog = inflater?.backlog {
-                    unsafe backlog.rest = Array(bytes.dropFirst(offset))
-                    return 0
-                }
-            case .control(let control):
-                unsafe client.parser.withControlPayload { payload in
-                    switch control {
-                    case .ping: unsafe answerPing(payload, client)
-                    case .pong: unsafe takePong(payload)
-                    case .close: _ = unsafe takeClose(payload)
-                    }
-                }
-                guard control == .close else { continue }
-                client.isDeaf = true
-                return 0
-            case .violation(let violation):
-                client.isDeaf = true
-                client.violation = violation
-                markDirty()
-                return 0
-            }
+    func takeControl(_ frame: FrameParser.Control, _ payload: UnsafeRawBufferPointer, _ client: ClientWire) {
+        switch frame {
+        case .ping: unsafe answerPing(payload, client)
+        case .pong: unsafe takePong(payload)
+        case .close: _ = unsafe takeClose(payload)
         }
     }
 
@@ -82,7 +45,7 @@ extension Connection {
     /// and answered first, as if it had come in another read, as far as that takes no longer than a moment.
     func failLate(_ client: ClientWire) {
         guard client.violation != nil else { return }
-        guard inbound.withLock({ $0.messageCount }) > 0 else { return fail(client) }
+        guard arrivals.messageCount > 0 else { return fail(client) }
         if client.patience == nil {
             client.patience = schedule(at: loop.now &+ Self.momentToAnswer) { $0.fail(client) }
         }

@@ -73,9 +73,9 @@ extension Connection {
 
     /// A paused connection would never see the peer's answer.
     func resumeReadingForClosing() {
-        let isPausedForPieces = pieces?.isPaused == true
-        pieces?.isPaused = false
-        if inbound.withLock({ $0.resumeForClosing() }) || isPausedForPieces { resumeReading() }
+        let isPausedForPieces = inbound.isPausedForPieces
+        inbound.pieces?.isPaused = false
+        if arrivals.resumeForClosing() || isPausedForPieces { resumeReading() }
     }
 
     func waitClosed(_ waiter: LoopWaiter<WebSocketCloseInfo>) {
@@ -105,12 +105,12 @@ extension Connection {
         if client == nil { compressTheRest() }
         switch machine.peerClosed(frame) {
         case .answerSoon where outbound.isCompressing:
-            mustAnswerClose = true
+            turnState.mustAnswerClose = true
             return 0
         case .answerSoon where !outbound.isChoked && loop.hasReadyWork:
             // What came before may be in the hands of a task that answers it within this turn. libwebsockets would
             // answer the close by itself, but not before the loop polls again.
-            mustAnswerClose = true
+            turnState.mustAnswerClose = true
             markDirty()
             return 0
         case .answerSoon:
@@ -170,7 +170,7 @@ extension Connection {
 
     /// The turn in which the peer's close frame came is over.
     func answerCloseLate() {
-        mustAnswerClose = false
+        turnState.mustAnswerClose = false
         if let client {
             answerClose()
             return finishSending(client)

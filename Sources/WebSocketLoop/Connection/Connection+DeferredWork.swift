@@ -11,7 +11,7 @@ import WebSocketCore
 // between. Nothing is read from the socket meanwhile.
 extension Connection {
     /// Whether something waits for a later turn.
-    var isHeldBack: Bool { inflater?.backlog != nil || outbound.isCompressing }
+    var isHeldBack: Bool { inbound.backlog != nil || outbound.isCompressing }
 
     /// Nothing of this connection waits for a later turn any more.
     private func readOn() {
@@ -29,7 +29,7 @@ extension Connection {
         let used: Int
         do throws(Inflater.Failure) {
             used = try unsafe inflater.inflate(
-                bytes, isLast: piece.endsMessage, room: room, scratch: loop.scratch, into: &assembler)
+                bytes, isLast: piece.endsMessage, room: room, scratch: loop.scratch, into: &inbound.assembler)
         } catch {
             switch error {
             case .corrupt:
@@ -63,10 +63,10 @@ extension Connection {
     }
 
     func goOnInflating() {
-        guard let inflater, let backlog = inflater.backlog else { return }
+        guard let inflater = inbound.inflater, let backlog = inflater.backlog else { return }
         // As in a callback: what ends the connection ends it behind this.
-        isInCallback = true
-        defer { isInCallback = false }
+        turnState.isInCallback = true
+        defer { turnState.isInCallback = false }
         while canReceive {
             // Each of these comes back when it is over.
             if outbound.isCompressing || canSend && isPausedByReaders { return }
@@ -83,10 +83,10 @@ extension Connection {
     }
 
     private func goOn(_ held: DeferredInput.Piece) {
-        isCompressedMessage = held.isCompressed
+        inbound.takesOn(isCompressed: held.isCompressed)
         unsafe held.bytes.withUnsafeBytes { bytes in
             guard held.isBegun else { return unsafe takeNow(held.piece, bytes) }
-            guard let inflater else { return }
+            guard let inflater = inbound.inflater else { return }
             do throws(MessageAssembler.Violation) {
                 if try unsafe inflateNow(held.piece, bytes, inflater) {
                     try finish(held.piece)
@@ -101,8 +101,8 @@ extension Connection {
 
     /// The connection has ended: what was not decompressed is lost with it, and counted.
     func dropBacklog() {
-        guard let backlog = inflater?.backlog.take() else { return }
-        droppedMessages += backlog.countMessages(client?.parser)
+        guard let backlog = inbound.inflater?.backlog.take() else { return }
+        inbound.noteDropped(backlog.countMessages(client?.parser))
     }
 
     // MARK: Out
@@ -134,7 +134,7 @@ extension Connection {
 
     private func compress(_ count: Int, of work: CompressionUnderWay, _ deflater: Deflater) {
         let end = work.offset + count
-        unsafe deflater.compress(
+        deflater.compress(
             work.bytes[work.offset..<end], endsPart: end == work.bytes.count, endsMessage: work.content.endsMessage,
             onto: &work.output, scratch: &loop.scratch)
         work.offset = end

@@ -44,11 +44,10 @@ extension Connection {
     func tellTheEnd(_ end: ConnectionEnd) {
         // Before any task can know of the end: one that has been told must not send with success.
         published.isOpen.store(false, ordering: .releasing)
-        let waiters = inbound.withLock { $0.finish(end) }
+        let waiters = arrivals.finish(end)
         noLongerSending()
         for waiter in waiters { waiter.resume(.failure(end.error)) }
-        pieces?.end(end)
-        replies?.end(end)
+        inbound.finish(end)
         for waiter in liveness.finish() { waiter.resume(.failure(end.error)) }
     }
 
@@ -69,13 +68,13 @@ extension Connection {
 
     func cut() {
         guard let wire else { return }
-        if isInCallback { loop.killSoon(self) } else { wire.kill() }
+        if turnState.isInCallback { loop.killSoon(self) } else { wire.kill() }
     }
 
     func startCloseTimer(at deadline: UInt64) {
-        loop.cancel(closeTimer)
-        closeTimer = schedule(at: deadline) { connection in
-            connection.closeTimer = nil
+        loop.cancel(timers.close)
+        timers.close = schedule(at: deadline) { connection in
+            connection.timers.close = nil
             if connection.outbound.isChoked { connection.outbound.closesByLibrary = false }
             let isWritten =
                 connection.outbound.closesByLibrary
@@ -90,9 +89,9 @@ extension Connection {
     /// Nothing is sent any more but the close frame. Returns who is to be told.
     private func stopSending() -> OutboundPath.WaitingSenders {
         published.isOpen.store(false, ordering: .releasing)
-        loop.cancel(keepAliveTimer)
-        loop.cancel(probeTimer)
-        (keepAliveTimer, probeTimer) = (nil, nil)
+        loop.cancel(timers.keepAlive)
+        loop.cancel(timers.probe)
+        (timers.keepAlive, timers.probe) = (nil, nil)
         liveness.stopAsking()
         return outbound.finish(at: { loop.now })
     }
@@ -125,27 +124,35 @@ extension Connection {
         guard
             let info = machine.transportEnded(
                 isCloseWritten: isCloseWritten, unsentMessages: outbound.unsentMessages,
-                droppedMessages: droppedMessages)
+                droppedMessages: inbound.messagesDropped)
         else { return }
-        closeInfo = info
+        ends.info = info
         published.finalInfo.withLock { $0.wrappedValue = info }
         loop.cancel(client?.patience)
-        loop.cancel(closeTimer)
-        closeTimer = nil
+        loop.cancel(timers.close)
+        timers.close = nil
         // Before any task is told: one that has waited for the end finds it in the registry too.
         loop.counters.connections.subtract(1)
         if loop.resources.crowd.left(open: loop.counters.connections.value) { HeapTrim.soon() }
         loop.counters.descriptors.subtract(1)
         tellTheEnd(.closed(info))
         dropCompression()
-        vhost?.users -= 1
-        vhost = nil
-        messageHandler = nil
+        client?.vhost.take()?.users -= 1
+        inbound.releaseTakers()
         outbound.whenWritten = nil
         serverSide.take()?.ended(on: loop)
-        replies = nil
-        pongHandlers = []
-        let observers = ends.tell(info)
+        tell(ends.removeAll(), info)
+    }
+
+    private func tell(_ entries: [EndList.Entry], _ info: WebSocketCloseInfo) {
+        var observers: [@Sendable (WebSocketCloseInfo) -> Void] = []
+        for entry in entries {
+            switch entry {
+            case .action(let action): action()
+            case .waiter(let waiter): waiter.resume(.success(info))
+            case .observer(let observer): observers.append(observer)
+            }
+        }
         if !observers.isEmpty { tellSoon { for observer in observers { observer(info) } } }
     }
 }

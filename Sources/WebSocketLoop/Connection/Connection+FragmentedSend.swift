@@ -67,8 +67,9 @@ extension Connection {
         precondition(!message.isFinished, "nothing can follow the last part of a message")
         let isFirst = !message.hasFrames
         message.hasFrames = true
-        if isFirst, let deflater = outbound.deflater, message.compression != .never { message.isCompressed = deflater.begin() }
-        if message.isCompressed, let deflater = outbound.deflater {
+        let deflater = outbound.deflater
+        if isFirst, let deflater, message.compression != .never { message.isCompressed = deflater.begin() }
+        if message.isCompressed, let deflater {
             let compressed = unsafe part.bytes.withUnsafeBytes { bytes in
                 unsafe compressAndAppend(.part(part, isFirst: isFirst), bytes, deflater)
             }

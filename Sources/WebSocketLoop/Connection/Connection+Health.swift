@@ -69,13 +69,13 @@ extension Connection {
 
     /// `handler` is told of every pong, on the loop.
     package func addPongHandler(_ handler: @escaping PongHandler) {
-        loop.execute { if self.closeInfo == nil { self.pongHandlers.append(handler) } }
+        loop.execute { if self.closeInfo == nil { self.inbound.pongHandlers.append(handler) } }
     }
 
     func tellPongHandlers(_ bytes: UnsafeRawBufferPointer, roundTrip: UInt64?) {
         let payload = unsafe [UInt8](bytes)
-        tellSoon { [pongHandlers] in
-            for handler in pongHandlers { handler(payload, roundTrip) }
+        tellSoon { [handlers = inbound.pongHandlers] in
+            for handler in handlers { handler(payload, roundTrip) }
         }
     }
 

@@ -100,7 +100,7 @@ extension Connection {
 
     /// Why nothing can be sent any more. From any thread: the receivers' queue knows how the connection ended.
     package func closedSendError() -> WebSocketError {
-        guard let end = inbound.withLock({ $0.outcome })?.error else {
+        guard let end = arrivals.end?.error else {
             return WebSocketError(
                 .connectionClosed, "the connection is closing, so the message was not sent; open a new connection")
         }
@@ -184,12 +184,12 @@ extension Connection {
         unsafe appendFrame(
             content.opcode, final: content.endsMessage, compressed: content.beginsMessage,
             UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(loop.scratch.memory)[..<count]))
-        unsafe loop.scratch.trim()
+        loop.scratch.trim()
         return .framed
     }
 
     /// Whether what is sent now may wait. libwebsockets answers a client's close frame before the next turn.
-    private var hasLaterTurns: Bool { client != nil || !mustAnswerClose }
+    private var hasLaterTurns: Bool { client != nil || !turnState.mustAnswerClose }
 
     /// Control frames ignore the marks: they are small, and needed most when the peer is slow.
     func appendControl(_ opcode: FrameEncoder.Opcode, _ payload: UnsafeRawBufferPointer) {
@@ -205,7 +205,7 @@ extension Connection {
         _ opcode: FrameEncoder.Opcode, final: Bool = true, compressed: Bool, _ payload: UnsafeRawBufferPointer
     ) {
         // A client masks every frame (RFC 6455 §5.3), a server none.
-        let maskKey: UInt32? = unsafe isClient ? loop.maskKeys.next() : nil
+        let maskKey: UInt32? = isClient ? loop.maskKeys.next() : nil
         unsafe outbound.append(
             opcode, final: final, compressed: compressed, payload, maskKey: maskKey, from: &loop.frameMemory)
         noteAppended()
@@ -238,17 +238,17 @@ extension Connection {
         } else {
             guard unsafe wire.write(outbound.frames.bytes, outbound.frames.count) else { return burstFailed() }
             guard !wire.holdsBytes else {
-                unsafe outbound.burstIsHeld(to: &loop.frameMemory)
+                outbound.burstIsHeld(to: &loop.frameMemory)
                 return wire.askForRoom()
             }
         }
-        noteWritten(unsafe outbound.burstIsOut(to: &loop.frameMemory))
+        noteWritten(outbound.burstIsOut(to: &loop.frameMemory))
         if let client { finishSendingIfDone(client) }
     }
 
     /// The socket is dead. libwebsockets learns that by itself, but not necessarily soon.
     private func burstFailed() {
-        unsafe outbound.dropBurst(to: &loop.frameMemory)
+        outbound.dropBurst(to: &loop.frameMemory)
         loop.killSoon(self)
     }
 
@@ -283,7 +283,7 @@ extension Connection {
         guard let written = unsafe wire.send(client.held.bytes + client.taken, rest) else { return nil }
         client.taken += written
         guard written == rest else { return false }
-        unsafe client.held.removeAll(to: &loop.frameMemory)
+        client.held.removeAll(to: &loop.frameMemory)
         client.taken = 0
         return true
     }

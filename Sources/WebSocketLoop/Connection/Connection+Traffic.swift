@@ -22,8 +22,8 @@ extension Connection {
     /// On the loop, also when the connection has ended.
     package var traffic: ConnectionTraffic {
         var traffic = ConnectionTraffic()
-        traffic.messagesReceived = messagesArrived
-        traffic.bytesReceived = bytesArrived
+        traffic.messagesReceived = inbound.messagesArrived
+        traffic.bytesReceived = inbound.bytesArrived
         traffic.messagesSent = outbound.messagesWritten
         traffic.bytesSent = outbound.bytesWritten
         traffic.pressure = outbound.pressure

@@ -92,8 +92,8 @@ final class TurnWork {
 
     /// The connection goes on in a later turn, behind those that wait already.
     func add(_ connection: Connection) {
-        guard !connection.isAwaitingTurn else { return }
-        connection.isAwaitingTurn = true
+        guard !connection.turnState.isAwaitingTurn else { return }
+        connection.turnState.isAwaitingTurn = true
         waiting.append(connection)
     }
 
@@ -103,7 +103,7 @@ final class TurnWork {
         var count = waiting.count
         while count > 0, budget.isLeft, let connection = waiting.popFirst() {
             count -= 1
-            connection.isAwaitingTurn = false
+            connection.turnState.isAwaitingTurn = false
             connection.goOnCompressing()
             connection.goOnInflating()
         }

@@ -171,7 +171,7 @@ extension Connection {
         } else {
             frame = message.frame
         }
-        unsafe outbound.append(encoded: frame, from: &loop.frameMemory)
+        outbound.append(encoded: frame, from: &loop.frameMemory)
         outbound.noteFramed()
         noteAppended()
     }
