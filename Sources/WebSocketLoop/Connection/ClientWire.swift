@@ -62,7 +62,7 @@ extension Connection {
 
     /// What the server has sent behind its answer.
     func receiveEarly(_ bytes: UnsafeRawBufferPointer) {
-        if unsafe received(bytes) != 0 { loop.killSoon(self) }
+        if unsafe received(bytes) != 0 { loop.killAtTurnEnd(self) }
     }
 
     private func answerPing(_ payload: UnsafeRawBufferPointer, _ client: ClientWire) {

@@ -68,7 +68,7 @@ extension Connection {
 
     func cut() {
         guard let wire else { return }
-        if turnState.isInCallback { loop.killSoon(self) } else { wire.kill() }
+        if turnState.isInCallback { loop.killAtTurnEnd(self) } else { wire.kill() }
     }
 
     func startCloseTimer(at deadline: UInt64) {

@@ -114,7 +114,7 @@ extension Connection {
     /// before this call. Otherwise Swift 6.3 comes back where the branches meet, and a call that never waited pays for
     /// that too: 70 ns, a tenth of a small message's way.
     @usableFromInline @inline(never)
-    package func cameBack() {}
+    package func returnToCallerExecutor() {}
 }
 
 // MARK: - On the loop: frames
@@ -249,7 +249,7 @@ extension Connection {
     /// The socket is dead. libwebsockets learns that by itself, but not necessarily soon.
     private func burstFailed() {
         outbound.dropBurst(to: &loop.frameMemory)
-        loop.killSoon(self)
+        loop.killAtTurnEnd(self)
     }
 
     /// The socket takes bytes again. Other than 0 ends the wsi.

@@ -127,7 +127,7 @@ extension Connection {
     package var isPausedForPieces: Bool { inbound.isPausedForPieces }
     package var unreadPieceBytes: Int { inbound.pieces?.unfinished?.unreadBytes ?? 0 }
 
-    /// So many unread bytes of a message in pieces pause reading.
+    /// This many unread bytes of a message in pieces pause reading.
     private var pieceMark: Int { min(options.inboundBuffer.highBytes, 256 << 10) }
 
     /// The next message, in the pieces in which it arrives; waits until it begins.

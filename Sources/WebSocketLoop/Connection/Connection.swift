@@ -174,11 +174,11 @@ struct ConnectionTimers {
 
     /// Runs `handler` on the loop when the connection has ended; at once if it has. From any thread.
     package func onEnd(_ handler: @escaping @Sendable () -> Void) {
-        if !loop.execute({ self.alsoOnEnd(handler) }) { handler() }
+        if !loop.execute({ self.addEndHandler(handler) }) { handler() }
     }
 
     /// Runs `action` when the connection has ended; at once if it has. On the loop.
-    package func alsoOnEnd(_ action: @escaping () -> Void) {
+    package func addEndHandler(_ action: @escaping () -> Void) {
         if closeInfo != nil { action() } else { ends.append(action: action) }
     }
 }
