@@ -83,7 +83,7 @@ extension SessionCoordinator {
     /// There is a connection and something waits: one writer takes care of that.
     mutating func startWriting() {
         guard !isWriting, outbox.isConnected, outbox.queuedCount > 0,
-            let (epoch, connection) = machine.openConnection, epoch != deafEpoch
+            let (epoch, connection) = machine.openConnection, epoch != refusingEpoch
         else { return }
         isWriting = true
         add(.write(connection))
@@ -115,7 +115,7 @@ extension SessionCoordinator {
         guard !accepted, !cancelled else { return true }
         // A connection that takes nothing any more has ended or is about to; then another one goes on.
         isWriting = false
-        deafEpoch = writing.epoch
+        refusingEpoch = writing.epoch
         return false
     }
 

@@ -114,7 +114,7 @@ package struct SessionCoordinator<World: SessionWorld>: ~Copyable {
     var slowSend: World.Work?
     var isWriting = false
     /// The connection that took nothing any more.
-    var deafEpoch: Int?
+    var refusingEpoch: Int?
     /// Whether `run` has begun.
     package internal(set) var isRunning = false
     package internal(set) var hasRun = false

@@ -9,7 +9,7 @@ import WebSocketCore
 extension Connection {
     /// What the socket shows of the peer now: two system calls, for the keepalive's timer and not for every message.
     func socketSigns(now: UInt64) -> SocketSigns {
-        var signs = SocketSigns(heard: heard &+ pongsHeard, taken: taken)
+        var signs = SocketSigns(heard: inbound.heard &+ inbound.pongsHeard, taken: outbound.taken)
         guard let health = wire?.health else { return signs }
         signs.waiting = Int(health.waiting)
         guard health.has_counters != 0 else { return signs }

@@ -173,7 +173,7 @@ extension ClientAttempt {
         details.tls = wire.tlsInfo
         stream?.finish()
         let connection = Connection(loop: loop, isClient: true, options: Shared(request.options), details: details)
-        connection.vhost = vhost
+        connection.client?.vhost = vhost
         vhost = nil
         steps.passed(.upgrade, request, on: loop)
         handOver(to: connection)

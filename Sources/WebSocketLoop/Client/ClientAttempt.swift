@@ -269,7 +269,7 @@ final class ClientAttempt: WireOwner {
             loop.counters.descriptors.subtract(1)
         }
         // Later, because this may run inside a callback of this or another wsi. The vhost stays in use until then.
-        if wire != nil { loop.killSoon(self) } else { releaseVhost() }
+        if wire != nil { loop.killAtTurnEnd(self) } else { releaseVhost() }
     }
 
     private func release() {

@@ -73,7 +73,7 @@ package import WebSocketCore
     package func abort() {
         guard !isAborted else { return }
         isAborted = true
-        if wire != nil { loop.killSoon(self) }
+        if wire != nil { loop.killAtTurnEnd(self) }
     }
 
     override func destroyed() {

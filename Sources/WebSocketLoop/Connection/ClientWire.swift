@@ -3,14 +3,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import Synchronization
 import WebSocketCore
 
 /// What a client's connection has of the wire, where libwebsockets only reads and decrypts. A server's has none of it.
 final class ClientWire {
     @safe @exclusivity(unchecked) var parser: FrameParser
     /// Nothing that arrives is looked at any more: the peer's close frame has come, or what cannot be parsed.
-    @safe @exclusivity(unchecked) var isDeaf = false
+    @safe @exclusivity(unchecked) var ignoresInput = false
     /// What could not be parsed, until what came before it has been dealt with.
     var violation: FrameParser.Violation?
     /// How long that may take.
@@ -23,6 +22,8 @@ final class ClientWire {
     /// Nothing more is sent behind what is queued.
     var isFinishing = false
     var isFinished = false
+    /// Which counts those that use it.
+    var vhost: Vhost?
 
     init(allowsCompression: Bool) {
         parser = FrameParser(role: .client, allowsCompression: allowsCompression)
@@ -32,49 +33,11 @@ final class ClientWire {
 // MARK: In
 
 extension Connection {
-    /// libwebsockets has read this much of the stream.
-    func takeFrames(_ bytes: UnsafeRawBufferPointer, _ client: ClientWire) -> CInt {
-        guard !client.isDeaf else { return 0 }
-        isInCallback = true
-        defer { isInCallback = false }
-        heard &+= 1
-        if let backlog = inflater?.backlog {
-            unsafe backlog.rest += bytes
-            return 0
-        }
-        var offset = 0
-        while true {
-            switch unsafe client.parser.next(bytes, &offset) {
-            case .needsMore: return 0
-            case .data(let data):
-                guard canReceive else { continue }
-                isCompressedMessage = data.isCompressed
-                unsafe take(
-                    FramePiece(
-                        kind: data.kind, startsMessage: data.startsMessage, startsFrame: data.startsFrame,
-                        remaining: data.remaining, endsMessage: data.endsMessage),
-                    UnsafeRawBufferPointer(rebasing: bytes[data.payload]))
-                if let backlog = inflater?.backlog {
-                    unsafe backlog.rest = Array(bytes.dropFirst(offset))
-                    return 0
-                }
-            case .control(let control):
-                unsafe client.parser.withControlPayload { payload in
-                    switch control {
-                    case .ping: unsafe answerPing(payload, client)
-                    case .pong: unsafe takePong(payload)
-                    case .close: _ = unsafe takeClose(payload)
-                    }
-                }
-                guard control == .close else { continue }
-                client.isDeaf = true
-                return 0
-            case .violation(let violation):
-                client.isDeaf = true
-                client.violation = violation
-                markDirty()
-                return 0
-            }
+    func takeControl(_ frame: FrameParser.Control, _ payload: UnsafeRawBufferPointer, _ client: ClientWire) {
+        switch frame {
+        case .ping: unsafe answerPing(payload, client)
+        case .pong: unsafe takePong(payload)
+        case .close: _ = unsafe takeClose(payload)
         }
     }
 
@@ -82,7 +45,7 @@ extension Connection {
     /// and answered first, as if it had come in another read, as far as that takes no longer than a moment.
     func failLate(_ client: ClientWire) {
         guard client.violation != nil else { return }
-        guard inbound.withLock({ $0.messageCount }) > 0 else { return fail(client) }
+        guard arrivals.messageCount > 0 else { return fail(client) }
         if client.patience == nil {
             client.patience = schedule(at: loop.now &+ Self.momentToAnswer) { $0.fail(client) }
         }
@@ -99,13 +62,13 @@ extension Connection {
 
     /// What the server has sent behind its answer.
     func receiveEarly(_ bytes: UnsafeRawBufferPointer) {
-        if unsafe received(bytes) != 0 { loop.killSoon(self) }
+        if unsafe received(bytes) != 0 { loop.killAtTurnEnd(self) }
     }
 
     private func answerPing(_ payload: UnsafeRawBufferPointer, _ client: ClientWire) {
         guard canSend else { return }
         // A peer that pings and does not read must not make a queue of pongs.
-        if isChoked {
+        if outbound.isChoked {
             client.unanswered = unsafe Array(payload)
         } else {
             unsafe appendControl(.pong, payload)
@@ -116,41 +79,6 @@ extension Connection {
 // MARK: Out
 
 extension Connection {
-    func flush(_ client: ClientWire, _ wire: Wire) {
-        let count = frames.count
-        guard let written = unsafe wire.send(frames.bytes, count) else {
-            unsafe frames.removeAll(to: &loop.frameMemory)
-            loop.killSoon(self)
-            return
-        }
-        guard written == count else {
-            isChoked = true
-            handedBytes = count
-            messagesHanded = messagesInFrames
-            messagesInFrames = 0
-            client.taken = written
-            swap(&frames, &client.held)
-            wire.askForRoom()
-            return
-        }
-        unsafe frames.removeAll(to: &loop.frameMemory)
-        noteWritten(messagesInFrames)
-        messagesInFrames = 0
-        drained(count)
-        finishSendingIfDone(client)
-    }
-
-    /// The socket takes bytes again. Returns whether the burst is out; `nil` when the socket is dead.
-    func sendHeld(_ client: ClientWire, _ wire: Wire) -> Bool? {
-        let rest = client.held.count - client.taken
-        guard let written = unsafe wire.send(client.held.bytes + client.taken, rest) else { return nil }
-        client.taken += written
-        guard written == rest else { return false }
-        unsafe client.held.removeAll(to: &loop.frameMemory)
-        client.taken = 0
-        return true
-    }
-
     /// What came while the socket took nothing gets its answer.
     func answerLatePing(_ client: ClientWire) {
         guard let payload = client.unanswered.take(), canSend else { return }
@@ -166,9 +94,7 @@ extension Connection {
     }
 
     func finishSendingIfDone(_ client: ClientWire) {
-        guard client.isFinishing, !client.isFinished, !isChoked && frames.count == 0, deflater?.underWay == nil,
-            let wire
-        else { return }
+        guard client.isFinishing, !client.isFinished, outbound.isFlushed, let wire else { return }
         client.isFinished = true
         wire.finishSending()
         startCloseTimer(at: loop.now &+ min(options.closeTimeout, Self.lingerTime).nanoseconds)

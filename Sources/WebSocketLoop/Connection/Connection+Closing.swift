@@ -59,7 +59,7 @@ extension Connection {
     /// Puts the close frame behind what was sent before, which gets `flush` to go out. The peer has `patience` from then on.
     func queueClose(_ frame: WebSocketCloseFrame, flush: Duration, patience: Duration) {
         startCloseTimer(at: loop.now &+ flush.nanoseconds)
-        if let work = deflater?.underWay {
+        if let work = outbound.deflater?.underWay {
             work.close = (frame, patience.nanoseconds)
         } else {
             appendClose(frame, patience: patience.nanoseconds)
@@ -73,9 +73,9 @@ extension Connection {
 
     /// A paused connection would never see the peer's answer.
     func resumeReadingForClosing() {
-        let isPausedForPieces = pieces?.isPaused == true
-        pieces?.isPaused = false
-        if inbound.withLock({ $0.resumeForClosing() }) || isPausedForPieces { resumeReading() }
+        let isPausedForPieces = inbound.isPausedForPieces
+        inbound.pieces?.isPaused = false
+        if arrivals.resumeForClosing() || isPausedForPieces { resumeReading() }
     }
 
     func waitClosed(_ waiter: LoopWaiter<WebSocketCloseInfo>) {
@@ -104,17 +104,17 @@ extension Connection {
         // It would not wait for the turns in between.
         if client == nil { compressTheRest() }
         switch machine.peerClosed(frame) {
-        case .answerSoon where deflater?.underWay != nil:
-            mustAnswerClose = true
+        case .answerSoon where outbound.isCompressing:
+            turnState.mustAnswerClose = true
             return 0
-        case .answerSoon where !isChoked && loop.hasReadyWork:
+        case .answerSoon where !outbound.isChoked && loop.hasReadyWork:
             // What came before may be in the hands of a task that answers it within this turn. libwebsockets would
             // answer the close by itself, but not before the loop polls again.
-            mustAnswerClose = true
+            turnState.mustAnswerClose = true
             markDirty()
             return 0
         case .answerSoon:
-            if client == nil, isChoked {
+            if client == nil, outbound.isChoked {
                 letLibraryAnswer()
                 return 0
             }
@@ -140,7 +140,7 @@ extension Connection {
         flush()
         let text = "a frame that RFC 6455 §5 does not allow"
         // libwebsockets sends no close frame behind bytes that the socket has not taken.
-        let frame = isChoked || !machine.canSend ? nil : WebSocketCloseFrame(code: .protocolError)
+        let frame = outbound.isChoked || !machine.canSend ? nil : WebSocketCloseFrame(code: .protocolError)
         if frame != nil { wire.closesWithProtocolError() }
         fail(
             frame, isSentByLibrary: true, cause: .peerViolation,
@@ -170,22 +170,22 @@ extension Connection {
 
     /// The turn in which the peer's close frame came is over.
     func answerCloseLate() {
-        mustAnswerClose = false
+        turnState.mustAnswerClose = false
         if let client {
             answerClose()
             return finishSending(client)
         }
-        if isChoked { return letLibraryAnswer() }
+        if outbound.isChoked { return letLibraryAnswer() }
         answerClose()
         // Once the socket has taken everything libwebsockets ends the connection by itself.
-        if !isChoked { wire?.end() }
+        if !outbound.isChoked { wire?.end() }
     }
 
     /// The data goes first. libwebsockets has its own answer, with the same code, ready to go behind it, and ends the
     /// connection then.
     private func letLibraryAnswer() {
         guard machine.answer() != nil else { return }
-        closesByLibrary = true
+        outbound.closesByLibrary = true
         noLongerSending()
         startCloseTimer(at: loop.now &+ options.flushTimeout.nanoseconds)
     }

@@ -11,7 +11,7 @@ import WebSocketCore
 // between. Nothing is read from the socket meanwhile.
 extension Connection {
     /// Whether something waits for a later turn.
-    var isHeldBack: Bool { inflater?.backlog != nil || deflater?.underWay != nil }
+    var isHeldBack: Bool { inbound.backlog != nil || outbound.isCompressing }
 
     /// Nothing of this connection waits for a later turn any more.
     private func readOn() {
@@ -29,7 +29,7 @@ extension Connection {
         let used: Int
         do throws(Inflater.Failure) {
             used = try unsafe inflater.inflate(
-                bytes, isLast: piece.endsMessage, room: room, scratch: loop.scratch, into: &assembler)
+                bytes, isLast: piece.endsMessage, room: room, scratch: loop.scratch, into: &inbound.assembler)
         } catch {
             switch error {
             case .corrupt:
@@ -50,7 +50,7 @@ extension Connection {
     private func holdBack(_ inflater: Inflater) -> DeferredInput {
         let backlog = DeferredInput(isCompressedMessage: true)
         inflater.backlog = backlog
-        isInboundPartial.store(true, ordering: .relaxed)
+        published.isInboundPartial.store(true, ordering: .relaxed)
         pauseReading()
         return backlog
     }
@@ -63,13 +63,13 @@ extension Connection {
     }
 
     func goOnInflating() {
-        guard let inflater, let backlog = inflater.backlog else { return }
+        guard let inflater = inbound.inflater, let backlog = inflater.backlog else { return }
         // As in a callback: what ends the connection ends it behind this.
-        isInCallback = true
-        defer { isInCallback = false }
+        turnState.isInCallback = true
+        defer { turnState.isInCallback = false }
         while canReceive {
             // Each of these comes back when it is over.
-            if deflater?.underWay != nil || canSend && isPausedByReaders { return }
+            if outbound.isCompressing || canSend && isPausedByReaders { return }
             guard !backlog.pieces.isEmpty else { break }
             guard loop.turnWork.budget.room(for: inflater.share) > 0 else { return loop.turnWork.add(self) }
             goOn(backlog.pieces.removeFirst())
@@ -83,10 +83,10 @@ extension Connection {
     }
 
     private func goOn(_ held: DeferredInput.Piece) {
-        isCompressedMessage = held.isCompressed
+        inbound.takesOn(isCompressed: held.isCompressed)
         unsafe held.bytes.withUnsafeBytes { bytes in
             guard held.isBegun else { return unsafe takeNow(held.piece, bytes) }
-            guard let inflater else { return }
+            guard let inflater = inbound.inflater else { return }
             do throws(MessageAssembler.Violation) {
                 if try unsafe inflateNow(held.piece, bytes, inflater) {
                     try finish(held.piece)
@@ -101,8 +101,8 @@ extension Connection {
 
     /// The connection has ended: what was not decompressed is lost with it, and counted.
     func dropBacklog() {
-        guard let backlog = inflater?.backlog.take() else { return }
-        droppedMessages += backlog.countMessages(client?.parser)
+        guard let backlog = inbound.inflater?.backlog.take() else { return }
+        inbound.noteDropped(backlog.countMessages(client?.parser))
     }
 
     // MARK: Out
@@ -115,7 +115,7 @@ extension Connection {
     }
 
     func goOnCompressing() {
-        guard let deflater, let work = deflater.underWay else { return }
+        guard let deflater = outbound.deflater, let work = deflater.underWay else { return }
         let count = min(
             work.bytes.count - work.offset, loop.turnWork.budget.room(for: deflater.share) / TurnBudget.compressing)
         guard count > 0 else { return loop.turnWork.add(self) }
@@ -127,14 +127,14 @@ extension Connection {
 
     /// Does at once what is left to do: libwebsockets will not wait for it.
     func compressTheRest() {
-        guard let deflater, let work = deflater.underWay else { return }
+        guard let deflater = outbound.deflater, let work = deflater.underWay else { return }
         compress(work.bytes.count - work.offset, of: work, deflater)
         finish(work, deflater)
     }
 
     private func compress(_ count: Int, of work: CompressionUnderWay, _ deflater: Deflater) {
         let end = work.offset + count
-        unsafe deflater.compress(
+        deflater.compress(
             work.bytes[work.offset..<end], endsPart: end == work.bytes.count, endsMessage: work.content.endsMessage,
             onto: &work.output, scratch: &loop.scratch)
         work.offset = end
@@ -142,15 +142,13 @@ extension Connection {
 
     private func finish(_ work: CompressionUnderWay, _ deflater: Deflater) {
         deflater.underWay = nil
-        switch work.content {
-        case .message(let opcode):
-            messagesQueued -= 1
-            endReservation()
-            appendFrame(opcode, compressed: true, work.output)
-            noteFramed()
-        case .part(let part, let isFirst):
-            appendFrame(part.opcode(isFirst: isFirst), final: part.isLast, compressed: isFirst, work.output)
-            finish(part)
+        let content = work.content
+        if case .message = content { outbound.hasCompressedMessage() }
+        appendFrame(
+            content.opcode, final: content.endsMessage, compressed: content.beginsMessage, work.output)
+        switch content {
+        case .message: outbound.noteFramed()
+        case .part(let part, _): finish(part)
         }
         if let (frame, patience) = work.close { appendClose(frame, patience: patience) }
         admit()
@@ -159,7 +157,7 @@ extension Connection {
 
     /// The connection has ended.
     func dropCompression() {
-        guard let work = deflater?.underWay.take(), case .part(let part, _) = work.content else { return }
+        guard let work = outbound.deflater?.underWay.take(), case .part(let part, _) = work.content else { return }
         part.waiter.resume(.failure(closedSendError()))
     }
 }

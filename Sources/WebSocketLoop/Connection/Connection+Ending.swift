@@ -20,7 +20,7 @@ extension Connection {
         case .end(let frame):
             let moment = min(options.closeTimeout, Self.momentToRead)
             let senders = stopSending()
-            closesByLibrary = isSentByLibrary
+            outbound.closesByLibrary = isSentByLibrary
             if isSentByLibrary {
                 startCloseTimer(at: loop.now &+ moment.nanoseconds)
             } else if let frame {
@@ -43,12 +43,11 @@ extension Connection {
     /// Tells those who wait now, and those who ask later. The first end counts.
     func tellTheEnd(_ end: ConnectionEnd) {
         // Before any task can know of the end: one that has been told must not send with success.
-        isOpen.store(false, ordering: .releasing)
-        let waiters = inbound.withLock { $0.finish(end) }
+        published.isOpen.store(false, ordering: .releasing)
+        let waiters = arrivals.finish(end)
         noLongerSending()
         for waiter in waiters { waiter.resume(.failure(end.error)) }
-        pieces?.end(end)
-        replies?.end(end)
+        inbound.finish(end)
         for waiter in liveness.finish() { waiter.resume(.failure(end.error)) }
     }
 
@@ -69,84 +68,91 @@ extension Connection {
 
     func cut() {
         guard let wire else { return }
-        if isInCallback { loop.killSoon(self) } else { wire.kill() }
+        if turnState.isInCallback { loop.killAtTurnEnd(self) } else { wire.kill() }
     }
 
     func startCloseTimer(at deadline: UInt64) {
-        loop.cancel(closeTimer)
-        closeTimer = schedule(at: deadline) { connection in
-            connection.closeTimer = nil
-            if connection.isChoked { connection.closesByLibrary = false }
+        loop.cancel(timers.close)
+        timers.close = schedule(at: deadline) { connection in
+            connection.timers.close = nil
+            if connection.outbound.isChoked { connection.outbound.closesByLibrary = false }
             let isWritten =
-                connection.closesByLibrary
-                || !connection.isChoked && !connection.liveness.isCloseWaiting
-                    && connection.deflater?.underWay?.close == nil
+                connection.outbound.closesByLibrary
+                || !connection.outbound.isChoked && !connection.liveness.isCloseWaiting
+                    && connection.outbound.deflater?.underWay?.close == nil
             if case .end = connection.machine.closeTimedOut(isWritten: isWritten) { connection.cut() }
         }
     }
 
     func noLongerSending() { refuse(stopSending()) }
 
-    private struct WaitingSenders {
-        let messages: [PendingSend]
-        let parts: [WaitingPart]
-    }
-
     /// Nothing is sent any more but the close frame. Returns who is to be told.
-    private func stopSending() -> WaitingSenders {
-        isOpen.store(false, ordering: .releasing)
-        loop.cancel(keepAliveTimer)
-        loop.cancel(probeTimer)
-        (keepAliveTimer, probeTimer) = (nil, nil)
+    private func stopSending() -> OutboundPath.WaitingSenders {
+        published.isOpen.store(false, ordering: .releasing)
+        loop.cancel(timers.keepAlive)
+        loop.cancel(timers.probe)
+        (timers.keepAlive, timers.probe) = (nil, nil)
         liveness.stopAsking()
-        return WaitingSenders(messages: outbound.finish(), parts: waitingParts.removeAll())
+        return outbound.finish(at: { loop.now })
     }
 
-    private func refuse(_ senders: WaitingSenders) {
-        guard !senders.messages.isEmpty || !senders.parts.isEmpty else { return }
+    private func refuse(_ senders: OutboundPath.WaitingSenders) {
+        guard !senders.isEmpty else { return }
         let error = closedSendError()
-        let now = loop.now
-        for pending in senders.messages {
-            if pending.isWaited { pressure.endWait(at: now) }
-            pending.waiter?.resume(.failure(error))
+        for pending in senders.messages { pending.waiter?.resume(.failure(error)) }
+        for part in senders.parts { part.waiter.resume(.failure(error)) }
+    }
+
+    /// The last burst goes no further.
+    private func settleHeldBurst() {
+        // What the socket has not taken of a server's is with libwebsockets.
+        guard let client, client.held.count > 0 else {
+            _ = outbound.settle(nil)
+            return
         }
-        for part in senders.parts {
-            pressure.endWait(at: now)
-            part.waiter.resume(.failure(error))
-        }
+        let sent = unsafe SentFrames(
+            of: UnsafeRawBufferPointer(start: client.held.bytes, count: client.held.count), taken: client.taken)
+        if outbound.settle(sent) > 0 { tellWritten() }
     }
 
     /// The wsi is gone.
     func end() {
-        let inDoubt = settleHeldBurst()
+        settleHeldBurst()
         dropBacklog()
-        let unsent = messagesInFrames + messagesHanded + messagesQueued
         // libwebsockets does not tell that it has sent one.
-        let isCloseWritten = closesByLibrary || liveness.isCloseWritten
+        let isCloseWritten = outbound.closesByLibrary || liveness.isCloseWritten
         guard
             let info = machine.transportEnded(
-                isCloseWritten: isCloseWritten, unsentMessages: unsent, droppedMessages: droppedMessages)
+                isCloseWritten: isCloseWritten, unsentMessages: outbound.unsentMessages,
+                droppedMessages: inbound.messagesDropped)
         else { return }
-        closeInfo = info
-        messagesInDoubt = inDoubt
-        finalInfo.withLock { $0.wrappedValue = info }
+        ends.info = info
+        published.finalInfo.withLock { $0.wrappedValue = info }
         loop.cancel(client?.patience)
-        loop.cancel(closeTimer)
-        closeTimer = nil
+        loop.cancel(timers.close)
+        timers.close = nil
         // Before any task is told: one that has waited for the end finds it in the registry too.
         loop.counters.connections.subtract(1)
         if loop.resources.crowd.left(open: loop.counters.connections.value) { HeapTrim.soon() }
         loop.counters.descriptors.subtract(1)
         tellTheEnd(.closed(info))
         dropCompression()
-        vhost?.users -= 1
-        vhost = nil
-        messageHandler = nil
-        whenWritten = nil
+        client?.vhost.take()?.users -= 1
+        inbound.releaseTakers()
+        outbound.whenWritten = nil
         serverSide.take()?.ended(on: loop)
-        replies = nil
-        pongHandlers = []
-        let observers = ends.tell(info)
+        tell(ends.removeAll(), info)
+    }
+
+    private func tell(_ entries: [EndList.Entry], _ info: WebSocketCloseInfo) {
+        var observers: [@Sendable (WebSocketCloseInfo) -> Void] = []
+        for entry in entries {
+            switch entry {
+            case .action(let action): action()
+            case .waiter(let waiter): waiter.resume(.success(info))
+            case .observer(let observer): observers.append(observer)
+            }
+        }
         if !observers.isEmpty { tellSoon { for observer in observers { observer(info) } } }
     }
 }

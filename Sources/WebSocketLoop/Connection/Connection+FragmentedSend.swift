@@ -43,25 +43,16 @@ extension Connection {
             register: { (waiter: LoopWaiter<Void>) in
                 guard self.requireOpen(waiter) else { return }
                 let part = WaitingPart(bytes: part, isLast: isLast, message: message, waiter: waiter)
-                if message.isStarted {
-                    if self.outbound.hasReservedRoom && self.waitingParts.isEmpty && !self.isCompressing {
-                        self.append(part)
-                    } else {
-                        self.pressure.beginWait(at: self.loop.now)
-                        self.waitingParts.append(id: waiter.id, part)
-                    }
-                } else if self.outbound.hasRoom {
-                    self.begin(part)
-                } else {
-                    self.pressure.beginWait(at: self.loop.now)
-                    self.outbound.wait(id: waiter.id, PendingSend(content: .part(part), waiter: waiter))
+                let now = self.loop.now
+                switch message.isStarted {
+                case true where self.outbound.takesPart: self.append(part)
+                case true: self.outbound.wait(part, at: now)
+                case false where self.outbound.hasRoom: self.begin(part)
+                case false:
+                    self.outbound.wait(PendingSend(content: .part(part), waiter: waiter), id: waiter.id, at: now)
                 }
             },
-            cancel: { id in
-                guard let part = self.waitingParts.remove(id: id) else { return self.stopWaiting(id: id) }
-                self.pressure.endWait(at: self.loop.now)
-                return part.waiter
-            })
+            cancel: { self.outbound.cancel(id: $0, at: self.loop.now) })
     }
 
     func begin(_ part: WaitingPart) {
@@ -70,34 +61,21 @@ extension Connection {
         append(part)
     }
 
-    /// The socket has taken enough for the sender with the reservation to go on.
-    func admitParts() {
-        while outbound.hasReservedRoom && !isCompressing, let part = waitingParts.popFirst() {
-            pressure.endWait(at: loop.now)
-            append(part)
-        }
-    }
-
-    private var isCompressing: Bool { deflater?.underWay != nil }
-
-    private func append(_ part: WaitingPart) {
+    /// The message has the connection to itself, and there is room.
+    func append(_ part: WaitingPart) {
         let message = part.message
         precondition(!message.isFinished, "nothing can follow the last part of a message")
         let isFirst = !message.hasFrames
         message.hasFrames = true
+        let deflater = outbound.deflater
         if isFirst, let deflater, message.compression != .never { message.isCompressed = deflater.begin() }
-        let opcode = part.opcode(isFirst: isFirst)
         if message.isCompressed, let deflater {
-            guard mayCompressNow(part.bytes.count, deflater) || !hasLaterTurns else {
-                return compressLater(.part(part, isFirst: isFirst), part.bytes, deflater)
+            let compressed = unsafe part.bytes.withUnsafeBytes { bytes in
+                unsafe compressAndAppend(.part(part, isFirst: isFirst), bytes, deflater)
             }
-            unsafe part.bytes.withUnsafeBytes { bytes in
-                let count = unsafe deflater.compress(part: bytes, isLast: part.isLast, into: &loop.scratch)
-                // Only the first frame says that the message is compressed (RFC 7692 §6.1).
-                appendScratch(opcode, final: part.isLast, compressed: isFirst, count)
-            }
+            guard case .framed = compressed else { return }
         } else {
-            appendFrame(opcode, final: part.isLast, compressed: false, part.bytes)
+            appendFrame(part.opcode(isFirst: isFirst), final: part.isLast, compressed: false, part.bytes)
         }
         finish(part)
     }
@@ -106,9 +84,9 @@ extension Connection {
     func finish(_ part: WaitingPart) {
         if part.isLast {
             part.message.isFinished = true
-            noteFramed()
-            noteSent()
-            endReservation()
+            outbound.noteFramed()
+            published.countSent()
+            outbound.endReservation()
             admit()
         }
         part.waiter.resume(.success(()))

@@ -69,13 +69,13 @@ extension Connection {
 
     /// `handler` is told of every pong, on the loop.
     package func addPongHandler(_ handler: @escaping PongHandler) {
-        loop.execute { if self.closeInfo == nil { self.pongHandlers.append(handler) } }
+        loop.execute { if self.closeInfo == nil { self.inbound.pongHandlers.append(handler) } }
     }
 
     func tellPongHandlers(_ bytes: UnsafeRawBufferPointer, roundTrip: UInt64?) {
         let payload = unsafe [UInt8](bytes)
-        tellSoon { [pongHandlers] in
-            for handler in pongHandlers { handler(payload, roundTrip) }
+        tellSoon { [handlers = inbound.pongHandlers] in
+            for handler in handlers { handler(payload, roundTrip) }
         }
     }
 
@@ -92,11 +92,11 @@ extension Connection {
     }
 
     /// How the connection ended; `nil` while it has not. From any thread.
-    package var finalCloseInfo: WebSocketCloseInfo? { finalInfo.withLock { $0.wrappedValue } }
+    package var finalCloseInfo: WebSocketCloseInfo? { published.finalInfo.withLock { $0.wrappedValue } }
 
     /// The last round trip in nanoseconds; `nil` before the first pong. From any thread.
     package var latency: UInt64? {
-        let last = lastRoundTrip.load(ordering: .relaxed)
+        let last = published.lastRoundTrip.load(ordering: .relaxed)
         return last == 0 ? nil : last
     }
 }

@@ -8,19 +8,19 @@ import WebSocketCore
 
 extension Connection {
     func takePong(_ bytes: UnsafeRawBufferPointer) {
-        if !isClient, inflater != nil, let wire, wire.reservedBits != 0 {
+        if !isClient, inbound.inflater != nil, let wire, wire.reservedBits != 0 {
             violation(.protocolError, "a frame has reserved bits that nothing was negotiated for")
             return
         }
-        pongsHeard &+= 1
+        inbound.notePong()
         let pong = unsafe liveness.pong(bytes, now: loop.now)
         let action = pong.answer
-        if let roundTrip = action.roundTrip { lastRoundTrip.store(max(1, roundTrip), ordering: .relaxed) }
-        if !pongHandlers.isEmpty { unsafe tellPongHandlers(bytes, roundTrip: action.roundTrip) }
+        if let roundTrip = action.roundTrip { published.lastRoundTrip.store(max(1, roundTrip), ordering: .relaxed) }
+        if !inbound.pongHandlers.isEmpty { unsafe tellPongHandlers(bytes, roundTrip: action.roundTrip) }
         for (waiter, roundTrip) in action.resumed { waiter.resume(.success(roundTrip)) }
         if let deadline = action.probeDeadline {
-            probeTimer = schedule(at: deadline) { connection in
-                connection.probeTimer = nil
+            timers.probe = schedule(at: deadline) { connection in
+                connection.timers.probe = nil
                 guard connection.canSend else { return }
                 if let probe = connection.liveness.probe(now: connection.loop.now) {
                     connection.sendPing(probe.payload)
@@ -28,17 +28,17 @@ extension Connection {
             }
         }
         if let deadline = pong.nextDeadline {
-            loop.cancel(keepAliveTimer)
+            loop.cancel(timers.keepAlive)
             scheduleKeepAlive(at: deadline)
         }
     }
 
     func scheduleKeepAlive(at deadline: UInt64) {
-        keepAliveTimer = schedule(at: deadline) { $0.keepAlive() }
+        timers.keepAlive = schedule(at: deadline) { $0.keepAlive() }
     }
 
     private func keepAlive() {
-        keepAliveTimer = nil
+        timers.keepAlive = nil
         guard canSend else { return }
         let now = loop.now
         let isPaused = isPausedByReaders || isHeldBack

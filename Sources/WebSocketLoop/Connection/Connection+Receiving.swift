@@ -7,6 +7,192 @@ import Synchronization
 import WebSocketConcurrency
 public import WebSocketCore
 
+// The way of a message in, from top to bottom: bytes that libwebsockets has read, pieces of frames, the message, and those
+// who take it: a handler, or a receiver on any thread. `InboundPath` and `ArrivalQueue` hold what lies on the way.
+
+// MARK: - On the loop: pieces of frames
+
+extension Connection {
+    /// libwebsockets has read something: for a server a part of a frame of data, for a client of the stream.
+    @inline(__always)
+    func take(_ bytes: UnsafeRawBufferPointer) -> CInt {
+        inbound.noteRead(bytes.count)
+        if let client { return unsafe takeFrames(bytes, client) }
+        guard canReceive, let wire else { return 0 }
+        turnState.isInCallback = true
+        defer { turnState.isInCallback = false }
+        inbound.noteHeard()
+        guard let piece = inbound.piece(from: wire) else {
+            violation(.protocolError, "a frame has reserved bits that nothing was negotiated for")
+            return 0
+        }
+        unsafe take(piece, bytes)
+        return 0
+    }
+
+    func takeFrames(_ bytes: UnsafeRawBufferPointer, _ client: ClientWire) -> CInt {
+        guard !client.ignoresInput else { return 0 }
+        turnState.isInCallback = true
+        defer { turnState.isInCallback = false }
+        inbound.noteHeard()
+        if let backlog = inbound.backlog {
+            unsafe backlog.rest += bytes
+            return 0
+        }
+        var offset = 0
+        while true {
+            switch unsafe client.parser.next(bytes, &offset) {
+            case .needsMore: return 0
+            case .data(let data):
+                guard canReceive else { continue }
+                inbound.takesOn(isCompressed: data.isCompressed)
+                unsafe take(
+                    FramePiece(
+                        kind: data.kind, startsMessage: data.startsMessage, startsFrame: data.startsFrame,
+                        remaining: data.remaining, endsMessage: data.endsMessage),
+                    UnsafeRawBufferPointer(rebasing: bytes[data.payload]))
+                if let backlog = inbound.backlog {
+                    unsafe backlog.rest = Array(bytes.dropFirst(offset))
+                    return 0
+                }
+            case .control(let control):
+                unsafe client.parser.withControlPayload { unsafe takeControl(control, $0, client) }
+                guard control == .close else { continue }
+                client.ignoresInput = true
+                return 0
+            case .violation(let violation):
+                client.ignoresInput = true
+                client.violation = violation
+                markDirty()
+                return 0
+            }
+        }
+    }
+
+    /// A piece of a message.
+    @inline(__always)
+    private func take(_ piece: FramePiece, _ bytes: UnsafeRawBufferPointer) {
+        if let backlog = inbound.backlog { return unsafe hold(piece, bytes, in: backlog) }
+        unsafe takeNow(piece, bytes)
+    }
+
+    /// A piece of a message that waits for nothing.
+    @inline(__always)
+    func takeNow(_ piece: FramePiece, _ bytes: UnsafeRawBufferPointer) {
+        do throws(MessageAssembler.Violation) {
+            guard inbound.isWhole(piece) else { return try unsafe assemble(piece, bytes) }
+            if let handler = inbound.messageHandler {
+                try unsafe deliverBorrowed(bytes, piece.kind, to: handler)
+            } else {
+                unsafe deliver(try MessageAssembler.whole(piece.kind, bytes, maximumSize: options.maximumMessageSize))
+            }
+        } catch {
+            refuse(error)
+        }
+    }
+
+    /// A piece of a message that does not come whole in one.
+    private func assemble(
+        _ piece: FramePiece, _ bytes: UnsafeRawBufferPointer
+    ) throws(MessageAssembler.Violation) {
+        if piece.startsMessage {
+            if inbound.refusesMessages { return refuseMessage() }
+            inbound.begin(piece)
+            published.isInboundPartial.store(true, ordering: .relaxed)
+            if inbound.pieces != nil { claimPieces() }
+        }
+        if piece.startsFrame { try inbound.beginFrame(piece, byteCount: bytes.count) }
+        if inbound.isCompressed, let inflater = inbound.inflater {
+            guard try unsafe inflateNow(piece, bytes, inflater) else { return passPiecesOn() }
+        } else {
+            try unsafe inbound.assembler.append(bytes)
+        }
+        try finish(piece)
+    }
+
+    /// All of a piece has gone into its message.
+    func finish(_ piece: FramePiece) throws(MessageAssembler.Violation) {
+        guard piece.endsMessage else { return passPiecesOn() }
+        if let reader = inbound.pieces?.current {
+            try finishPieces(reader)
+        } else {
+            deliver(try inbound.finish())
+            published.isInboundPartial.store(inbound.backlog != nil, ordering: .releasing)
+        }
+    }
+}
+
+// MARK: - On the loop: messages
+
+extension Connection {
+    /// A message in the memory in which it was read, for a handler.
+    private func deliverBorrowed(
+        _ bytes: UnsafeRawBufferPointer, _ kind: WebSocketMessage.Kind, to handler: MessageHandler
+    ) throws(MessageAssembler.Violation) {
+        guard bytes.count <= options.maximumMessageSize else {
+            throw .messageTooBig(limit: options.maximumMessageSize)
+        }
+        if kind == .text {
+            var validator = UTF8Validator()
+            guard unsafe validator.consume(bytes), validator.isComplete else { throw .invalidUTF8 }
+        }
+        noteArrived()
+        unsafe handler(bytes.bytes, kind)
+    }
+
+    func deliver(_ message: WebSocketMessage) {
+        noteArrived()
+        guard let handler = inbound.messageHandler else { return enqueue(message) }
+        unsafe message.withBytes { unsafe handler($0.bytes, message.kind) }
+    }
+
+    @inline(__always)
+    func noteArrived() {
+        inbound.noteArrived()
+        published.countArrived()
+    }
+
+    /// A message for those who call `receive`.
+    @inline(__always)
+    func enqueue(_ message: WebSocketMessage) {
+        let isClosing = !canSend
+        // Nothing slows the peer down while the connection closes, so what does not fit is dropped and counted, and
+        // everything behind it: what was received is a beginning of what was sent, without a hole.
+        let push = arrivals.push(message) { waiting in
+            isClosing && (inbound.messagesDropped > 0 || waiting >= options.inboundBuffer.highMessages)
+        }
+        switch push {
+        case .deliver(let waiter): waiter.resume(.success(message))
+        case .buffered: break
+        case .bufferedPause: if !isClosing { pauseReading() }
+        case .bufferedCheck:
+            inbound.mustCheck()
+            markDirty()
+        case .dropped: inbound.noteDropped(1)
+        }
+    }
+
+    /// The turn is over, and the mark may be reached.
+    @inline(__always)
+    func checkMark() {
+        if inbound.takeCheck(), canSend, arrivals.shouldPause() { pauseReading() }
+    }
+
+    func pauseReading() { wire?.pauseReading() }
+
+    func resumeReading() {
+        guard !inbound.isPausedForPieces else { return }
+        // It reads on when what waits is done.
+        if isHeldBack { return loop.turnWork.add(self) }
+        wire?.resumeReading()
+    }
+
+    /// Whether reading is paused because no task takes what has come.
+    var isPausedByReaders: Bool { arrivals.isPaused || inbound.isPausedForPieces }
+}
+
+// MARK: - From any thread
+
 extension Connection {
     /// The next message, waiting for it if need be. A cancelled call takes no message.
     @usableFromInline
@@ -19,7 +205,7 @@ extension Connection {
         }
     }
 
-    /// The next message, waiting for it if need be; nil once the connection has ended well. A cancelled call takes none.
+    /// The next message, waiting for it if need be; `nil` once the connection has ended well. A cancelled call takes none.
     package func receiveUntilEnd() async throws(WebSocketError) -> WebSocketMessage? {
         await giveWayIfDue()
         switch await nextMessage() {
@@ -32,11 +218,8 @@ extension Connection {
 
     /// Lets the other connections of the loop have their turn, after many messages that were there without waiting.
     private func giveWayIfDue() async {
-        guard mustGiveWay.load(ordering: .relaxed) else { return }
-        mustGiveWay.store(false, ordering: .relaxed)
-        inbound.withLock { $0.startSlice() }
         // A task elsewhere holds nothing that they need.
-        if loop.isOnLoop { await Task.yield() }
+        if arrivals.givesWay(), loop.isOnLoop { await Task.yield() }
     }
 
     /// An idle connection waits here: what its frames hold is a part of what it costs.
@@ -46,7 +229,7 @@ extension Connection {
         return await withTaskCancellationHandler {
             await suspend { waitForMessage(id: id, $0) }
         } onCancel: {
-            stopWaitingForMessage(id: id)
+            arrivals.cancel(id: id)?.resume(.failure(.cancelled("receive")))
         }
     }
 
@@ -55,56 +238,22 @@ extension Connection {
         id: UInt64, _ continuation: LoopContinuation<Result<WebSocketMessage, WebSocketError>>
     ) {
         switch popOrWait(id: id, isCancelled: { Task.isCancelled }, { loop.makeWaiter(id: id, continuation) }) {
-        case .message(let message): continuation.resume(returning: .success(message))
+        case .message(let message, _): continuation.resume(returning: .success(message))
         case .ended(let end): continuation.resume(returning: .failure(end.error))
         case .cancelled: continuation.resume(returning: .failure(.cancelled("receive")))
         case .waits, .underWay: break
         }
     }
 
-    enum PopOrWait {
-        case message(WebSocketMessage)
-        case ended(ConnectionEnd)
-        /// The waiter is in the queue.
-        case waits
-        /// Nothing waits: what comes next is arriving already, and the caller takes it in pieces.
-        case underWay
-        case cancelled
-    }
-
-    /// The next message, or a place among those that wait for one. From any thread.
-    ///
-    /// - Parameters:
-    ///   - isCancelled: Asked under the lock: a cancellation that comes later finds the waiter in the queue.
-    ///   - takesPieces: A message is arriving that no receiver has claimed.
+    /// The next message, or a place among those that wait for one.
     @inline(__always)
     func popOrWait(
         id: UInt64, takesPieces: Bool = false, isCancelled: () -> Bool = { false },
         _ waiter: () -> LoopWaiter<WebSocketMessage>
-    ) -> PopOrWait {
-        let (outcome, mustResume): (PopOrWait, Bool) = inbound.withLock { queue in
-            if isCancelled() { return (.cancelled, false) }
-            defer { noteInbound(queue) }
-            switch queue.pop() {
-            case .message(let message, let resume): return (.message(message), resume)
-            case .ended(let end): return (.ended(end), false)
-            case .empty:
-                if takesPieces && queue.waiterCount == 0 { return (.underWay, false) }
-                queue.startSlice()
-                queue.wait(id: id, waiter())
-                return (.waits, false)
-            }
-        }
-        if mustResume { loop.execute { self.resumeReading() } }
+    ) -> ArrivalQueue.PopOrWait {
+        let outcome = arrivals.popOrWait(id: id, takesPieces: takesPieces, isCancelled: isCancelled, waiter)
+        if case .message(_, resume: true) = outcome { loop.execute { self.resumeReading() } }
         return outcome
-    }
-
-    private func stopWaitingForMessage(id: UInt64) {
-        let waiter = inbound.withLock { queue in
-            defer { noteInbound(queue) }
-            return queue.cancel(id: id)
-        }
-        waiter?.resume(.failure(.cancelled("receive")))
     }
 
     @usableFromInline @frozen package enum Popped {
@@ -115,30 +264,14 @@ extension Connection {
 
     /// A message that has already arrived. None also when the caller has taken this many that it must give way.
     @usableFromInline
-    package func popMessage() -> Popped {
-        popped(
-            inbound.withLock { queue in
-                guard queue.takesOneMore(now: WebSocketEventLoop.coarseNanoseconds) else {
-                    mustGiveWay.store(true, ordering: .relaxed)
-                    return .empty
-                }
-                defer { noteInbound(queue) }
-                return queue.pop()
-            })
-    }
+    package func popMessage() -> Popped { popped(arrivals.pop(inSlice: true)) }
 
     /// A message that has already arrived, for a caller that does not go on when there is none.
-    package func popMessageNow() -> Popped {
-        popped(
-            inbound.withLock { queue in
-                defer { noteInbound(queue) }
-                return queue.pop()
-            })
-    }
+    package func popMessageNow() -> Popped { popped(arrivals.pop()) }
 
     @inline(__always)
-    private func popped(_ action: InboundQueue<LoopWaiter<WebSocketMessage>, ConnectionEnd>.PopAction) -> Popped {
-        switch action {
+    private func popped(_ pop: ArrivalQueue.Pop) -> Popped {
+        switch pop {
         case .message(let message, let resume):
             if resume { loop.execute { self.resumeReading() } }
             return .message(message)
@@ -146,8 +279,6 @@ extension Connection {
         case .empty: return .empty
         }
     }
-
-    // MARK: In time
 
     /// The next message; fails with `timedOut` when there is none in time, and has taken none then.
     package func receive(timeout: Duration) async throws(WebSocketError) -> WebSocketMessage {
@@ -163,87 +294,19 @@ extension Connection {
             for: "receive",
             register: { waiter in
                 switch self.popOrWait(id: waiter.id, { waiter }) {
-                case .message(let message): waiter.resume(.success(message))
+                case .message(let message, _): waiter.resume(.success(message))
                 case .ended(let end): waiter.resume(.failure(end.error))
                 case .waits, .underWay, .cancelled:
                     timer.start(timeout) {
-                        self.cancelReceive(waiter.id)?.resume(.failure(self.receiveTimedOut(timeout)))
+                        self.arrivals.cancel(id: waiter.id)?.resume(.failure(self.receiveTimedOut(timeout)))
                     }
                 }
-            }, cancel: { self.cancelReceive($0) })
-    }
-
-    /// The receiver under this number, if no message has reached it.
-    func cancelReceive(_ id: UInt64) -> LoopWaiter<WebSocketMessage>? {
-        inbound.withLock { queue in
-            defer { noteInbound(queue) }
-            return queue.cancel(id: id)
-        }
+            }, cancel: { self.arrivals.cancel(id: $0) })
     }
 
     private func receiveTimedOut(_ timeout: Duration) -> WebSocketError {
         WebSocketError(
             .timedOut, "no message came within \(timeout); none was lost, and the connection is still open",
             phase: .receive)
-    }
-}
-
-extension Connection {
-    /// A handler is about to be set. From any thread.
-    package func claimInbound() { isInboundHandled.store(true, ordering: .relaxed) }
-
-    /// Messages go to `handler`, on the loop, as they arrive; what was buffered goes first.
-    package func setMessageHandler(_ handler: @escaping MessageHandler) {
-        if let replies { replies.handler = handler } else { messageHandler = handler }
-        isInboundHandled.store(true, ordering: .relaxed)
-        // The handler may want no more in the middle of this.
-        while hasMessageHandler {
-            switch inbound.withLock({ $0.pop() }) {
-            case .message(let message, let resume):
-                unsafe message.withBytes { unsafe handler($0.bytes, message.kind) }
-                if resume { resumeReading() }
-            case .ended, .empty: return
-            }
-        }
-    }
-
-    private var hasMessageHandler: Bool {
-        if let replies { replies.handler != nil } else { messageHandler != nil }
-    }
-
-    /// Messages wait for `receive`, or for another handler, and reading pauses at the buffer's mark. On the loop.
-    package func removeMessageHandler() {
-        if let replies { replies.handler = nil } else { messageHandler = nil }
-        isInboundHandled.store(false, ordering: .relaxed)
-    }
-
-    /// No task reads any more: control frames are dealt with, and a message ends the connection.
-    package func closeReading() {
-        refusesMessages = true
-        setMessageHandler { [unowned self] _, _ in refuseMessage() }
-        if !assembler.isIdle && pieces?.current == nil { refuseMessage() }
-        // Nothing piles up now, and the peer's close has to be seen.
-        resumeReading()
-    }
-
-    /// Whether messages can still be sent, as far as the loop has seen. From any thread.
-    package var isUsable: Bool { isOpen.load(ordering: .acquiring) }
-
-    /// Messages sent, less those that have arrived whole. From any thread.
-    package var exchangeBalance: Int { balance.load(ordering: .acquiring) }
-
-    /// Whether messages of this side are still on their way to the loop. From any thread.
-    package var hasPromisedMessages: Bool { promisedBytes.load(ordering: .acquiring) != 0 }
-
-    /// Whether a caller that takes the connection over would find something of its former user: messages, a part of
-    /// one, receivers that wait for one, or a message handler. From any thread, as cheap as it looks.
-    package var hasInboundResidue: Bool {
-        inboundCount.load(ordering: .acquiring) != 0 || isInboundPartial.load(ordering: .acquiring)
-            || isInboundHandled.load(ordering: .relaxed)
-    }
-
-    /// Whether messages that come have a taker already: a handler, or a receiver that waits.
-    package var isInboundClaimed: Bool {
-        isInboundHandled.load(ordering: .relaxed) || inbound.withLock { $0.waiterCount > 0 }
     }
 }

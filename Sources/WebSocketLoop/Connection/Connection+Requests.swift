@@ -90,27 +90,27 @@ extension Connection {
     }
 
     private func install(_ reply: PendingReply) {
-        if let replies {
+        if let replies = inbound.replies {
             replies.entries.append(reply)
             return
         }
-        let replies = PendingReplies(handler: messageHandler)
+        let replies = PendingReplies(handler: inbound.messageHandler)
         replies.entries.append(reply)
-        self.replies = replies
+        inbound.replies = replies
         // In the place of a message handler: while there is no request, nothing has to ask for one.
-        messageHandler = { [unowned self] bytes, kind in sort(bytes, kind) }
+        inbound.messageHandler = { [unowned self] bytes, kind in sort(bytes, kind) }
     }
 
     private func remove(_ reply: PendingReply) {
-        replies?.entries.removeAll { $0 === reply }
+        inbound.replies?.entries.removeAll { $0 === reply }
         stopSorting()
         if let message = reply.takeReply() { deliver(message) }
     }
 
     private func stopSorting() {
-        guard let replies, replies.entries.isEmpty, closeInfo == nil else { return }
-        messageHandler = replies.handler
-        self.replies = nil
+        guard let replies = inbound.replies, replies.entries.isEmpty, closeInfo == nil else { return }
+        inbound.messageHandler = replies.handler
+        inbound.replies = nil
     }
 
     private func sort(_ bytes: borrowing RawSpan, _ kind: WebSocketMessage.Kind) {
@@ -118,7 +118,7 @@ extension Connection {
             // Text was checked on its way here.
             kind == .text ? .text(unsafe String(decoding: bytes, as: UTF8.self)) : .binary(unsafe [UInt8](bytes))
         }
-        if let replies {
+        if let replies = inbound.replies {
             if let index = replies.entries.firstIndex(where: { $0.matches(message) }) {
                 replies.entries.remove(at: index).fulfil(message)
                 stopSorting()

@@ -29,11 +29,13 @@ extension Connection {
     ) {
         loop.execute { [self] in
             guard closeInfo == nil else { return }
-            whenWritten = written
-            if messagesWritten > 0 { written(messagesWritten) }
+            outbound.whenWritten = written
+            if outbound.messagesWritten > 0 { written(outbound.messagesWritten) }
         }
         onEnd { [self] in
-            ended(ConnectionLedger(info: closeInfo, written: messagesWritten, inDoubt: messagesInDoubt))
+            ended(
+                ConnectionLedger(
+                    info: closeInfo, written: outbound.messagesWritten, inDoubt: outbound.messagesInDoubt))
         }
     }
 

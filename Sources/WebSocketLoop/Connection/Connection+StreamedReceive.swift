@@ -111,6 +111,7 @@ struct PieceReceivers {
     fileprivate(set) var current: IncomingPieces?
     /// Whose message has arrived, at least in part, and is not read to its end.
     fileprivate var unfinished: IncomingPieces?
+    var isUnfinished: Bool { unfinished != nil }
     /// Nothing is read from the socket because no task reads the pieces.
     var isPaused = false
 
@@ -123,10 +124,10 @@ struct PieceReceivers {
 
 extension Connection {
     /// Whether nothing is read because no task reads a message in pieces; and how much of it is held. On the loop.
-    package var isPausedForPieces: Bool { pieces?.isPaused == true }
-    package var unreadPieceBytes: Int { pieces?.unfinished?.unreadBytes ?? 0 }
+    package var isPausedForPieces: Bool { inbound.isPausedForPieces }
+    package var unreadPieceBytes: Int { inbound.pieces?.unfinished?.unreadBytes ?? 0 }
 
-    /// So many unread bytes of a message in pieces pause reading.
+    /// This many unread bytes of a message in pieces pause reading.
     private var pieceMark: Int { min(options.inboundBuffer.highBytes, 256 << 10) }
 
     /// The next message, in the pieces in which it arrives; waits until it begins.
@@ -135,45 +136,38 @@ extension Connection {
         defer { loop.execute { self.forget(reader) } }
         let message = try await loop.wait(
             for: "receive", register: { self.register(reader, $0) },
-            cancel: { id in self.inbound.withLock { $0.cancel(id: id) } })
+            cancel: { self.arrivals.cancel(id: $0) })
         if !reader.isLive { reader.set(whole: message) }
         return reader
     }
 
     private func register(_ reader: IncomingPieces, _ waiter: LoopWaiter<WebSocketMessage>) {
-        let isUnderWay = !assembler.isIdle && pieces?.current == nil && messageHandler == nil
-        if pieces == nil { pieces = PieceReceivers() }
+        let isUnderWay = inbound.hasUnclaimedMessage && inbound.messageHandler == nil
+        if inbound.pieces == nil { inbound.pieces = PieceReceivers() }
         switch popOrWait(id: waiter.id, takesPieces: isUnderWay, { waiter }) {
-        case .message(let message): waiter.resume(.success(message))
+        case .message(let message, _): waiter.resume(.success(message))
         case .ended(let end): waiter.resume(.failure(end.error))
         case .underWay: start(reader, waiter)
-        case .waits, .cancelled: pieces?.waiting[waiter.id] = reader
+        case .waits, .cancelled: inbound.pieces?.waiting[waiter.id] = reader
         }
     }
 
     private func forget(_ reader: IncomingPieces) {
-        guard let place = pieces?.waiting.first(where: { $0.value === reader })?.key else { return }
-        pieces?.waiting[place] = nil
+        guard let place = inbound.pieces?.waiting.first(where: { $0.value === reader })?.key else { return }
+        inbound.pieces?.waiting[place] = nil
     }
 
     /// A message begins that is not complete: the next receiver may want it in pieces.
     func claimPieces() {
-        guard pieces?.waiting.isEmpty == false, messageHandler == nil else { return }
-        let claimed: (IncomingPieces, LoopWaiter<WebSocketMessage>)? = inbound.withLock { queue in
-            guard let first = queue.firstWaiterID, let reader = pieces?.waiting[first],
-                let waiter = queue.takeFirstWaiter()
-            else { return nil }
-            noteInbound(queue)
-            return (reader, waiter)
-        }
-        if let (reader, waiter) = claimed { start(reader, waiter) }
+        guard let waiting = inbound.pieces?.waiting, !waiting.isEmpty, inbound.messageHandler == nil else { return }
+        if let (reader, waiter) = arrivals.claim(waiting) { start(reader, waiter) }
     }
 
     private func start(_ reader: IncomingPieces, _ waiter: LoopWaiter<WebSocketMessage>) {
         reader.isLive = true
-        reader.kind = assembler.kind ?? .binary
-        pieces?.current = reader
-        pieces?.unfinished = reader
+        reader.kind = inbound.assembler.kind ?? .binary
+        inbound.pieces?.current = reader
+        inbound.pieces?.unfinished = reader
         // What it holds is not looked at: the message comes through the reader.
         waiter.resume(.success(""))
         passPieces(to: reader)
@@ -181,42 +175,41 @@ extension Connection {
 
     /// More of the message has arrived.
     func passPieces(to reader: IncomingPieces) {
-        reader.append(assembler.takePieces())
+        reader.append(inbound.assembler.takePieces())
         // The peer is not slowed down while the connection closes.
-        guard reader.unreadBytes >= pieceMark, pieces?.isPaused == false, canSend else { return }
-        pieces?.isPaused = true
+        guard reader.unreadBytes >= pieceMark, inbound.pieces?.isPaused == false, canSend else { return }
+        inbound.pieces?.isPaused = true
         pauseReading()
     }
 
     /// More of the message has arrived, whichever task reads it.
     func passPiecesOn() {
-        if let reader = pieces?.current { passPieces(to: reader) }
+        if let reader = inbound.pieces?.current { passPieces(to: reader) }
     }
 
     /// The message is complete.
     func finishPieces(_ reader: IncomingPieces) throws(MessageAssembler.Violation) {
-        reader.append(try assembler.finishPieces())
+        reader.append(try inbound.finishPieces())
         noteArrived()
-        pieces?.current = nil
+        inbound.pieces?.current = nil
         reader.complete()
         piecesWereRead(reader)
     }
 
     /// The reader has taken something, or has left.
     fileprivate func piecesWereRead(_ reader: IncomingPieces) {
-        if pieces?.isPaused == true, pieces?.unfinished === reader, reader.unreadBytes < pieceMark / 2 {
-            pieces?.isPaused = false
-            if !inbound.withLock({ $0.isPaused }) { resumeReading() }
+        if inbound.isPausedForPieces, inbound.pieces?.unfinished === reader, reader.unreadBytes < pieceMark / 2 {
+            inbound.pieces?.isPaused = false
+            if !arrivals.isPaused { resumeReading() }
         }
-        if !reader.isOpen, pieces?.unfinished === reader, pieces?.current !== reader {
-            pieces?.unfinished = nil
+        if !reader.isOpen, inbound.pieces?.unfinished === reader, inbound.pieces?.current !== reader {
+            inbound.pieces?.unfinished = nil
         }
         noteInboundPartial()
     }
 
     /// The next user of the connection must not find a part of a message, or a reader that holds it up.
     func noteInboundPartial() {
-        isInboundPartial.store(
-            !assembler.isIdle || pieces?.unfinished != nil || inflater?.backlog != nil, ordering: .releasing)
+        published.isInboundPartial.store(inbound.isPartial, ordering: .releasing)
     }
 }

@@ -22,11 +22,11 @@ extension Connection {
     /// On the loop, also when the connection has ended.
     package var traffic: ConnectionTraffic {
         var traffic = ConnectionTraffic()
-        traffic.messagesReceived = messagesArrived
-        traffic.bytesReceived = bytesArrived
-        traffic.messagesSent = messagesWritten
-        traffic.bytesSent = bytesWritten
-        traffic.pressure = pressure
+        traffic.messagesReceived = inbound.messagesArrived
+        traffic.bytesReceived = inbound.bytesArrived
+        traffic.messagesSent = outbound.messagesWritten
+        traffic.bytesSent = outbound.bytesWritten
+        traffic.pressure = outbound.pressure
         return traffic
     }
 }

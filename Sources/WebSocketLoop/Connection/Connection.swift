@@ -3,53 +3,31 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-import HTTPTypes
 import Synchronization
 package import WebSocketCore
-
-/// What the opening handshake settled.
-package struct ConnectionDetails: Sendable {
-    @Boxed package var url: WebSocketURL?
-    /// The request, where another server has taken it apart.
-    @Boxed package var prereadRequest: HTTPRequestHead?
-    /// The request as it went over the wire, whole. Taken apart only when a caller wants to see it: its parts are a
-    /// kilobyte in 20 pieces of memory, for as long as the connection lasts.
-    package var requestBytes: [UInt8]?
-    @Boxed package var response: WebSocketError.Response?
-    package var subprotocol: String?
-    package var deflate: WebSocketNegotiatedDeflate?
-    @Boxed package var tls: WebSocketTLSInfo?
-    package var localAddress: WebSocketAddress?
-    package var remoteAddress: WebSocketAddress?
-    package var upgrade: UpgradeContext?
-
-    package init() {}
-
-    /// The target of the request line, byte for byte, without a look at the rest.
-    package var requestTarget: String? {
-        if let prereadRequest { return prereadRequest.target }
-        let space = UInt8(ascii: " ")
-        guard let requestBytes, let method = requestBytes.firstIndex(of: space) else { return nil }
-        return String(decoding: requestBytes[(method + 1)...].prefix { $0 != space }, as: UTF8.self)
-    }
-
-    /// The handshake's request, of either side.
-    package var requestHead: HTTPRequestHead? {
-        if let prereadRequest { return prereadRequest }
-        guard let requestBytes else { return nil }
-        var limits = HTTPRequestHeadParser.Limits()
-        limits.requestLineBytes = requestBytes.count
-        limits.fieldBytes = requestBytes.count
-        limits.fields = requestBytes.count
-        let verdict = unsafe requestBytes.withUnsafeBytes { unsafe HTTPRequestHeadParser.parse($0, limits: limits) }
-        guard case .head(let head, _) = verdict else { return nil }
-        return head
-    }
-}
 
 private let connectionNumbers = Atomic<UInt64>(1)
 
 private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1, ordering: .relaxed).oldValue }
+
+/// How a connection takes part in the turns of its loop. Loop-confined.
+struct TurnState {
+    /// It has something to do at the end of this turn.
+    var isDirty = false
+    /// libwebsockets is calling, so that its wsi cannot be ended now.
+    var isInCallback = false
+    /// The peer's close frame has come, and is answered at the end of the turn.
+    var mustAnswerClose = false
+    /// It is among those that go on in a later turn.
+    var isAwaitingTurn = false
+}
+
+/// What runs for a connection. Loop-confined.
+struct ConnectionTimers {
+    var close: WebSocketEventLoop.TimerToken?
+    var keepAlive: WebSocketEventLoop.TimerToken?
+    var probe: WebSocketEventLoop.TimerToken?
+}
 
 /// An established WebSocket connection. Lives on its loop: every method that is not marked otherwise is called there.
 @usableFromInline package final class Connection: WireOwner, @unchecked Sendable {
@@ -59,97 +37,30 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
     // fetching it. It also goes without the run-time check of exclusivity: one thread uses it, no access calls out while
     // it lasts, and the check took 7 % of a receive flood.
     private let sharedOptions: Shared<WebSocketOptions>
-    var options: WebSocketOptions { sharedOptions.value }
-    /// Shared with other threads.
-    let inbound: Mutex<InboundQueue<LoopWaiter<WebSocketMessage>, ConnectionEnd>>
-    @safe @exclusivity(unchecked) var machine = ConnectionStateMachine()
-    @safe @exclusivity(unchecked) var assembler: MessageAssembler
-    @safe @exclusivity(unchecked) var isMidFrame = false
-    @safe @exclusivity(unchecked) var isCompressedMessage = false
-    @safe @exclusivity(unchecked) private var isDirty = false
-    @safe @exclusivity(unchecked) var mustCheckInbound = false
-    @safe @exclusivity(unchecked) var mustAnswerClose = false
-    @safe @exclusivity(unchecked) var isInCallback = false
-    /// lws holds bytes that the socket did not take; nothing more is handed to it until it says WRITEABLE.
-    @safe @exclusivity(unchecked) var isChoked = false
-    /// Messages are refused. Only the first part of a message in several looks here: the handler refuses whole ones.
-    @safe @exclusivity(unchecked) var refusesMessages = false
-    /// Grows with every read of a client, and every piece of a message that a server has read. Wraps, as the next ones do.
-    @safe @exclusivity(unchecked) var heard: UInt32 = 0
-    @safe @exclusivity(unchecked) var pongsHeard: UInt32 = 0
-    /// Grows with every message that is sent, and with everything that a socket takes that took nothing before.
-    @safe @exclusivity(unchecked) var queued: UInt32 = 0
-    @safe @exclusivity(unchecked) var taken: UInt32 = 0
-    @safe @exclusivity(unchecked) var messageHandler: MessageHandler?
-    let inflater: Inflater?
-    let deflater: Deflater?
-    @safe @exclusivity(unchecked) var frames = FrameBuffer()
-    @safe @exclusivity(unchecked) var outbound: OutboundQueue<PendingSend>
-    @safe @exclusivity(unchecked) var handedBytes = 0
-    @safe @exclusivity(unchecked) var messagesInFrames = 0
-    @safe @exclusivity(unchecked) var messagesHanded = 0
-    /// Messages that the operating system has taken whole.
-    @safe @exclusivity(unchecked) var messagesWritten = 0
-    /// For those who count at the end: messages that came whole, and bytes each way.
-    @safe @exclusivity(unchecked) var messagesArrived = 0
-    @safe @exclusivity(unchecked) var bytesArrived = 0
-    @safe @exclusivity(unchecked) var bytesWritten = 0
-    var pressure = ConnectionPressure()
-    /// Told the new count, on the loop.
-    @safe @exclusivity(unchecked) var whenWritten: (@Sendable (Int) -> Void)?
-
-    // Shared with other threads.
-    /// Bytes that wait to be sent, for senders on other threads.
-    let outboundBytes = Atomic<Int>(0)
-    /// Bytes of messages that are on their way to the loop.
-    let promisedBytes = Atomic<Int>(0)
-    /// Messages that are not received yet, and receivers that still wait. Follows `inbound`, under its lock.
-    let inboundCount = Atomic<Int>(0)
-    let isOpen = Atomic<Bool>(true)
-    /// A receiver has taken as many messages as it may without giving way.
-    let mustGiveWay = Atomic<Bool>(false)
-    /// Messages sent, less those that have arrived whole. Written on the loop.
-    let balance = Atomic<Int>(0)
-    /// A message has begun to arrive and is not complete. Written on the loop.
-    let isInboundPartial = Atomic<Bool>(false)
-    /// Messages go to a handler. Written on the loop.
-    let isInboundHandled = Atomic<Bool>(false)
-    let isClient: Bool
+    /// A client's; `nil` for a server's.
     let client: ClientWire?
-
-    /// Receivers that read a message in pieces, once there was one.
-    @safe @exclusivity(unchecked) var pieces: PieceReceivers?
+    @safe @exclusivity(unchecked) var machine = ConnectionStateMachine()
+    @safe @exclusivity(unchecked) var turnState = TurnState()
+    @safe @exclusivity(unchecked) var inbound: InboundPath
+    /// Shared with other threads, as `published` is.
+    let arrivals: ArrivalQueue
+    @safe @exclusivity(unchecked) var outbound: OutboundPath
+    let published = PublishedState()
     @safe @exclusivity(unchecked) var liveness: Liveness<LoopWaiter<UInt64>>
-    /// libwebsockets sends the close frame, behind what it holds.
-    var closesByLibrary = false
-    /// The last round trip in nanoseconds; 0 before the first pong.
-    let lastRoundTrip = Atomic<UInt64>(0)
-    var droppedMessages = 0
-    /// It is among those that go on in a later turn of the loop.
-    var isAwaitingTurn = false
-    /// At the end: messages of a burst of which the operating system had taken a part.
-    package internal(set) var messagesInDoubt = 0
-    /// Messages from other threads that wait behind one in several frames.
-    var messagesQueued = 0
-    /// Requests that wait for their replies.
-    var replies: PendingReplies?
-    /// Parts of a message that wait for room.
-    var waitingParts = WaiterList<WaitingPart>()
-    var pongHandlers: [PongHandler] = []
-    var closeTimer: WebSocketEventLoop.TimerToken?
-    var keepAliveTimer: WebSocketEventLoop.TimerToken?
-    var probeTimer: WebSocketEventLoop.TimerToken?
-    @Boxed package internal(set) var closeInfo: WebSocketCloseInfo?
-    /// How the connection ended, for other threads.
-    let finalInfo = Mutex(Boxed<WebSocketCloseInfo>(wrappedValue: nil))
-    var vhost: Vhost?
+
+    var timers = ConnectionTimers()
     /// What servers and topics keep about the connection.
     var serverSide: ServerSide?
-    /// Who is told of the end.
     var ends = EndList()
-    /// A number that no other connection of the process has.
+    /// Unique within the process.
     package let number = nextConnectionNumber()
     package let details: ConnectionDetails
+
+    var options: WebSocketOptions { sharedOptions.value }
+    @inline(__always)
+    var isClient: Bool { client != nil }
+    /// How the connection ended; `nil` while it has not. On the loop.
+    package var closeInfo: WebSocketCloseInfo? { ends.info }
 
     package typealias MessageHandler = @Sendable (borrowing RawSpan, WebSocketMessage.Kind) -> Void
 
@@ -159,37 +70,35 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
         nonce: UInt32? = nil
     ) {
         let options = shared.value
-        self.isClient = isClient
         client = isClient ? ClientWire(allowsCompression: details.deflate != nil) : nil
         sharedOptions = shared
         self.details = details
-        assembler = MessageAssembler(
-            maximumSize: options.maximumMessageSize, maximumFragments: options.maximumFragments)
-        inbound = Mutex(InboundQueue(marks: options.inboundBuffer))
-        outbound = OutboundQueue(marks: options.outboundBuffer)
+        arrivals = ArrivalQueue(marks: options.inboundBuffer)
         liveness = Liveness(
             interval: options.keepAlive?.interval.nanoseconds, timeout: options.keepAlive?.timeout?.nanoseconds,
-            nonce: unsafe nonce ?? loop.maskKeys.next())
+            nonce: nonce ?? loop.maskKeys.next())
         if let agreed = details.deflate, case .deflate(let knobs) = options.compression {
             // Ours is the side we send on: each side's window and takeover are named after the sender.
-            deflater = Deflater(
+            let deflater = Deflater(
                 windowBits: isClient ? agreed.clientMaxWindowBits : agreed.serverMaxWindowBits,
                 resets: isClient ? agreed.clientNoContextTakeover : agreed.serverNoContextTakeover, options: knobs,
                 spares: loop.resources.spareStreams)
-            inflater = Inflater(
+            outbound = OutboundPath(deflater: deflater, marks: options.outboundBuffer)
+            let inflater = Inflater(
                 windowBits: isClient ? agreed.serverMaxWindowBits : agreed.clientMaxWindowBits,
                 resets: isClient ? agreed.serverNoContextTakeover : agreed.clientNoContextTakeover,
                 spares: loop.resources.spareStreams)
+            inbound = InboundPath(inflater: inflater, options: options)
         } else {
-            deflater = nil
-            inflater = nil
+            outbound = OutboundPath(deflater: nil, marks: options.outboundBuffer)
+            inbound = InboundPath(inflater: nil, options: options)
         }
         super.init(loop: loop)
     }
 
     /// Payload bytes that went out compressed, before and after; on the loop.
     package var sentCompressed: (plain: Int, compressed: Int) {
-        (deflater?.plainBytes ?? 0, deflater?.compressedBytes ?? 0)
+        (outbound.deflater?.plainBytes ?? 0, outbound.deflater?.compressedBytes ?? 0)
     }
 
     /// The handshake is done and the wsi handed over. A server calls it inside libwebsockets' ESTABLISHED callback.
@@ -204,21 +113,18 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
         details.deflate = nil
         let twin = Connection(loop: loop, isClient: isClient, options: sharedOptions, details: details, nonce: 0)
         _ = twin.machine.fail(nil, cause: .aborted)
-        twin.closeInfo = twin.machine.transportEnded(
+        twin.ends.info = twin.machine.transportEnded(
             isCloseWritten: false, unsentMessages: 0, droppedMessages: 0)
-        twin.finalInfo.withLock { $0.wrappedValue = twin.closeInfo }
-        _ = twin.inbound.withLock { $0.finish(.failed(error)) }
-        _ = twin.outbound.finish()
-        twin.isOpen.store(false, ordering: .releasing)
+        twin.published.finalInfo.withLock { $0.wrappedValue = twin.closeInfo }
+        _ = twin.arrivals.finish(.failed(error))
+        _ = twin.outbound.finish(at: { 0 })
+        twin.published.isOpen.store(false, ordering: .releasing)
         return twin
     }
 
     // MARK: Callbacks
 
-    override func received(_ bytes: UnsafeRawBufferPointer) -> CInt {
-        bytesArrived &+= bytes.count
-        return if let client { unsafe takeFrames(bytes, client) } else { unsafe take(bytes) }
-    }
+    override func received(_ bytes: UnsafeRawBufferPointer) -> CInt { unsafe take(bytes) }
     override func receivedPong(_ bytes: UnsafeRawBufferPointer) { unsafe takePong(bytes) }
     override func receivedClose(_ payload: UnsafeRawBufferPointer) -> CInt { unsafe takeClose(payload) }
     override func becameWritable() -> CInt { resumeWriting() }
@@ -226,13 +132,13 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
     override func destroyed() { end() }
 
     /// Changes with every message, either way, and while one goes out slowly: how idle connections are found.
-    var activity: UInt32 { heard &+ queued &+ taken }
+    var activity: UInt32 { inbound.heard &+ outbound.activity }
 
     // MARK: Turn
 
     func markDirty() {
-        guard !isDirty else { return }
-        isDirty = true
+        guard !turnState.isDirty else { return }
+        turnState.isDirty = true
         loop.dirty.append(self)
     }
 
@@ -243,18 +149,16 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
 
     /// The last step of a turn of the loop: one burst to the socket, and the inbound mark.
     func endTurn() {
-        isDirty = false
-        if !mustAnswerClose { sendPongFirst() }
+        turnState.isDirty = false
+        if !turnState.mustAnswerClose { sendPongFirst() }
         flush()
-        if mustAnswerClose {
+        if turnState.mustAnswerClose {
             // What is being compressed comes before the close frame, and another turn behind it.
-            if deflater?.underWay == nil { answerCloseLate() }
+            if !outbound.isCompressing { answerCloseLate() }
             return
         }
         if let client { failLate(client) }
-        guard mustCheckInbound else { return }
-        mustCheckInbound = false
-        if canSend, inbound.withLock({ $0.shouldPause() }) { pauseReading() }
+        checkMark()
     }
 
     // MARK: Timers
@@ -270,11 +174,11 @@ private func nextConnectionNumber() -> UInt64 { connectionNumbers.wrappingAdd(1,
 
     /// Runs `handler` on the loop when the connection has ended; at once if it has. From any thread.
     package func onEnd(_ handler: @escaping @Sendable () -> Void) {
-        if !loop.execute({ self.alsoOnEnd(handler) }) { handler() }
+        if !loop.execute({ self.addEndHandler(handler) }) { handler() }
     }
 
     /// Runs `action` when the connection has ended; at once if it has. On the loop.
-    package func alsoOnEnd(_ action: @escaping () -> Void) {
+    package func addEndHandler(_ action: @escaping () -> Void) {
         if closeInfo != nil { action() } else { ends.append(action: action) }
     }
 }

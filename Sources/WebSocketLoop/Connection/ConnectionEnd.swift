@@ -20,9 +20,9 @@ enum ConnectionEnd: Sendable {
     }
 }
 
-/// Those who are told how the connection ended, in the order in which they asked. Loop-confined.
+/// How the connection ended, and those who are told, in the order in which they asked. Loop-confined.
 struct EndList {
-    private enum Entry {
+    enum Entry {
         /// Acts at once, so that what is told next finds it done.
         case action(() -> Void)
         /// Suspended until then.
@@ -30,6 +30,8 @@ struct EndList {
         /// May do what it likes with this connection and others, so it is told outside libwebsockets' callbacks.
         case observer(@Sendable (WebSocketCloseInfo) -> Void)
     }
+    /// `nil` until then.
+    @Boxed var info: WebSocketCloseInfo?
     private var entries: [Entry] = []
 
     mutating func append(action: @escaping () -> Void) { entries.append(.action(action)) }
@@ -45,18 +47,9 @@ struct EndList {
         return waiter
     }
 
-    /// Tells all who wait. Returns the observers, who are told soon.
-    mutating func tell(_ info: WebSocketCloseInfo) -> [@Sendable (WebSocketCloseInfo) -> Void] {
-        var observers: [@Sendable (WebSocketCloseInfo) -> Void] = []
-        let told = entries
-        entries = []
-        for entry in told {
-            switch entry {
-            case .action(let action): action()
-            case .waiter(let waiter): waiter.resume(.success(info))
-            case .observer(let observer): observers.append(observer)
-            }
-        }
-        return observers
+    /// Those who are to be told now.
+    mutating func removeAll() -> [Entry] {
+        defer { entries = [] }
+        return entries
     }
 }

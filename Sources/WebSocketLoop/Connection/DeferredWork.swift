@@ -54,6 +54,20 @@ final class CompressionUnderWay {
             case .part(let part, _): part.isLast
             }
         }
+
+        var beginsMessage: Bool {
+            switch self {
+            case .message: true
+            case .part(_, let isFirst): isFirst
+            }
+        }
+
+        var opcode: FrameEncoder.Opcode {
+            switch self {
+            case .message(let opcode): opcode
+            case .part(let part, let isFirst): part.opcode(isFirst: isFirst)
+            }
+        }
     }
 
     let content: Content
@@ -78,8 +92,8 @@ final class TurnWork {
 
     /// The connection goes on in a later turn, behind those that wait already.
     func add(_ connection: Connection) {
-        guard !connection.isAwaitingTurn else { return }
-        connection.isAwaitingTurn = true
+        guard !connection.turnState.isAwaitingTurn else { return }
+        connection.turnState.isAwaitingTurn = true
         waiting.append(connection)
     }
 
@@ -89,7 +103,7 @@ final class TurnWork {
         var count = waiting.count
         while count > 0, budget.isLeft, let connection = waiting.popFirst() {
             count -= 1
-            connection.isAwaitingTurn = false
+            connection.turnState.isAwaitingTurn = false
             connection.goOnCompressing()
             connection.goOnInflating()
         }

@@ -84,15 +84,15 @@ struct LateJobs {
     }
 
     private func post(_ entry: LoopInbox.Entry) -> Bool {
-        enum Reception { case refused, goesAlong, wakes }
+        enum Reception { case refused, alreadyWoken, wakes }
         let reception: Reception = inbox.withLock { inbox in
             if inbox.isClosed { return .refused }
             inbox.entries.append(entry)
-            if wakePending.exchange(true, ordering: .acquiringAndReleasing) { return .goesAlong }
+            if wakePending.exchange(true, ordering: .acquiringAndReleasing) { return .alreadyWoken }
             wakers.wrappingAdd(1, ordering: .relaxed)
             return .wakes
         }
-        guard reception == .wakes else { return reception == .goesAlong }
+        guard reception == .wakes else { return reception == .alreadyWoken }
         if let attachment { attachment.wake() } else { wake.send() }
         wakers.wrappingSubtract(1, ordering: .releasing)
         return true

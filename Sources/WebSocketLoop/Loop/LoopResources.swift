@@ -7,9 +7,10 @@ import WebSocketCore
 
 /// What the connections of a loop share. Loop-confined.
 @safe final class LoopResources {
-    @exclusivity(unchecked) var maskKeys = MaskKeys()
-    @exclusivity(unchecked) var scratch = ScratchBuffer()
-    @exclusivity(unchecked) var frameMemory = FrameMemory()
+    // Without the run-time check of exclusivity: one thread uses them, for each frame.
+    @safe @exclusivity(unchecked) var maskKeys = MaskKeys()
+    @safe @exclusivity(unchecked) var scratch = ScratchBuffer()
+    @safe @exclusivity(unchecked) var frameMemory = FrameMemory()
     let turnWork = TurnWork()
     var crowd = CrowdWatch()
     /// zlib's streams between two messages, of connections that need one only as long as a message.
@@ -44,20 +45,20 @@ import WebSocketCore
 }
 
 extension WebSocketEventLoop {
-    @unsafe @inline(__always)
+    @inline(__always)
     var maskKeys: MaskKeys {
-        _read { yield unsafe resources.maskKeys }
-        _modify { yield unsafe &resources.maskKeys }
+        _read { yield resources.maskKeys }
+        _modify { yield &resources.maskKeys }
     }
-    @unsafe @inline(__always)
+    @inline(__always)
     var scratch: ScratchBuffer {
-        _read { yield unsafe resources.scratch }
-        _modify { yield unsafe &resources.scratch }
+        _read { yield resources.scratch }
+        _modify { yield &resources.scratch }
     }
-    @unsafe @inline(__always)
+    @inline(__always)
     var frameMemory: FrameMemory {
-        _read { yield unsafe resources.frameMemory }
-        _modify { yield unsafe &resources.frameMemory }
+        _read { yield resources.frameMemory }
+        _modify { yield &resources.frameMemory }
     }
     @inline(__always)
     var turnWork: TurnWork { resources.turnWork }

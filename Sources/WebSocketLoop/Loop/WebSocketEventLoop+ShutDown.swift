@@ -106,7 +106,7 @@ extension WebSocketEventLoop {
         drainJobs()
         for entry in mailbox.close() { accept(entry) }
         drainJobs()
-        doomed = []
+        killQueue = []
         dirty = []
         turnWork.removeAll()
         closeUV()

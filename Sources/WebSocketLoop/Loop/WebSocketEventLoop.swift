@@ -57,7 +57,7 @@ import WebSocketCore
     @safe @exclusivity(unchecked) var dirty: [Connection] = []
     @safe @exclusivity(unchecked) private var dirtyBatch: [Connection] = []
     /// Whose connections end with this turn.
-    var doomed: [WireOwner] = []
+    var killQueue: [WireOwner] = []
 
     /// Everything but the context.
     init(
@@ -165,7 +165,7 @@ import WebSocketCore
             }
             if rounds > 0 { checkBlocked(since: &began) }
             flushDirty()
-            killDoomed()
+            killQueued()
         } while hasLocalWork && rounds < 64
         if rounds > 0 { activity.busySince.store(0, ordering: .releasing) }
         // With work left over the loop must poll without blocking.
@@ -198,13 +198,13 @@ import WebSocketCore
     /// Ends a connection from inside a callback of libwebsockets, where it cannot be ended: at the end of the turn.
     /// (libwebsockets' own way to do so, `LWS_TO_KILL_ASYNC`, is seen under libuv only when some socket of the
     /// context becomes ready, which on an idle loop is never.)
-    func killSoon(_ owner: WireOwner) { doomed.append(owner) }
+    func killAtTurnEnd(_ owner: WireOwner) { killQueue.append(owner) }
 
-    private func killDoomed() {
-        while let owner = doomed.popLast() { owner.wire?.kill() }
+    private func killQueued() {
+        while let owner = killQueue.popLast() { owner.wire?.kill() }
     }
 
-    private var hasLocalWork: Bool { !mailbox.localJobs.isEmpty || !dirty.isEmpty || !doomed.isEmpty }
+    private var hasLocalWork: Bool { !mailbox.localJobs.isEmpty || !dirty.isEmpty || !killQueue.isEmpty }
     var hasReadyWork: Bool { hasLocalWork || mailbox.hasMail }
     /// Whether what drives libuv's loop from outside must let it run before it waits: a deadline or a descriptor that
     /// came with the last callbacks is not libuv's yet.

@@ -129,13 +129,13 @@ extension Connection {
             switch side.keepLatest(message, for: key, room: limits.bytes - waiting) {
             case .kept: return .kept
             case .replaced:
-                pressure.broadcastsDropped += 1
+                outbound.pressure.broadcastsDropped += 1
                 return .replaced
             // What the peer has of the topic would be stale, without its knowing.
             case .full: return sendAway()
             }
         case .drop where isSlow:
-            pressure.broadcastsDropped += 1
+            outbound.pressure.broadcastsDropped += 1
             return .dropped
         case .disconnect where isSlow: return sendAway()
         case .drop, .disconnect:
@@ -163,22 +163,16 @@ extension Connection {
     func append(_ message: EncodedMessage) {
         // A client masks each frame with a key of its own.
         if isClient { return unsafe message.message.withBytes { unsafe append(message.message.kind, $0) } }
-        queued &+= 1
+        outbound.noteMessage()
         let frame: [UInt8]
-        if let deflater, message.message.byteCount >= deflater.minimumSize {
+        if let deflater = outbound.deflater, message.message.byteCount >= deflater.minimumSize {
             frame = message.frame(for: deflater)
             deflater.forgetHistory()
         } else {
             frame = message.frame
         }
-        let destination = unsafe frames.reserve(frame.count, from: &loop.frameMemory)
-        unsafe frame.withUnsafeBytes {
-            unsafe destination.copyMemory(from: $0.baseAddress!, byteCount: $0.count)
-        }
-        frames.commit(frame.count)
-        outbound.took(frame.count)
-        outboundBytes.store(outbound.bytes, ordering: .relaxed)
-        messagesInFrames += 1
-        markDirty()
+        outbound.append(encoded: frame, from: &loop.frameMemory)
+        outbound.noteFramed()
+        noteAppended()
     }
 }

@@ -92,7 +92,7 @@ package final class OpenConnections: @unchecked Sendable {
     package func insert(_ connection: Connection) {
         let id = ObjectIdentifier(connection)
         connections[id] = connection
-        connection.alsoOnEnd { [self] in
+        connection.addEndHandler { [self] in
             connections[id] = nil
             guard connections.isEmpty else { return }
             loop.cancel(deadline)

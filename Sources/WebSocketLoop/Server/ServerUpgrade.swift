@@ -308,7 +308,7 @@ package final class ServerUpgrade: WireOwner, ReadinessOwner, @unchecked Sendabl
         settle()
         guard unsafe wsi == nil else {
             // The rest follows in `destroyed`. Later, because this may run inside one of its callbacks.
-            return loop.killSoon(self)
+            return loop.killAtTurnEnd(self)
         }
         if isOurs {
             SocketIO.close(descriptor)

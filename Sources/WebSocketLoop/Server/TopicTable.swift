@@ -86,7 +86,7 @@ package final class TopicTable: @unchecked Sendable {
         guard before == nil else { return false }
         if memberships[id] == nil {
             // The end of the connection undoes the cycle.
-            connection.alsoOnEnd { self.forget(id) }
+            connection.addEndHandler { self.forget(id) }
         }
         memberships[id, default: []].insert(topic)
         counts.withLock { $0[topic, default: 0] += 1 }

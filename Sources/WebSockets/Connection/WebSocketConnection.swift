@@ -86,7 +86,7 @@ public final class WebSocketConnection: Sendable {
     ) async throws(WebSocketError) {
         if wire.sendNow(text) { return }
         try await wire.sendSlowly(.text(text))
-        wire.cameBack()
+        wire.returnToCallerExecutor()
     }
 
     /// Sends a binary message. See ``send(_:isolation:)-(String,_)``.
@@ -96,7 +96,7 @@ public final class WebSocketConnection: Sendable {
     ) async throws(WebSocketError) {
         if wire.sendNow(bytes) { return }
         try await wire.sendSlowly(.binary(bytes))
-        wire.cameBack()
+        wire.returnToCallerExecutor()
     }
 
     /// Sends a message as it is. See ``send(_:isolation:)-(String,_)``.
@@ -106,7 +106,7 @@ public final class WebSocketConnection: Sendable {
     ) async throws(WebSocketError) {
         if wire.sendNow(message) { return }
         try await wire.sendSlowly(message)
-        wire.cameBack()
+        wire.returnToCallerExecutor()
     }
 
     /// Sends without suspending, from the loop: from `onMessage`, or code under the loop's task executor.

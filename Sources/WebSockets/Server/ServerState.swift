@@ -157,7 +157,7 @@ final class ConnectionQueue: Sendable {
         adopted.withLock { $0[id] = WeakConnection(socket) }
         let wire = socket.wire
         let begun = loop.execute { [self] in
-            wire.alsoOnEnd { [self] in adopted.withLock { $0[id] = nil } }
+            wire.addEndHandler { [self] in adopted.withLock { $0[id] = nil } }
         }
         if !begun { adopted.withLock { $0[id] = nil } }
     }

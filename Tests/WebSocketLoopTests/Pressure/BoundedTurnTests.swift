@@ -146,14 +146,14 @@ import WebSocketsTestKit
             let bomb = [UInt8](repeating: 1, count: Self.mebibyte)
             try await pair.peer.write(
                 (0..<30).flatMap { _ in pair.peer.bytes(of: pair.compressed(WebSocketWireFrame.binary, bomb)) })
-            await pair.loop.turn { ours.inbound.withLock { $0.isPaused } && ours.inflater?.backlog != nil }
+            await pair.loop.turn { ours.arrivals.isPaused && ours.inbound.inflater?.backlog != nil }
             for _ in 0..<20 { await pair.loop.pause() }
-            let waiting = ours.inbound.withLock { $0.messageCount }
+            let waiting = ours.arrivals.messageCount
             #expect(waiting <= 4 + 1, "4 MiB is the mark")
             #expect(ours.hasInboundResidue)
             // It goes on where it stopped.
             for _ in 0..<15 { #expect(try await ours.receive() == .binary(bomb)) }
-            await pair.loop.turn { ours.inbound.withLock { $0.isPaused } && ours.inflater?.backlog != nil }
+            await pair.loop.turn { ours.arrivals.isPaused && ours.inbound.inflater?.backlog != nil }
             await ours.end()
             let info = try await ours.closed()
             // Of a server's, libwebsockets has the rest of the read, and a message that has not come whole is none.
@@ -258,12 +258,12 @@ import WebSocketsTestKit
             let message = Self.letters(Self.mebibyte, seed: 6)
             await pair.loop.run {
                 #expect(ours.sendNow(message))
-                #expect(ours.deflater?.underWay != nil)
+                #expect(ours.outbound.deflater?.underWay != nil)
                 ours.abort()
             }
             let info = try await ours.closed()
             #expect(info.unsentMessages == 1)
-            #expect(ours.deflater?.underWay == nil)
+            #expect(ours.outbound.deflater?.underWay == nil)
         }
     }
 

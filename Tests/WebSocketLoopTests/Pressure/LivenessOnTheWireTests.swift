@@ -212,7 +212,7 @@ import WebSocketsTestKit
             let info = try await ours.closed()
             #expect(info.cause == .aborted && info.sent == nil)
             #expect(info.unsentMessages == 1, "one of the four")
-            #expect(await pair.loop.run { ours.messagesInDoubt } == 1)
+            #expect(await pair.loop.run { ours.outbound.messagesInDoubt } == 1)
         }
     }
 

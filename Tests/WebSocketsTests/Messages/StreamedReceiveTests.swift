@@ -113,7 +113,20 @@ struct StreamedReceiveTests {
         }
     }
 
-    /// Whoever called first gets the first message, whichever way he wants it.
+    /// A pool gives such a connection to the next user.
+    @Test func cancelledReceiverOfAStreamLeavesNothing() async throws {
+        try await withScripted { scripted in
+            let socket = scripted.socket
+            let streaming = Task { try await socket.receiveStream() }
+            try await socket.eventLoop.reaches("it waits") { $0.pendingContinuations == 1 }
+            #expect(socket.wire.hasInboundResidue)
+            streaming.cancel()
+            await #expect(throws: WebSocketError.self) { try await streaming.value }
+            #expect(!socket.wire.hasInboundResidue)
+        }
+    }
+
+    /// The first caller gets the first message, whichever way it wants it.
     @Test func receiversOfBothKindsTakeTurns() async throws {
         try await withScripted { scripted in
             let socket = scripted.socket
