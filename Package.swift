@@ -188,7 +188,8 @@ let package = Package(
         .testTarget(
             name: "FieldTests",
             dependencies: [
-                "LoopbackSupport", "TestSupport", "WebSockets", "WebSocketsTestKit",
+                "LoopbackSupport", "TestSupport", "WebSocketCore", "WebSocketLoop", "WebSockets",
+                "WebSocketsTestKit",
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "MetricsTestKit", package: "swift-metrics", condition: .when(traits: ["Metrics"])),
             ]),
