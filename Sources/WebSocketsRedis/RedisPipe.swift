@@ -67,7 +67,7 @@ final class RedisPipe: @unchecked Sendable {
         send(writer.bytes, done)
     }
 
-    /// Sends a command whose only answer is pushes that belong to nobody.
+    /// Sends a command whose only answer is pushes that belong to no command.
     func tell(_ words: [String]) {
         guard isOpen else { return }
         var writer = RESPWriter()

@@ -15,7 +15,7 @@ public import WebSockets
 /// One connection subscribes and publishes; histories are read on a second one, which is opened when it is first needed.
 /// Both are dialled, secured and verified like a client's WebSocket.
 ///
-/// Whoever may publish in Redis may write to every client, so it should have a user of its own:
+/// A user that may publish in Redis may write to every client, so the service should have one of its own:
 /// `user wsx on >… resetkeys ~wsx:* resetchannels &wsx:* -@all +@connection +hello +role +info +subscribe +unsubscribe
 /// +publish +evalsha +script|load +hmget +hset +get +set +del +xadd +xrange +expire +hgetall +hdel`. The last two are for
 /// counts of subscribers.
@@ -38,7 +38,7 @@ public final class WebSocketRedisBroker: WebSocketTopicBroker {
     }
     private let state = Mutex(State())
 
-    /// The connection that histories are read on, or the way to it. The number tells it from a later one: whoever hears of
+    /// The connection that histories are read on, or the way to it. The number tells it from a later one: a task that hears of
     /// its end must not give up another, which nothing would close then.
     private struct Reading {
         let number: Int

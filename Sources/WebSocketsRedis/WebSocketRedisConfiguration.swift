@@ -141,7 +141,7 @@ struct RedisLocation: Sendable {
         return String(validating: bytes, as: UTF8.self)
     }
 
-    /// Whether nobody else can listen on the way.
+    /// Whether no other machine can listen on the way.
     var isPrivate: Bool {
         url.isSecure || connectTo != nil || url.host == "localhost" || url.host.hasPrefix("127.") || url.host == "::1"
     }

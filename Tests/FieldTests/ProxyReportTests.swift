@@ -100,7 +100,7 @@ struct ProxyReportTests {
     }
 
     // OpenIdentityPlatform/OpenICF#123, TakahikoKawasaki/nv-websocket-client#107: behind a proxy the certificate was held
-    // against the proxy's name, or against none. golang/go issue 17227 is its neighbour: an IPv6 target has its brackets.
+    // against the proxy's name, or against none. Its neighbour: an IPv6 target has its brackets.
     @Test(arguments: [("localhost", "dns-only", true), ("localhost", "wrong-host", false), ("[::1]", "ip-only", true)])
     func behindAProxyTheServersOwnNameIsVerified(_ host: String, _ certificate: String, _ isRight: Bool) async throws {
         try await withLoopback(
