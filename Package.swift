@@ -126,8 +126,8 @@ let package = Package(
         .testTarget(
             name: "WebSocketsRedisTests",
             dependencies: [
-                "LoopbackSupport", "TestSupport", "RedisWire", "WebSocketCore", "WebSocketLoop", "WebSockets",
-                "WebSocketsRedis", "WebSocketsTestKit",
+                "LoopbackSupport", "SimulationSupport", "TestSupport", "RedisWire", "WebSocketCore", "WebSocketLoop",
+                "WebSockets", "WebSocketsRedis", "WebSocketsTestKit",
             ]),
         .testTarget(name: "RedisWireTests", dependencies: ["RedisWire"]),
         .testTarget(

@@ -5,6 +5,7 @@
 
 import Glibc
 import LoopbackSupport
+import SimulationSupport
 import Synchronization
 import Testing
 import WebSocketCore
@@ -145,17 +146,20 @@ import WebSocketsTestKit
         }
     }
 
+    private static let topicCount = TestDepth.choose(10_000, reduced: 2_000)
+
     /// A proxy cuts each connection after so many bytes, while 10,000 topics are subscribed again.
     @Test func cutsInTheMiddleOfSubscribingLeaveNothingOut() async throws {
         let redis = try RedisProcess(port: .plain)
         try await withWebSocketFaultProxy(to: redis.port) { proxy in
             let brokers = try RedisTopics.brokers(1, at: "redis://127.0.0.1:\(proxy.port)")
             try await withTopicNodes(brokers) { nodes in
-                let topics = Set((0..<10_000).map { "topic\($0)" })
+                let topics = Set((0..<Self.topicCount).map { "topic\($0)" })
                 let client = try await subscriber(of: topics, nodes[0])
                 try await eventually("all are confirmed") { nodes[0].topics.confirmedTopics == topics }
                 #expect(nodes[0].events.gaps.isEmpty)
-                for bytes in [3_000, 3_001, 20_000, 60_000, 150_000, 300_000, 400_000] {
+                let cuts = [20_000, 60_000, 150_000, 300_000, 400_000].map { $0 * topics.count / 10_000 }
+                for bytes in [3_000, 3_001] + cuts {
                     proxy.change { $0.toClient.limitData = .init(bytes: bytes, then: .reset) }
                     let connects = try #require(nodes[0].topics.brokerStatistics?.connects)
                     proxy.kill()
@@ -171,7 +175,7 @@ import WebSocketsTestKit
                 // For more than 1,000 topics there is one event, when all are heard again.
                 try await eventually("it is told") { !nodes[0].events.gaps.isEmpty }
                 #expect(nodes[0].events.gaps == [.init(topic: nil, cause: .disconnected)])
-                nodes[0].topics.publish("there", to: "topic9999")
+                nodes[0].topics.publish("there", to: "topic\(topics.count - 1)")
                 #expect(try await client.nextText() == "there")
             }
         }
@@ -184,7 +188,7 @@ import WebSocketsTestKit
             proxy.refuse()
             let brokers = try RedisTopics.brokers(1, at: "redis://127.0.0.1:\(proxy.port)")
             try await withTopicNodes(brokers, waits: false) { nodes in
-                let topics = Set((0..<10_000).map { "topic\($0)" })
+                let topics = Set((0..<Self.topicCount).map { "topic\($0)" })
                 let client = try await subscriber(of: topics, nodes[0])
                 // Behind the greeting this has 512 confirmations, and not 1,024.
                 proxy.change { $0.toClient.limitData = .init(bytes: 40_000, then: .silence) }
@@ -217,13 +221,14 @@ import WebSocketsTestKit
         let redis = try RedisProcess()
         redis.kill()
         try await withTopicNodes(RedisTopics.brokers(1, redis), waits: false) { nodes in
-            var topics = Set((0..<20_000).map { "topic\($0)" })
+            let count = 2 * Self.topicCount
+            var topics = Set((0..<count).map { "topic\($0)" })
             let client = try await subscriber(of: topics, nodes[0])
             try redis.start()
             try await eventually("all are confirmed") { nodes[0].topics.confirmedTopics == topics }
-            // 40 of up to 512, and the one for the channel of the process.
+            // Up to 512 at once, and the one for the channel of the process.
             let connects = try #require(nodes[0].topics.brokerStatistics?.connects)
-            #expect(try redis.calls(of: "subscribe") == 41 * connects)
+            #expect(try redis.calls(of: "subscribe") == ((count + 511) / 512 + 1) * connects)
             // Those that come and go meanwhile.
             let socket = try #require(nodes[0].server.connections.first)
             for number in 0..<2_000 {

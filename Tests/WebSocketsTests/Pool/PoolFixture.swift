@@ -94,7 +94,7 @@ extension WebSocketConnection {
 
 /// Waits for something that other tasks or threads bring about and that cannot be awaited.
 func eventually(
-    within limit: Duration = .seconds(20), _ what: Comment? = nil, sourceLocation: SourceLocation = #_sourceLocation,
+    within limit: Duration = .seconds(60), _ what: Comment? = nil, sourceLocation: SourceLocation = #_sourceLocation,
     _ condition: () -> Bool
 ) async {
     let deadline = ContinuousClock.now + limit
