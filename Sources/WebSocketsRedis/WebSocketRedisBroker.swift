@@ -53,7 +53,9 @@ public final class WebSocketRedisBroker: WebSocketTopicBroker {
 
     /// A broker that connects when its topics run.
     ///
-    /// - Parameter url: `redis://[user:password@]host[:6379]`, `rediss://…` with TLS, or `unix:/path`.
+    /// - Parameters:
+    ///   - url: `redis://[user:password@]host[:6379]`, `rediss://…` with TLS, or `unix:/path`.
+    ///   - configuration: How to connect, and what is kept.
     /// - Throws: `invalidURL` or `invalidConfiguration`, which name what is wrong.
     public init(
         url: String, configuration: WebSocketRedisConfiguration = .init()
