@@ -13,7 +13,8 @@ public protocol WebSocketPooledConnection: AnyObject, Sendable, Identifiable whe
     /// Whether the connection can still carry messages. Once `false` it must stay `false`.
     var isOpen: Bool { get }
 
-    /// Whether something has arrived and is not read yet.
+    /// Whether something has arrived during or behind a lease and is not read yet. What arrives before the first lease
+    /// does not count: many servers speak first.
     ///
     /// A connection with unread input is never lent, unless the pool's ``WebSocketPoolReleaseHygiene`` is `none`.
     /// The default is `false`.

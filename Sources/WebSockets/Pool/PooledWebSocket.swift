@@ -101,7 +101,8 @@ final class PooledWebSocket: WebSocketPooledConnection {
 
     var isOpen: Bool { wire.isUsable }
 
-    var hasUnreadInput: Bool { wire.hasInboundResidue }
+    /// Before the first lease it is no borrower's leftover: many servers speak first.
+    var hasUnreadInput: Bool { firstLease.load(ordering: .relaxed) != 0 && wire.hasInboundResidue }
 
     var isOwedInput: Bool {
         wire.hasPromisedMessages

@@ -46,6 +46,25 @@ struct PoolCleanlinessTests {
         }
     }
 
+    /// What a server says first is its first borrower's, however early it comes. It was taken for a leftover, and the pool
+    /// opened connections without end.
+    @Test
+    func theGreetingOfAServerIsTheFirstBorrowers() async throws {
+        let listener = try WebSocketBytePeerListener()
+        var configuration = WebSocketConnectionPoolConfiguration(maximumConnections: 1)
+        configuration.afterConnect = { socket in await eventually { socket.wire.hasInboundResidue } }
+        try await WebSocketConnectionPool.withPool(
+            to: "ws://127.0.0.1:\(listener.port)/", configuration: configuration
+        ) { pool in
+            async let greeting = pool.withConnection { try await $0.receive() }
+            let peer = try await listener.accept()
+            try await peer.acceptHandshake(behind: WebSocketWireFrame.text("welcome").bytes)
+            #expect(try await greeting == "welcome")
+            #expect(pool.statistics.totals.connectsSucceeded == 1)
+            peer.close()
+        }
+    }
+
     /// A connection that nobody has used has nothing to drain: warm-ups are there to be lent.
     @Test
     func aConnectionThatNobodyHasUsedIsLentUndrained() async throws {
