@@ -115,6 +115,30 @@ struct PieceReceivers {
     /// Nothing is read from the socket because no task reads the pieces.
     var isPaused = false
 
+    fileprivate mutating func wait(_ reader: IncomingPieces, id: UInt64) { waiting[id] = reader }
+
+    fileprivate mutating func forget(_ reader: IncomingPieces) {
+        guard let place = waiting.first(where: { $0.value === reader })?.key else { return }
+        waiting[place] = nil
+    }
+
+    /// The message under way is this reader's.
+    fileprivate mutating func begin(_ reader: IncomingPieces) {
+        current = reader
+        unfinished = reader
+    }
+
+    /// The message has arrived whole.
+    fileprivate mutating func complete() { current = nil }
+
+    /// Whether this is the reader whose message is not read to its end.
+    fileprivate func isUnfinished(_ reader: IncomingPieces) -> Bool { unfinished === reader }
+
+    /// The reader has taken something, or has left. When nothing more comes for it, others have their turn.
+    fileprivate mutating func noteRead(_ reader: IncomingPieces) {
+        if !reader.isOpen, unfinished === reader, current !== reader { unfinished = nil }
+    }
+
     mutating func end(_ end: ConnectionEnd) {
         waiting = [:]
         current.take()?.fail(end)
@@ -148,14 +172,11 @@ extension Connection {
         case .message(let message, _): waiter.resume(.success(message))
         case .ended(let end): waiter.resume(.failure(end.error))
         case .underWay: start(reader, waiter)
-        case .waits, .cancelled: inbound.pieces?.waiting[waiter.id] = reader
+        case .waits, .cancelled: inbound.pieces?.wait(reader, id: waiter.id)
         }
     }
 
-    private func forget(_ reader: IncomingPieces) {
-        guard let place = inbound.pieces?.waiting.first(where: { $0.value === reader })?.key else { return }
-        inbound.pieces?.waiting[place] = nil
-    }
+    private func forget(_ reader: IncomingPieces) { inbound.pieces?.forget(reader) }
 
     /// A message begins that is not complete: the next receiver may want it in pieces.
     func claimPieces() {
@@ -166,8 +187,7 @@ extension Connection {
     private func start(_ reader: IncomingPieces, _ waiter: LoopWaiter<WebSocketMessage>) {
         reader.isLive = true
         reader.kind = inbound.assembler.kind ?? .binary
-        inbound.pieces?.current = reader
-        inbound.pieces?.unfinished = reader
+        inbound.pieces?.begin(reader)
         // What it holds is not looked at: the message comes through the reader.
         waiter.resume(.success(""))
         passPieces(to: reader)
@@ -191,20 +211,18 @@ extension Connection {
     func finishPieces(_ reader: IncomingPieces) throws(MessageAssembler.Violation) {
         reader.append(try inbound.finishPieces())
         noteArrived()
-        inbound.pieces?.current = nil
+        inbound.pieces?.complete()
         reader.complete()
         piecesWereRead(reader)
     }
 
     /// The reader has taken something, or has left.
     fileprivate func piecesWereRead(_ reader: IncomingPieces) {
-        if inbound.isPausedForPieces, inbound.pieces?.unfinished === reader, reader.unreadBytes < pieceMark / 2 {
+        if inbound.isPausedForPieces, inbound.pieces?.isUnfinished(reader) == true, reader.unreadBytes < pieceMark / 2 {
             inbound.pieces?.isPaused = false
             if !arrivals.isPaused { resumeReading() }
         }
-        if !reader.isOpen, inbound.pieces?.unfinished === reader, inbound.pieces?.current !== reader {
-            inbound.pieces?.unfinished = nil
-        }
+        inbound.pieces?.noteRead(reader)
         noteInboundPartial()
     }
 
