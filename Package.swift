@@ -102,7 +102,7 @@ let package = Package(
         .target(
             name: "WebSocketsC",
             dependencies: [
-                "CWSX", "WebSockets", "WebSocketCore", "WebSocketLoop", "WebSocketPool",
+                "CWSX", "WebSockets", "WebSocketConcurrency", "WebSocketCore", "WebSocketLoop", "WebSocketPool",
                 .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Logging", package: "swift-log"),

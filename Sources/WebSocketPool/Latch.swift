@@ -4,12 +4,13 @@
 //===----------------------------------------------------------------------===//
 
 import Synchronization
+import WebSocketConcurrency
 
 /// Something that happens once and that tasks wait for.
 final class Latch: Sendable {
     private struct State {
         var isOpen = false
-        var waiters: [CheckedContinuation<Void, Never>] = []
+        var waiters: [Waiter<Void>] = []
     }
 
     private let state = Mutex(State())
@@ -27,7 +28,7 @@ final class Latch: Sendable {
 
     /// Returns once it is open. Cancellation does not end the wait.
     func wait() async {
-        await withCheckedContinuation { continuation in
+        await suspend { continuation in
             let isOpen = self.state.withLock { state in
                 if !state.isOpen { state.waiters.append(continuation) }
                 return state.isOpen

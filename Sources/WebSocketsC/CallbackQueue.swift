@@ -6,6 +6,7 @@
 public import CWSX
 import DequeModule
 import Synchronization
+import WebSocketConcurrency
 
 /// Callbacks that wait for a thread of the program's own.
 final class CallbackQueue: Sendable {
@@ -18,7 +19,7 @@ final class CallbackQueue: Sendable {
         var entries: Deque<Entry> = []
         var isClosed = false
         /// Those that put in more than is taken out.
-        var waiters: [CheckedContinuation<Bool, Never>] = []
+        var waiters: [Waiter<Bool>] = []
     }
 
     let descriptor: CInt
@@ -56,7 +57,7 @@ final class CallbackQueue: Sendable {
 
     /// Whether there is room; false when `wakeAll` ended the wait.
     func waitForRoom() async -> Bool {
-        await withCheckedContinuation { continuation in
+        await suspend { continuation in
             let mayGoOn = state.withLock { state in
                 if state.isClosed || state.entries.count <= Self.lowMark { return true }
                 state.waiters.append(continuation)
@@ -68,7 +69,7 @@ final class CallbackQueue: Sendable {
 
     /// Lets all waiters look whether there is still something to wait for.
     func wakeAll() {
-        var woken: [CheckedContinuation<Bool, Never>] = []
+        var woken: [Waiter<Bool>] = []
         state.withLock { swap(&woken, &$0.waiters) }
         for waiter in woken { waiter.resume(returning: false) }
     }
@@ -83,7 +84,7 @@ final class CallbackQueue: Sendable {
         var count = 0
         // One by one: a callback may dispatch, or free the queue.
         while left > 0 {
-            var resumed: [CheckedContinuation<Bool, Never>] = []
+            var resumed: [Waiter<Bool>] = []
             let entry = state.withLock { state in
                 let entry = state.entries.popFirst()
                 if state.entries.count <= Self.lowMark { swap(&resumed, &state.waiters) }
@@ -101,7 +102,7 @@ final class CallbackQueue: Sendable {
 
     func close() {
         var dropped: Deque<Entry> = []
-        var resumed: [CheckedContinuation<Bool, Never>] = []
+        var resumed: [Waiter<Bool>] = []
         state.withLock { state in
             state.isClosed = true
             swap(&dropped, &state.entries)

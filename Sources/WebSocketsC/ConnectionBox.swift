@@ -6,6 +6,7 @@
 import CWSX
 import DequeModule
 import Synchronization
+import WebSocketConcurrency
 import WebSocketCore
 import WebSocketLoop
 import WebSockets
@@ -21,7 +22,7 @@ final class ConnectionBox: Sendable {
         var isReleased = false
         /// No callback but the last one comes any more.
         var isFinished = false
-        var waiter: CheckedContinuation<Void, Never>?
+        var waiter: Waiter<Void>?
         /// The program has paused reading.
         var isPaused = false
         /// The end is told in any case.
@@ -33,7 +34,7 @@ final class ConnectionBox: Sendable {
         /// What has come out of the queue of a connection that is paused.
         var held: Deque<@Sendable () -> Void> = []
         /// The pump of a connection that is paused.
-        var pausedPump: CheckedContinuation<Void, Never>?
+        var pausedPump: Waiter<Void>?
         /// The program is to hear when there is room.
         var wantsRoom = false
         /// Told when the program has heard of the end, or has freed the handle.
@@ -187,7 +188,7 @@ final class ConnectionBox: Sendable {
     }
 
     private func waitWhilePaused() async {
-        await withCheckedContinuation { continuation in
+        await suspend { continuation in
             let isPaused = state.withLock { state in
                 if state.isPaused { state.pausedPump = continuation }
                 return state.isPaused
@@ -261,7 +262,7 @@ final class ConnectionBox: Sendable {
 
     /// Returns when the program has been told of the end, or has freed the handle.
     func finished() async {
-        await withCheckedContinuation { continuation in
+        await suspend { continuation in
             let isFinished = state.withLock { state in
                 if !state.isFinished { state.waiter = continuation }
                 return state.isFinished

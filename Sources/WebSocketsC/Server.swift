@@ -6,6 +6,7 @@
 public import CWSX
 import HTTPTypes
 import Synchronization
+import WebSocketConcurrency
 import WebSocketCore
 import WebSocketLoop
 import WebSockets
@@ -218,7 +219,7 @@ private func decider(
             asCallback { decision = decide(request, hook, callbacks, dropped) }
             return decision
         }
-        return await withCheckedContinuation { continuation in
+        return await suspend { continuation in
             queue.push(
                 .init(
                     run: { continuation.resume(returning: decide(request, hook, callbacks, dropped)) },

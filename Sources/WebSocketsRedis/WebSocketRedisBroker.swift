@@ -149,7 +149,7 @@ public final class WebSocketRedisBroker: WebSocketTopicBroker {
     }
 
     private func ask(_ reader: Reader, _ command: [UInt8]) async -> RESPValue? {
-        await withCheckedContinuation { continuation in
+        await suspend { continuation in
             let isTaken = loop.execute { reader.pipe.send(command) { continuation.resume(returning: $0) } }
             if !isTaken { continuation.resume(returning: nil) }
         }

@@ -3,6 +3,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import Dispatch
+import Glibc
 import SimulationSupport
 import Synchronization
 import Testing
@@ -20,5 +22,26 @@ struct WaiterTests {
             kept.withLock { $0.take() }?.resume(returning: 2)
             #expect(await value == 2)
         }
+    }
+
+    /// ThreadSanitizer is the judge: nothing but the resume stands between the two accesses. The waiter is resumed while
+    /// its task still registers it, which is the case that the runtime does not tell the sanitizer about.
+    @Test
+    func whatIsWrittenBeforeAResumeIsThereForTheTask() async {
+        final class Note: @unchecked Sendable {
+            var value = 0
+            let isResumed = Atomic<Bool>(false)
+        }
+        let note = Note()
+        await suspend { (waiter: Waiter<Void>) in
+            DispatchQueue.global().async {
+                note.value = 1
+                waiter.resume()
+                note.isResumed.store(true, ordering: .relaxed)
+            }
+            // Relaxed: waiting for it must not be what puts the accesses in order.
+            while !note.isResumed.load(ordering: .relaxed) { sched_yield() }
+        }
+        #expect(note.value == 1)
     }
 }

@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 
 import Logging
+import WebSocketConcurrency
 package import WebSocketCore
 
 /// The open connections of one server on one loop. Loop-confined behind `execute`.
@@ -33,7 +34,7 @@ package final class OpenConnections: @unchecked Sendable {
     /// Those that are still to be closed, in their order, and when.
     private var leaving: [ObjectIdentifier] = []
     private var nextToLeave: WebSocketEventLoop.TimerToken?
-    private var waiters: [CheckedContinuation<Void, Never>] = []
+    private var waiters: [Waiter<Void>] = []
 
     /// Between two looks at who is to leave, so that a timer is not needed for each of thousands.
     private static let leaveInterval: UInt64 = 5_000_000
@@ -159,7 +160,7 @@ package final class OpenConnections: @unchecked Sendable {
 
     /// Returns when no connection is open, which ``closeAll(_:timeout:spread:)`` brings about. From any thread.
     package func waitUntilEmpty() async {
-        await withCheckedContinuation { continuation in
+        await suspend { continuation in
             let begun = loop.execute { [self] in
                 if connections.isEmpty { continuation.resume() } else { waiters.append(continuation) }
             }

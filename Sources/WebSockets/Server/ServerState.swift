@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 
 import Synchronization
+import WebSocketConcurrency
 import WebSocketCore
 import WebSocketLoop
 
@@ -20,7 +21,7 @@ final class ServerState: Sendable {
 
     private struct Shared {
         var phase = Phase.idle
-        var waiters: [CheckedContinuation<Void, Never>] = []
+        var waiters: [Waiter<Void>] = []
     }
 
     let queues: [ConnectionQueue]
@@ -90,7 +91,7 @@ final class ServerState: Sendable {
     }
 
     func waitUntilFinished() async {
-        await withCheckedContinuation { continuation in
+        await suspend { continuation in
             let isFinished = shared.withLock { shared in
                 switch shared.phase {
                 case .idle, .stopped, .finished: return true
@@ -110,7 +111,7 @@ final class ServerState: Sendable {
 final class ConnectionQueue: Sendable {
     private struct Shared {
         var waiting: [Connection] = []
-        var consumer: CheckedContinuation<Connection?, Never>?
+        var consumer: Waiter<Connection?>?
         var isStopped = false
     }
 
@@ -130,7 +131,7 @@ final class ConnectionQueue: Sendable {
     /// On the loop.
     func add(_ connection: Connection) {
         open.insert(connection)
-        let consumer = shared.withLock { shared -> CheckedContinuation<Connection?, Never>? in
+        let consumer = shared.withLock { shared -> Waiter<Connection?>? in
             if let consumer = shared.consumer.take() { return consumer }
             shared.waiting.append(connection)
             return nil
@@ -140,7 +141,7 @@ final class ConnectionQueue: Sendable {
 
     /// The next connection, or `nil` when the server stops and none is left.
     func next() async -> Connection? {
-        await withCheckedContinuation { continuation in
+        await suspend { continuation in
             let immediate: Connection?? = shared.withLock { shared in
                 if !shared.waiting.isEmpty { return shared.waiting.removeFirst() }
                 if shared.isStopped { return .some(nil) }

@@ -6,6 +6,7 @@
 import HTTPTypes
 import Logging
 import Synchronization
+import WebSocketConcurrency
 public import WebSocketCore
 public import WebSocketLoop
 
@@ -174,7 +175,7 @@ public final class WebSocketServer: Sendable {
     /// Ports are free and files of unix sockets gone: a program may end as soon as `run` or `shutDown` has returned.
     private func stoppedListening() async {
         for listener in listeners {
-            await withCheckedContinuation { (done: CheckedContinuation<Void, Never>) in
+            await suspend { (done: Waiter<Void>) in
                 let isAccepted = listener.loop.execute {
                     listener.stop()
                     done.resume()

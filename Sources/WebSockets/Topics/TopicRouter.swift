@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 
 import Synchronization
+import WebSocketConcurrency
 import WebSocketCore
 import WebSocketLoop
 
@@ -17,8 +18,8 @@ final class TopicRouter: Sendable {
         var actions: [TopicRouterMachine.Action] = []
         /// A thread carries actions out, in their order.
         var isActing = false
-        var outcomes: [UInt64: CheckedContinuation<WebSocketTopicOutcome, Never>] = [:]
-        var ready: [UInt64: CheckedContinuation<WebSocketError?, Never>] = [:]
+        var outcomes: [UInt64: Waiter<WebSocketTopicOutcome>] = [:]
+        var ready: [UInt64: Waiter<WebSocketError?>] = [:]
         var lastWaiter: UInt64 = 0
         var isRunning = false
         /// While they run: there is a deadline where there was none.
@@ -185,7 +186,7 @@ final class TopicRouter: Sendable {
     ) async -> WebSocketTopicOutcome {
         let waiter = newWaiter()
         return await withTaskCancellationHandler {
-            await withCheckedContinuation { continuation in
+            await suspend { continuation in
                 state.withLock { $0.outcomes[waiter] = continuation }
                 if publish(message, to: topic, except: except, waiter: waiter) == .now {
                     deliverHere(message, to: topic, except: except)
@@ -300,7 +301,7 @@ final class TopicRouter: Sendable {
         }
         defer { timer.cancel() }
         return await withTaskCancellationHandler {
-            await withCheckedContinuation { continuation in
+            await suspend { continuation in
                 state.withLock { $0.ready[waiter] = continuation }
                 ask { machine, _, actions in machine.awaitReady(topic, waiter: waiter, &actions) }
                 if Task.isCancelled { stopWaiting(topic, waiter, .cancelled("subscribe")) }
