@@ -125,7 +125,7 @@ struct BeforeConnectTests {
                     try await managed.send("hello")
                     #expect(try await managed.receive() == .text("hello"))
                     while (try? await managed.receive()) != nil {}
-                    try await managed.release()
+                    managed.release()
                 }
                 try await managed.close()
             case .pool:

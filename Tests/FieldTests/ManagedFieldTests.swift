@@ -79,12 +79,12 @@ struct ManagedFieldTests {
     @Test func d2_aSecondReleaseLeavesTheDrainAlone() async throws {
         let drain = WebSocketManagedConnection.DrainPolicy(timeout: .seconds(600), quietPeriod: .seconds(600))
         try await Self.with(.init(idleTimeout: nil, drain: drain)) { connection, loopback in
-            try await connection.release()
+            connection.release()
             try await connection.acquire()
-            let releasing = Task { try await connection.release() }
+            let releasing = Task { try await connection.drainAndRelease() }
             try await loopback.loop.reaches("it drains") { $0.pendingContinuations == 1 }
-            try await connection.release()
-            try await connection.release(draining: false)
+            connection.release()
+            try await connection.drainAndRelease()
             #expect(connection.isDraining)
             connection.abort()
             #expect(try await failure { try await releasing.value }.code == .connectionClosed)
@@ -208,7 +208,7 @@ struct ManagedFieldTests {
             #expect(try managed.connection === beneath)
             try await beneath.send("beneath")
             #expect(try await managed.receive() == "beneath")
-            try await managed.release()
+            managed.release()
             #expect(try await failure { try await beneath.send("too late") }.code == .leaseEnded)
             let unused = try await failure { _ = try managed.messages }
             #expect(unused.code == .notAcquired)
@@ -238,7 +238,7 @@ struct ManagedFieldTests {
             #expect(try await failure { try await connection.acquire() }.code == .connectionBusy)
             tasks[3].cancel()
             #expect(try await failure { try await tasks[3].value }.code == .cancelled)
-            try await connection.release()
+            connection.release()
             for (number, task) in tasks.enumerated() where number != 3 { try await task.value }
             for number in [0, 1, 2, 4, 5, 6, 7] { #expect(try await order.next() == number) }
             #expect(!connection.isBusy)
@@ -255,10 +255,10 @@ struct ManagedFieldTests {
             let negative = try await failure { try await connection.acquire(timeout: .seconds(-1)) }
             #expect(negative.code == .invalidConfiguration)
             #expect(connection.isBusy, "the one who has it keeps it")
-            try await connection.release()
+            connection.release()
             #expect(!connection.isBusy, "no turn went to those who had given up")
             try await connection.acquire(timeout: .zero)
-            try await connection.release()
+            connection.release()
         }
     }
 
@@ -380,7 +380,7 @@ struct ManagedFieldTests {
             let kept = try connection.connection
             let straggler = Task { try await kept.receive() }
             try await loopback.loop.reaches("it waits") { $0.pendingContinuations == 1 }
-            try await connection.release()
+            connection.release()
             try await connection.acquire()
             try await connection.send("mine")
             #expect(try await connection.receive() == "mine")
@@ -408,7 +408,7 @@ struct ManagedFieldTests {
         try await Self.with(.init(idleTimeout: nil, drain: drain)) { connection, _ in
             try await connection.acquire()
             try await connection.send("")
-            try await connection.release()
+            try await connection.drainAndRelease()
             #expect(connection.isConnected)
         }
     }

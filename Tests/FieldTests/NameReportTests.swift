@@ -137,7 +137,7 @@ struct NameReportTests {
                     await move()
                     while (try? await managed.receive()) != nil {}
                 }
-                try await managed.release()
+                managed.release()
             }
             try await managed.close()
         }
@@ -185,7 +185,7 @@ struct NameReportTests {
                             #expect(!isThere && error.message.contains("venue.test"), "\(error)")
                         }
                     }
-                    try await managed.release()
+                    managed.release()
                     try await managed.close()
                 } else {
                     #expect(try await answers(way, url, loopback.client, of: 1) {} == ["found"])

@@ -215,7 +215,7 @@ struct ReportsOfOthersTests {
                 let refused = try await failure { try await managed.acquire() }
                 #expect(refused.code == .connectionUnavailable, "\(refused)")
                 try await managed.acquire()
-                try await managed.release()
+                managed.release()
                 try await managed.close()
                 var pooled = WebSocketConnectionPoolConfiguration(maximumConnections: 1)
                 pooled.client = loopback.client

@@ -70,6 +70,17 @@ import Testing
         }
     }
 
+    /// All but the one of an adapter, whose framework is made up.
+    @Test func theArticleOnTheServerCompiles() throws {
+        let compiled = Self.lines(try Self.text("Tests/ReadmeTests/ServerSnippets.swift"))
+        let blocks = try Self.blocks("swift", in: "Sources/WebSockets/WebSockets.docc/Server.md")
+        #expect(blocks.count == 6)
+        for block in blocks where !block.contains("FrameworkRequest") {
+            let code = Self.lines(block)
+            #expect(!code.isEmpty && compiled.firstRange(of: code) != nil, "not in ServerSnippets.swift:\n\(block)")
+        }
+    }
+
     /// The article has numbers and names where the tests have variables.
     @Test func theArticleOnGettingStartedCompiles() throws {
         let compiled = Self.lines(try Self.text("Tests/ReadmeTests/GettingStartedSnippets.swift"))

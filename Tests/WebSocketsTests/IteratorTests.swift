@@ -47,4 +47,51 @@ struct IteratorTests {
             try await serving.value
         }
     }
+
+    /// A loop that is left by `break` or an error aborts its connection. The scope closes it, and says what happens
+    /// while there is none.
+    @Test func aScopeClosesItsConnectionsAndLogsWhatFails() async throws {
+        struct Enough: Error {}
+        try await withLoops { loops in
+            let listener = try WebSocketBytePeerListener()
+            let client = try clientConfiguration(on: loops)
+            let serving = Task {
+                try await listener.accept().write(Array("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n".utf8))
+                var codes: [UInt16?] = []
+                for turn in 0..<4 {
+                    let peer = try await listener.accept()
+                    try await peer.acceptHandshake()
+                    // The second connection ends under its body.
+                    if turn == 1 { try await peer.send(.close(1012)) }
+                    codes.append(try await peer.readFrame().closeCode)
+                    if turn != 1 { try await peer.send(.close(codes[turn] ?? 1000)) }
+                }
+                return codes
+            }
+            var policy = WebSocketReconnectPolicy()
+            policy.strategy = .immediate
+            let log = Events<LogEntry>()
+            let url = "ws://me:secret@127.0.0.1:\(listener.port)/"
+            var turn = 0
+            let thrown = await #expect(throws: Enough.self) {
+                try await WebSocketClient.connections(
+                    to: url, configuration: client, reconnect: policy, logger: LogEntry.logger(log)
+                ).run { socket in
+                    defer { turn += 1 }
+                    switch turn {
+                    case 0: return
+                    case 1: while true { _ = try await socket.receive() }
+                    // An error that says nothing of the connection.
+                    case 2: do { try await socket.send([UInt8](repeating: 0xFF, count: 1), as: .text) } catch { return }
+                    default: throw Enough()
+                    }
+                }
+            }
+            #expect(thrown != nil && turn == 4)
+            #expect(try await serving.value == [1000, 1012, 1000, 1011])
+            let told = [try await log.next(), try await log.next()].map { "\($0.message) \($0.metadata)" }
+            #expect(told[0].contains("503") && told[1].contains("1012"), "\(told)")
+            #expect(!told.contains { $0.contains("secret") })
+        }
+    }
 }

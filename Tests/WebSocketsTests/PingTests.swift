@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 
 import LoopbackSupport
+import TestSupport
 import Testing
 import WebSockets
 
@@ -174,6 +175,36 @@ struct PingTests {
             #expect(bytes.prefix(2) == [0x89, 0x08])
             #expect(bytes.dropFirst(10).prefix(4) == [0x88, 0x18, 0x03, 0xF3])
             #expect(try await closes.next().cause == .pingTimeout)
+        }
+    }
+
+    /// A pong that is late is an error, and nothing else: the connection and its other pings go on, and the pong that
+    /// comes after all is nobody else's.
+    @Test func aPongThatIsLateLeavesTheConnection() async throws {
+        try await withLoops { loops in
+            let listener = try WebSocketBytePeerListener()
+            async let connecting = WebSocketClient.connect(
+                to: "ws://127.0.0.1:\(listener.port)", configuration: try clientConfiguration(on: loops))
+            let peer = try await listener.accept()
+            try await peer.acceptHandshake()
+            let socket = try await connecting
+            for payload: [UInt8]? in [nil, [7]] {
+                let late = try await failure { try await socket.ping(payload, timeout: .milliseconds(20)) }
+                #expect(late.code == .timedOut && late.phase == .ping && late.message.contains("goes on"), "\(late)")
+                let patient = Task { try await socket.ping(timeout: .seconds(600)) }
+                let (first, second) = (try await peer.readFrame(), try await peer.readFrame())
+                #expect(first.opcode == second.opcode && first.payload != second.payload)
+                try await peer.send(WebSocketWireFrame(WebSocketWireFrame.pong, first.payload))
+                try await peer.send(WebSocketWireFrame(WebSocketWireFrame.text, Array("behind".utf8)))
+                #expect(try await socket.receive() == .text("behind"))
+                try await peer.send(WebSocketWireFrame(WebSocketWireFrame.pong, second.payload))
+                #expect(try await patient.value > .zero)
+            }
+            #expect(socket.state == .open)
+            for timeout in [Duration.zero, .seconds(-1)] {
+                #expect(try await failure { try await socket.ping(timeout: timeout) }.code == .invalidConfiguration)
+            }
+            socket.abort()
         }
     }
 }

@@ -27,8 +27,16 @@ public struct WebSocketOptions: Sendable, Hashable {
     /// permessage-deflate (RFC 7692).
     public var compression: WebSocketCompression = .disabled
 
-    /// The defaults.
-    public init() {}
+    /// The defaults, or others. What is not here is set as a property.
+    public init(
+        maximumMessageSize: Int = 1 << 20, keepAlive: KeepAlive? = KeepAlive(), closeTimeout: Duration = .seconds(10),
+        compression: WebSocketCompression = .disabled
+    ) {
+        self.maximumMessageSize = maximumMessageSize
+        self.keepAlive = keepAlive
+        self.closeTimeout = closeTimeout
+        self.compression = compression
+    }
 
     /// Inbound marks. While reading is paused the peer feels TCP's backpressure, its pings wait, and
     /// its close frame and end of file are not seen.

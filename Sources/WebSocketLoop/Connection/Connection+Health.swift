@@ -21,38 +21,71 @@ extension Connection {
         }
     }
 
+    /// What becomes of a connection whose peer does not answer a ping in time.
+    package enum LatePong: Sendable {
+        case goesOn, aborts
+
+        fileprivate var text: String {
+            switch self {
+            case .goesOn: "the connection goes on, abort() ends it"
+            case .aborts: "the connection was aborted, the next use opens a new one"
+            }
+        }
+    }
+
     /// Sends a ping and returns the round trip in nanoseconds.
-    package func ping() async throws(WebSocketError) -> UInt64 {
-        try await loop.wait(
+    ///
+    /// - Parameters:
+    ///   - payload: Its payload; `nil` for a number.
+    ///   - timeout: How long the pong may take, on the loop; `nil` for as long as the connection lives.
+    ///   - late: What happens then.
+    package func ping(
+        _ payload: [UInt8]? = nil, timeout: Duration? = nil, late: LatePong = .goesOn
+    ) async throws(WebSocketError) -> UInt64 {
+        if let payload { try checkControl(payload, "ping") }
+        let timer = timeout.map { _ in LoopTimer(loop) }
+        defer { timer?.cancel() }
+        return try await loop.wait(
             for: "ping",
             register: { waiter in
-                guard self.requireOpen(waiter) else { return }
-                let ping = self.liveness.ping(now: self.loop.now, waiterID: waiter.id, waiter)
-                self.sendPing(ping.payload)
+                guard self.requireOpen(waiter), self.sendPing(payload, waiter), let timer, let timeout else { return }
+                timer.start(timeout) {
+                    // A loop that was held reads its sockets before it judges, because the pong may lie in one; and one
+                    // turn later it has run the calls that waited for what it has read.
+                    timer.start(.milliseconds(1)) {
+                        timer.start(.milliseconds(1)) { self.pongIsLate(waiter.id, timeout, late) }
+                    }
+                }
             },
             cancel: { self.liveness.cancel(id: $0) })
     }
 
-    /// Sends a ping with this payload and returns the round trip in nanoseconds.
-    package func ping(_ payload: [UInt8]) async throws(WebSocketError) -> UInt64 {
-        try checkControl(payload, "ping")
+    private func sendPing(_ payload: [UInt8]?, _ waiter: LoopWaiter<UInt64>) -> Bool {
         // libwebsockets 4.1.6 does not tell a server of an empty pong.
-        if payload.isEmpty && !isClient { return try await ping() }
-        return try await loop.wait(
-            for: "ping",
-            register: { waiter in
-                guard self.requireOpen(waiter) else { return }
-                guard self.liveness.ping(with: payload, now: self.loop.now, waiterID: waiter.id, waiter) else {
-                    waiter.resume(
-                        .failure(
-                            WebSocketError(
-                                .invalidPing,
-                                "a ping with the same payload is still unanswered; wait for it, or choose another")))
-                    return
-                }
-                unsafe payload.withUnsafeBytes { unsafe self.appendControl(.ping, $0) }
-            },
-            cancel: { self.liveness.cancel(id: $0) })
+        guard let payload, isClient || !payload.isEmpty else {
+            sendPing(liveness.ping(now: loop.now, waiterID: waiter.id, waiter).payload)
+            return true
+        }
+        guard liveness.ping(with: payload, now: loop.now, waiterID: waiter.id, waiter) else {
+            waiter.resume(
+                .failure(
+                    WebSocketError(
+                        .invalidPing, "a ping with the same payload is still unanswered; wait for it, or choose another"
+                    ))
+            )
+            return false
+        }
+        unsafe payload.withUnsafeBytes { unsafe appendControl(.ping, $0) }
+        return true
+    }
+
+    private func pongIsLate(_ id: UInt64, _ timeout: Duration, _ late: LatePong) {
+        guard let waiter = liveness.cancel(id: id) else { return }
+        if late == .aborts { abort() }
+        waiter.resume(
+            .failure(
+                WebSocketError(
+                    .timedOut, "no pong came within \(timeout); \(late.text)", phase: .ping, closeInfo: closeInfo)))
     }
 
     /// Sends a pong that answers nothing (RFC 6455 §5.5.3).

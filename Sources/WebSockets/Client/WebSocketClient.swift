@@ -66,8 +66,19 @@ public struct WebSocketClientConfiguration: Sendable {
     /// What `userAgent` is by default: `swift-libwebsockets`.
     public static let defaultUserAgent = "swift-libwebsockets"
 
-    /// The defaults.
-    public init() {}
+    /// The defaults, or others. What is not here is set as a property.
+    public init(
+        headers: HTTPFields = [:], subprotocols: [String] = [], options: WebSocketOptions = .init(),
+        tls: WebSocketTLSClientConfiguration = .init(), openTimeout: Duration = .seconds(10),
+        eventLoop: WebSocketEventLoop? = nil
+    ) {
+        self.headers = headers
+        self.subprotocols = subprotocols
+        self.options = options
+        self.tls = tls
+        self.openTimeout = openTimeout
+        self.eventLoop = eventLoop
+    }
 
     /// Checks everything, before anything is sent; may read certificate files.
     package func request(

@@ -31,16 +31,25 @@ extension WebSocketConnection {
         wire.latency.map { .nanoseconds(Int64(clamping: $0)) }
     }
 
-    /// Sends a ping with a payload of your own, waits for its pong and returns the round trip. A pong answers every
-    /// earlier ping too (RFC 6455 §5.5.3).
+    /// Sends a ping (RFC 6455 §5.5.2), waits for its pong and returns the round trip. A pong answers every earlier ping
+    /// too (§5.5.3).
     ///
-    /// - Parameter payload: At most 125 bytes; not those of a ping that is still unanswered. A server's empty one is
-    ///   replaced by a number, because libwebsockets 4.1.6 does not tell a server of empty pongs.
-    /// - Throws: `invalidPing`, before anything is sent; `connectionClosed` when the connection ends first;
-    ///   `cancelled`.
+    /// - Parameters:
+    ///   - payload: At most 125 bytes, not those of a ping that is still unanswered; nil, the default, for a number. A
+    ///     server's empty one is replaced by a number, because libwebsockets 4.1.6 does not tell a server of empty pongs.
+    ///   - timeout: How long the pong may take, on the loop's clock: one that has arrived counts, however late the caller
+    ///     comes to hear of it. The connection goes on without one. Default nil: as long as the connection lives, which
+    ///     ``WebSocketOptions/keepAlive`` bounds.
+    /// - Throws: `timedOut` with phase `ping`; `connectionClosed` when the connection ends first; `cancelled`;
+    ///   `invalidPing` and `invalidConfiguration`, before anything is sent.
     @discardableResult
-    public func ping(_ payload: [UInt8]) async throws(WebSocketError) -> Duration {
-        .nanoseconds(Int64(clamping: try await wire.ping(payload)))
+    public func ping(
+        _ payload: [UInt8]? = nil, timeout: Duration? = nil
+    ) async throws(WebSocketError) -> Duration {
+        if let timeout, timeout <= .zero {
+            throw WebSocketError(.invalidConfiguration, "timeout is \(timeout); it must be positive")
+        }
+        return .nanoseconds(Int64(clamping: try await wire.ping(payload, timeout: timeout)))
     }
 
     /// Sends an unsolicited pong, as a sign of life in one direction (RFC 6455 §5.5.3).

@@ -223,16 +223,6 @@ public final class WebSocketConnection: Sendable {
         }
     }
 
-    // MARK: Ping
-
-    /// Sends a ping (RFC 6455 §5.5.2), waits for its pong, and returns the round trip.
-    ///
-    /// - Throws: `connectionClosed` when the connection ends first; `cancelled`.
-    @discardableResult
-    public func ping() async throws(WebSocketError) -> Duration {
-        .nanoseconds(Int64(clamping: try await wire.ping()))
-    }
-
     // MARK: Closing
 
     /// Closes with the handshake of RFC 6455 §7.1.2 and waits for its end, at most `flushTimeout` and

@@ -30,16 +30,26 @@ extension WebSocketManagedConnection {
 
     /// Gives the connection back. Does nothing when it is not acquired, or being drained already.
     ///
-    /// A call of the former user that still waits for a message would take one of the next user's: the connection is
-    /// closed then, and the next ``acquire()`` opens another.
+    /// With `options.drain` what was left behind is thrown away in the background, and the connection is busy until that
+    /// is done. Where it fails the connection is closed, ``onDisconnect(_:)`` tells of it, and the next ``acquire()``
+    /// opens another; ``drainAndRelease()`` throws the reason.
     ///
-    /// - Parameter draining: Whether to drain first as `options.drain` says (without one: as its defaults say). Default:
-    ///   when there is such a policy.
+    /// A call of the former user that still waits for a message would take one of the next user's: the connection is
+    /// closed then, too.
+    public func release() {
+        guard let socket = endTurn(drains: options.drain != nil) else { return }
+        let drain = Task { _ = try? await finishDraining(socket) }
+        state.withLock { $0.drain = drain }
+    }
+
+    /// Gives the connection back, and waits until what was left behind is thrown away: as `options.drain` says, without
+    /// one as the defaults of ``DrainPolicy`` say. Does nothing when it is not acquired, or being drained already.
+    ///
     /// - Throws: `drainTimedOut` when the peer does not stop sending, `connectionClosed` when a message came that must
     ///   not be thrown away or the connection ended, `cancelled` when the task was while draining. The connection is
     ///   released and closed then; the next `acquire` opens a new one.
-    public func release(draining: Bool? = nil) async throws(WebSocketError) {
-        guard let socket = endTurn(drains: draining ?? (options.drain != nil)) else { return }
+    public func drainAndRelease() async throws(WebSocketError) {
+        guard let socket = endTurn(drains: true) else { return }
         try await finishDraining(socket)
     }
 

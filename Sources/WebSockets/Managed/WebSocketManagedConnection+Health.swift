@@ -31,17 +31,10 @@ extension WebSocketManagedConnection {
         }
         let socket = try present()
         touch()
-        let watch = PingWatch(socket, timeout)
         do throws(WebSocketError) {
-            // On the loop, so that the timer ends in the turn in which the pong comes.
-            return try await withTaskExecutorPreference(loop.taskExecutor) { () async throws(WebSocketError) in
-                try await watch.ping(payload)
-            }
+            return .nanoseconds(Int64(clamping: try await socket.wire.ping(payload, timeout: timeout, late: .aborts)))
         } catch {
-            guard watch.isLate else { throw error.ofManaged }
-            throw WebSocketError(
-                .timedOut, "no pong came within \(timeout); the connection was aborted, the next use opens a new one",
-                phase: .ping, closeInfo: error.closeInfo)
+            throw error.ofManaged
         }
     }
 
@@ -98,46 +91,4 @@ extension WebSocketManagedConnection {
     /// The headers that the present connection's handshake was asked with, credentials included; none without a
     /// connection.
     public var requestHeaders: HTTPFields { socket?.requestHeaders ?? [:] }
-}
-
-/// A ping whose deadline the loop owns.
-private final class PingWatch: Sendable {
-    private enum Outcome { case open, answered, late }
-
-    private let socket: WebSocketConnection
-    private let timeout: Duration
-    private let timer: LoopTimer
-    private let outcome = Mutex(Outcome.open)
-
-    init(_ socket: WebSocketConnection, _ timeout: Duration) {
-        self.socket = socket
-        self.timeout = timeout
-        timer = LoopTimer(socket.eventLoop)
-    }
-
-    var isLate: Bool { outcome.withLock { $0 == .late } }
-
-    @concurrent func ping(_ payload: [UInt8]?) async throws(WebSocketError) -> Duration {
-        socket.eventLoop.execute {
-            self.timer.start(self.timeout) {
-                // A loop that was held reads its sockets before it judges, because the pong may lie in one; and one turn
-                // later it has run the calls that waited for what it has read.
-                self.timer.start(.milliseconds(1)) { self.timer.start(.milliseconds(1)) { self.judge() } }
-            }
-        }
-        defer {
-            outcome.withLock { if $0 == .open { $0 = .answered } }
-            timer.cancel()
-        }
-        guard let payload else { return try await socket.ping() }
-        return try await socket.ping(payload)
-    }
-
-    private func judge() {
-        let isLate = outcome.withLock { outcome in
-            if outcome == .open { outcome = .late }
-            return outcome == .late
-        }
-        if isLate { socket.abort() }
-    }
 }

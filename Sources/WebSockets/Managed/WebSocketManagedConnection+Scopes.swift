@@ -79,14 +79,8 @@ extension WebSocketManagedConnection {
             await discard()
             throw error
         }
-        if Task.isCancelled { await discard() } else { releaseInBackground() }
+        if Task.isCancelled { await discard() } else { release() }
         return result
-    }
-
-    private func releaseInBackground() {
-        guard let socket = endTurn(drains: options.drain != nil) else { return }
-        let drain = Task { _ = try? await finishDraining(socket) }
-        state.withLock { $0.drain = drain }
     }
 
     /// Ends the turn, and closes the connection before another user can have it.

@@ -117,8 +117,9 @@ public struct WebSocketServerConfiguration: Sendable {
         case any
     }
 
-    /// A configuration; port 0 lets the system choose one.
-    public init(port: Int = 0, tls: WebSocketTLSServerConfiguration? = nil) {
+    /// A configuration; port 0 lets the system choose one. What is not here is set as a property.
+    public init(host: String = "127.0.0.1", port: Int = 0, tls: WebSocketTLSServerConfiguration? = nil) {
+        self.host = host
         self.port = port
         self.tls = tls
         var options = WebSocketOptions()

@@ -26,7 +26,7 @@ struct ManagedClockTests {
             try await connection.send("busy")
             #expect(try await connection.receive() == "busy")
             #expect(connection.idleDuration == .zero)
-            try await connection.release()
+            connection.release()
             try await clock.waitForSleepers()
             clock.advance(by: .seconds(20))
             #expect(connection.idleDuration == .seconds(20))

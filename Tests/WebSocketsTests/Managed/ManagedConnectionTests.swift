@@ -85,7 +85,7 @@ struct ManagedConnectionTests {
                 try await connection.withConnection(on: .global) { _ in throw Oops() }
             }
             #expect(!connection.isBusy)
-            try await connection.release()
+            connection.release()
         }
     }
 
@@ -172,7 +172,7 @@ struct ManagedConnectionTests {
             #expect(try await ends.next().cause == .connectionLost)
             let error = try await failure { try await connection.send("x") }
             #expect(error.code == .connectionUnavailable)
-            try await connection.release()
+            connection.release()
             try await connection.withConnection { connection in
                 try await connection.send("again")
                 #expect(try await connection.receive() == "again")
@@ -291,7 +291,7 @@ struct ManagedConnectionTests {
             try await connection.acquire()
             for action: @Sendable (WebSocketManagedConnection) async throws -> Void in [
                 { try await $0.send("x") }, { _ = try await $0.receive() }, { _ = try await $0.ping() },
-                { try await $0.release() },
+                { $0.release() },
             ] {
                 try await action(connection)
                 #expect(connection.lastActivity > last, "every use counts")
@@ -308,7 +308,7 @@ struct ManagedConnectionTests {
             try await loopback.loop.reaches("the idle timer") { $0.timers == 1 && $0.internalTasks == 0 }
             for _ in 0..<3 {
                 try await connection.acquire()
-                try await connection.release()
+                connection.release()
             }
             try await loopback.loop.reaches("still one timer") { $0.timers == 1 && $0.pendingContinuations == 0 }
             try await connection.close()
@@ -325,7 +325,7 @@ struct ManagedConnectionTests {
             try await connection.send("busy ones are left alone")
             #expect(try await connection.receive() == "busy ones are left alone")
             _ = try await door.sockets.next()
-            try await connection.release()
+            connection.release()
             let info = try await ends.next()
             #expect(info.sent == WebSocketCloseFrame(code: .normalClosure, reason: "idle"))
             #expect(info.isNormal)
@@ -377,7 +377,7 @@ struct ManagedConnectionTests {
             defer { box.withLock { $0 = nil } }
             try await connection.acquire()
             try await connection.send("go")
-            let releasing = Task { try await connection.release() }
+            let releasing = Task { try await connection.drainAndRelease() }
             // With so short a time-out nothing may have been seen.
             if peer != "endless" { #expect(try await seen.next(), "it is draining, and nobody's") }
             switch peer {
@@ -403,7 +403,7 @@ struct ManagedConnectionTests {
         let policy = WebSocketManagedConnection.DrainPolicy(timeout: .seconds(600), quietPeriod: .seconds(600))
         try await Self.withServer(options: .init(idleTimeout: nil, drain: policy)) { connection, door, loopback in
             try await connection.acquire()
-            let releasing = Task { try await connection.release() }
+            let releasing = Task { try await connection.drainAndRelease() }
             try await loopback.loop.reaches("it drains") { $0.pendingContinuations == 1 }
             #expect(connection.isDraining && !connection.isBusy && connection.isConnected)
             let error = try await failure { try await connection.acquire() }
@@ -423,7 +423,7 @@ struct ManagedConnectionTests {
             connection.onDisconnect { ends.send($0) }
             try await connection.acquire()
             try await connection.send("bye")
-            try await connection.release()
+            connection.release()
             let info = try await ends.next()
             #expect(info.received?.code == .normalClosure)
             #expect(!connection.isConnected)
