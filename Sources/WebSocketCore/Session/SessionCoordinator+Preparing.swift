@@ -158,9 +158,9 @@ extension SessionCoordinator {
             makeRoom()
             finishIfOver(epoch, at: now)
         case .failure(let error):
+            ports[epoch]?.failure = error
             if port.isDrained || port.end != nil || error.code == .connectionClosed {
                 // Its end says more than the hook that met it.
-                ports[epoch]?.failure = error
                 ports[epoch]?.deadline = now + settings.machine.handoverTimeout
                 makeRoom()
                 return finishIfOver(epoch, at: now)

@@ -325,7 +325,8 @@ extension SessionCoordinator {
             return
         }
         var arrivals = port.held
-        if port.stage == .preparing {
+        // A hook that failed by itself has made nothing of these. One that met the end has not had its turn with them.
+        if port.stage == .preparing, let failure = port.failure, failure.code != .connectionClosed {
             counters.messagesDiscarded += port.mailbox.count
         } else {
             arrivals += port.mailbox

@@ -58,7 +58,7 @@ package struct SessionCoordinator<World: SessionWorld>: ~Copyable {
         var end: SessionTransportEnd?
         /// Whether everything that it brought has been read.
         var isDrained = false
-        /// Why its preparation failed, while it is not known whether it has ended.
+        /// Why its preparation failed.
         var failure: WebSocketError?
         /// When it is not waited for any more.
         var deadline: Duration?

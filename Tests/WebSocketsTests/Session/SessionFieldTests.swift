@@ -375,7 +375,7 @@ struct SessionFieldTests {
 
     // MARK: Nothing is lost in silence
 
-    @Test func aConnectionThatEndsWhileItIsPreparedLosesNothing() throws {
+    @Test(arguments: [false, true]) func aConnectionThatEndsWhileItIsPreparedLosesNothing(sends: Bool) throws {
         try withFakeSession(
             seeds: 0..<30,
             { configuration in
@@ -383,6 +383,7 @@ struct SessionFieldTests {
                 configuration.subscriptions.delivery = .afterAnswers
                 configuration.reconnect.strategy = .fixed(.seconds(1))
                 configuration.prepare = { preparation in
+                    if sends { return try await preparation.send("log in") }
                     while try await preparation.receive() != .text("welcome") {}
                 }
             }
@@ -392,6 +393,7 @@ struct SessionFieldTests {
                 connection.say("welcome", "1", "2")
                 connection.close(.goingAway, "moving")
             }
+            if sends { #expect(try await fixture.session.receive() == .text("welcome")) }
             #expect(try await fixture.session.receive() == .text("1"))
             #expect(try await fixture.session.receive() == .text("2"))
             try await fixture.until("noticed") { fixture.session.lastDisconnect != nil }
