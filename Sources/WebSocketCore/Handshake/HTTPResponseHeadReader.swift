@@ -70,7 +70,7 @@ package struct HTTPResponseHeadReader: Sendable {
     }
 
     private enum State {
-        /// So many bytes of the status line, up to its reason, are right.
+        /// This many bytes of the status line, up to its reason, are right.
         case statusLine(Int)
         case reason
         /// Behind the CR of the status line.

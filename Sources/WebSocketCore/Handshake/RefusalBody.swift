@@ -12,7 +12,7 @@ import HTTPTypes
 /// where it is, and a length that is none counts as absent.
 struct RefusalBody: Sendable {
     private enum State {
-        /// So many bytes are to come.
+        /// This many bytes are to come.
         case length(UInt64)
         case untilEnd
         /// In a chunk's size, of which this is read.

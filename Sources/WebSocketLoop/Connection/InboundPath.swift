@@ -24,7 +24,7 @@ struct InboundPath: ~Copyable {
     private var isMidFrame = false
     /// Whether the message under way is compressed.
     private(set) var isCompressed = false
-    /// The turn has brought so many messages that reading may have to pause.
+    /// The turn has brought enough messages that reading may have to pause.
     private var mustCheckMark = false
     /// Messages are refused. Only the first part of a message in several looks here: the handler refuses whole ones.
     var refusesMessages = false

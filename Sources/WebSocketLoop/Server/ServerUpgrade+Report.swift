@@ -14,7 +14,7 @@ extension ServerUpgrade {
         ["peer": "\(details.remoteAddress.map(\.description) ?? "unknown")"]
     }
 
-    /// A refusal is the server's own, so its operator hears why. What a hook answers is its own affair.
+    /// A refusal is the server's own, so its log says why. What a hook answers is its own affair.
     func report(_ response: PlainResponse) {
         policy.refused?(response.status, response.reason, details.remoteAddress)
         var metadata = peerMetadata.merging(["status": "\(response.status)"]) { $1 }

@@ -26,7 +26,7 @@ public protocol WebSocketSessionObserver: Sendable {
     func gapped(_ gap: WebSocketSessionGap)
     /// An alert was told; ``WebSocketSessionAlert/suppressed`` were not.
     func alerted(_ alert: WebSocketSessionAlert)
-    /// So many messages that had been accepted were not sent, or it is not known whether they were.
+    /// This many messages that had been accepted were not sent, or it is not known whether they were.
     func messagesLost(_ count: Int)
     /// The overflow policy dropped a message that had come.
     func messageDropped()

@@ -72,7 +72,7 @@ public struct WebSocketToxics: Sendable, Hashable {
             case silence
         }
 
-        /// So many bytes, then the end.
+        /// This many bytes, then the end.
         public init(bytes: Int, then: Consequence = .close) {
             self.bytes = bytes
             self.then = then

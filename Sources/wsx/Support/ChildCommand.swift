@@ -58,37 +58,18 @@ final class ChildCommand: Sendable {
         else { return nil }
         stream = ByteStream(ends[0])
         defer { close(ends[1]) }
-
-        var actions = posix_spawn_file_actions_t()
-        posix_spawn_file_actions_init(&actions)
-        defer { posix_spawn_file_actions_destroy(&actions) }
-        posix_spawn_file_actions_adddup2(&actions, ends[1], STDIN_FILENO)
-        posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO)
-        // This process ignores SIGPIPE and its threads block signals, neither of which a command expects.
-        var attributes = posix_spawnattr_t()
-        posix_spawnattr_init(&attributes)
-        defer { posix_spawnattr_destroy(&attributes) }
-        var signals = sigset_t()
-        sigemptyset(&signals)
-        posix_spawnattr_setsigmask(&attributes, &signals)
-        for signal in [SIGPIPE, SIGINT, SIGTERM] { sigaddset(&signals, signal) }
-        posix_spawnattr_setsigdefault(&attributes, &signals)
-        posix_spawnattr_setpgroup(&attributes, 0)
-        posix_spawnattr_setflags(
-            &attributes, Int16(POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP))
-
-        func pointers(_ texts: [String]) -> [UnsafeMutablePointer<CChar>?] { texts.map { strdup($0) } + [nil] }
-        var arguments = pointers(["/bin/sh", "-c", command])
-        var environment = pointers(Self.environment(of: socket))
-        defer { (arguments + environment).forEach { free($0) } }
         _ = Self.killsGroupsAtExit
-        var process = pid_t()
-        let status = Self.groups.withLock { groups in
-            let status = posix_spawn(&process, "/bin/sh", &actions, &attributes, &arguments, &environment)
-            if status == 0 { groups.insert(process) }
-            return status
+        let process = Self.groups.withLock { groups -> pid_t? in
+            let process = spawn(
+                "/bin/sh", ["/bin/sh", "-c", command], environment: Self.environment(of: socket), leadsGroup: true
+            ) { files in
+                posix_spawn_file_actions_adddup2(&files, ends[1], STDIN_FILENO)
+                posix_spawn_file_actions_adddup2(&files, ends[1], STDOUT_FILENO)
+            }
+            if let process { groups.insert(process) }
+            return process
         }
-        guard status == 0 else { return nil }
+        guard let process else { return nil }
         self.process = process
     }
 
