@@ -31,6 +31,8 @@ final class TopicRouter: Sendable {
         /// Topics of those that were told, by loop, until it takes messages again.
         var overflown: [ObjectIdentifier: Set<String>] = [:]
         var gaps = 0
+        /// What observers were told of.
+        var reported = WebSocketTopicBrokerStatistics()
     }
 
     struct Interest {
@@ -143,7 +145,10 @@ final class TopicRouter: Sendable {
         }
     }
 
-    private func tell(_ event: WebSocketTopicEvent) { listeners.tell(event) }
+    private func tell(_ event: WebSocketTopicEvent) {
+        for observer in configuration.observers { observer.happened(event) }
+        listeners.tell(event)
+    }
 
     // MARK: Subscribers
 
