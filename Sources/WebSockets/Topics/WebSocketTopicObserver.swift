@@ -9,7 +9,8 @@ public import WebSocketCore
 /// ``WebSocketTopicConfiguration/observers``.
 ///
 /// Every method has a default that does nothing. They are called on the thread on which the event occurred, a loop for
-/// most, so they must not block. They may ask the topics for their statistics.
+/// most, so they must not block. They may ask the topics for their statistics. With several brokers each one's events and
+/// counts are told apart, and at the same time.
 public protocol WebSocketTopicObserver: Sendable {
     /// The broker came or went, messages may be missing, or something is wrong. None is left out, unlike in
     /// ``WebSocketTopics/events``, whose reader may be slow.
