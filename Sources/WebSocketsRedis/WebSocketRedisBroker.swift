@@ -22,10 +22,10 @@ public import WebSockets
 public final class WebSocketRedisBroker: WebSocketTopicBroker {
     /// An order for each topic, histories, and counts.
     public let features: WebSocketTopicBrokerFeatures = [.topicOrder, .history, .counts]
-    /// The URL without credentials, and the prefix.
+    /// The URLs without credentials, and the prefix.
     public let name: String
 
-    private let location: RedisLocation
+    private let locations: [RedisLocation]
     private let configuration: WebSocketRedisConfiguration
     private let keys: RedisKeys
     private let loop: WebSocketEventLoop
@@ -35,6 +35,8 @@ public final class WebSocketRedisBroker: WebSocketTopicBroker {
         var lastReading = 0
         var isRunning = false
         var generation = 0
+        /// Which of the locations was used last.
+        var place = 0
     }
     private let state = Mutex(State())
 
@@ -57,15 +59,40 @@ public final class WebSocketRedisBroker: WebSocketTopicBroker {
     ///   - url: `redis://[user:password@]host[:6379]`, `rediss://…` with TLS, or `unix:/path`.
     ///   - configuration: How to connect, and what is kept.
     /// - Throws: `invalidURL` or `invalidConfiguration`, which name what is wrong.
-    public init(
+    public convenience init(
         url: String, configuration: WebSocketRedisConfiguration = .init()
+    ) throws(WebSocketError) { try self.init(urls: [url], configuration: configuration) }
+
+    /// A broker that connects to whichever of several servers is the primary, when its topics run.
+    ///
+    /// They are a primary and its replicas, between which something else decides, for example Sentinel or an operator: none
+    /// is promoted by this. One that cannot be reached, or is a replica, is passed over for the next, from the one that was
+    /// used last, or the first. Each of them may take `connectTimeout`.
+    ///
+    /// - Parameters:
+    ///   - urls: 1 to 16, each as for one server; the same in all processes.
+    ///   - configuration: How to connect, and what is kept. For several servers `requiresPrimary` must be true.
+    /// - Throws: `invalidURL` or `invalidConfiguration`, which name what is wrong.
+    public init(
+        urls: [String], configuration: WebSocketRedisConfiguration = .init()
     ) throws(WebSocketError) {
         try configuration.validate()
-        location = try RedisLocation(url)
+        guard (1...16).contains(urls.count) else {
+            throw WebSocketError(.invalidConfiguration, "there are \(urls.count) Redis URLs; there must be 1 to 16")
+        }
+        guard urls.count == 1 || configuration.requiresPrimary else {
+            throw WebSocketError(
+                .invalidConfiguration,
+                "requiresPrimary is false, and without it processes could use different ones of several servers; give one URL"
+            )
+        }
+        var locations: [RedisLocation] = []
+        for url in urls { locations.append(try RedisLocation(url)) }
+        self.locations = locations
         self.configuration = configuration
         keys = try RedisKeys(
             prefix: configuration.prefix, node: String(UInt64.random(in: .min ... .max), radix: 36))
-        name = "\(location.name) (\(configuration.prefix))"
+        name = "\(locations.map(\.name).joined(separator: ", ")) (\(configuration.prefix))"
         if let eventLoop = configuration.eventLoop {
             loop = eventLoop
         } else {
@@ -162,8 +189,10 @@ public final class WebSocketRedisBroker: WebSocketTopicBroker {
             guard state.isRunning else { return nil }
             state.lastReading += 1
             let number = state.lastReading
+            // At the server that the link is at, or was: no other has the same histories.
+            let location = locations[state.place]
             let task = Task { () throws -> Reader in
-                let (pipe, server) = try await self.open { [self] _ in forgetReading(number) }
+                let (pipe, server) = try await self.open(location) { [self] _ in forgetReading(number) }
                 return Reader(pipe: pipe, server: server)
             }
             state.reading = Reading(number: number, task: task)
@@ -177,7 +206,9 @@ public final class WebSocketRedisBroker: WebSocketTopicBroker {
             return try await reading.task.value
         } catch {
             forgetReading(reading.number)
-            throw error as? WebSocketError ?? .cancelled("history")
+            // It was given up for a new one, or because the topics were stopped: no wish of this caller's.
+            guard let error = error as? WebSocketError, error.code != .cancelled else { throw noAnswer }
+            throw error
         }
     }
 
@@ -221,18 +252,19 @@ public final class WebSocketRedisBroker: WebSocketTopicBroker {
             }
             try? await clock.sleep(for: max(delay, .milliseconds(10)))
         }
+        state.withLock { $0.isRunning = false }
+        await closeReading(Self.stopped)
+    }
+
+    /// Ends the connection for histories, if there is one, and waits until its socket is closed.
+    private func closeReading(_ error: WebSocketError) async {
         let reading = state.withLock { state in
-            defer {
-                state.isRunning = false
-                state.reading = nil
-            }
+            defer { state.reading = nil }
             return state.reading
         }
         // One that is on its way gives up and closes what it has by then.
         reading?.task.cancel()
-        if let reader = try? await reading?.task.value {
-            await close(reader.pipe, Self.stopped)
-        }
+        if let reader = try? await reading?.task.value { await close(reader.pipe, error) }
     }
 
     /// Ends a connection, and waits until its socket is closed.
@@ -248,21 +280,24 @@ public final class WebSocketRedisBroker: WebSocketTopicBroker {
     }
 
     private func warn(_ events: WebSocketTopicBrokerEvents) {
-        guard !location.isPrivate, location.credentials != nil || configuration.credentials != nil else { return }
-        events.alert(
-            WebSocketError(
-                .invalidConfiguration, "the password for \(name) goes over the network as it is; use rediss://"))
+        for location in locations
+        where !location.isPrivate && (location.credentials != nil || configuration.credentials != nil) {
+            events.alert(
+                WebSocketError(
+                    .invalidConfiguration,
+                    "the password for \(name(of: location)) goes over the network as it is; use rediss://"))
+        }
     }
+
+    private func name(of location: RedisLocation) -> String { "\(location.name) (\(configuration.prefix))" }
 
     /// One connection, from its beginning to its end. Returns why it ended.
     private func serve(
         _ events: WebSocketTopicBrokerEvents, connected: () -> Void
     ) async throws(WebSocketError) -> WebSocketError {
-        let (ended, end) = AsyncStream.makeStream(of: WebSocketError.self)
-        let (pipe, server) = try await open { error in
-            end.yield(error)
-            end.finish()
-        }
+        let (pipe, server, ended) = try await openAny()
+        // It may be at a server that was the primary before.
+        await closeReading(noAnswer)
         let generation = state.withLock { state in
             state.generation += 1
             return state.generation
@@ -300,9 +335,35 @@ public final class WebSocketRedisBroker: WebSocketTopicBroker {
         return error
     }
 
+    /// A connection to the first that will do, from the one that was used last, and a stream of why it has ended.
+    private func openAny() async throws(WebSocketError) -> (RedisPipe, RedisServer, AsyncStream<WebSocketError>) {
+        let first = state.withLock { $0.place }
+        var failures: [WebSocketError] = []
+        for step in locations.indices {
+            let place = (first + step) % locations.count
+            let (ended, end) = AsyncStream.makeStream(of: WebSocketError.self)
+            do throws(WebSocketError) {
+                let (pipe, server) = try await open(locations[place]) { error in
+                    end.yield(error)
+                    end.finish()
+                }
+                state.withLock { $0.place = place }
+                return (pipe, server, ended)
+            } catch {
+                guard !Task.isCancelled, locations.count > 1 else { throw error }
+                failures.append(
+                    WebSocketError(error.code, "\(locations[place].name): \(error.message)"))
+            }
+        }
+        let codes = Set(failures.map(\.code))
+        throw WebSocketError(
+            codes.count == 1 ? failures[0].code : .brokerUnavailable,
+            "none of the servers will do: \(failures.map(\.message).joined(separator: "; "))")
+    }
+
     /// Dials and asks everything that is asked before a connection is used.
     private func open(
-        _ onEnd: @escaping @Sendable (WebSocketError) -> Void
+        _ location: RedisLocation, _ onEnd: @escaping @Sendable (WebSocketError) -> Void
     ) async throws(WebSocketError) -> (RedisPipe, RedisServer) {
         var credentials = location.credentials
         if let closure = configuration.credentials {
@@ -328,9 +389,11 @@ public final class WebSocketRedisBroker: WebSocketTopicBroker {
         }
         guard let pipe = box.pipe.withLock({ $0 }) else {
             throw WebSocketError(
-                .brokerUnavailable, "the connection to \(name) ended at once; check that a Redis answers there")
+                .brokerUnavailable,
+                "the connection to \(name(of: location)) ended at once; check that a Redis answers there")
         }
-        let greeting = RedisGreeting(pipe, loop: loop, name: name, timeout: configuration.connectTimeout)
+        let greeting = RedisGreeting(
+            pipe, loop: loop, name: name(of: location), timeout: configuration.connectTimeout)
         let result: Result<RedisServer, WebSocketError>
         do throws(WebSocketError) {
             result = .success(

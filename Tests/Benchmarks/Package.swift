@@ -12,6 +12,12 @@ let package = Package(
             name: "bench-pool", dependencies: [.product(name: "WebSockets", package: "swift-libwebsockets")]),
         .executableTarget(
             name: "bench-server", dependencies: [.product(name: "WebSockets", package: "swift-libwebsockets")]),
+        .executableTarget(
+            name: "bench-topics",
+            dependencies: [
+                .product(name: "WebSockets", package: "swift-libwebsockets"),
+                .product(name: "WebSocketsRedis", package: "swift-libwebsockets"),
+            ]),
     ],
     swiftLanguageModes: [.v6]
 )

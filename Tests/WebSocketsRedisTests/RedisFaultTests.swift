@@ -541,7 +541,8 @@ import WebSocketsTestKit
                 let slow = try await nodes[0].subscriber(of: "a")
                 let fast = try await nodes[1].subscriber(of: "a")
                 let isHeld = LoopbackSupport.Events<Void>()
-                let text = String(repeating: "x", count: 60_000)
+                // Valkey 9 does not count larger ones, which it keeps once for all.
+                let text = String(repeating: "x", count: 15_000)
                 let isOver = Held()
                 defer { isOver.flag.store(true, ordering: .relaxed) }
                 slowLoop.execute {
@@ -549,7 +550,7 @@ import WebSocketsTestKit
                     while !isOver.flag.load(ordering: .relaxed) { usleep(5_000) }
                 }
                 try await isHeld.next()
-                for number in 0..<100 {
+                for number in 0..<400 {
                     try await nodes[2].topics.publishConfirmed(.text("\(number):\(text)"), to: "a")
                     #expect(try await fast.nextText().hasPrefix("\(number):"))
                 }

@@ -198,7 +198,8 @@ extension TopicRouterMachine {
             }
         }
         // The echoes' connection is gone; those of what is sent again come anew.
-        exceptions = exceptions.filter { id, _ in queue.contains { $0.publication.id == id } }
+        let queued = Set(queue.map(\.publication.id))
+        exceptions = exceptions.filter { queued.contains($0.key) }
         admitCrowd(now: now, &actions)
     }
 

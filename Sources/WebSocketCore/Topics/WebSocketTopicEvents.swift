@@ -109,4 +109,27 @@ public struct WebSocketTopicBrokerStatistics: Sendable, Hashable {
     public package(set) var recovered = 0
 
     package init() {}
+
+    /// Those of another broker, too.
+    package mutating func add(_ other: WebSocketTopicBrokerStatistics) {
+        isConnected = isConnected && other.isConnected
+        connects += other.connects
+        topics += other.topics
+        published += other.published
+        accepted += other.accepted
+        dropped += other.dropped
+        unknown += other.unknown
+        waiting += other.waiting
+        waitingBytes += other.waitingBytes
+        received += other.received
+        own += other.own
+        foreign += other.foreign
+        invalid += other.invalid
+        duplicates += other.duplicates
+        unwanted += other.unwanted
+        overflowed += other.overflowed
+        gaps += other.gaps
+        recoveries += other.recoveries
+        recovered += other.recovered
+    }
 }

@@ -76,4 +76,19 @@ package enum TopicName {
         let hasControl = name.unicodeScalars.contains { $0.value < 0x20 || (0x7F..<0xA0).contains($0.value) }
         return hasControl ? "it has control characters" : nil
     }
+
+    /// Which of several brokers a topic has: the jump hash (Lamping and Veach) of the name's 64-bit FNV-1a. One more broker
+    /// moves one topic of as many as there are brokers then, to the new one.
+    package static func place(of name: String, among count: Int) -> Int {
+        var key: UInt64 = 0xCBF2_9CE4_8422_2325
+        for byte in name.utf8 { key = (key ^ UInt64(byte)) &* 0x0000_0100_0000_01B3 }
+        var place = 0
+        var next = 0
+        while next < count {
+            place = next
+            key = key &* 2_862_933_555_777_941_757 &+ 1
+            next = Int(Double(place + 1) * (Double(1 << 31) / Double((key >> 33) + 1)))
+        }
+        return place
+    }
 }

@@ -18,8 +18,8 @@ package final class TopicTable: @unchecked Sendable {
     private let ended: (@Sendable (String) -> Void)?
     /// Bytes that were posted to the loop and not taken; for a router.
     package let postedBytes = Atomic<Int>(0)
-    /// Messages were left out since the loop last took some; for a router.
-    package let isOverflown = Atomic<Bool>(false)
+    /// How often the loop has taken what was posted; for routers, which may be several.
+    package let turns = Atomic<UInt64>(0)
 
     private struct Lane {
         var waiting: [@Sendable () -> Void] = []

@@ -32,4 +32,12 @@ struct MetricsScope: Sendable {
 extension Timer {
     func observe(_ duration: Duration) { recordNanoseconds(Int64(duration.nanoseconds)) }
 }
+
+extension Meter {
+    /// Factories ignore steps that are not greater than 0.
+    func step(by count: Int) {
+        if count > 0 { increment(by: Double(count)) }
+        if count < 0 { decrement(by: Double(-count)) }
+    }
+}
 #endif

@@ -64,32 +64,70 @@ public final class WebSocketTopics: Sendable {
     let totals = BroadcastTotals()
     /// Each loop's subscribers.
     private let tables = Mutex<[ObjectIdentifier: TopicTable]>([:])
-    /// What shares them with other processes.
-    let router: TopicRouter?
+    /// What shares them with other processes; empty without a broker.
+    let routers: TopicRouters
+    let listeners: TopicListeners
 
     /// Topics of this process, without subscribers.
     public init(limits: WebSocketBroadcastLimits = .init()) {
         self.limits = limits
-        router = nil
+        listeners = TopicListeners()
+        routers = TopicRouters(all: [])
     }
 
     /// Topics that are shared with other processes while ``run()`` runs, without subscribers.
     ///
     /// - Throws: `invalidConfiguration`, which names the setting.
-    public init(
+    public convenience init(
         broker: any WebSocketTopicBroker, configuration: WebSocketTopicConfiguration = .init(),
         limits: WebSocketBroadcastLimits = .init()
     ) throws(WebSocketError) {
-        try configuration.validate(broker.features)
-        self.limits = limits
-        router = TopicRouter(broker: broker, configuration: configuration, limits: limits.wire, totals: totals)
+        try self.init(brokers: [broker], configuration: configuration, limits: limits)
     }
+
+    /// Topics that are shared over several brokers, each of which has its part of them, without subscribers. One that is
+    /// away concerns its own topics only.
+    ///
+    /// Which broker a topic has follows from its name and the number of brokers: all processes need the same brokers in the
+    /// same order, and one more at the end moves as few topics as possible.
+    ///
+    /// - Parameters:
+    ///   - brokers: 1 to 64, none of them twice.
+    ///   - configuration: For each of them. Limits of what waits are one broker's.
+    ///   - limits: What may wait for a peer that reads slowly.
+    /// - Throws: `invalidConfiguration`, which names the setting.
+    public init(
+        brokers: [any WebSocketTopicBroker], configuration: WebSocketTopicConfiguration = .init(),
+        limits: WebSocketBroadcastLimits = .init()
+    ) throws(WebSocketError) {
+        guard (1...64).contains(brokers.count) else {
+            throw WebSocketError(.invalidConfiguration, "there are \(brokers.count) brokers; there must be 1 to 64")
+        }
+        let objects = brokers.filter { type(of: $0) is AnyObject.Type }.map { ObjectIdentifier($0 as AnyObject) }
+        guard Set(objects).count == objects.count else {
+            throw WebSocketError(
+                .invalidConfiguration, "a broker is among the brokers twice; make one for each place in the list")
+        }
+        for broker in brokers { try configuration.validate(broker.features) }
+        self.limits = limits
+        let listeners = TopicListeners()
+        self.listeners = listeners
+        let totals = totals
+        routers = TopicRouters(
+            all: brokers.map { broker in
+                TopicRouter(
+                    broker: broker, configuration: configuration, limits: limits.wire, totals: totals,
+                    listeners: listeners)
+            })
+    }
+
+    deinit { listeners.finish() }
 
     /// The connection gets what is published to the topic from now on. Twice is once.
     public func subscribe(_ socket: WebSocketConnection, to topic: String) {
         let wire = socket.wire
         let table = table(of: wire.loop)
-        guard let router else {
+        guard let router = routers[topic] else {
             wire.loop.execute { table.subscribe(wire, to: topic) }
             return
         }
@@ -104,7 +142,7 @@ public final class WebSocketTopics: Sendable {
         return tables.withLock { tables -> TopicTable in
             if let known = tables[id] { return known }
             var ended: (@Sendable (String) -> Void)?
-            if let router { ended = { topic in router.release(topic, loop: id) } }
+            if !routers.all.isEmpty { ended = { [routers] topic in routers[topic]?.release(topic, loop: id) } }
             let table = TopicTable(loop: loop, ended: ended)
             tables[id] = table
             return table
@@ -115,7 +153,7 @@ public final class WebSocketTopics: Sendable {
     public func unsubscribe(_ socket: WebSocketConnection, from topic: String) {
         let wire = socket.wire
         guard let table = tables.withLock({ $0[ObjectIdentifier(wire.loop)] }) else { return }
-        if router == nil {
+        if routers.all.isEmpty {
             wire.loop.execute { table.unsubscribe(wire, from: topic) }
         } else {
             table.post { table.unsubscribe(wire, from: topic) }
@@ -132,7 +170,7 @@ public final class WebSocketTopics: Sendable {
     ///   - topic: Which subscribers.
     ///   - sender: A subscriber that does not get it.
     public func publish(_ message: WebSocketMessage, to topic: String, except sender: WebSocketConnection? = nil) {
-        if let router {
+        if let router = routers[topic] {
             guard router.publish(message, to: topic, except: sender?.wire.number, waiter: nil) == .now else { return }
             return router.deliverHere(message, to: topic, except: sender?.wire.number)
         }

@@ -6,8 +6,8 @@
 import Synchronization
 import WebSocketCore
 
-/// The streams of a router's events. Apart from the router, which they must not keep, and not a weak reference to it:
-/// Swift has those counts where a leak check cannot find them while the router lives.
+/// The streams of events. Apart from the topics and their routers, which they must not keep, and not a weak reference to
+/// them: Swift has those counts where a leak check cannot find them while the object lives.
 final class TopicListeners: Sendable {
     private struct State {
         var listeners: [UInt64: AsyncStream<WebSocketTopicEvent>.Continuation] = [:]
@@ -16,7 +16,7 @@ final class TopicListeners: Sendable {
 
     private let state = Mutex(State())
 
-    /// A stream of what is told from now on, to its reader's end or the router's.
+    /// A stream of what is told from now on, to its reader's end or the topics'.
     func stream() -> AsyncStream<WebSocketTopicEvent> {
         let (stream, continuation) = AsyncStream.makeStream(
             of: WebSocketTopicEvent.self, bufferingPolicy: .bufferingNewest(4_096))

@@ -22,16 +22,38 @@ extension TopicRouter {
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await self.broker.run(WebSocketTopicBrokerEvents { self.take($0) }) }
             group.addTask { await self.keepTime(pulses) }
+            if !configuration.observers.isEmpty { group.addTask { await self.report() } }
             await group.next()
             group.cancelAll()
         }
         // An adapter tells it; one that does not must not leave callers waiting.
         take(.disconnected(WebSocketError(.shutDown, "the topics were stopped; serve with new ones")))
+        tellCounts()
         state.withLock { state in
             state.isRunning = false
             state.pulse = nil
         }
         wake()
+    }
+
+    // MARK: Observers
+
+    private func report() async {
+        while !Task.isCancelled {
+            try? await Task.sleep(for: configuration.observationInterval)
+            tellCounts()
+        }
+    }
+
+    /// Tells observers what was counted since the last time. Only while it runs, so never twice at once.
+    private func tellCounts() {
+        guard !configuration.observers.isEmpty else { return }
+        let now = statistics
+        let last = state.withLock { state in
+            defer { state.reported = now }
+            return state.reported
+        }
+        for observer in configuration.observers { observer.counted(now, since: last) }
     }
 
     private func keepTime(_ pulses: AsyncStream<Void>) async {

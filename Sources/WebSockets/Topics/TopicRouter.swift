@@ -29,8 +29,10 @@ final class TopicRouter: Sendable {
         /// Messages that a loop did not take.
         var overflowed = 0
         /// Topics of those that were told, by loop, until it takes messages again.
-        var overflown: [ObjectIdentifier: Set<String>] = [:]
+        var overflown: [ObjectIdentifier: Overflow] = [:]
         var gaps = 0
+        /// What observers were told of.
+        var reported = WebSocketTopicBrokerStatistics()
     }
 
     struct Interest {
@@ -38,27 +40,32 @@ final class TopicRouter: Sendable {
         var count: Int
     }
 
+    /// What a loop did not take in one of its turns.
+    struct Overflow {
+        let turn: UInt64
+        var topics: Set<String> = []
+    }
+
     let broker: any WebSocketTopicBroker
     let configuration: WebSocketTopicConfiguration
     let limits: BroadcastLimits
     let totals: BroadcastTotals
     let state: Mutex<State>
-    private let listeners = TopicListeners()
+    private let listeners: TopicListeners
 
     init(
         broker: any WebSocketTopicBroker, configuration: WebSocketTopicConfiguration, limits: BroadcastLimits,
-        totals: BroadcastTotals
+        totals: BroadcastTotals, listeners: TopicListeners
     ) {
         self.broker = broker
         self.configuration = configuration
         self.limits = limits
         self.totals = totals
+        self.listeners = listeners
         var random = SystemRandomNumberGenerator()
         let settings = configuration.settings(publisher: random.next(), seed: random.next())
         state = Mutex(State(machine: TopicRouterMachine(settings, now: Self.now)))
     }
-
-    deinit { listeners.finish() }
 
     static var now: UInt64 { UInt64(WebSocketEventLoop.coarseNanoseconds()) }
 
@@ -143,7 +150,10 @@ final class TopicRouter: Sendable {
         }
     }
 
-    private func tell(_ event: WebSocketTopicEvent) { listeners.tell(event) }
+    private func tell(_ event: WebSocketTopicEvent) {
+        for observer in configuration.observers { observer.happened(event) }
+        listeners.tell(event)
+    }
 
     // MARK: Subscribers
 
@@ -262,11 +272,9 @@ final class TopicRouter: Sendable {
         }
         deliveries = []
         for (table, parcels, bytes) in parcels.values {
-            table.post { [self, limits, totals] in
+            table.post { [limits, totals] in
                 table.postedBytes.wrappingSubtract(bytes, ordering: .relaxed)
-                if table.isOverflown.exchange(false, ordering: .relaxed) {
-                    state.withLock { $0.overflown[ObjectIdentifier(table)] = nil }
-                }
+                table.turns.wrappingAdd(1, ordering: .relaxed)
                 for parcel in parcels {
                     totals.note(
                         table.publish(
@@ -276,15 +284,17 @@ final class TopicRouter: Sendable {
         }
     }
 
-    /// One event for each topic until the loop takes messages again.
+    /// One event for each topic until the loop takes messages again, also another broker's.
     private func overflow(_ topic: String, _ table: TopicTable) {
         let isFirst = state.withLock { state in
             state.overflowed += 1
-            let isFirst = state.overflown[ObjectIdentifier(table), default: []].insert(topic).inserted
+            let turn = table.turns.load(ordering: .relaxed)
+            let id = ObjectIdentifier(table)
+            if state.overflown[id]?.turn != turn { state.overflown[id] = Overflow(turn: turn) }
+            let isFirst = state.overflown[id]!.topics.insert(topic).inserted
             if isFirst { state.gaps += 1 }
             return isFirst
         }
-        table.isOverflown.store(true, ordering: .relaxed)
         if isFirst { tell(.gap(WebSocketTopicGap(topic: topic, cause: .overflow))) }
     }
 
@@ -332,8 +342,6 @@ final class TopicRouter: Sendable {
         }
         return try await broker.subscriberCount(of: topic)
     }
-
-    var events: AsyncStream<WebSocketTopicEvent> { listeners.stream() }
 
     var statistics: WebSocketTopicBrokerStatistics {
         state.withLock { state in

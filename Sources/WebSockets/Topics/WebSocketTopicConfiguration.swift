@@ -46,6 +46,10 @@ public struct WebSocketTopicConfiguration: Sendable {
     /// ``WebSocketTopics/subscriberCount(of:everywhere:)``: for each topic whose number has changed once a second. Default
     /// false.
     public var sharesCounts = false
+    /// Who is told what happens at the broker's side; ``WebSocketTopicMetrics`` is one. Default none.
+    public var observers: [any WebSocketTopicObserver] = []
+    /// How often ``observers`` are told what was counted. Default 10 s; 100 ms to 10 min.
+    public var observationInterval = Duration.seconds(10)
     /// Makes what subscribers get of what was published; called once for each message and process, for its own too. It
     /// is the place to put the position that clients send back. `nil`, the default, sends what was published.
     public var framing: (@Sendable (WebSocketTopicDelivery) -> WebSocketMessage)?
@@ -70,6 +74,7 @@ public struct WebSocketTopicConfiguration: Sendable {
         try check("maximumRecoveredBytes", maximumRecoveredBytes, (64 << 10)...(64 << 20))
         try check("recoveryTimeout", recoveryTimeout, .milliseconds(100) ... .seconds(60))
         try check("maximumLoopBytes", maximumLoopBytes, (64 << 10)...(1 << 30))
+        try check("observationInterval", observationInterval, .milliseconds(100) ... .seconds(600))
         if case .buffer(let age) = whenAway { try check("whenAway.buffer", age, .zero ... .seconds(600)) }
         guard !sharesCounts || features.contains(.counts) else {
             throw WebSocketError(

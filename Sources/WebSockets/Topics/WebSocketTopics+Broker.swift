@@ -8,13 +8,35 @@ public import WebSocketCore
 import WebSocketLoop
 
 extension WebSocketTopics {
-    /// Keeps the connection to the broker until the task is cancelled. A service of swift-service-lifecycle. Without a
+    /// Keeps the connections to the brokers until the task is cancelled. A service of swift-service-lifecycle. Without a
     /// broker it only waits.
     ///
     /// - Throws: `invalidConfiguration` when they run already.
     public func run() async throws(WebSocketError) {
-        if let router { return try await router.run() }
-        await WebSocketTopics.untilCancelled()
+        guard let first = routers.all.first else { return await WebSocketTopics.untilCancelled() }
+        if routers.all.count == 1 { try await first.run() } else { try await runAll() }
+    }
+
+    private func runAll() async throws(WebSocketError) {
+        let result = await withTaskGroup(of: Result<Void, WebSocketError>.self) { group in
+            for router in routers.all {
+                group.addTask {
+                    do throws(WebSocketError) {
+                        return .success(try await router.run())
+                    } catch {
+                        return .failure(error)
+                    }
+                }
+            }
+            var first: Result<Void, WebSocketError>?
+            for await result in group {
+                // None ends by itself, but one that runs already.
+                if first == nil { group.cancelAll() }
+                first = first ?? result
+            }
+            return first ?? .success(())
+        }
+        try result.get()
     }
 
     private static func untilCancelled() async {
@@ -29,15 +51,20 @@ extension WebSocketTopics {
     /// What happens between these topics and the broker, from now on. Each call makes a sequence of its own, which keeps
     /// the newest 4,096 events that were not taken, and ends when the topics are gone. Without a broker it has none.
     public var events: AsyncStream<WebSocketTopicEvent> {
-        if let router { return router.events }
-        return AsyncStream { _ in }
+        listeners.stream()
     }
 
-    /// How the broker's side is doing; nil without a broker.
-    public var brokerStatistics: WebSocketTopicBrokerStatistics? { router?.statistics }
+    /// How the broker's side is doing; nil without a broker. With several brokers the sums, and connected when all are.
+    public var brokerStatistics: WebSocketTopicBrokerStatistics? {
+        guard var sum = routers.all.first?.statistics else { return nil }
+        for router in routers.all.dropFirst() { sum.add(router.statistics) }
+        return sum
+    }
 
-    /// What the broker is called; nil without one.
-    public var brokerName: String? { router?.broker.name }
+    /// What the broker is called, or all of them; nil without one.
+    public var brokerName: String? {
+        routers.all.isEmpty ? nil : routers.all.map(\.broker.name).joined(separator: ", ")
+    }
 
     /// How many connections are subscribed to a topic: of this process, or of all.
     ///
@@ -47,7 +74,9 @@ extension WebSocketTopics {
     /// - Throws: `invalidConfiguration` unless WebSocketTopicConfiguration/sharesCounts is set; `brokerUnavailable`,
     ///   `brokerRefused`.
     public func subscriberCount(of topic: String, everywhere: Bool) async throws(WebSocketError) -> Int {
-        guard everywhere, let router, router.rules(of: topic).isShared else { return subscriberCount(of: topic) }
+        guard everywhere, let router = routers[topic], router.rules(of: topic).isShared else {
+            return subscriberCount(of: topic)
+        }
         return try await router.subscriberCount(of: topic)
     }
 
@@ -63,7 +92,7 @@ extension WebSocketTopics {
     public func publishConfirmed(
         _ message: WebSocketMessage, to topic: String, except sender: WebSocketConnection? = nil
     ) async throws(WebSocketError) -> WebSocketTopicPosition? {
-        guard let router else {
+        guard let router = routers[topic] else {
             publish(message, to: topic, except: sender)
             return nil
         }
@@ -91,7 +120,7 @@ extension WebSocketTopics {
     public func subscribe(
         _ socket: WebSocketConnection, to topic: String, after position: WebSocketTopicPosition?
     ) async throws(WebSocketError) -> WebSocketTopicRecovery {
-        guard let router, router.rules(of: topic).history != nil else {
+        guard let router = routers[topic], router.rules(of: topic).history != nil else {
             throw WebSocketError(
                 .invalidConfiguration,
                 "topic “\(topic.escapedForLog)” has no history; give it one in WebSocketTopicConfiguration.rules")
@@ -167,5 +196,7 @@ extension WebSocketTopics: Service {}
 
 extension WebSocketTopics {
     /// Topics whose subscription stands at the broker; for tests.
-    package var confirmedTopics: Set<String> { router?.confirmedTopics ?? [] }
+    package var confirmedTopics: Set<String> {
+        routers.all.reduce(into: []) { $0.formUnion($1.confirmedTopics) }
+    }
 }

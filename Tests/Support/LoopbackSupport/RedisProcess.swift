@@ -10,7 +10,8 @@ import TestSupport
 import Testing
 
 /// A Redis of the test's own in a temporary directory, on a Unix socket and, if it is asked for, on a port that the system
-/// chose: Debian's `redis-tools` has the server, as `redis-check-rdb` under another name. It ends with the test.
+/// chose: Debian's `redis-tools` has the server, as `redis-check-rdb` under another name. `WSX_TEST_REDIS` names another
+/// program, a Valkey or another version. It ends with the test.
 package final class RedisProcess: Sendable {
     /// What listens on the port.
     package enum Port: Sendable {
@@ -45,6 +46,14 @@ package final class RedisProcess: Sendable {
             paths.first { access($0, X_OK) == 0 }, "there is no \(name): run scripts/setup --tests")
     }
 
+    private static func server() throws -> String {
+        guard let path = ProcessInfo.processInfo.environment["WSX_TEST_REDIS"] else {
+            return try program("redis-server", "redis-check-rdb")
+        }
+        try #require(access(path, X_OK) == 0, "WSX_TEST_REDIS is “\(path)”, which is no program")
+        return path
+    }
+
     package init(_ arguments: [String] = [], port: Port = .none) throws {
         directory = URL(filePath: "/tmp/wsx-redis-\(UUID().uuidString.prefix(8))")
         kind = port
@@ -53,7 +62,7 @@ package final class RedisProcess: Sendable {
         // What the program is depends on its name.
         try FileManager.default.createSymbolicLink(
             atPath: directory.appending(path: "redis-server").path,
-            withDestinationPath: try Self.program("redis-server", "redis-check-rdb"))
+            withDestinationPath: try Self.server())
         try start()
     }
 

@@ -13,6 +13,8 @@ package struct TopicNode: Sendable {
     package let topics: WebSocketTopics
     package let server: WebSocketServer
     package let events: EventLog
+    /// On which its server's connections are; all nodes have the same.
+    package let loops: [WebSocketEventLoop]
     fileprivate let clientLoop: WebSocketEventLoop
 
     package func connect() async throws -> TopicClient {
@@ -98,6 +100,15 @@ package func withTopicNodes(
     change: (inout WebSocketTopicConfiguration) -> Void = { _ in }, waits: Bool = true,
     _ body: ([TopicNode]) async throws -> Void
 ) async throws {
+    try await withTopicNodes(sharing: brokers.map { [$0] }, rules: rules, change: change, waits: waits, body)
+}
+
+/// Runs a node for each list of brokers, and ends them.
+package func withTopicNodes(
+    sharing brokers: [[any WebSocketTopicBroker]], rules: [String: WebSocketTopicRules] = [:],
+    change: (inout WebSocketTopicConfiguration) -> Void = { _ in }, waits: Bool = true,
+    _ body: ([TopicNode]) async throws -> Void
+) async throws {
     var configuration = WebSocketTopicConfiguration()
     configuration.rules = rules
     configuration.framing = { delivery in
@@ -108,8 +119,8 @@ package func withTopicNodes(
         try await withLoops(2) { serverLoops in
             var nodes: [TopicNode] = []
             var tasks: [Task<Void, any Error>] = []
-            for broker in brokers {
-                let topics = try WebSocketTopics(broker: broker, configuration: configuration)
+            for brokers in brokers {
+                let topics = try WebSocketTopics(brokers: brokers, configuration: configuration)
                 var serverConfiguration = WebSocketServerConfiguration()
                 serverConfiguration.eventLoopGroup = serverLoops
                 serverConfiguration.options.keepAlive = nil
@@ -120,7 +131,9 @@ package func withTopicNodes(
                 tasks.append(Task { try await topics.run() })
                 tasks.append(Task { try await server.run { try await serve($0, topics) } })
                 nodes.append(
-                    TopicNode(topics: topics, server: server, events: log, clientLoop: clientLoops.loops[0]))
+                    TopicNode(
+                        topics: topics, server: server, events: log, loops: serverLoops.loops,
+                        clientLoop: clientLoops.loops[0]))
             }
             let result: Result<Void, any Error>
             do {

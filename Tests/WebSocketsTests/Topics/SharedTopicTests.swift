@@ -247,6 +247,16 @@ import WebSocketsTestKit
         }
     }
 
+    @Test func theSequenceOfEventsEndsWithItsTopics() async throws {
+        for broker in [engine.broker(), nil] {
+            var topics = try broker.map { try WebSocketTopics(broker: $0) } ?? WebSocketTopics()
+            let events = topics.events
+            topics = WebSocketTopics()
+            for await event in events { Issue.record("\(event)") }
+            #expect(topics.brokerName == nil)
+        }
+    }
+
     @Test func settingsThatCannotBeUsedAreNamed() async throws {
         func message(_ change: (inout WebSocketTopicConfiguration) -> Void) -> String {
             var configuration = WebSocketTopicConfiguration()
