@@ -16,6 +16,10 @@ public import DequeModule
     @usableFromInline package internal(set) var outcome: Outcome?
     /// Whether the source was told to pause and not yet to resume.
     @usableFromInline package internal(set) var isPaused = false
+    /// The messages with what they cost beside their bytes: from the upper mark on the source is told, and below the
+    /// lower one, once.
+    @usableFromInline var upperNotice = Int.max
+    @usableFromInline var lowerNotice = 0
     /// What receivers may take without giving way.
     @usableFromInline var slice = TakingSlice()
 
@@ -44,6 +48,29 @@ public import DequeModule
         return .buffered
     }
 
+    /// About what a message costs beside its bytes.
+    @usableFromInline static var overhead: Int { 64 }
+    @inlinable var heldBytes: Int { bytes &+ messages.count &* Self.overhead }
+
+    /// Whether more is held than was settled for.
+    @inlinable package var isBeyondNotice: Bool { heldBytes >= upperNotice }
+
+    /// What is held, in whole steps. The source is told when it is a step more, or half of it.
+    @inlinable package mutating func settle(step: Int) -> Int {
+        let settled = heldBytes - heldBytes % step
+        (upperNotice, lowerNotice) = (settled + step, settled / 2)
+        return settled
+    }
+
+    /// Nothing of what waits will be received. Returns how many messages that were.
+    @inlinable package mutating func removeAll() -> Int {
+        defer {
+            messages = []
+            bytes = 0
+        }
+        return messages.count
+    }
+
     /// Whether the next turn's end has to ask `shouldPause`.
     @inlinable package var isAboveMark: Bool { messages.count >= marks.highMessages && !isPaused }
 
@@ -63,7 +90,7 @@ public import DequeModule
     @inlinable package mutating func startSlice() { slice.reset() }
 
     @usableFromInline package enum PopAction {
-        /// A message; `resume` when the source may read again.
+        /// A message; `resume` when the source may read again, or holds so much less that it wants to know.
         case message(WebSocketMessage, resume: Bool)
         /// Nothing will come any more.
         case ended(Outcome)
@@ -76,7 +103,9 @@ public import DequeModule
             bytes -= message.byteCount
             let resume = isPaused && messages.count <= marks.lowMessages && bytes < marks.highBytes
             if resume { isPaused = false }
-            return .message(message, resume: resume)
+            guard heldBytes < lowerNotice else { return .message(message, resume: resume) }
+            lowerNotice = 0
+            return .message(message, resume: true)
         }
         if let outcome { return .ended(outcome) }
         return .empty

@@ -37,6 +37,8 @@
     package var isIdle: Bool { if case .idle = state { true } else { false } }
     /// Bytes that the message under way may still take.
     package var remainingBytes: Int { limit - bytes.count }
+    /// What is here of the message under way.
+    package var byteCount: Int { bytes.count }
     /// The kind of the message under way.
     package var kind: WebSocketMessage.Kind? { if case .assembling(let kind) = state { kind } else { nil } }
 
@@ -93,6 +95,12 @@
         limit -= bytes.count
         defer { bytes = [] }
         return bytes
+    }
+
+    /// Nothing more will come of the message under way.
+    package mutating func discard() {
+        state = .idle
+        bytes = []
     }
 
     /// The last piece has come of a message that is read in pieces: what was not taken out yet.

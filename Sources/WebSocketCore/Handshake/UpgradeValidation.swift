@@ -49,6 +49,10 @@ package struct UpgradeRefusal: Error, Sendable, Equatable {
     package static let misdirected = Self(421, "Misdirected Request", "this server does not answer for this host")
     package static let forbiddenOrigin = Self(403, "Forbidden", "the origin is not allowed")
     package static let unavailable = Self(503, "Service Unavailable", "the server is shutting down or full")
+    /// The time is what connections take that are told to go, with some to spare.
+    package static let outOfMemory = Self(
+        503, "Service Unavailable", "the server's connections hold as much memory as they may; try again later",
+        [.retryAfter: "5"])
     package static let tooMany = Self(429, "Too Many Requests", "this address has too many connections")
     package static let notFound = Self(404, "Not Found", "there is nothing at this path")
     package static let internalError = Self(500, "Internal Server Error", "the server failed to decide")

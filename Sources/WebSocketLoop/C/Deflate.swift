@@ -36,6 +36,11 @@ import WebSocketCore
         self.spares = resets ? spares : nil
     }
 
+    var hasStream: Bool { unsafe stream != nil }
+    /// What zlib keeps, by its manual: nothing before the first message.
+    var streamBytes: Int { hasStream ? (1 << (windowBits + 2)) + (1 << (memoryLevel + 9)) + Self.stateBytes : 0 }
+    private static let stateBytes = 6 << 10
+
     private var kind: SpareStreams.Kind {
         .deflate(level: level, windowBits: windowBits, memoryLevel: memoryLevel)
     }
@@ -178,6 +183,11 @@ import WebSocketCore
         self.resets = resets
         self.spares = resets ? spares : nil
     }
+
+    var hasStream: Bool { unsafe stream != nil }
+    /// What zlib keeps, by its manual: nothing before the first message.
+    var streamBytes: Int { hasStream ? (1 << windowBits) + Self.stateBytes : 0 }
+    private static let stateBytes = 7 << 10
 
     private var kind: SpareStreams.Kind { .inflate(windowBits: windowBits) }
 

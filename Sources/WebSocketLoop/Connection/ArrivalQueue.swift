@@ -17,7 +17,11 @@ struct ArrivalQueue: ~Copyable {
     /// A receiver has taken as many messages as it may without giving way.
     private let mustGiveWay = Atomic<Bool>(false)
 
-    init(marks: WebSocketOptions.InboundBuffer) { queue = Mutex(InboundQueue(marks: marks)) }
+    init(marks: WebSocketOptions.InboundBuffer) {
+        var first = Queue(marks: marks)
+        _ = first.settle(step: MemoryLedger.step)
+        queue = Mutex(first)
+    }
 
     @inline(__always)
     private borrowing func note(_ queue: borrowing Queue) {
@@ -44,6 +48,8 @@ struct ArrivalQueue: ~Copyable {
         case bufferedPause
         /// Buffered, and there may be too many at the end of the turn.
         case bufferedCheck
+        /// Buffered, and at the end of the turn there may be more than was settled for.
+        case bufferedSettle
         case dropped
     }
 
@@ -57,9 +63,21 @@ struct ArrivalQueue: ~Copyable {
             if isFull(queue.waiterCount == 0 ? queue.messageCount : -1) { return .dropped }
             switch queue.push(message) {
             case .deliver(let waiter): return .deliver(waiter)
+            case .buffered where queue.isBeyondNotice: return .bufferedSettle
             case .buffered: return queue.isAboveMark ? .bufferedCheck : .buffered
             case .bufferedPause: return .bufferedPause
             }
+        }
+    }
+
+    /// What is held, in whole steps; receivers tell when it is half of that.
+    borrowing func settle() -> Int { queue.withLock { $0.settle(step: MemoryLedger.step) } }
+
+    /// Nothing of what waits will be received. Returns how many messages that were.
+    borrowing func removeAll() -> Int {
+        queue.withLock { queue in
+            defer { note(queue) }
+            return queue.removeAll()
         }
     }
 
@@ -94,7 +112,7 @@ struct ArrivalQueue: ~Copyable {
     }
 
     enum Pop {
-        /// A message; `resume` when the source may read again.
+        /// A message; `resume` when the source may read again, or holds so much less that it wants to know.
         case message(WebSocketMessage, resume: Bool)
         case ended(ConnectionEnd)
         case empty
@@ -120,7 +138,7 @@ struct ArrivalQueue: ~Copyable {
     }
 
     enum PopOrWait {
-        /// A message; `resume` when the source may read again.
+        /// A message; `resume` as of `Pop`.
         case message(WebSocketMessage, resume: Bool)
         case ended(ConnectionEnd)
         /// The waiter is in the queue.

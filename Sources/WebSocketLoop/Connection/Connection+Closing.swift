@@ -75,6 +75,7 @@ extension Connection {
     func resumeReadingForClosing() {
         let isPausedForPieces = inbound.isPausedForPieces
         inbound.pieces?.isPaused = false
+        speedUp()
         if arrivals.resumeForClosing() || isPausedForPieces { resumeReading() }
     }
 

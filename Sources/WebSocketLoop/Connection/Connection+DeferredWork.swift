@@ -39,6 +39,7 @@ extension Connection {
             }
         }
         loop.turnWork.budget.spend(inflater.produced, of: &inflater.share)
+        checkStreamMemory()
         guard inflater.isStopped else { return true }
         let backlog = inflater.backlog ?? holdBack(inflater)
         unsafe backlog.pieces.prepend(
@@ -52,6 +53,7 @@ extension Connection {
         inflater.backlog = backlog
         published.isInboundPartial.store(true, ordering: .relaxed)
         pauseReading()
+        settleSoon()
         return backlog
     }
 
@@ -75,6 +77,7 @@ extension Connection {
             goOn(backlog.pieces.removeFirst())
         }
         inflater.backlog = nil
+        if memory.charge.buffers > 0 { settleSoon() }
         noteInboundPartial()
         if let client, !backlog.rest.isEmpty, canReceive {
             unsafe backlog.rest.withUnsafeBytes { _ = unsafe takeFrames($0, client) }
@@ -112,6 +115,7 @@ extension Connection {
         deflater.underWay = CompressionUnderWay(content, bytes)
         pauseReading()
         loop.turnWork.add(self)
+        settleSoon()
     }
 
     func goOnCompressing() {
@@ -142,6 +146,7 @@ extension Connection {
 
     private func finish(_ work: CompressionUnderWay, _ deflater: Deflater) {
         deflater.underWay = nil
+        settleSoon()
         let content = work.content
         if case .message = content { outbound.hasCompressedMessage() }
         appendFrame(

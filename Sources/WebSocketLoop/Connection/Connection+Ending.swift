@@ -141,6 +141,7 @@ extension Connection {
         inbound.releaseTakers()
         outbound.whenWritten = nil
         serverSide.take()?.ended(on: loop)
+        releaseMemory()
         tell(ends.removeAll(), info)
     }
 

@@ -20,7 +20,7 @@ extension Connection {
             switch arrivals.pop() {
             case .message(let message, let resume):
                 unsafe message.withBytes { unsafe handler($0.bytes, message.kind) }
-                if resume { resumeReading() }
+                if resume { messagesWereTaken() }
             case .ended, .empty: return
             }
         }

@@ -112,6 +112,7 @@ extension Connection {
 
     /// All of a piece has gone into its message.
     func finish(_ piece: FramePiece) throws(MessageAssembler.Violation) {
+        defer { checkPartialMemory() }
         guard piece.endsMessage else { return passPiecesOn() }
         if let reader = inbound.pieces?.current {
             try finishPieces(reader)
@@ -164,7 +165,10 @@ extension Connection {
         switch push {
         case .deliver(let waiter): waiter.resume(.success(message))
         case .buffered: break
-        case .bufferedPause: if !isClosing { pauseReading() }
+        case .bufferedPause:
+            if !isClosing { pauseReading() }
+            settleSoon()
+        case .bufferedSettle: settleSoon()
         case .bufferedCheck:
             inbound.mustCheck()
             markDirty()
@@ -175,20 +179,22 @@ extension Connection {
     /// The turn is over, and the mark may be reached.
     @inline(__always)
     func checkMark() {
-        if inbound.takeCheck(), canSend, arrivals.shouldPause() { pauseReading() }
+        guard inbound.takeCheck() else { return }
+        if memory.mustSettle { settleMemory() }
+        if canSend, arrivals.shouldPause() { pauseReading() }
     }
 
     func pauseReading() { wire?.pauseReading() }
 
     func resumeReading() {
-        guard !inbound.isPausedForPieces else { return }
+        guard !isPausedByReaders else { return }
         // It reads on when what waits is done.
         if isHeldBack { return loop.turnWork.add(self) }
         wire?.resumeReading()
     }
 
-    /// Whether reading is paused because no task takes what has come.
-    var isPausedByReaders: Bool { arrivals.isPaused || inbound.isPausedForPieces }
+    /// Whether reading is paused because no task takes what has come, or the peer does not.
+    var isPausedByReaders: Bool { memory.isSlowedDown || arrivals.isPaused || inbound.isPausedForPieces }
 }
 
 // MARK: - From any thread
@@ -252,7 +258,7 @@ extension Connection {
         _ waiter: () -> LoopWaiter<WebSocketMessage>
     ) -> ArrivalQueue.PopOrWait {
         let outcome = arrivals.popOrWait(id: id, takesPieces: takesPieces, isCancelled: isCancelled, waiter)
-        if case .message(_, resume: true) = outcome { loop.execute { self.resumeReading() } }
+        if case .message(_, resume: true) = outcome { loop.execute { self.messagesWereTaken() } }
         return outcome
     }
 
@@ -273,7 +279,7 @@ extension Connection {
     private func popped(_ pop: ArrivalQueue.Pop) -> Popped {
         switch pop {
         case .message(let message, let resume):
-            if resume { loop.execute { self.resumeReading() } }
+            if resume { loop.execute { self.messagesWereTaken() } }
             return .message(message)
         case .ended(let end): return .ended(end.error)
         case .empty: return .empty

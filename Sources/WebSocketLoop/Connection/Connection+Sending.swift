@@ -145,6 +145,7 @@ extension Connection {
         published.countSent()
         let opcode: FrameEncoder.Opcode = kind == .text ? .text : .binary
         if let deflater = outbound.deflater, deflater.takes(payload.count, compression) {
+            defer { checkStreamMemory() }
             switch unsafe compressAndAppend(.message(opcode), payload, deflater) {
             case .framed: return outbound.noteFramed()
             case .later:
@@ -273,6 +274,7 @@ extension Connection {
             finishSendingIfDone(client)
         }
         if outbound.frames.count > 0 { markDirty() }
+        checkOutboundMemory()
         return 0
     }
 

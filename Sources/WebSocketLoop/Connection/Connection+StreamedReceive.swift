@@ -220,8 +220,9 @@ extension Connection {
     fileprivate func piecesWereRead(_ reader: IncomingPieces) {
         if inbound.isPausedForPieces, inbound.pieces?.isUnfinished(reader) == true, reader.unreadBytes < pieceMark / 2 {
             inbound.pieces?.isPaused = false
-            if !arrivals.isPaused { resumeReading() }
+            resumeReading()
         }
+        checkPartialMemory()
         inbound.pieces?.noteRead(reader)
         noteInboundPartial()
     }

@@ -48,6 +48,7 @@ struct ConnectionTimers {
     let published = PublishedState()
     @safe @exclusivity(unchecked) var liveness: Liveness<LoopWaiter<UInt64>>
 
+    @safe @exclusivity(unchecked) var memory = ConnectionMemory()
     var timers = ConnectionTimers()
     /// What servers and topics keep about the connection.
     var serverSide: ServerSide?
@@ -122,6 +123,11 @@ struct ConnectionTimers {
         return twin
     }
 
+    deinit {
+        // Messages that no task will receive.
+        if memory.charge.total > 0 { _ = loop.memory.budget.change(from: memory.charge, to: .init()) }
+    }
+
     // MARK: Callbacks
 
     override func received(_ bytes: UnsafeRawBufferPointer) -> CInt { unsafe take(bytes) }
@@ -152,6 +158,7 @@ struct ConnectionTimers {
         turnState.isDirty = false
         if !turnState.mustAnswerClose { sendPongFirst() }
         flush()
+        checkOutboundMemory()
         if turnState.mustAnswerClose {
             // What is being compressed comes before the close frame, and another turn behind it.
             if !outbound.isCompressing { answerCloseLate() }

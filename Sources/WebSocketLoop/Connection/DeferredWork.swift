@@ -25,6 +25,8 @@ final class DeferredInput {
 
     init(isCompressedMessage: Bool) { self.isCompressedMessage = isCompressedMessage }
 
+    var byteCount: Int { pieces.reduce(rest.count) { $0 + $1.bytes.count } }
+
     /// How many messages end in it.
     func countMessages(_ parser: FrameParser?) -> Int {
         let count = pieces.count { $0.piece.endsMessage }

@@ -13,6 +13,7 @@ import WebSocketCore
     @safe @exclusivity(unchecked) var frameMemory = FrameMemory()
     let turnWork = TurnWork()
     var crowd = CrowdWatch()
+    let memory: LoopMemory
     /// zlib's streams between two messages, of connections that need one only as long as a message.
     let spareStreams = SpareStreams()
     var vhosts = VhostTable()
@@ -31,6 +32,8 @@ import WebSocketCore
     /// To which libwebsockets keeps pointers: 4.1.6 frees a vhost's memory some time after `lws_vhost_destroy`, without
     /// saying when, so that they stay as long as the loop.
     private var vhostTexts: [UnsafeMutableBufferPointer<CChar>] = unsafe []
+
+    init(memoryBudget: WebSocketMemoryBudget) { memory = LoopMemory(memoryBudget) }
 
     /// A text with its zero byte, as long as this object.
     func keepForVhosts(_ text: String) -> UnsafePointer<CChar> {

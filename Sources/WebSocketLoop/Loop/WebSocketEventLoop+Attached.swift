@@ -37,15 +37,19 @@ extension WebSocketEventLoop {
     ///   - name: For logs. Default `wsx-attached`.
     ///   - logger: Where the loop logs; nothing above `warning`.
     ///   - blockedLoopThreshold: How long tasks may hold a turn before a warning. Default 250 ms.
+    ///   - memoryBudget: What the loop's connections may hold together with those of other loops with the same budget.
+    ///     Default: the process's.
     /// - Throws: `resourceExhausted` when the context takes no vhost or descriptor.
     public convenience init(
         attachedTo context: OpaquePointer, name: String = "wsx-attached",
-        logger: Logger = Logger(label: "swift-libwebsockets"), blockedLoopThreshold: Duration = .milliseconds(250)
+        logger: Logger = Logger(label: "swift-libwebsockets"), blockedLoopThreshold: Duration = .milliseconds(250),
+        memoryBudget: WebSocketMemoryBudget = .shared
     ) throws(WebSocketError) {
         LibWebSockets.initializeQuietly()
         let attachment = unsafe ContextAttachment(context)
         try self.init(
-            name: name, logger: logger, blockedLoopThreshold: blockedLoopThreshold, attachment: attachment)
+            name: name, logger: logger, blockedLoopThreshold: blockedLoopThreshold, memoryBudget: memoryBudget,
+            attachment: attachment)
         try attach(attachment)
     }
 

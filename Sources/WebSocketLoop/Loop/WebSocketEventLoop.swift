@@ -49,7 +49,7 @@ import WebSocketCore
     let uvLoop: UvLoop
     /// Set once it is there, until it is gone.
     var lwsContext: LoopContext?
-    let resources = LoopResources()
+    let resources: LoopResources
     var timers = LoopTimers()
     var ending = LoopEnding()
     @safe @exclusivity(unchecked) var batches = JobBatches()
@@ -61,9 +61,11 @@ import WebSocketCore
 
     /// Everything but the context.
     init(
-        name: String, logger: Logger, blockedLoopThreshold: Duration, attachment: ContextAttachment?
+        name: String, logger: Logger, blockedLoopThreshold: Duration, memoryBudget: WebSocketMemoryBudget,
+        attachment: ContextAttachment?
     ) throws(WebSocketError) {
         self.name = name
+        resources = LoopResources(memoryBudget: memoryBudget)
         self.logger = logger
         self.attachment = attachment
         self.blockedLoopThreshold = blockedLoopThreshold.nanoseconds
@@ -81,9 +83,12 @@ import WebSocketCore
 
     /// Creates a loop and starts its thread.
     convenience init(
-        name: String, logger: Logger, backend: Backend?, blockedLoopThreshold: Duration, blocksSignals: Bool = false
+        name: String, logger: Logger, backend: Backend?, blockedLoopThreshold: Duration,
+        memoryBudget: WebSocketMemoryBudget, blocksSignals: Bool = false
     ) throws(WebSocketError) {
-        try self.init(name: name, logger: logger, blockedLoopThreshold: blockedLoopThreshold, attachment: nil)
+        try self.init(
+            name: name, logger: logger, blockedLoopThreshold: blockedLoopThreshold, memoryBudget: memoryBudget,
+            attachment: nil)
         guard let context = LoopContext(of: self, uv: uvLoop, backend: backend) else {
             closeUV()
             throw Self.exhausted("libwebsockets could not create a context")
@@ -127,6 +132,9 @@ import WebSocketCore
             systemError: SystemError.last.code)
     }
 
+    /// What the loop's connections are charged to.
+    public var memoryBudget: WebSocketMemoryBudget { resources.memory.budget }
+
     /// Whether the caller runs on the loop's thread.
     @inline(__always)
     public var isOnLoop: Bool { mailbox.isOnLoop }
@@ -152,6 +160,7 @@ import WebSocketCore
     func turn() {
         var began = now
         var rounds = 0
+        memory.startTurn()
         turnWork.startTurn()
         repeat {
             takeInbox()

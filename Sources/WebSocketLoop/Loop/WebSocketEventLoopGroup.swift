@@ -30,14 +30,17 @@ public final class WebSocketEventLoopGroup: Sendable {
     ///   - logger: Where the loops log; nothing above `warning`.
     ///   - backend: Forces a backend; `nil` takes libuv and falls back to poll.
     ///   - blockedLoopThreshold: How long tasks may hold a loop before a warning. Default 250 ms.
+    ///   - memoryBudget: What connections of these loops may hold together, and those of other groups with the same
+    ///     budget. Default: the process's.
     /// - Throws: `resourceExhausted` when libwebsockets cannot create a context; `invalidConfiguration` when the loaded
     ///   libwebsockets is older than the headers this was built with.
     public convenience init(
         count: Int, logger: Logger = Logger(label: "swift-libwebsockets"), backend: WebSocketEventLoop.Backend? = nil,
-        blockedLoopThreshold: Duration = .milliseconds(250)
+        blockedLoopThreshold: Duration = .milliseconds(250), memoryBudget: WebSocketMemoryBudget = .shared
     ) throws(WebSocketError) {
         try self.init(
-            count: count, logger: logger, backend: backend, blockedLoopThreshold: blockedLoopThreshold, isShared: false)
+            count: count, logger: logger, backend: backend, blockedLoopThreshold: blockedLoopThreshold,
+            memoryBudget: memoryBudget, isShared: false)
     }
 
     /// How many there are by default: one for each core.
@@ -53,7 +56,8 @@ public final class WebSocketEventLoopGroup: Sendable {
 
     private init(
         count: Int, logger: Logger = Logger(label: "swift-libwebsockets"), backend: WebSocketEventLoop.Backend? = nil,
-        blockedLoopThreshold: Duration = .milliseconds(250), isShared: Bool, blocksSignals: Bool = false
+        blockedLoopThreshold: Duration = .milliseconds(250), memoryBudget: WebSocketMemoryBudget = .shared,
+        isShared: Bool, blocksSignals: Bool = false
     ) throws(WebSocketError) {
         guard count > 0 else {
             throw WebSocketError(.invalidConfiguration, "count is \(count); a group needs at least one loop")
@@ -69,7 +73,8 @@ public final class WebSocketEventLoopGroup: Sendable {
             loops.append(
                 try WebSocketEventLoop(
                     name: "wsx-loop-\(index)", logger: logger, backend: backend,
-                    blockedLoopThreshold: blockedLoopThreshold, blocksSignals: blocksSignals))
+                    blockedLoopThreshold: blockedLoopThreshold, memoryBudget: memoryBudget,
+                    blocksSignals: blocksSignals))
         }
         self.loops = loops
         self.isShared = isShared

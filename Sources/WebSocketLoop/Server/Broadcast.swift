@@ -151,7 +151,13 @@ extension Connection {
 
     /// Between the frames of a message that goes out in parts nothing but control frames may go (RFC 6455 §5.4).
     private func take(_ message: EncodedMessage) {
-        if outbound.isReserved || serverSide?.heldBytes ?? 0 > 0 { side.hold(message) } else { append(message) }
+        guard !outbound.isReserved, serverSide?.heldBytes ?? 0 == 0 else { return side.hold(message) }
+        append(message)
+        // One turn may bring all peers a large message. What they take at once need not wait for the turn's end.
+        guard loop.memory.mustFlush(message.frame.count), !turnState.mustAnswerClose else { return }
+        sendPongFirst()
+        flush()
+        checkOutboundMemory()
     }
 
     var isSendingParts: Bool { outbound.isReserved }

@@ -46,8 +46,13 @@ package final class ConnectionLimiter: Sendable {
 
     /// A socket has been accepted. `address` counts only where there is a limit for each.
     ///
-    /// - Parameter makeRoom: Ends one of the handshakes that are under way, and returns whether there was one to end.
-    package func enter(_ address: WebSocketAddress?, makeRoom: () -> Bool = { false }) -> Admission {
+    /// - Parameters:
+    ///   - hasMemory: Whether connections may hold more together than they do.
+    ///   - makeRoom: Ends one of the handshakes that are under way, and returns whether there was one to end.
+    package func enter(
+        _ address: WebSocketAddress?, hasMemory: Bool = true, makeRoom: () -> Bool = { false }
+    ) -> Admission {
+        guard hasMemory else { return counts.withLock { Self.refuse(&$0, self, .outOfMemory) } }
         let key = key(address)
         if let admission = admit(key) { return admission }
         // Not under the lock: it gives a ticket back.
@@ -73,12 +78,14 @@ package final class ConnectionLimiter: Sendable {
 
     private func refuse() -> Admission { counts.withLock { Self.refuse(&$0, self) } }
 
-    private static func refuse(_ counts: inout Counts, _ limiter: ConnectionLimiter) -> Admission {
+    private static func refuse(
+        _ counts: inout Counts, _ limiter: ConnectionLimiter, _ reason: UpgradeRefusal = .unavailable
+    ) -> Admission {
         counts.refused += 1
         guard counts.refusing < refusalSlots else { return .dropped }
         counts.total += 1
         counts.refusing += 1
-        return .refused(.unavailable, ConnectionTicket(limiter, key: nil, .refused))
+        return .refused(reason, ConnectionTicket(limiter, key: nil, .refused))
     }
 
     /// Counts a ticket for another address, which a trusted proxy has told. `false` when that one has too many.

@@ -103,8 +103,9 @@ package final class ServerUpgrade: WireOwner, ReadinessOwner, @unchecked Sendabl
         // Connections of a trusted proxy are counted for whom it speaks, once it has said so.
         let client = policy.expectsProxyHeader || policy.trusts(details.remoteAddress) ? nil : details.remoteAddress
         var refusal: UpgradeRefusal?
-        switch policy.limiter?.enter(client, makeRoom: { register?.dropOldest() == true }) {
-        case nil: break
+        let hasMemory = loop.memoryBudget.admits()
+        switch policy.limiter?.enter(client, hasMemory: hasMemory, makeRoom: { register?.dropOldest() == true }) {
+        case nil: if !hasMemory { refusal = .outOfMemory }
         case .admitted(let ticket): self.ticket = ticket
         case .refused(let reason, let ticket): (refusal, self.ticket) = (reason, ticket)
         case .dropped: return drop(.full)

@@ -45,11 +45,12 @@ private func turns(_ condition: @Sendable () -> Bool) async -> Bool {
 
 /// Loops of one test's own. Afterwards nothing may be left on them.
 package func withLoops<Result: Sendable>(
-    _ count: Int = 1, backend: WebSocketEventLoop.Backend? = nil, sourceLocation: SourceLocation = #_sourceLocation,
-    _ body: (WebSocketEventLoopGroup) async throws -> Result
+    _ count: Int = 1, backend: WebSocketEventLoop.Backend? = nil, memoryBudget: WebSocketMemoryBudget = .shared,
+    sourceLocation: SourceLocation = #_sourceLocation, _ body: (WebSocketEventLoopGroup) async throws -> Result
 ) async throws -> Result {
     LeakGate.install()
-    let group = try WebSocketEventLoopGroup(count: count, backend: backend, blockedLoopThreshold: .seconds(30))
+    let group = try WebSocketEventLoopGroup(
+        count: count, backend: backend, blockedLoopThreshold: .seconds(30), memoryBudget: memoryBudget)
     do {
         let result = try await body(group)
         for loop in group.loops {
