@@ -18,7 +18,7 @@ struct ListenTests {
             #expect(url.wholeMatch(of: /ws:\/\/127\.0\.0\.1:[1-9][0-9]*/) != nil)
 
             let client = try await Command.run(["connect", url + "/path?query=1"], input: "hello\n")
-            #expect(client.output == "hello\n")
+            #expect(client.output == "hello\n", "\(client)")
             let open = try object(await server.nextLine())
             #expect(open["event"] as? String == "open")
             #expect(open["target"] as? String == "/path?query=1")
