@@ -23,7 +23,7 @@ import WebSocketCore
         /// libwebsockets' `poll()` loop, because the plugin is missing at run time: each wake costs about 0.1 µs for
         /// every idle connection. Install Debian's `libwebsockets-evlib-uv`.
         case poll
-        /// The context belongs to the program, which services it; see ``WebSocketEventLoop/init(attachedTo:name:logger:blockedLoopThreshold:)``.
+        /// The context belongs to the program, which services it; see ``WebSocketEventLoop/init(attachedTo:name:logger:blockedLoopThreshold:memoryBudget:)``.
         case attached
     }
 
