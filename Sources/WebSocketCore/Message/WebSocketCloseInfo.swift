@@ -106,8 +106,8 @@ public struct WebSocketCloseInfo: Sendable, Hashable {
     /// On a server, where libwebsockets holds what the socket does not take, all messages of such a burst count.
     public let unsentMessages: Int
     /// Messages of the peer that arrived while the connection was closing, from the first one on that came when no task
-    /// received and the inbound buffer was full. Those in the buffer are not among them: they can still be received. Also those that were in
-    /// it when the memory of all connections was used up, and this one had to go.
+    /// received and the inbound buffer was full. Those in the buffer are not among them: they can still be received.
+    /// Except when the memory budget was used up and this connection had to go: those count too, and are gone.
     public let droppedMessages: Int
 
     /// How a connection ended.

@@ -14,7 +14,7 @@ final class LoopMemory {
     private var warnings: [String: UInt64] = [:]
     private var broadcastBytes = 0
 
-    /// So many bytes of broadcasts wait for the end of a turn before they go out at once.
+    /// Bytes of broadcasts that may wait for the end of a turn; what comes beyond goes out at once.
     private static let maximumBroadcastBytes = 4 << 20
     /// Between two warnings of the same kind.
     private static let warningInterval: UInt64 = 60_000_000_000
