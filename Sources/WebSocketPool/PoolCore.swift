@@ -25,6 +25,7 @@ package final class PoolCore: Sendable {
     /// Whether an observer wants the events that every lease brings. Asked first on the hot path: even an absent observer
     /// is expensive to copy.
     let observesLeases: Bool
+    let connect: @Sendable (Int) async throws -> any WebSocketPooledConnection
 
     let machine: Mutex<Machine>
     let operations = WorkLane<Machine.Action.Operation>()
@@ -40,9 +41,6 @@ package final class PoolCore: Sendable {
     let warmth = Latch()
     /// Why the pool ended before it was asked to: its warm-up failed.
     let startError = Mutex<WebSocketPoolError?>(nil)
-    /// The last property, so that it goes last: it has the weak references to this pool, and the runtime's entry for those
-    /// is found by LeakSanitizer through them alone. A process that ends while a thread takes a pool apart had leaks.
-    let connect: @Sendable (Int) async throws -> any WebSocketPooledConnection
 
     init(
         configuration: WebSocketPoolConfiguration, time: AnyClock, endpointCount: Int, endpointNames: [String] = [],
