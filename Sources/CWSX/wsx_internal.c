@@ -139,3 +139,15 @@ bool wsxc_may_be_used(void) {
     if (atomic_load_explicit(&use, memory_order_relaxed) == UNUSED) pthread_once(&first_use, begin_use);
     return atomic_load_explicit(&use, memory_order_relaxed) == USED;
 }
+
+wsx_status wsxc_refuse_child(wsx_error *error) {
+    static const char words[] =
+        "the library's threads stayed in the parent process; call exec, or use the library in the child only";
+    if (error == NULL || error->size < WSXC_FIRST_ERROR) return WSX_FORKED;
+    size_t size = error->size;
+    memset(error, 0, size < sizeof *error ? size : sizeof *error);
+    error->size = size;
+    error->status = WSX_FORKED;
+    memcpy(error->message, words, sizeof words);
+    return WSX_FORKED;
+}

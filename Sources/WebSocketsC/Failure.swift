@@ -31,14 +31,10 @@ struct Failure: Error {
 func attempt(
     _ error: UnsafeMutablePointer<wsx_error>?, _ body: () throws(Failure) -> Void
 ) -> wsx_status {
+    guard wsxc_may_be_used() else { return wsxc_refuse_child(error) }
     // Into a structure of unknown size nothing may be written, so nothing is done either.
     if let error, error.pointee.size < wsx_error.firstSize { return wsx_status(WSX_INVALID_ARGUMENT) }
     do throws(Failure) {
-        guard wsxc_may_be_used() else {
-            throw Failure(
-                WSX_FORKED,
-                "the library's threads stayed in the parent process; call exec, or use the library in the child only")
-        }
         try body()
         error?.pointee.status = wsx_status(WSX_OK)
         return wsx_status(WSX_OK)

@@ -52,4 +52,8 @@ void wsxc_write_error(const char *line);
 // may be held for ever. The first call is the first use.
 bool wsxc_may_be_used(void);
 
+// Fills `error`, if it is no NULL and large enough, and returns WSX_FORKED. In C, because a child of `fork` must not wait
+// for the Swift runtime's locks either: another thread of its parent may have held one.
+wsx_status wsxc_refuse_child(wsx_error *error);
+
 #endif

@@ -5,6 +5,8 @@
 
 /* A child of fork gets an error from every call, at once; its parent notices nothing; exec closes all descriptors. */
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -12,6 +14,15 @@
 #include "programs.h"
 
 enum { DESCRIPTORS = 1024 };
+
+/* A call that waits for a thread that is not there would wait for ever. The thread that forks may block signals. */
+static void watch(void) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGALRM);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    alarm(60);
+}
 
 /* What a child finds. It leaves through _exit: what runs at exit is the parent's. */
 static void child_of_user(const echo_server *echo, wsx_connection connection, wsx_pool pool, wsx_session session) {
@@ -23,8 +34,7 @@ static void child_of_user(const echo_server *echo, wsx_connection connection, ws
     wsx_message message;
     wsx_error error = wsx_error_init();
     memset(&message, 0, sizeof message);
-    /* A call that waits for a thread that is not there would wait for ever. */
-    alarm(60);
+    watch();
     CHECK_STATUS(wsx_send(connection, WSX_TEXT, "lost", 4, -1, &error), WSX_FORKED);
     CHECK(error.status == WSX_FORKED && strlen(error.message) > 20);
     CHECK(strcmp(wsx_status_name(WSX_FORKED), "forked") == 0);
@@ -74,7 +84,7 @@ PROGRAM(forking) {
     /* Before the first use there is nothing that a child could miss: this is how servers fork their workers. */
     child = fork();
     if (child == 0) {
-        alarm(60);
+        watch();
         echo_start(&echo);
         CHECK_OK_E(wsx_connect(echo.url, NULL, &connection, &error));
         check_echo(connection, "a worker");
