@@ -64,6 +64,13 @@ static int records_index;
 static pthread_once_t records_once = PTHREAD_ONCE_INIT;
 static void make_records_index(void) { records_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, NULL); }
 
+// Whether the peer has finished a handshake: the next is a renegotiation, which OpenSSL refuses with a warning before it
+// reads on.
+static int was_finished(const SSL *ssl) {
+    unsigned char unused[EVP_MAX_MD_SIZE];
+    return SSL_get_peer_finished(ssl, unused, sizeof unused) > 0;
+}
+
 // OpenSSL shows each record and each handshake message that it reads.
 static void count_records(int is_written, int version, int type, const void *bytes, size_t count, SSL *ssl, void *unused) {
     (void)version;
@@ -80,7 +87,9 @@ static void count_records(int is_written, int version, int type, const void *byt
         break;
     case SSL3_RT_HANDSHAKE: {
         // The others belong to a handshake, which is bounded by itself.
-        if (first != SSL3_MT_KEY_UPDATE && first != SSL3_MT_NEWSESSION_TICKET && first != SSL3_MT_HELLO_REQUEST) return;
+        if (first != SSL3_MT_KEY_UPDATE && first != SSL3_MT_NEWSESSION_TICKET && first != SSL3_MT_HELLO_REQUEST &&
+            !(first == SSL3_MT_CLIENT_HELLO && was_finished(ssl)))
+            return;
         const intptr_t records = (intptr_t)SSL_get_ex_data(ssl, records_index) + 1;
         SSL_set_ex_data(ssl, records_index, (void *)records);
         if (records <= WSX_TLS_MAXIMUM_RECORDS_WITHOUT_DATA) return;

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import COpenSSL
 import HTTPTypes
 import Testing
 import WebSocketCore
@@ -30,6 +31,26 @@ import WebSocketsTestKit
         try await withSecurePair(.client) { connection, tls in
             try await tls.peer.write(try tls.tickets(Self.flood))
             #expect(try await connection.closed().cause == .connectionLost)
+        }
+    }
+
+    /// Before TLS 1.3. OpenSSL refuses to renegotiate, and reads on.
+    @Test(arguments: Side.allCases)
+    func aFloodOfRenegotiationsEndsTheConnection(_ ours: Side) async throws {
+        try await withSecurePair(ours, version: TLS1_2_VERSION) { connection, tls in
+            try await tls.peer.write((0..<Self.flood).flatMap { _ in tls.renegotiation() })
+            #expect(try await connection.closed().cause == .connectionLost)
+        }
+    }
+
+    @Test(arguments: Side.allCases)
+    func renegotiationsBetweenMessagesAreNoFlood(_ ours: Side) async throws {
+        try await withSecurePair(ours, version: TLS1_2_VERSION) { connection, tls in
+            for number in 0..<4 {
+                try await tls.peer.write((1..<Self.flood).flatMap { _ in tls.renegotiation() })
+                try await tls.peer.write(tls.record(23, tls.peer.bytes(of: .text("message \(number)"))))
+                #expect(try await connection.receive() == .text("message \(number)"))
+            }
         }
     }
 
@@ -61,7 +82,7 @@ import WebSocketsTestKit
 
     /// An open connection of ours over TLS, and the other end.
     private func withSecurePair(
-        _ ours: Side, _ body: (Connection, TLSPeer) async throws -> Void
+        _ ours: Side, version: CInt = TLS1_3_VERSION, _ body: (Connection, TLSPeer) async throws -> Void
     ) async throws {
         try await withLoops { group in
             let loop = group.loops[0]
@@ -72,7 +93,7 @@ import WebSocketsTestKit
                     url: WebSocketURL("wss://127.0.0.1:\(listener.port)/"), fields: [:], subprotocols: [],
                     options: .quiet, openTimeout: .seconds(60), tls: TestCertificate.client)
                 async let connecting = loop.connect(request)
-                let tls = TLSPeer(try await listener.accept(), server: TestCertificate.shared)
+                let tls = TLSPeer(try await listener.accept(), server: TestCertificate.shared, version: version)
                 try await tls.handshake()
                 try await tls.write(WebSocketBytePeer.answer(to: try await tls.readHead()))
                 let client = try await connecting
@@ -81,7 +102,7 @@ import WebSocketsTestKit
                 await client.end()
             case .server:
                 try await withServer(on: loop, tls: try TestCertificate.server()) { server in
-                    let tls = TLSPeer(try await WebSocketBytePeer.connect(port: server.port))
+                    let tls = TLSPeer(try await WebSocketBytePeer.connect(port: server.port), version: version)
                     try await tls.handshake()
                     try await tls.write(WebSocketBytePeer.request())
                     _ = try await tls.readHead()

@@ -18,13 +18,19 @@ final class TLSPeer: @unchecked Sendable {
     private let input: OpaquePointer
     private let output: OpaquePointer
     private var unread: [UInt8] = []
+    /// How many records.
+    private var written: UInt64 = 0
 
     struct Failure: Error { let status: CInt }
 
-    /// - Parameter certificate: What a server shows.
-    init(_ peer: WebSocketBytePeer, server certificate: ThrowawayCertificate? = nil) {
+    /// - Parameters:
+    ///   - certificate: What a server shows.
+    ///   - version: The latest that it speaks.
+    init(_ peer: WebSocketBytePeer, server certificate: ThrowawayCertificate? = nil, version: CInt = TLS1_3_VERSION) {
         self.peer = peer
         context = SSL_CTX_new(certificate == nil ? TLS_client_method() : TLS_server_method())
+        SSL_CTX_ctrl(context, SSL_CTRL_SET_MAX_PROTO_VERSION, Int(version), nil)
+        SSL_CTX_set_cipher_list(context, "ECDHE+AES128+AESGCM")
         if let certificate {
             func read<Value>(_ pem: [UInt8], _ body: (OpaquePointer?) -> Value) -> Value {
                 let memory = BIO_new_mem_buf(pem, CInt(pem.count))
@@ -73,6 +79,7 @@ final class TLSPeer: @unchecked Sendable {
         for record in records {
             guard SSL_write(ssl, record, CInt(record.count)) == record.count else { throw Failure(status: -1) }
             bytes += takeOutput()
+            written += 1
         }
         try await peer.write(bytes)
     }
@@ -97,6 +104,19 @@ final class TLSPeer: @unchecked Sendable {
             bytes += takeOutput()
         }
         return bytes
+    }
+
+    /// A record that asks for a new handshake, as TLS 1.2 knows it (RFC 5246 §7.4.1): with a server's HelloRequest, or with a
+    /// client's ClientHello without anything in it.
+    func renegotiation() -> [UInt8] {
+        record(22, [SSL_is_server(ssl) == 1 ? 0 : 1, 0, 0, 0])
+    }
+
+    /// A record of TLS 1.2 that OpenSSL would not write. Afterwards there is no ``write(_:)``.
+    func record(_ type: UInt8, _ payload: [UInt8]) -> [UInt8] {
+        written += 1
+        // The first that a side encrypts is its Finished.
+        return TLS12Keys(ssl).record(type, payload, number: written)
     }
 
     /// Reads so many bytes.
