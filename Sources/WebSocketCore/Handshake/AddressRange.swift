@@ -3,7 +3,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
-/// An IP address as bytes: 4 or 16. IPv4 addresses mapped into IPv6 count as IPv4.
+/// An IP address as bytes: 4 or 16. IPv4 addresses mapped into IPv6 count as IPv4. A zone, which only addresses of one link
+/// have (RFC 4007 §11), is no part of it.
 package struct AddressBytes: Sendable, Hashable {
     package let bytes: [UInt8]
 
@@ -12,8 +13,9 @@ package struct AddressBytes: Sendable, Hashable {
             bytes = text.split(separator: ".").map { UInt8($0) ?? 0 }
             return
         }
+        let zone = text.firstIndex(of: "%").map { text[$0...].dropFirst() }
+        var text = String(text.prefix { $0 != "%" })
         guard IPAddress.isIPv6(text) else { return nil }
-        var text = String(text)
         if let colon = text.lastIndex(of: ":"), text[colon...].contains(".") {
             let tail = text[text.index(after: colon)...].split(separator: ".").map { UInt16($0) ?? 0 }
             func group(_ high: UInt16, _ low: UInt16) -> String { String(high << 8 | low, radix: 16) }
@@ -35,6 +37,7 @@ package struct AddressBytes: Sendable, Hashable {
         }
         if all[..<10].allSatisfy({ $0 == 0 }), all[10] == 0xFF, all[11] == 0xFF { all.removeFirst(12) }
         bytes = all
+        if let zone, zone.isEmpty || !isLinkLocalIPv6 { return nil }
     }
 
     /// The first bits of an IPv6 address, which a site has to itself; all of an IPv4 one.
@@ -57,7 +60,8 @@ package struct AddressRange: Sendable, Hashable {
 
     package init?(_ text: String) {
         let parts = text.split(separator: "/", omittingEmptySubsequences: false)
-        guard parts.count <= 2, let address = AddressBytes(parts[0]) else { return nil }
+        // With a zone it would mean one link, and count on all.
+        guard parts.count <= 2, !parts[0].contains("%"), let address = AddressBytes(parts[0]) else { return nil }
         let all = address.bytes.count * 8
         if parts.count == 2 {
             // Of an IPv4 address that is mapped into IPv6 the first 96 bits say that it is one.

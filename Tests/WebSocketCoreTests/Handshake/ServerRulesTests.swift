@@ -98,6 +98,9 @@ import WebSocketCore
         ("2001:db8::/33", "2001:db8:8000::", false),
         ("::1", "0:0:0:0:0:0:0:1", true), ("::/0", "::", true), ("127.0.0.1", "::ffff:127.0.0.1", true),
         ("::ffff:10.0.0.0", "10.0.0.0", true), ("10.0.0.0/8", "nonsense", false), ("10.0.0.0/8", "10.0.0.1 ", false),
+        // A zone says on which link, and is no part of the address; no other address has one.
+        ("fe80::/10", "fe80::1%eth0", true), ("fe80::1", "fe80::1%2", true), ("fe80::/10", "fec0::1%eth0", false),
+        ("::/0", "2001:db8::1%eth0", false), ("0.0.0.0/0", "192.0.2.1%eth0", false), ("::/0", "fe80::1%", false),
     ])
     func rangesHoldTheirAddresses(range: String, address: String, expected: Bool) throws {
         let range = try #require(AddressRange(range))
@@ -106,6 +109,7 @@ import WebSocketCore
 
     @Test(arguments: [
         "", "/8", "10.0.0.0/", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0.0/+8", "::/129", "a", "1.2.3", "1.2.3.4/8/8",
+        "fe80::1%eth0", "fe80::%eth0/10",
     ])
     func whatIsNoRangeIsRefused(text: String) { #expect(AddressRange(text) == nil) }
 }
