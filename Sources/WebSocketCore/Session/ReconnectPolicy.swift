@@ -73,7 +73,7 @@ public struct WebSocketReconnectPolicy: Sendable {
     public static func classify(_ cause: Cause) -> Decision {
         guard case .connectFailed(let error) = cause, error.wouldComeAgain else { return .retry }
         // A server that says when to come again does not mean never.
-        if let response = error.response, RetryAfter.delay(response.headers) != nil { return .retry }
+        if let response = error.response, RetryAfter.isAsked(response.headers) { return .retry }
         return switch error.code {
         case .handshakeInvalid: .retry
         case .invalidURL, .shutDown: .fatal

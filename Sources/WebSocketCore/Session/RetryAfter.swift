@@ -8,6 +8,12 @@ package import HTTPTypes
 /// `Retry-After` (RFC 9110 §10.2.3). A date is compared with the server's own `Date`, so that it does not matter how right
 /// this side's clock is, and with that clock only where the server has none (RFC 9110 §6.6.1).
 package enum RetryAfter {
+    /// Whether the server asks for a delay, however long.
+    package static func isAsked(_ headers: HTTPFields) -> Bool {
+        // Any moment of these decades does for a date, which is then compared with it.
+        delay(headers, now: 1_800_000_000) != nil
+    }
+
     /// The delay that the server asks for; nil when it asks for none that can be understood.
     ///
     /// - Parameter now: This side's clock, in seconds since 1970; nil where there is none.

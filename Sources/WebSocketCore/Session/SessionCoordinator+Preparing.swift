@@ -14,11 +14,14 @@ extension SessionCoordinator {
         run(machine.connected(epoch, connection), at: now)
     }
 
-    package mutating func attemptFailed(_ epoch: Int, _ error: WebSocketError, at now: Duration) {
+    /// - Parameter clock: Seconds since 1970.
+    package mutating func attemptFailed(
+        _ epoch: Int, _ error: WebSocketError, at now: Duration, clock: Int64? = nil
+    ) {
         work[epoch] = nil
         counters.failedAttempts += 1
         add(.tell(.attemptFailed(error)))
-        run(machine.connectFailed(epoch, error, at: now), at: now)
+        run(machine.connectFailed(epoch, error, at: now, clock: clock), at: now)
     }
 
     mutating func beginPreparing(_ epoch: Int, _ connection: World.Connection, isReconnect: Bool, isRenewal: Bool) {

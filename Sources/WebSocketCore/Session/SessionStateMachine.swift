@@ -230,12 +230,15 @@ package struct SessionStateMachine<Connection: Sendable>: ~Copyable {
         }
     }
 
-    package mutating func connectFailed(_ epoch: Epoch, _ error: WebSocketError, at now: Duration) -> [Command] {
+    /// - Parameter clock: Seconds since 1970, for a server that says until when and not what time it has.
+    package mutating func connectFailed(
+        _ epoch: Epoch, _ error: WebSocketError, at now: Duration, clock: Int64? = nil
+    ) -> [Command] {
         switch state {
         case .attempting(epoch):
             lastError = error
             if downSince == nil { downSince = now }
-            let wait = settings.policy.serverWish(.connectFailed(error), nil)
+            let wait = settings.policy.serverWish(.connectFailed(error), clock)
             guard let cause = endpoints.failed(error, wait: wait, at: now) else { return attempt(at: now) }
             lastError = cause
             return next(after: .connectFailed(cause), at: now)

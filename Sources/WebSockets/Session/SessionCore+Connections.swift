@@ -17,7 +17,7 @@ extension SessionCore {
             let connection = try await open(attempt)
             perform { $0.attemptSucceeded(epoch, connection, at: $1) }
         } catch {
-            perform { $0.attemptFailed(epoch, error, at: $1) }
+            perform { $0.attemptFailed(epoch, error, at: $1, clock: WallClock.seconds) }
         }
     }
 

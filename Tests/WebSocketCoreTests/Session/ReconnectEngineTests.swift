@@ -295,6 +295,15 @@ import Testing
         #expect(engine.next(after: refusal(418), at: .zero) == .giveUp)
     }
 
+    /// Also when it says so by a date and does not say what time it has.
+    @Test(arguments: ["Sat, 21 Nov 2026 08:05:57 GMT", "Saturday, 21-Nov-26 08:05:57 GMT", "Sat Nov 21 08:05:57 2026"])
+    func aDateOnAnyStatusIsObeyed(date: String) {
+        let (now, cause) = (Int64(1_795_248_350), refusal(418, [.retryAfter: date]))
+        var engine = engine(.fixed(.zero))
+        #expect(engine.next(after: cause, at: .zero, clock: now) == .retry(after: .seconds(7)))
+        #expect(engine.next(after: refusal(418, [.retryAfter: "soon"]), at: .zero, clock: now) == .giveUp)
+    }
+
     @Test(arguments: [
         ("Thu, 01 Jan 1970 00:00:00 GMT", 0), ("Sun, 06 Nov 1994 08:49:37 GMT", 784_111_777),
         ("Tue, 29 Feb 2000 12:00:00 GMT", 951_825_600), ("Sat, 21 Nov 2026 08:05:57 GMT", 1_795_248_357),

@@ -233,9 +233,12 @@ struct SessionFieldTests {
         }
     }
 
-    @Test func anEndpointThatAskedForTimeIsPassedOver() throws {
+    /// As a number, and as a date of a server that does not say what time it has.
+    @Test(arguments: ["100", "Fri, 31 Dec 9999 23:59:59 GMT"])
+    func anEndpointThatAskedForTimeIsPassedOver(retryAfter: String) throws {
         let busy = WebSocketError(
-            .handshakeRejected, "the server answered 503", response: .init(status: 503, headers: [.retryAfter: "100"]))
+            .handshakeRejected, "the server answered 503",
+            response: .init(status: 503, headers: [.retryAfter: retryAfter]))
         let dead = WebSocketError(.connectFailed, "nobody listens")
         try withFakeSession(
             endpoints: 2,
