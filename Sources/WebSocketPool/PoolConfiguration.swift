@@ -172,8 +172,8 @@ public struct WebSocketPoolBackoff: Sendable, Hashable {
 public struct WebSocketPoolCircuitBreaker: Sendable, Hashable {
     /// Consecutive failures that eject an endpoint. Default 5.
     public var failureThreshold: Int
-    /// How long the first ejection lasts; each further one without a success in between lasts twice as long, up to
-    /// `maximumOpenDuration`. Default 1 s.
+    /// How long the first ejection lasts at most; each further one without a success in between lasts twice as long, up to
+    /// `maximumOpenDuration`. By chance, between half of that and all of it. Default 1 s.
     public var openDuration: Duration
     /// Default 60 s.
     public var maximumOpenDuration: Duration

@@ -75,7 +75,7 @@ public struct WebSocketError: Error, Sendable, Hashable {
         public static let invalidPayload = Self(.invalidPayload)
         /// Another task has acquired the managed connection, or it is being drained.
         public static let connectionBusy = Self(.connectionBusy)
-        /// The managed connection is closed for good, or could not connect; `cause` has the reason.
+        /// The managed connection is closed for good, or could not connect; `unavailableCause` has the reason.
         public static let connectionUnavailable = Self(.connectionUnavailable)
         /// The managed connection is used without having been acquired.
         public static let notAcquired = Self(.notAcquired)

@@ -7,7 +7,7 @@ public import WebSocketCore
 import WebSocketLoop
 
 extension WebSocketConnection {
-    /// How far a connection's life has come.
+    /// The state of a connection.
     public enum State: Sendable, Hashable {
         /// Messages can be sent.
         case open
@@ -17,7 +17,7 @@ extension WebSocketConnection {
         case closed
     }
 
-    /// How far the connection's life has come, as seen a moment ago; from any thread.
+    /// The connection's state a moment ago. From any thread.
     public var state: State {
         if wire.finalCloseInfo != nil { return .closed }
         return wire.isUsable ? .open : .closing

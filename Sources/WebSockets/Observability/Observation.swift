@@ -10,7 +10,7 @@ import WebSocketLoop
 struct Observation {
     let observers: [any WebSocketObserver]
 
-    /// Opens a client's connection before their eyes.
+    /// Opens a client's connection and reports it to the observers.
     func connect(
         to url: WebSocketURL, _ body: () async throws(WebSocketError) -> Connection
     ) async throws(WebSocketError) -> Connection {
