@@ -87,26 +87,44 @@ public final class WebSocketBytePeer: Sendable {
 
     deinit { close() }
 
+    /// Calls with the socket while it is open: behind ``close()`` its number may be another socket's.
+    private func withSocket<Result>(
+        _ body: (CInt, inout Shared) -> Result
+    ) throws(WebSocketBytePeerError) -> Result {
+        let result: Result? = shared.withLock { $0.isOpen ? body(descriptor, &$0) : nil }
+        guard let result else { throw WebSocketBytePeerError.system(errno: EBADF) }
+        return result
+    }
+
+    private func send(_ bytes: ArraySlice<UInt8>) throws(WebSocketBytePeerError) -> (count: Int, code: Int32) {
+        try withSocket { descriptor, _ in
+            let count = bytes.withUnsafeBytes {
+                Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
+            }
+            return (count, errno)
+        }
+    }
+
     // MARK: Writing
 
     /// Writes the bytes as they are. Bytes of one call are one segment, if they are few.
     public func write(_ bytes: [UInt8]) async throws {
         var rest = bytes[...]
         while !rest.isEmpty {
-            let count = rest.withUnsafeBytes { Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
+            let (count, code) = try send(rest)
             if count >= 0 {
                 rest = rest.dropFirst(count)
-            } else if errno == EAGAIN {
+            } else if code == EAGAIN {
                 try await wait(for: POLLOUT)
-            } else if errno != EINTR {
-                throw WebSocketBytePeerError.system(errno: errno)
+            } else if code != EINTR {
+                throw WebSocketBytePeerError.system(errno: code)
             }
         }
     }
 
     /// Writes as much as the socket takes now, and says how much that was.
     public func writeWithoutWaiting(_ bytes: [UInt8]) -> Int {
-        max(0, bytes.withUnsafeBytes { Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) })
+        max(0, (try? send(bytes[...]).count) ?? 0)
     }
 
     // MARK: Reading
@@ -170,12 +188,13 @@ public final class WebSocketBytePeer: Sendable {
     /// `false` at the end of the stream.
     private func fill() async throws -> Bool {
         while true {
-            let (count, code): (Int, Int32) = withUnsafeTemporaryAllocation(byteCount: 64 << 10, alignment: 16) {
-                memory in
-                let count = recv(descriptor, memory.baseAddress, memory.count, 0)
-                let code = errno
-                if count > 0 { shared.withLock { $0.unread += memory[..<count] } }
-                return (count, code)
+            let (count, code) = try withSocket { descriptor, shared in
+                withUnsafeTemporaryAllocation(byteCount: 64 << 10, alignment: 16) { memory in
+                    let count = recv(descriptor, memory.baseAddress, memory.count, 0)
+                    let code = errno
+                    if count > 0 { shared.unread += memory[..<count] }
+                    return (count, code)
+                }
             }
             if count > 0 { return true }
             if count == 0 { return false }
@@ -198,7 +217,7 @@ public final class WebSocketBytePeer: Sendable {
     // MARK: Ending
 
     /// Ends our direction: the other side reads the end of the stream and may still write.
-    public func halfClose() { shutdown(descriptor, Int32(SHUT_WR)) }
+    public func halfClose() { _ = try? withSocket { descriptor, _ in shutdown(descriptor, Int32(SHUT_WR)) } }
 
     /// Falls off the network, as a host whose cable was cut: whatever comes is dropped before TCP sees it, so that it is
     /// not even acknowledged, and nothing is sent any more. There is no way back.
@@ -225,20 +244,21 @@ public final class WebSocketBytePeer: Sendable {
 
     /// Ends with a RST instead of a FIN.
     public func reset() {
-        var option = linger(l_onoff: 1, l_linger: 0)
-        setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &option, socklen_t(MemoryLayout<linger>.size))
+        _ = try? withSocket { descriptor, _ in
+            var option = linger(l_onoff: 1, l_linger: 0)
+            return setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &option, socklen_t(MemoryLayout<linger>.size))
+        }
         close()
     }
 
     /// Closes the socket.
     public func close() {
-        let wasOpen = shared.withLock { shared in
-            defer { shared.isOpen = false }
-            return shared.isOpen
+        shared.withLock { shared in
+            guard shared.isOpen else { return }
+            shared.isOpen = false
+            SocketWaiter.shared.forget(descriptor)
+            Glibc.close(descriptor)
         }
-        guard wasOpen else { return }
-        SocketWaiter.shared.forget(descriptor)
-        Glibc.close(descriptor)
     }
 }
 
@@ -253,12 +273,20 @@ public final class WebSocketBytePeerListener: Sendable {
     /// - Parameters:
     ///   - isIPv6: Whether to listen on `::1` instead of `127.0.0.1`.
     ///   - receiveBuffer: The buffer of the accepted sockets in bytes, for peers that are to feel slow.
+    ///   - segment: The most bytes that a client sends at once (`TCP_MAXSEG`). On loopback a system takes megabytes from a
+    ///     program before any are read; with segments of a network, and a small `receiveBuffer`, some tens of kilobytes.
     ///   - patience: How long each wait may take. Default one minute.
-    public init(isIPv6: Bool = false, receiveBuffer: Int? = nil, patience: Duration = .seconds(60)) throws {
+    public init(
+        isIPv6: Bool = false, receiveBuffer: Int? = nil, segment: Int? = nil, patience: Duration = .seconds(60)
+    ) throws {
         descriptor = socket(
             isIPv6 ? AF_INET6 : AF_INET,
             Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
         if let receiveBuffer { setReceiveBuffer(of: descriptor, receiveBuffer) }
+        if let segment {
+            var size = CInt(segment)
+            setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_MAXSEG, &size, socklen_t(MemoryLayout<CInt>.size))
+        }
         var address = sockaddr_storage()
         var size = socklen_t(MemoryLayout<sockaddr_storage>.size)
         let isListening = withUnsafeMutablePointer(to: &address) { [descriptor] pointer in
