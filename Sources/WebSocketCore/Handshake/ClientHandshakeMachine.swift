@@ -30,8 +30,6 @@ package struct ClientHandshakeMachine: Sendable {
         }
     }
 
-    package typealias Limits = HTTPResponseLimits
-
     /// What a valid 101 agreed on.
     package struct Opened: Equatable, Sendable {
         package var response: WebSocketError.Response
@@ -59,11 +57,11 @@ package struct ClientHandshakeMachine: Sendable {
     }
 
     private let offer: Offer
-    private let limits: Limits
+    private let limits: WebSocketResponseLimits
     private var state = State.head
     private var reader: HTTPResponseHeadReader
 
-    package init(_ offer: Offer, limits: Limits = .init()) {
+    package init(_ offer: Offer, limits: WebSocketResponseLimits = .init()) {
         self.offer = offer
         self.limits = limits
         reader = HTTPResponseHeadReader(limits: limits)

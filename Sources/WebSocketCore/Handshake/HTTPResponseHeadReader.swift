@@ -21,24 +21,6 @@ package struct HTTPResponseHead: Sendable, Hashable {
     }
 }
 
-/// How much of an answer is read. Each error that a limit makes has the limit in its sentence.
-package struct HTTPResponseLimits: Sendable, Hashable {
-    /// One head, in bytes, interim ones too; also what the framing of a body in chunks may take. Default 64 KiB.
-    package var headBytes = 64 << 10
-    /// One line, in bytes; a field that is folded counts as one. Default 16 KiB.
-    package var lineBytes = 16 << 10
-    /// Header fields of one head. Default 256.
-    package var fields = 256
-    /// Interim answers (1xx) before the final one. Default 32.
-    package var interimAnswers = 32
-    /// All interim answers together, in bytes. Default 64 KiB.
-    package var interimBytes = 64 << 10
-    /// What is kept of a refusal's body, in bytes. Default 64 KiB.
-    package var bodyBytes = 64 << 10
-
-    package init() {}
-}
-
 /// Reads the head of the final answer to one request, behind any interim ones (RFC 9112 §2.2, §4, §5; RFC 9110 §15.2),
 /// byte after byte: what can be no head is refused with its first wrong byte, however the bytes are cut.
 ///
@@ -88,7 +70,7 @@ package struct HTTPResponseHeadReader: Sendable {
         case over(Result)
     }
 
-    private let limits: HTTPResponseLimits
+    private let limits: WebSocketResponseLimits
     private var state = State.statusLine(0)
     private var minorVersion = 0
     private var status = 0
@@ -103,7 +85,7 @@ package struct HTTPResponseHeadReader: Sendable {
     /// Complete interim answers.
     package private(set) var interimAnswers = 0
 
-    package init(limits: HTTPResponseLimits = .init()) { self.limits = limits }
+    package init(limits: WebSocketResponseLimits = .init()) { self.limits = limits }
 
     /// Whether any byte of an answer has come.
     package var hasBegun: Bool { headCount > 0 || interimAnswers > 0 }
@@ -243,16 +225,13 @@ package struct HTTPResponseHeadReader: Sendable {
         case 0x0A: return endOfHead()
         default:
             fieldCount += 1
-            guard fieldCount <= min(limits.fields, Self.mostFields) else {
-                return tooMuch("the response head has more than \(min(limits.fields, Self.mostFields)) header fields")
+            guard fieldCount <= limits.headerLines else {
+                return tooMuch("the response head has more than \(limits.headerLines) header fields")
             }
             state = .name
             return nameByte(byte)
         }
     }
-
-    /// As many as `HTTPFields` can hold, and some to spare.
-    private static let mostFields = 30_000
 
     private mutating func nameByte(_ byte: UInt8) -> Result {
         switch byte {

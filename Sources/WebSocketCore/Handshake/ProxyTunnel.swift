@@ -56,8 +56,8 @@ package struct ProxyTunnel: ~Copyable {
     private var received: [UInt8] = []
     private var reader: HTTPResponseHeadReader
 
-    private static let limits: HTTPResponseLimits = {
-        var limits = HTTPResponseLimits()
+    private static let limits: WebSocketResponseLimits = {
+        var limits = WebSocketResponseLimits()
         limits.headBytes = 32 << 10
         limits.interimBytes = 32 << 10
         return limits

@@ -32,7 +32,7 @@ struct RefusalBody: Sendable {
     private var framingLeft: Int
     private(set) var bytes: [UInt8] = []
 
-    init(of head: HTTPResponseHead, limits: HTTPResponseLimits) {
+    init(of head: HTTPResponseHead, limits: WebSocketResponseLimits) {
         limit = limits.bodyBytes
         framingLeft = limits.headBytes
         state = limit > 0 ? Self.framing(of: head) : .complete

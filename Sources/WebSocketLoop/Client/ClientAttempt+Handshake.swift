@@ -59,7 +59,7 @@ extension ClientAttempt {
     private func proceed() {
         guard !isOver else { return }
         if stage == .tls { return handshake() }
-        guard unsent.isEmpty || write() else { return }
+        if !unsent.isEmpty { wait(for: write()) }
         read()
     }
 
@@ -89,33 +89,31 @@ extension ClientAttempt {
         machine = ClientHandshakeMachine(
             .init(
                 key: key, acceptKey: AcceptKey.of(key), subprotocols: request.subprotocols,
-                compression: request.options.compression))
+                compression: request.options.compression),
+            limits: request.way.responseLimits)
         unsent = details.requestBytes![...]
         if stream == nil { watch(descriptor, .readable) { [self] in proceed() } }
-        guard !isOver, write() else { return }
+        guard !isOver else { return }
+        wait(for: write())
         // The answer takes a moment, on a connection without TLS in any case.
         if stream != nil { read() }
     }
 
-    /// Whether all of the request is out.
-    private func write() -> Bool {
-        while !unsent.isEmpty {
+    /// Sends what is left of the request, and says what to wait for. The server may answer before it has it all, and need not
+    /// read on then (RFC 9112 §9.5), so that its answer is heard while this side writes, and read though writing fails.
+    private func write() -> DescriptorPoll.Events {
+        while !unsent.isEmpty, !isDeaf {
             let result = unsafe unsent.withUnsafeBytes { bytes in
                 if let stream { return unsafe stream.write(bytes) }
                 return unsafe SocketIO.send(descriptor, bytes)
             }
             switch result {
             case .done(let count): unsent = unsent.dropFirst(count)
-            case .wants(let events):
-                wait(for: events)
-                return false
-            case .ended, .failed:
-                end(brokenOff())
-                return false
+            case .wants(let events): return events.union(.readable)
+            case .ended, .failed: isDeaf = true
             }
         }
-        wait(for: .readable)
-        return true
+        return .readable
     }
 
     // MARK: Answer
@@ -128,7 +126,7 @@ extension ClientAttempt {
         }
         switch result {
         case .done(let count): unsafe answered(UnsafeRawBufferPointer(rebasing: loop.scratch.memory[..<count]))
-        case .wants(let events): wait(for: events)
+        case .wants(let events): if unsent.isEmpty || isDeaf { wait(for: events) }
         case .ended, .failed: end(brokenOff())
         }
     }
@@ -143,6 +141,7 @@ extension ClientAttempt {
             after(Self.bodyTime) { [self] in
                 if let error = machine?.bodyTimedOut() { end(error) }
             }
+        case .open where !unsent.isEmpty: end(answeredTooEarly())
         case .open(let opened): letGo(opened, behind: unsafe Array(bytes[taken...]))
         case .fail(let error): end(error)
         }

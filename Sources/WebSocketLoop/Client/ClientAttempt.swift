@@ -69,6 +69,8 @@ final class ClientAttempt: WireOwner {
     private(set) var relay: ProxyRelay?
     /// What is still to be written of the request.
     var unsent: ArraySlice<UInt8> = []
+    /// The server takes nothing more of the request.
+    var isDeaf = false
     var machine: ClientHandshakeMachine?
     /// A refusal's body is waited for, from its first byte on and no longer.
     var isReadingBody = false

@@ -24,6 +24,8 @@ package struct ClientRequest: Sendable {
         package var proxyTLS = WebSocketTLSClientConfiguration()
         /// Redirects that are followed before it is given up.
         package var maximumRedirects = 0
+        /// How much of an answer is read, of each on the way.
+        package var responseLimits = WebSocketResponseLimits()
 
         package init() {}
     }
@@ -88,6 +90,7 @@ package struct ClientRequest: Sendable {
             throw WebSocketError(
                 .invalidConfiguration, "maximumRedirects is \(way.maximumRedirects); it must be in 0...100")
         }
+        try way.responseLimits.validate()
         var fields = fields
         if let userInfo = url.userInfo, fields[.authorization] == nil {
             fields[.authorization] = HandshakeText.basicAuthorization(userInfo)

@@ -41,6 +41,8 @@ public struct WebSocketClientConfiguration: Sendable {
     /// `Proxy-Authorization` and the client certificate are left behind, for good; other secrets in `headers` are not.
     /// With ``connectTo`` redirects within the origin only.
     public var maximumRedirects = 0
+    /// How much of the server's answer to the handshake is read.
+    public var responseLimits = WebSocketResponseLimits()
     /// Asked before each attempt, what this one is to use: for tokens, signatures and addresses that expire. Default nil: the
     /// configured URL, headers, subprotocols and TLS each time.
     ///
@@ -97,6 +99,7 @@ public struct WebSocketClientConfiguration: Sendable {
         way.proxy = proxy
         way.proxyTLS = proxyTLS
         way.maximumRedirects = maximumRedirects
+        way.responseLimits = responseLimits
         let url = try WebSocketURL(international: url)
         if connectTo == nil { ProxyWarnings.warn(proxy, url, logger: logger) }
         var request = try ClientRequest(

@@ -58,10 +58,10 @@ func fuzzRequest(_ bytes: UnsafeRawBufferPointer) -> String? {
 
 /// Whole, in single bytes, and at cuts: the same comes of it, and no more is taken or kept than there is room for.
 func fuzzHandshake(_ bytes: UnsafeRawBufferPointer) -> String? {
-    var limits = ClientHandshakeMachine.Limits()
+    var limits = WebSocketResponseLimits()
     limits.headBytes = 1_024
     limits.lineBytes = 512
-    limits.fields = 16
+    limits.headerLines = 16
     limits.interimAnswers = 4
     limits.interimBytes = 512
     limits.bodyBytes = 256
@@ -112,7 +112,7 @@ func fuzzHandshake(_ bytes: UnsafeRawBufferPointer) -> String? {
             return "an undocumented error: \(error)"
         }
         if let response = error.response {
-            guard response.body.count <= limits.bodyBytes, response.headers.count <= limits.fields else {
+            guard response.body.count <= limits.bodyBytes, response.headers.count <= limits.headerLines else {
                 return "\(response.body.count) bytes and \(response.headers.count) fields"
             }
             for field in response.headers where field.value.utf8.contains(where: { $0 == 13 || $0 == 10 || $0 == 0 }) {

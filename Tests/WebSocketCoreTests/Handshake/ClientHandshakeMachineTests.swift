@@ -22,7 +22,7 @@ enum Answer {
 
     static func machine(
         subprotocols: [String] = ["chat", "superchat"], compression: WebSocketCompression = .deflate(),
-        limits: ClientHandshakeMachine.Limits = .init()
+        limits: WebSocketResponseLimits = .init()
     ) -> ClientHandshakeMachine {
         ClientHandshakeMachine(
             .init(
@@ -371,8 +371,8 @@ enum Answer {
 
     // MARK: Limits
 
-    private static func limited(_ change: (inout ClientHandshakeMachine.Limits) -> Void) -> ClientHandshakeMachine {
-        var limits = ClientHandshakeMachine.Limits()
+    private static func limited(_ change: (inout WebSocketResponseLimits) -> Void) -> ClientHandshakeMachine {
+        var limits = WebSocketResponseLimits()
         change(&limits)
         return Answer.machine(limits: limits)
     }
@@ -397,8 +397,8 @@ enum Answer {
             "HTTP/1.1 101\r\nX: " + String(repeating: "\r\n " + String(repeating: "x", count: 30), count: 2),
             "the header X is longer than 40 bytes", by: Self.limited { $0.lineBytes = 40 })
 
-        try Answer.opened(Answer.head, by: Self.limited { $0.fields = 3 })
-        try Answer.expectInvalid(Answer.head, "more than 2 header fields", by: Self.limited { $0.fields = 2 })
+        try Answer.opened(Answer.head, by: Self.limited { $0.headerLines = 3 })
+        try Answer.expectInvalid(Answer.head, "more than 2 header fields", by: Self.limited { $0.headerLines = 2 })
 
         let interim = "HTTP/1.1 100\r\n\r\n"
         let three = String(repeating: interim, count: 3)

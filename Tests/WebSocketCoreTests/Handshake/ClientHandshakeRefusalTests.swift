@@ -110,7 +110,7 @@ import WebSocketCore
     @Test(arguments: ["Connection: close", "Content-Length: 1000000000", "Transfer-Encoding: chunked"])
     func asMuchIsKeptAsTheLimitSays(field: String) throws {
         for limit in [0, 1, 7, 64 << 10] {
-            var limits = ClientHandshakeMachine.Limits()
+            var limits = WebSocketResponseLimits()
             limits.bodyBytes = limit
             let head = "HTTP/1.1 500 No\r\n\(field)\r\n\r\n" + (field.hasSuffix("chunked") ? "FFFFFFFF\r\n" : "")
             var machine = Answer.machine(limits: limits)
