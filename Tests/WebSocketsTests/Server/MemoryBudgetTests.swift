@@ -76,6 +76,49 @@ import WebSockets
 
     // MARK: First they are slowed down
 
+    /// One that wants more than there is stops below the limit, and stays there.
+    @Test func whatIsNotReadIsNotHeld() async throws {
+        let count = 512
+        let gate = Events<Void>()
+        let received = Events<Int>()
+        try await withBudget(
+            10 << 20,
+            handler: { socket in
+                if socket.requestTarget == "/echo" {
+                    for try await message in socket.messages { try await socket.send(message) }
+                    return
+                }
+                var number = 0
+                // Also when the connection is taken away, so that the test fails and does not wait.
+                defer { received.send(number) }
+                try await gate.next()
+                for try await message in socket.messages {
+                    guard message == .binary(Self.message(number)) else { break }
+                    number += 1
+                }
+            }
+        ) { loopback, budget in
+            let socket = try await loopback.connect()
+            let sending = Task {
+                for number in 0..<count { try await socket.send(Self.message(number)) }
+                try await socket.close()
+            }
+            try await reaches("it is slowed down", budget, loopback) { $0.slowedDown > 0 && $0.isTight }
+            // Each round trip is some turns of the loop, which reads what is there, if it reads at all: 2.5 MiB more would be
+            // the end.
+            let neighbour = try await loopback.connect("/echo")
+            for number in 0..<200 {
+                try await neighbour.send(.text("\(number)"))
+                #expect(try await neighbour.receive() == .text("\(number)"))
+            }
+            try await neighbour.close()
+            #expect(budget.statistics.closed == 0 && budget.statistics.bytes < 10 << 20, "\(budget.statistics)")
+            gate.send()
+            #expect(try await received.next() == count)
+            try await sending.value
+        }
+    }
+
     /// Peers that send more than may be held stop, and when their messages are received nothing is missing.
     @Test(arguments: [1, 2], [true, false]) func backpressureComesFirst(loops: Int, isOnLoop: Bool) async throws {
         let (peers, count) = (4, 32)
