@@ -46,7 +46,7 @@ package struct EndpointRotation: Sendable {
         tried = []
     }
 
-    /// The endpoint has gone without a word: the next attempt goes to another one.
+    /// The endpoint has gone without a word, or nothing could be done with it: the next attempt goes to another one.
     package mutating func vanished() { index = (index + 1) % count }
 
     /// Chooses the endpoint of the next attempt.

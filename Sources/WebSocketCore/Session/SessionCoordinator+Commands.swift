@@ -111,7 +111,7 @@ extension SessionCoordinator {
     }
 
     package mutating func renew(at now: Duration) -> Bool {
-        guard let commands = machine.renew() else { return false }
+        guard let commands = machine.renew(at: now) else { return false }
         run(commands, at: now)
         return true
     }

@@ -25,19 +25,10 @@ extension SessionStateMachine {
     }
 
     /// Replaces the open connection without a gap.
-    package mutating func renew() -> [Command]? {
+    package mutating func renew(at now: Duration) -> [Command]? {
         guard case .open(var open) = state else { return nil }
         guard case .none = open.successor, retiring == nil else { return [] }
-        lastEpoch += 1
-        open.successor = .attempting(lastEpoch)
-        state = .open(open)
-        return [
-            .connect(
-                lastEpoch,
-                SessionAttempt(
-                    number: open.renewals.attempts + 1, endpoint: endpoints.index, isReconnect: true, isRenewal: true,
-                    lastError: lastError))
-        ]
+        return attemptRenewal(&open, at: now)
     }
 
     /// Closes; the session can be connected again.

@@ -25,6 +25,7 @@ extension SessionStateMachine {
             case .preparing(let next, let connection): state = .preparing(next, connection)
             }
             // Its successor was under way and takes its place; what was missed in between is a gap.
+            endpoints = open.renewalEndpoints
             downSince = now
             return [.disconnected(end)]
         case .open(var open):
@@ -74,7 +75,12 @@ extension SessionStateMachine {
         // The server's own words may be secret; they are in the event, not in what is logged.
         let code = info?.received.map { " with \($0.code.rawValue)" } ?? ""
         let text = "the connection ended: \(reason)\(code)"
-        if reason == .networkError || reason == .pingTimeout || reason == .silence { endpoints.vanished() }
+        switch reason {
+        case .networkError, .pingTimeout, .silence, .preparationFailed: endpoints.vanished()
+        case .userRequested, .scheduled, .callbackTriggered, .connectionLimit, .serverClosed, .protocolError, .overflow,
+            .killed:
+            break
+        }
         return [.disconnected(end), .alert(.disconnected, error?.message ?? text)]
             + next(after: .disconnected(end), at: now)
     }

@@ -53,7 +53,7 @@ extension SessionStateMachine {
             open.nextRenewalCheck = nil
             open.renewalDecision = nil
             state = .open(open)
-            commands += renew() ?? []
+            commands += renew(at: now) ?? []
             guard case .open(let renewing) = state else { return commands }
             open = renewing
         }
@@ -64,7 +64,7 @@ extension SessionStateMachine {
             } else if settings.makesBeforeBreaking {
                 open.nextRenewalCheck = nil
                 state = .open(open)
-                commands += renew() ?? []
+                commands += renew(at: now) ?? []
                 guard case .open(let renewing) = state else { return commands }
                 open = renewing
             } else {
@@ -98,7 +98,7 @@ extension SessionStateMachine {
             state = .open(open)
             return []
         }
-        if settings.makesBeforeBreaking { return renew() ?? [] }
+        if settings.makesBeforeBreaking { return renew(at: now) ?? [] }
         return leave(open, .connectionLimit, .reconnect, at: now)
     }
 

@@ -78,6 +78,8 @@ package struct SessionStateMachine<Connection: Sendable>: ~Copyable {
         var limit: Duration?
         /// Failed renewals, by the same policy as failed connections.
         var renewals: ReconnectEngine
+        /// Where renewals go. The first goes where the connection is.
+        var renewalEndpoints: EndpointRotation
         /// The policy is being asked about a renewal that failed.
         var renewalDecision: Decision?
         var scheduled: (at: Duration, sequel: Sequel)?
@@ -244,7 +246,7 @@ package struct SessionStateMachine<Connection: Sendable>: ~Copyable {
             return next(after: .connectFailed(cause), at: now)
         case .open(var open):
             guard case .attempting(epoch) = open.successor else { return [] }
-            return renewalFailed(&open, error, at: now)
+            return renewalFailed(&open, error, at: now, clock: clock)
         // The attempt was given up before it failed.
         case .unstarted, .resting, .deciding, .waiting, .asking, .attempting, .preparing, .leaving, .ended: return []
         }
@@ -268,6 +270,8 @@ package struct SessionStateMachine<Connection: Sendable>: ~Copyable {
         case .open(let open):
             guard case .preparing(epoch, let connection) = open.successor else { return [] }
             engine.connected(at: now)
+            endpoints = open.renewalEndpoints
+            endpoints.connected()
             retiring = (open.epoch, open.connection)
             state = .open(makeOpen(epoch, connection, at: now))
             return [
@@ -299,21 +303,41 @@ package struct SessionStateMachine<Connection: Sendable>: ~Copyable {
         }
     }
 
-    /// With an age, the policy says when it is tried again, as after any failed attempt.
-    mutating func renewalFailed(_ open: inout Open, _ error: WebSocketError, at now: Duration) -> [Command] {
-        open.successor = .none
+    /// The next endpoint is tried at once. When all have failed and there is an age, the policy says when it is tried again,
+    /// as after any failed attempt.
+    mutating func renewalFailed(
+        _ open: inout Open, _ error: WebSocketError, at now: Duration, clock: Int64? = nil
+    ) -> [Command] {
         lastError = error
+        let alert = Command.alert(.renewalFailed, error.message)
+        let wait = settings.policy.serverWish(.connectFailed(error), clock)
+        guard let cause = open.renewalEndpoints.failed(error, wait: wait, at: now) else {
+            return [alert] + attemptRenewal(&open, at: now)
+        }
+        lastError = cause
+        open.successor = .none
         guard open.limit != nil else {
             state = .open(open)
-            return [.alert(.renewalFailed, error.message)]
+            return [alert]
         }
         lastDecision += 1
         open.renewalDecision = lastDecision
         open.nextRenewalCheck = nil
         state = .open(open)
+        return [alert, .decide(.connectFailed(cause), attempt: open.renewals.attempts + 1, lastDecision)]
+    }
+
+    mutating func attemptRenewal(_ open: inout Open, at now: Duration) -> [Command] {
+        lastEpoch += 1
+        open.successor = .attempting(lastEpoch)
+        open.renewalEndpoints.choose(at: now)
+        state = .open(open)
         return [
-            .alert(.renewalFailed, error.message),
-            .decide(.connectFailed(error), attempt: open.renewals.attempts + 1, lastDecision),
+            .connect(
+                lastEpoch,
+                SessionAttempt(
+                    number: open.renewals.attempts + 1, endpoint: open.renewalEndpoints.index, isReconnect: true,
+                    isRenewal: true, lastError: lastError))
         ]
     }
 
@@ -321,7 +345,8 @@ package struct SessionStateMachine<Connection: Sendable>: ~Copyable {
         var renewals = ReconnectEngine(policy: settings.policy, seed: seed &+ UInt64(epoch))
         // What fails now was right when the present connection was opened.
         renewals.connected(at: now)
-        var open = Open(epoch: epoch, connection: connection, since: now, renewals: renewals)
+        var open = Open(
+            epoch: epoch, connection: connection, since: now, renewals: renewals, renewalEndpoints: endpoints)
         if settings.asksToDisconnect { open.nextCheck = now + settings.disconnectCheckInterval }
         if let age = settings.maximumConnectionAge {
             open.limit = now + age

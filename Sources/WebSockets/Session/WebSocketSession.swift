@@ -54,9 +54,9 @@ public final class WebSocketSession: Sendable {
 
     /// Makes a session with several servers that are as good as each other. Starts nothing.
     ///
-    /// An attempt goes to the server of the last connection, unless that vanished without a word. One that fails is followed
-    /// by the next server at once, but for those that asked for time (`Retry-After`); when each had its turn, `reconnect`
-    /// says what follows.
+    /// An attempt goes to the server of the last connection, unless that vanished without a word or preparing failed there.
+    /// One that fails is followed by the next server at once, but for those that asked for time (`Retry-After`); when each
+    /// had its turn, `reconnect` says what follows. Renewals choose in the same way.
     ///
     /// - Parameters:
     ///   - urls: `ws://` or `wss://` URLs, the first one first.

@@ -25,6 +25,8 @@ private struct World: ~Copyable {
     /// What the policy was asked and has not answered.
     var decisions: [(cause: WebSocketReconnectPolicy.Cause, attempt: Int, decision: Int)] = []
     var lastEpoch = 0
+    /// Where the attempts went.
+    var endpoints: [Int] = []
     var ends = 0
     var activations = 0
     var disconnects = 0
@@ -34,8 +36,11 @@ private struct World: ~Copyable {
     mutating func take(_ commands: [Machine.Command]) throws {
         for command in commands {
             switch command {
-            case .connect(let epoch, _):
+            case .connect(let epoch, let attempt):
                 try check(epoch > lastEpoch, "epoch \(epoch) after \(lastEpoch)")
+                try check(
+                    (0..<machine.settings.endpointCount).contains(attempt.endpoint), "endpoint \(attempt.endpoint)")
+                endpoints.append(attempt.endpoint)
                 lastEpoch = epoch
                 attempts.append(epoch)
                 try check(attempts.count <= 1, "two attempts at a time: \(attempts)")
@@ -124,7 +129,7 @@ private struct World: ~Copyable {
             "disconnect",
             { try $0.take($0.machine.disconnect(.userRequested, reconnectAfter: .seconds(5), at: $0.now) ?? []) }
         ),
-        ("renew", { try $0.take($0.machine.renew() ?? []) }),
+        ("renew", { try $0.take($0.machine.renew(at: $0.now) ?? []) }),
         ("close", { try $0.take($0.machine.close(WebSocketCloseFrame(code: .normalClosure))) }),
         ("kill", { try $0.take($0.machine.kill()) }),
         ("silence", { try $0.take($0.machine.fellSilent()) }),
@@ -200,6 +205,7 @@ private struct World: ~Copyable {
         case 2:
             settings.maximumConnectionAge = .seconds(600)
             settings.makesBeforeBreaking = true
+            settings.endpointCount = 2
         case 3:
             settings.maximumConnectionAge = .seconds(600)
             settings.asksToRenew = true
@@ -320,6 +326,22 @@ private struct World: ~Copyable {
         try world.apply("connected")
         try world.apply("prepared")
         #expect(world.machine.openConnection?.0 == 3)
+    }
+
+    /// With the connection lost meanwhile, the renewal is the attempt to reconnect, and goes on from where it is.
+    @Test func aRenewalThatIsLeftAloneGoesOnWithItsEndpoint() throws {
+        var settings = Machine.Settings()
+        settings.endpointCount = 3
+        var world = try open(settings)
+        try world.apply("renew")
+        try world.apply("refused")
+        try world.apply("oldest ended")
+        #expect(world.machine.publicState == .reconnecting)
+        try world.apply("refused")
+        #expect(world.endpoints == [0, 0, 1, 2])
+        try world.apply("connected")
+        try world.apply("prepared")
+        #expect(world.machine.publicState == .connected)
     }
 
     @Test func anAnswerForAConnectionThatIsGoneCountsForNothing() throws {

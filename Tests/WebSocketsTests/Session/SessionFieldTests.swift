@@ -233,6 +233,67 @@ struct SessionFieldTests {
         }
     }
 
+    /// A renewal goes where the connection is, and from there on as an attempt does. What it finds out moves the connection
+    /// only if it comes through.
+    @Test func aRenewalTriesTheNextEndpoint() throws {
+        let dead = WebSocketError(.connectFailed, "nobody listens")
+        let busy = WebSocketError(
+            .handshakeRejected, "the server answered 503", response: .init(status: 503, headers: [.retryAfter: "3600"]))
+        try withFakeSession(endpoints: 3, { $0.reconnect.strategy = .fixed(.seconds(10)) }) { fixture in
+            func endpoints() -> [Int] { fixture.server.details.map(\.endpoint) }
+            try await fixture.untilConnected()
+            fixture.server.answer(.refuse(dead))
+            try fixture.session.renew()
+            try await fixture.until("renewed elsewhere") { fixture.session.statistics.renewals == 1 }
+            #expect(endpoints() == [0, 0, 1])
+
+            fixture.server.answer(.refuse(dead), .refuse(dead), .refuse(dead))
+            try fixture.session.renew()
+            try await fixture.until("failed everywhere") { fixture.server.attempts.count == 6 }
+            #expect(endpoints().suffix(3) == [1, 2, 0])
+            await fixture.simulation.pass(.seconds(1))
+            #expect(fixture.session.isConnected && fixture.session.statistics.renewals == 1)
+            // It closed: it is asked again.
+            fixture.server.last.close(.goingAway)
+            try await fixture.untilConnected(3)
+            #expect(endpoints().last == 1)
+
+            fixture.server.answer(.refuse(busy), .refuse(dead))
+            try fixture.session.renew()
+            try await fixture.until("renewed at the third") { fixture.session.statistics.renewals == 2 }
+            #expect(endpoints().suffix(3) == [1, 2, 0])
+            fixture.server.answer(.refuse(dead), .refuse(dead))
+            try fixture.session.renew()
+            try await fixture.until("failed at all but the busy one") { fixture.server.attempts.count == 12 }
+            await fixture.simulation.pass(.seconds(1))
+            #expect(endpoints().suffix(2) == [0, 2] && fixture.session.isConnected)
+        }
+    }
+
+    @Test func anEndpointWherePreparingFailsIsLeft() throws {
+        let failures = Mutex(2)
+        try withFakeSession(
+            seeds: 0..<1, endpoints: 2,
+            { configuration in
+                configuration.reconnect.strategy = .fixed(.seconds(1))
+                configuration.prepare = { _ in
+                    let fails = failures.withLock { left in
+                        left -= 1
+                        return left >= 0
+                    }
+                    if fails { throw WebSocketError(.timedOut, "the login is not answered") }
+                }
+            }
+        ) { fixture in
+            try await fixture.untilConnected()
+            #expect(fixture.server.details.map(\.endpoint) == [0, 1, 0])
+            failures.withLock { $0 = 1 }
+            try fixture.session.renew()
+            try await fixture.until("renewed") { fixture.session.statistics.renewals == 1 }
+            #expect(fixture.server.details.map(\.endpoint).suffix(2) == [0, 1])
+        }
+    }
+
     /// As a number, and as a date of a server that does not say what time it has.
     @Test(arguments: ["100", "Fri, 31 Dec 9999 23:59:59 GMT"])
     func anEndpointThatAskedForTimeIsPassedOver(retryAfter: String) throws {
