@@ -67,7 +67,7 @@ package struct ForwardedClient: Equatable, Sendable {
             (address, port) = (hop.address, hop.port)
             if trust.tellsScheme, let proto = hop.proto { isSecure = try Self.isSecure(proto) }
             if trust.tellsHost, let host = hop.host {
-                guard Self.isAuthority(host) else { throw Malformed() }
+                guard URLAuthority.isHostAndPort(host[...]) else { throw Malformed() }
                 self.host = host
             }
             guard let address, trust.trusts(address) else { break }
@@ -80,10 +80,6 @@ package struct ForwardedClient: Equatable, Sendable {
         case "http", "ws": false
         default: throw Malformed()
         }
-    }
-
-    private static func isAuthority(_ text: String) -> Bool {
-        !text.isEmpty && text.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F && !"/\\@,?#\"".utf8.contains($0) }
     }
 
     private static let forwarded = HTTPField.Name("Forwarded")!

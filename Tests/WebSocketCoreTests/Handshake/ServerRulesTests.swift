@@ -197,8 +197,8 @@ import WebSocketCore
             (["Forwarded": #"for="192.0.2.60:47011""#], "192.0.2.60", 47011, nil, nil),
             (["Forwarded": #"For="[2001:db8:cafe::17]:4711""#], "2001:db8:cafe::17", 4711, nil, nil),
             (
-                ["Forwarded": #"for=1.1.1.1, for=2.2.2.2;host="a;b\c;d", for=10.0.0.1"#], "2.2.2.2", nil, nil,
-                "a;bc;d"
+                ["Forwarded": #"for=1.1.1.1, for=2.2.2.2;x="a;b,\"c";host="d\e:80", for=10.0.0.1"#],
+                "2.2.2.2", nil, nil, "de:80"
             ),
             (["Forwarded": "for=_hidden, for=10.0.0.1"], nil, nil, nil, nil),
             (["X-Forwarded-For": "1.1.1.1,2.2.2.2 , 10.0.0.1,10.0.0.2"], "2.2.2.2", nil, nil, nil),
@@ -230,6 +230,8 @@ import WebSocketCore
             ("Forwarded", "for=1.1.1.1;for=2.2.2.2"), ("Forwarded", "for=nonsense"), ("Forwarded", "proto=gopher"),
             ("Forwarded", #"host="a/b""#), ("Forwarded", #"for="_x, for=10.0.0.1"#),
             ("X-Forwarded-For", "nonsense"), ("X-Forwarded-For", "nonsense, 10.0.0.1"),
+            ("X-Forwarded-Host", "a:b:c"), ("X-Forwarded-Host", "me:secret"), ("X-Forwarded-Host", "a:99999"),
+            ("X-Forwarded-Host", "[::1"), ("Forwarded", #"host="a:b""#),
             ("X-Forwarded-Host", "a,b c"), ("X-Forwarded-Proto", "gopher"),
         ])
     func whatNoProxyWritesIsMalformed(name: String, value: String) {
