@@ -288,7 +288,11 @@ extension Connection {
 
     /// The next message; fails with `timedOut` when there is none in time, and has taken none then.
     package func receive(timeout: Duration) async throws(WebSocketError) -> WebSocketMessage {
-        switch popMessageNow() {
+        await giveWayIfDue()
+        var popped = popMessage()
+        // Nothing, or as many as may be taken at a time: a call that does not wait cannot tell.
+        if case .empty = popped, timeout <= .zero { popped = popMessageNow() }
+        switch popped {
         case .message(let message): return message
         case .ended(let error): throw error
         case .empty: break

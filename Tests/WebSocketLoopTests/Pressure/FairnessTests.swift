@@ -13,7 +13,7 @@ import WebSocketsTestKit
 /// One connection's messages must not hold the loop that others live on, too.
 @Suite(.timeLimit(.minutes(5))) struct FairnessTests {
     private final class Counter: Sendable { let taken = Atomic<Int>(0) }
-    enum Way: CaseIterable, Sendable { case receive, iteration }
+    enum Way: CaseIterable, Sendable { case receive, iteration, receiveInTime, receiveNow }
 
     /// Rule 28: one read brings thousands of small messages, and taking one that is there suspends nothing.
     @Test(arguments: Side.allCases, Way.allCases)
@@ -27,6 +27,15 @@ import WebSocketsTestKit
                     case .receive: _ = try await ours.receive()
                     case .iteration:
                         if case .message = ours.popMessage() {} else { _ = try await ours.receiveUntilEnd() }
+                    case .receiveInTime: _ = try await ours.receive(timeout: .seconds(60))
+                    case .receiveNow:
+                        do throws(WebSocketError) {
+                            _ = try await ours.receive(timeout: .zero)
+                        } catch {
+                            guard error.code == .timedOut else { throw error }
+                            await Task.yield()
+                            continue
+                        }
                     }
                     counter.taken.add(1, ordering: .relaxed)
                 }
