@@ -18,7 +18,8 @@ extension Connection {
     ) {
         switch machine.fail(frame, cause: cause) {
         case .end(let frame):
-            let moment = min(options.closeTimeout, Self.momentToRead)
+            // Who does not answer pings is most likely not there. If it is, it finds the frame in front of the FIN.
+            let moment = cause == .pingTimeout ? .zero : min(options.closeTimeout, Self.momentToRead)
             let senders = stopSending()
             outbound.closesByLibrary = isSentByLibrary
             if isSentByLibrary {

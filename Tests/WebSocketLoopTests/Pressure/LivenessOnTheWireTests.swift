@@ -159,6 +159,22 @@ import WebSocketsTestKit
             #expect(try await pair.ours.closed().cause == .pingTimeout)
         }
     }
+
+    /// A moment for the close frame would be one in which whoever connects again does nothing. A peer that is there after
+    /// all finds it in front of the end.
+    @Test(arguments: Side.allCases) func aDeadPeerIsNotWaitedForAtTheEnd(side: Side) async throws {
+        try await withPair(side, options: Self.keepAlive(10, 100)) { pair in
+            let ours = pair.ours
+            _ = try await error { _ = try await ours.receive() }
+            // Not by a timer.
+            for _ in 0..<10 { await pair.loop.run {} }
+            #expect(ours.finalCloseInfo?.cause == .pingTimeout)
+            var frame = try await pair.peer.readFrame()
+            while frame.opcode == WebSocketWireFrame.ping { frame = try await pair.peer.readFrame() }
+            #expect(frame.closeCode == 1011)
+            #expect(try await pair.peer.readToEnd().isEmpty)
+        }
+    }
 }
 
 /// What `close` promises about time, and what is told about the end.
