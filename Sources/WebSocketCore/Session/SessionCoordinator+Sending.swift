@@ -64,6 +64,12 @@ extension SessionCoordinator {
             "the session does not run, so nothing connects it; call run() in a task of its own, or use withSession")
     }
 
+    /// Once: many may wait for the same.
+    package mutating func mayTellThatItDoesNotRun() -> Bool {
+        defer { hasToldThatItDoesNotRun = true }
+        return !hasToldThatItDoesNotRun
+    }
+
     package mutating func cancelSend(id: UInt64) {
         switch outbox.cancel(id: id) {
         case .removed(let waiter): add(.settle(waiter, .success(.cancelled)))

@@ -118,6 +118,7 @@ package struct SessionCoordinator<World: SessionWorld>: ~Copyable {
     /// Whether `run` has begun.
     package internal(set) var isRunning = false
     package internal(set) var hasRun = false
+    var hasToldThatItDoesNotRun = false
     package internal(set) var lastDisconnect: WebSocketSessionDisconnect?
     /// Why the session gave up, until it is connected again.
     package internal(set) var failure: WebSocketError?

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //===----------------------------------------------------------------------===//
 
+import Logging
 import Synchronization
 import WebSocketConcurrency
 import WebSocketCore
@@ -18,6 +19,7 @@ extension SessionCore {
         let (immediate, effects) = coordinator.withLock { $0.take(messagesOnly: messagesOnly) }
         act(effects)
         if case .now(let result) = immediate { return try result.get() }
+        await expectRun()
         let id = nextID()
         let result: Result<WebSocketSessionEvent?, WebSocketError> = await withTaskCancellationHandler {
             await suspend { (waiter: World.EventWaiter) in
@@ -49,6 +51,17 @@ extension SessionCore {
     func awaitRun() async -> Bool {
         if coordinator.withLock({ $0.hasRun || $0.machine.publicState.isTerminal }) { return true }
         return await wait(timeout: Self.startAllowance) { $0.isRunning || $0.state.isTerminal ? true : nil } ?? false
+    }
+
+    /// For a call that waits for what only a session that runs can bring about.
+    func requireRun(for call: String) async throws(WebSocketError) {
+        guard await awaitRun() else { throw Task.isCancelled ? .cancelled(call) : Coordinator.notRunning }
+    }
+
+    /// For a caller that may come first: what it waits for comes when the session runs, and the log says what is missing.
+    private func expectRun() async {
+        guard await !awaitRun(), !Task.isCancelled, coordinator.withLock({ $0.mayTellThatItDoesNotRun() }) else { return }
+        configuration.logger.warning("\(Coordinator.notRunning.message)", metadata: ["url": "\(name)"])
     }
 
     /// Waits until `verdict` is known; nil when the time is over or the task was cancelled.

@@ -21,9 +21,7 @@ extension WebSocketSession {
     ///   what ``failure`` has when it gave up; `connectionClosed` when it was shut down; `cancelled`, while the attempt goes
     ///   on.
     public func connect() async throws(WebSocketError) {
-        guard await core.awaitRun() else {
-            throw Task.isCancelled ? .cancelled("connect") : SessionCore.Coordinator.notRunning
-        }
+        try await core.requireRun(for: "connect")
         let isClosing = core.perform { coordinator, now in
             let isClosing = coordinator.machine.publicState == .closing
             coordinator.connect(at: now)
@@ -203,7 +201,7 @@ extension WebSocketSession {
     public func waitSubscribed(
         _ channels: [String]? = nil, timeout: Duration? = nil
     ) async throws(WebSocketError) {
-        guard await core.awaitRun() else { throw SessionCore.Coordinator.notRunning }
+        try await core.requireRun(for: "waitSubscribed")
         let channels = channels ?? subscriptions
         let isKnown = await core.wait(timeout: timeout) { view in
             if view.rest != nil || view.state.isTerminal { return true }

@@ -246,15 +246,16 @@ public final class WebSocketSession: Sendable {
 
     /// Sends a message, or keeps it for the next connection if there is an `outboundQueue`.
     ///
-    /// With a connection, returns when the message is in its buffer, and suspends while that is full. What becomes of
-    /// it is in ``statistics``; ``sendConfirmed(_:deadline:isIdempotent:)`` waits for it.
+    /// With a connection, returns when the message is in its buffer, and suspends while that is full. The queue is there before
+    /// ``run()`` begins, too. What becomes of it is in ``statistics``; ``sendConfirmed(_:deadline:isIdempotent:)`` waits for it.
     ///
     /// - Parameters:
     ///   - message: The message.
     ///   - deadline: How long it is worth sending. Default: `outboundDeadline`.
     ///   - isIdempotent: Whether it may be sent again when it is not known if it was. Default false.
-    /// - Throws: `notConnected` without a connection and a queue, also when the session does not run; `sendQueueFull`; `notSent` when the deadline passed;
-    ///   `cancelled` (then nothing was sent); `connectionClosed` when the session has ended.
+    /// - Throws: `notConnected` without a connection and a queue, also when the session does not run; `sendQueueFull`;
+    ///   `notSent` when the deadline passed; `cancelled` (then nothing was sent); `connectionClosed` when the session has
+    ///   ended.
     public func send(
         _ message: WebSocketMessage, deadline: Duration? = nil, isIdempotent: Bool = false
     ) async throws(WebSocketError) {
@@ -289,11 +290,13 @@ public final class WebSocketSession: Sendable {
     ///
     /// - Returns: The outcome. A message that was certainly not sent when its connection broke is sent on the next one
     ///   if there is an `outboundQueue`, and so is one of unknown fate that is idempotent; both are awaited.
-    /// - Throws: `notConnected`, `sendQueueFull`, `cancelled` before the message was taken, `connectionClosed`.
+    /// - Throws: `notConnected`, also when the session does not run within a second; `sendQueueFull`; `cancelled` before the
+    ///   message was taken; `connectionClosed`.
     public func sendConfirmed(
         _ message: WebSocketMessage, deadline: Duration? = nil, isIdempotent: Bool = false
     ) async throws(WebSocketError) -> WebSocketSendOutcome {
-        try await core.send(
+        try await core.requireRun(for: "send")
+        return try await core.send(
             message, .init(deadline: deadline, isIdempotent: isIdempotent, wantsOutcome: true))
     }
 
@@ -309,7 +312,8 @@ public final class WebSocketSession: Sendable {
     ///   - isIdempotent: Whether it may be sent more than once. Default false.
     ///   - matches: Recognises the reply, for example by its id. It must be quick, and is called without a lock.
     /// - Throws: `timedOut` with phase `receive`; `connectionClosed` with the end's `closeInfo`; `notSent` when the
-    ///   connection ended before the request was sent; `notConnected`, `sendQueueFull`; `cancelled`.
+    ///   connection ended before the request was sent; `notConnected`, also when the session does not run within a second;
+    ///   `sendQueueFull`; `cancelled`.
     public func request(
         _ message: WebSocketMessage, timeout: Duration? = .seconds(30), isIdempotent: Bool = false,
         matching matches: @escaping @Sendable (WebSocketMessage) -> Bool
@@ -318,7 +322,8 @@ public final class WebSocketSession: Sendable {
         let reply: WebSocketMessage?
         do {
             reply = try await core.clock.limit(timeout) {
-                try await core.request(message, isIdempotent: isIdempotent, matches: matches)
+                try await core.requireRun(for: "request")
+                return try await core.request(message, isIdempotent: isIdempotent, matches: matches)
             }
         } catch {
             throw error as? WebSocketError ?? .cancelled("request")
@@ -332,7 +337,8 @@ public final class WebSocketSession: Sendable {
     // MARK: Receiving
 
     /// Everything that happens, in order, across all connections. Ends when the session has been shut down; throws when
-    /// it gave up, and can be iterated again after ``connect()``. Iterators and ``receive(timeout:)`` share the messages.
+    /// it gave up, and can be iterated again after ``connect()``. Iterators and ``receive(timeout:)`` share the messages. Before
+    /// ``run()`` begins they wait for that; after a second the log says so.
     public var events: Events { Events(core: core) }
 
     /// The messages alone: gaps are not seen. Ends also when the session was closed and nothing will come by itself; goes on

@@ -15,12 +15,14 @@ struct LogEntry: Sendable {
     let metadata: [String: String]
 
     /// A logger that keeps what is `info` or more serious.
-    static func logger(_ entries: Events<LogEntry>) -> Logger {
-        Logger(label: "test") { _ in Recorder(entries: entries) }
+    static func logger(_ entries: Events<LogEntry>) -> Logger { logger { entries.send($0) } }
+
+    static func logger(_ note: @escaping @Sendable (LogEntry) -> Void) -> Logger {
+        Logger(label: "test") { _ in Recorder(note: note) }
     }
 
     private struct Recorder: LogHandler {
-        let entries: Events<LogEntry>
+        let note: @Sendable (LogEntry) -> Void
         var metadata: Logger.Metadata = [:]
         var logLevel = Logger.Level.info
 
@@ -31,7 +33,7 @@ struct LogEntry: Sendable {
 
         func log(event: LogEvent) {
             let metadata = (event.metadata ?? [:]).mapValues { "\($0)" }
-            entries.send(LogEntry(level: event.level, message: "\(event.message)", metadata: metadata))
+            note(LogEntry(level: event.level, message: "\(event.message)", metadata: metadata))
         }
     }
 }

@@ -162,11 +162,18 @@ struct SessionFieldTests {
                 try await webSocketFailure { try await session.connect() },
                 try await webSocketFailure { try await session.send("lost") },
                 try await webSocketFailure { try await session.waitSubscribed(["a"]) },
+                try await webSocketFailure { _ = try await session.sendConfirmed("kept") },
+                try await webSocketFailure { _ = try await session.request("?", timeout: nil) { _ in true } },
             ] {
                 #expect(error.code == .notConnected && error.message.contains("run()"), "\(error)")
             }
             #expect(await session.waitConnected() == false)
-            #expect(simulation.elapsed <= .seconds(4))
+            #expect(simulation.elapsed <= .seconds(6))
+            await withTaskGroup(of: WebSocketError.Code?.self) { group in
+                group.addTask { (try? await webSocketFailure { try await session.waitSubscribed(["a"]) })?.code }
+                group.cancelAll()
+                #expect(await group.next() == .cancelled)
+            }
             try await withThrowingTaskGroup(of: Void.self) { group in
                 group.addTask { try await session.run() }
                 // Begun a moment ago in another task: that is no error.
@@ -178,6 +185,42 @@ struct SessionFieldTests {
                 try await group.waitForAll()
             }
             #expect(!session.isRunning)
+        }
+    }
+
+    /// Consumers may begin first: they are not refused, but the log says what is missing.
+    @Test func consumersWaitForRunAndTheLogSaysSo() throws {
+        try Simulation.run { simulation in
+            let server = FakeServer(simulation)
+            defer { server.dismiss() }
+            let said = Mutex<[String]>([])
+            var configuration = WebSocketSessionConfiguration()
+            configuration.logger = LogEntry.logger { entry in
+                if entry.message.contains("run()") { said.withLock { $0.append(entry.message) } }
+            }
+            configuration.outboundQueue = 10
+            let session = WebSocketSession(
+                configuration: configuration, clock: simulation, seed: 0, name: "ws://fake.test/", open: server.open)
+            // Kept, and told about in the statistics.
+            try await session.send("kept")
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for _ in 0..<2 {
+                    group.addTask {
+                        let message = try await session.receive()
+                        #expect(message == .text("hello"))
+                    }
+                }
+                await simulation.pass(.seconds(3))
+                #expect(said.withLock(\.count) == 1)
+                group.addTask { try await session.run() }
+                try await session.connect()
+                for _ in 0..<2 { server.last.say("hello") }
+                try await group.next()
+                try await group.next()
+                #expect(server.last.texts == ["kept"])
+                await session.shutDown()
+                try await group.waitForAll()
+            }
         }
     }
 
