@@ -48,6 +48,49 @@ struct IteratorTests {
         }
     }
 
+    /// One that does not answer is passed over, and so is the one that vanished; the one that closed is asked again.
+    @Test func severalServersAreTriedInTurn() async throws {
+        try await withLoops { loops in
+            // Of a listener that is gone at once.
+            let dead = try WebSocketBytePeerListener().port
+            let servers = [try WebSocketBytePeerListener(), try WebSocketBytePeerListener()]
+            let client = try clientConfiguration(on: loops)
+            let serving = Task {
+                let first = try await servers[0].accept()
+                _ = try await first.acceptHandshake()
+                try await first.send(.close(1001))
+                _ = try await first.readFrame()
+                first.close()
+                let again = try await servers[0].accept()
+                _ = try await again.acceptHandshake()
+                again.reset()
+                let other = try await servers[1].accept()
+                _ = try await other.acceptHandshake()
+                try await other.send(.close(1001))
+                _ = try await other.readFrame()
+                other.close()
+            }
+            var policy = WebSocketReconnectPolicy()
+            policy.strategy = .immediate
+            var ports: [Int?] = []
+            for try await socket in WebSocketClient.connections(
+                to: [dead, servers[0].port, servers[1].port].map { "ws://127.0.0.1:\($0)/" }, configuration: client,
+                reconnect: policy)
+            {
+                ports.append(socket.remoteAddress?.port)
+                _ = try? await socket.closed()
+                if ports.count == 3 { break }
+            }
+            #expect(ports == [servers[0].port, servers[0].port, servers[1].port])
+            try await serving.value
+        }
+    }
+
+    @Test func noServerIsNamed() async throws {
+        let error = try await failure { for try await _ in WebSocketClient.connections(to: [String]()) {} }
+        #expect(error.code == .invalidURL)
+    }
+
     /// A loop that is left by `break` or an error aborts its connection. The scope closes it, and says what happens
     /// while there is none.
     @Test func aScopeClosesItsConnectionsAndLogsWhatFails() async throws {

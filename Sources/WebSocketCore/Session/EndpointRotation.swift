@@ -56,3 +56,15 @@ package struct EndpointRotation: Sendable {
         index = order.first { notBefore[$0] <= now } ?? order.min { notBefore[$0] < notBefore[$1] } ?? index
     }
 }
+
+extension WebSocketDisconnectReason {
+    /// Whether another endpoint may do better.
+    package var isOfEndpoint: Bool {
+        switch self {
+        case .networkError, .pingTimeout, .silence, .preparationFailed: true
+        case .userRequested, .scheduled, .callbackTriggered, .connectionLimit, .serverClosed, .protocolError, .overflow,
+            .killed:
+            false
+        }
+    }
+}

@@ -75,12 +75,7 @@ extension SessionStateMachine {
         // The server's own words may be secret; they are in the event, not in what is logged.
         let code = info?.received.map { " with \($0.code.rawValue)" } ?? ""
         let text = "the connection ended: \(reason)\(code)"
-        switch reason {
-        case .networkError, .pingTimeout, .silence, .preparationFailed: endpoints.vanished()
-        case .userRequested, .scheduled, .callbackTriggered, .connectionLimit, .serverClosed, .protocolError, .overflow,
-            .killed:
-            break
-        }
+        if reason.isOfEndpoint { endpoints.vanished() }
         return [.disconnected(end), .alert(.disconnected, error?.message ?? text)]
             + next(after: .disconnected(end), at: now)
     }

@@ -42,22 +42,44 @@ extension WebSocketClient {
         reconnect: WebSocketReconnectPolicy? = nil, clock: any Clock<Duration> = ContinuousClock(),
         logger: Logger = Logger(label: "swift-libwebsockets")
     ) -> WebSocketReconnections {
+        connections(to: [url], configuration: configuration, reconnect: reconnect, clock: clock, logger: logger)
+    }
+
+    /// Connections to one of several servers that are as good as each other, one after the other. See
+    /// ``connections(to:configuration:reconnect:clock:logger:)-(String,_,_,_,_)``.
+    ///
+    /// An attempt goes to the server of the last connection, unless that vanished without a word. One that fails is followed
+    /// by the next server at once, but for those that asked for time (`Retry-After`); when each had its turn, `reconnect`
+    /// says what follows.
+    ///
+    /// - Parameters:
+    ///   - urls: `ws://` or `wss://` URLs, the first one first. With none the iterator throws `invalidURL`.
+    ///   - configuration: How to connect.
+    ///   - reconnect: When to try again. Default: ``WebSocketReconnectPolicy`` without a limit of attempts, of which each is
+    ///     a round.
+    ///   - clock: Measures the delays. Default: the continuous clock.
+    ///   - logger: As with one server.
+    public static func connections(
+        to urls: [String], configuration: WebSocketClientConfiguration = .init(),
+        reconnect: WebSocketReconnectPolicy? = nil, clock: any Clock<Duration> = ContinuousClock(),
+        logger: Logger = Logger(label: "swift-libwebsockets")
+    ) -> WebSocketReconnections {
         var endless = WebSocketReconnectPolicy()
         endless.maximumAttempts = nil
         return WebSocketReconnections(
-            url: url, configuration: configuration, policy: reconnect ?? endless, clock: SessionClock(clock),
+            urls: urls, configuration: configuration, policy: reconnect ?? endless, clock: SessionClock(clock),
             logger: logger)
     }
 }
 
-/// See ``WebSocketClient/connections(to:configuration:reconnect:clock:logger:)``.
+/// See ``WebSocketClient/connections(to:configuration:reconnect:clock:logger:)-(String,_,_,_,_)``.
 public struct WebSocketReconnections: AsyncSequence, Sendable {
     /// An open connection.
     public typealias Element = WebSocketConnection
     /// Why no other attempt is made.
     public typealias Failure = WebSocketError
 
-    let url: String
+    let urls: [String]
     let configuration: WebSocketClientConfiguration
     let policy: WebSocketReconnectPolicy
     let clock: SessionClock
@@ -102,12 +124,14 @@ public struct WebSocketReconnections: AsyncSequence, Sendable {
     public struct Iterator: AsyncIteratorProtocol {
         private let sequence: WebSocketReconnections
         private var engine: ReconnectEngine
+        private var endpoints: EndpointRotation
         private var current: WebSocketConnection?
         private var openedAt: Duration = .zero
 
         init(_ sequence: WebSocketReconnections) {
             self.sequence = sequence
             engine = ReconnectEngine(policy: sequence.policy, seed: .random(in: 0 ... .max))
+            endpoints = EndpointRotation(count: sequence.urls.count)
         }
 
         /// Closes the last connection, waits as long as the policy wants, and opens the next one. Never nil.
@@ -118,6 +142,9 @@ public struct WebSocketReconnections: AsyncSequence, Sendable {
 
         mutating func open() async throws(WebSocketError) -> WebSocketConnection {
             try sequence.policy.validate()
+            guard !sequence.urls.isEmpty else {
+                throw WebSocketError(.invalidURL, "there is no URL to connect to; name a server")
+            }
             if let current {
                 self.current = nil
                 await current.wire.closeRegardless(WebSocketCloseFrame(code: .normalClosure))
@@ -126,44 +153,58 @@ public struct WebSocketReconnections: AsyncSequence, Sendable {
                     reason: info?.sent?.code == .normalClosure && info?.receivedFirst == false
                         ? .userRequested : SessionStateMachine<WebSocketConnection>.reason(info),
                     closeInfo: info, connectedFor: sequence.clock.now() - openedAt)
+                let url = sequence.urls[endpoints.index]
+                if end.reason.isOfEndpoint { endpoints.vanished() }
                 try await wait(
-                    .disconnected(end),
+                    .disconnected(end), url,
                     otherwise: info.map { .closed($0) }
                         ?? WebSocketError(.connectionClosed, "the connection has ended; open a new one"))
             }
             while true {
+                endpoints.choose(at: sequence.clock.now())
+                let url = sequence.urls[endpoints.index]
                 do throws(WebSocketError) {
-                    let connection = try await WebSocketClient.connect(
-                        to: sequence.url, configuration: sequence.configuration)
+                    let connection = try await WebSocketClient.connect(to: url, configuration: sequence.configuration)
                     openedAt = sequence.clock.now()
                     engine.connected(at: openedAt)
+                    endpoints.connected()
                     current = connection
                     return connection
                 } catch {
                     if error.code == .cancelled { throw error }
-                    try await wait(.connectFailed(error), otherwise: error)
+                    let wish = sequence.policy.serverWish(.connectFailed(error), WallClock.seconds)
+                    if let cause = endpoints.failed(error, wait: wish, at: sequence.clock.now()) {
+                        try await wait(.connectFailed(cause), url, otherwise: cause)
+                    } else {
+                        tell(error, url, .zero)
+                    }
                 }
             }
         }
 
         private mutating func wait(
-            _ cause: WebSocketReconnectPolicy.Cause, otherwise error: WebSocketError
+            _ cause: WebSocketReconnectPolicy.Cause, _ url: String, otherwise error: WebSocketError
         ) async throws(WebSocketError) {
             let now = sequence.clock.now()
             guard case .retry(let delay) = engine.next(after: cause, at: now, clock: WallClock.seconds) else {
                 throw error
             }
-            tell(cause, error, delay)
+            if !cause.isWanted { tell(error, url, delay) }
             guard delay > .zero else { return }
             do { try await sequence.clock.sleep(until: now + delay) } catch { throw .cancelled("reconnecting") }
         }
 
-        private func tell(_ cause: WebSocketReconnectPolicy.Cause, _ error: WebSocketError, _ delay: Duration) {
-            if case .disconnected(let end) = cause, end.reason == .userRequested { return }
-            let url = (try? WebSocketURL(international: sequence.url)).map { "\($0)" } ?? "no URL"
+        private func tell(_ error: WebSocketError, _ url: String, _ delay: Duration) {
+            let url = (try? WebSocketURL(international: url)).map { "\($0)" } ?? "no URL"
             sequence.logger.notice(
                 "websocket: no connection; trying again",
                 metadata: ["url": "\(url)", "error": "\(error)", "in": "\(delay)"])
         }
+    }
+}
+
+extension WebSocketReconnectPolicy.Cause {
+    fileprivate var isWanted: Bool {
+        if case .disconnected(let end) = self { end.reason == .userRequested } else { false }
     }
 }
