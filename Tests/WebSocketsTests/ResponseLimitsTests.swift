@@ -38,7 +38,8 @@ import WebSocketsTestKit
     }
 
     @Test func aLargerLimitIsKept() async throws {
-        #expect(try await error(of: "HTTP/1.1 101 Switching", ["X-Long: \(Self.large)"]) { $0.lineBytes = 30_000 } == nil)
+        #expect(
+            try await error(of: "HTTP/1.1 101 Switching", ["X-Long: \(Self.large)"]) { $0.lineBytes = 30_000 } == nil)
     }
 
     @Test func aRefusalsBodyIsCut() async throws {

@@ -60,7 +60,9 @@ extension SessionCore {
 
     /// For a caller that may come first: what it waits for comes when the session runs, and the log says what is missing.
     private func expectRun() async {
-        guard await !awaitRun(), !Task.isCancelled, coordinator.withLock({ $0.mayTellThatItDoesNotRun() }) else { return }
+        guard await !awaitRun(), !Task.isCancelled, coordinator.withLock({ $0.mayTellThatItDoesNotRun() }) else {
+            return
+        }
         configuration.logger.warning("\(Coordinator.notRunning.message)", metadata: ["url": "\(name)"])
     }
 
