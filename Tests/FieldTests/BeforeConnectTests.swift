@@ -70,6 +70,30 @@ struct BeforeConnectTests {
             }, body)
     }
 
+    /// A renewal is an attempt like any other, its one retry with fresh credentials included.
+    @Test func eachRenewalAsksAgain() async throws {
+        let tokens = Tokens()
+        try await withTokenServer(tokens, first: [3]) { loopback in
+            var configuration = WebSocketSessionConfiguration()
+            configuration.client = loopback.client
+            configuration.client.beforeConnect = { tokens.next($0) }
+            configuration.makesBeforeBreaking = true
+            try await WebSocketSession.withSession(
+                to: loopback.url, configuration: configuration, whenConnected: true
+            ) { session in
+                for _ in 0..<2 {
+                    try session.renew()
+                    for try await event in session.events { if case .renewed = event { break } }
+                }
+                #expect(session.statistics.renewals == 2 && session.statistics.gaps == 0)
+            }
+        }
+        tokens.state.withLock { state in
+            #expect(state.seen == (1...4).map { "Bearer \($0)" })
+            #expect(state.refusals == [nil, nil, nil, 401])
+        }
+    }
+
     /// Why an attempt failed.
     private func refusal(of client: WebSocketClientConfiguration, _ url: String) async -> WebSocketError? {
         do throws(WebSocketError) {
