@@ -20,7 +20,7 @@ struct CertificateFileTests {
     }
 
     private static func text(_ name: String) throws -> String {
-        String(decoding: try TestEnvironment.bytes(try TestEnvironment.certificate(name)), as: UTF8.self)
+        try TestEnvironment.text(try TestEnvironment.certificate(name))
     }
 
     /// The certificates of a file, each with its lines.
@@ -278,11 +278,42 @@ struct CertificateFileTests {
         }
     }
 
+    /// How a file looks while, or after, others write it.
+    enum Fault: CaseIterable, Sendable {
+        case missing, empty, cut, noPEM, damaged, directory, otherKey
+
+        /// What the file, of certificates or of a key, is replaced with.
+        func text(_ good: String) throws -> String? {
+            switch self {
+            case .missing, .directory: nil
+            case .empty: ""
+            case .cut: String(good.prefix(good.count / 2))
+            case .noPEM: "not yet\n"
+            case .damaged: good.replacingOccurrences(of: "\nM", with: "\n!")
+            case .otherKey: try TestEnvironment.text(TestEnvironment.key("client-rsa"))
+            }
+        }
+    }
+
+    /// Whose file it is.
+    enum Role: CaseIterable, Sendable { case trust, certificate, key }
+
+    /// A key of another pair is a fault of that file only.
+    static let faults = Fault.allCases.flatMap { fault in
+        (fault == .otherKey ? [Role.key] : Role.allCases).map { (fault, $0) }
+    }
+
     /// A renewal that is not done yet is a failed attempt, and the session says so.
-    @Test func aSessionWaitsForItsFiles() async throws {
+    @Test(arguments: faults)
+    func aSessionWaitsForItsFiles(_ fault: Fault, _ role: Role) async throws {
         try await withDirectory { directory in
-            let trust = "\(directory)/trust.pem"
-            try write(try Self.text("ca"), to: trust)
+            let files = try [
+                Role.trust: Self.text("ca"), .certificate: Self.text("client"),
+                .key: TestEnvironment.text(TestEnvironment.key("client")),
+            ]
+            func path(_ role: Role) -> String { "\(directory)/\(role).pem" }
+            for (role, text) in files { try write(text, to: path(role)) }
+            let (file, good) = (path(role), try #require(files[role]))
             try await withLoopback(
                 .secure,
                 handler: { socket in
@@ -293,21 +324,30 @@ struct CertificateFileTests {
             ) { loopback in
                 var configuration = WebSocketSessionConfiguration()
                 configuration.client = loopback.client
-                configuration.client.tls.trust = .certificates(.file(trust))
+                configuration.client.tls.trust = .certificates(.file(path(.trust)))
+                configuration.client.tls.identity = .files(certificate: path(.certificate), key: path(.key))
                 configuration.logger.logLevel = .critical
                 configuration.reconnect.strategy = .fixed(.zero)
                 configuration.reconnect.maximumAttempts = nil
                 try await WebSocketSession.withSession(to: loopback.url, configuration: configuration) { session in
                     #expect(await session.waitConnected())
-                    try FileManager.default.removeItem(atPath: trust)
+                    if let bad = try fault.text(good) {
+                        try write(bad, to: file)
+                    } else {
+                        try FileManager.default.removeItem(atPath: file)
+                        if fault == .directory {
+                            try FileManager.default.createDirectory(atPath: file, withIntermediateDirectories: false)
+                        }
+                    }
                     try await session.send("leave")
                     var alert: WebSocketSessionAlert?
                     for try await event in session.events {
                         if case .alert(let one) = event, one.kind == .attemptFailed { alert = one }
                         if alert != nil { break }
                     }
-                    #expect(alert?.message.contains(trust) == true, "\(String(describing: alert))")
-                    try Data(Self.text("ca").utf8).write(to: URL(filePath: trust))
+                    #expect(alert?.message.contains(file) == true, "\(String(describing: alert))")
+                    if fault == .directory { try FileManager.default.removeItem(atPath: file) }
+                    try write(good, to: file)
                     #expect(await session.waitConnected())
                     #expect(session.statistics.connects == 2)
                 }

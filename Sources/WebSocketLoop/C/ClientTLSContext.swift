@@ -167,10 +167,8 @@ package import WebSocketCore
             ERR_clear_error()
         }
         guard unsafe X509_check_private_key(chain[0], key) == 1 else {
-            throw WebSocketError(
-                .invalidConfiguration,
-                "tls.identity.privateKey does not belong to the first certificate of tls.identity.certificateChain; put the client's own first"
-            )
+            throw PEM.stranger(
+                identity.privateKey, identity.certificateChain, field: "tls.identity", whose: "client")
         }
         guard unsafe SSL_CTX_use_certificate(context, chain[0]) == 1, unsafe SSL_CTX_use_PrivateKey(context, key) == 1
         else {

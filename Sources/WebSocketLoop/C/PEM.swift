@@ -61,6 +61,16 @@ enum PEM {
         if case .file(let path) = source { ": the file “\(path.escapedForLog)”" } else { "" }
     }
 
+    /// A key that is not that of the first certificate.
+    static func stranger(
+        _ privateKey: WebSocketPEMSource, _ certificateChain: WebSocketPEMSource, field: String, whose: String
+    ) -> WebSocketError {
+        WebSocketError(
+            .invalidConfiguration,
+            "\(field).privateKey does not belong to the first certificate of \(field).certificateChain\(name(privateKey))\(name(certificateChain)); put the \(whose)'s own first, and its key beside it"
+        )
+    }
+
     static func privateKey(
         _ source: WebSocketPEMSource, passphrase: String? = nil, field: String
     ) throws(WebSocketError) -> OpaquePointer {
@@ -70,7 +80,7 @@ enum PEM {
         guard !isEncrypted || passphrase != nil else {
             throw WebSocketError(
                 .invalidConfiguration,
-                "\(field).privateKey is encrypted; give its passphrase, or use an unencrypted one")
+                "\(field).privateKey is encrypted\(name(source)); give its passphrase, or use an unencrypted one")
         }
         if let passphrase {
             guard passphrase.utf8.count < 1_024, !passphrase.utf8.contains(0) else {
@@ -91,8 +101,9 @@ enum PEM {
             throw WebSocketError(
                 .invalidConfiguration,
                 isEncrypted
-                    ? "\(field).passphrase is not the one that \(field).privateKey is encrypted with"
-                    : "\(field).privateKey holds no private key in PEM form")
+                    ? "\(field).passphrase is not the one that \(field).privateKey is encrypted with\(name(source))"
+                    : "\(field).privateKey holds no private key in PEM form\(name(source)); convert it with openssl pkey"
+            )
         }
         return unsafe key
     }

@@ -26,10 +26,7 @@ package import WebSocketCore
         }
         guard unsafe X509_check_private_key(chain[0], key) == 1 else {
             ERR_clear_error()
-            throw WebSocketError(
-                .invalidConfiguration,
-                "\(field).privateKey does not belong to the first certificate of \(field).certificateChain; put the server's own first"
-            )
+            throw PEM.stranger(privateKey, certificateChain, field: field, whose: "server")
         }
     }
 

@@ -30,4 +30,6 @@ package enum TestEnvironment {
     package static func bytes(_ file: String) throws -> [UInt8] {
         [UInt8](try Data(contentsOf: URL(filePath: file)))
     }
+
+    package static func text(_ file: String) throws -> String { String(decoding: try bytes(file), as: UTF8.self) }
 }
