@@ -88,14 +88,14 @@ package final class ConnectionLimiter: Sendable {
         return .refused(reason, ConnectionTicket(limiter, key: nil, .refused))
     }
 
-    /// Counts a ticket for another address, which a trusted proxy has told. `false` when that one has too many.
+    /// Counts a ticket for another address, which a trusted proxy has told, or for the proxy's own, where it has told none.
+    /// Proxies on Unix sockets have none either; their unnamed clients count as one. `false` when that one has too many.
     func move(_ ticket: ConnectionTicket, to address: WebSocketAddress?) -> Bool {
         guard let maximumPerAddress else { return true }
-        let key = key(address)
+        let key = key(address) ?? .unnamed
         return counts.withLock { counts in
             if let old = ticket.key { Self.leave(old, &counts) }
             ticket.key = nil
-            guard let key else { return true }
             guard counts.perAddress[key, default: 0] < maximumPerAddress else {
                 counts.refused += 1
                 return false
@@ -168,6 +168,11 @@ package struct ClientKey: Hashable, Sendable {
     private let prefix: [UInt8]
     /// Addresses of one link are the same on each link.
     private let zone: Substring?
+
+    /// Behind proxies without an address, who do not say who they speak for.
+    static let unnamed = ClientKey()
+
+    private init() { (prefix, zone) = ([], nil) }
 
     /// - Parameter address: As the system writes it, perhaps with a zone.
     package init?(_ address: String, ipv6PrefixLength: Int) {

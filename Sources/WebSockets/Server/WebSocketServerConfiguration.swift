@@ -40,7 +40,8 @@ public struct WebSocketServerConfiguration: Sendable {
     /// of the ``handshakeTimeout``, while others come through.
     public var maximumHandshakes: Int? = 8_192
     /// Of all sockets, how many from one IP address. Clients beyond get 429. Default `nil`, no limit: behind a proxy that is not
-    /// in ``trustedProxies`` all clients share one address.
+    /// in ``trustedProxies`` all clients share one address. Clients that a trusted proxy does not name count under its address,
+    /// and behind trusted Unix sockets as one.
     public var maximumConnectionsPerAddress: Int?
     /// How many bits of an IPv6 address say who the client is, for ``maximumConnectionsPerAddress``: a site has 64 bits of
     /// addresses to itself and more, a single machine as many of them as it likes. Default 64, in 1...128. Link-local

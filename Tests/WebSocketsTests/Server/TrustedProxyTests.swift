@@ -135,6 +135,36 @@ struct TrustedProxyTests {
         }
     }
 
+    /// A proxy on a Unix socket has no address that such a client could count under.
+    @Test(arguments: [true, false])
+    func hiddenClientsOfAUnixSocketCountAsOne(isTrusted: Bool) async throws {
+        let name = "@wsx-hidden-\(UInt64.random(in: 0 ... .max))"
+        try await withLoopback(
+            server: {
+                $0.addresses = [.unix(path: name)]
+                $0.trustedProxies.trustsUnixSockets = isTrusted
+                $0.maximumConnectionsPerAddress = 1
+            }, handler: echo
+        ) { loopback in
+            func open(_ client: String?) async throws -> WebSocketConnection {
+                var configuration = loopback.client
+                if let client { configuration.headers[HTTPField.Name("X-Forwarded-For")!] = client }
+                return try await WebSocketClient.connect(unixSocket: name, configuration: configuration)
+            }
+            var sockets = [try await open("unknown"), try await open("192.0.2.1"), try await open("192.0.2.2")]
+            for hidden in ["unknown", nil] {
+                if isTrusted {
+                    let error = try await failure { try await open(hidden) }
+                    #expect(error.response?.status == 429, "\(error)")
+                } else {
+                    // Without proxies all of them are programs of this machine.
+                    sockets.append(try await open(hidden))
+                }
+            }
+            for socket in sockets { try await socket.close() }
+        }
+    }
+
     /// The origin is compared with the host that the browser asked for.
     @Test func theOriginRuleSeesTheForwardedHost() async throws {
         try await withLoopback(
