@@ -48,7 +48,7 @@ extension WebSocketSession {
         }
     }
 
-    /// Connects after this time, and returns at once. ``close(code:reason:)`` and the like end the wait.
+    /// Connects after this time, at once where it is negative, and returns at once. ``close(code:reason:)`` and the like end the wait.
     ///
     /// - Throws: `notConnected` unless the session is disconnected or waits to reconnect.
     public func scheduleReconnect(after delay: Duration) throws(WebSocketError) {
@@ -99,7 +99,7 @@ extension WebSocketSession {
     /// Closes the present connection at that time with reason `scheduled`; replaces an earlier schedule.
     ///
     /// - Parameters:
-    ///   - delay: From now.
+    ///   - delay: From now; a negative one is over.
     ///   - reconnectAfter: See ``disconnect(reconnectAfter:reason:)``.
     /// - Throws: `notConnected`.
     public func scheduleDisconnect(
