@@ -79,6 +79,7 @@ final class TLSPeer: @unchecked Sendable {
     func write(_ records: [UInt8]...) async throws {
         var bytes: [UInt8] = []
         for record in records {
+            ERR_clear_error()
             guard SSL_write(ssl, record, CInt(record.count)) == record.count else { throw Failure(status: -1) }
             bytes += takeOutput()
             written += 1
@@ -149,6 +150,17 @@ final class TLSPeer: @unchecked Sendable {
         return unread
     }
 
+    /// Says that nothing more comes (RFC 8446 §6.1), and ends this direction.
+    func closeNotify() async throws {
+        ERR_clear_error()
+        SSL_shutdown(ssl)
+        try await peer.write(takeOutput())
+        peer.halfClose()
+    }
+
+    /// Whether the other end has said that nothing more comes.
+    var isToldTheEnd: Bool { SSL_get_shutdown(ssl) & SSL_RECEIVED_SHUTDOWN != 0 }
+
     /// Reads, without a look at what it is, until the other end closes or resets.
     func waitForTheEndOfTheSocket() async {
         while let bytes = try? await peer.readSome(), !bytes.isEmpty {}
@@ -157,6 +169,7 @@ final class TLSPeer: @unchecked Sendable {
     private func more() async throws -> Bool {
         var chunk = [UInt8](repeating: 0, count: 16 << 10)
         while true {
+            ERR_clear_error()
             let count = SSL_read(ssl, &chunk, CInt(chunk.count))
             if count > 0 {
                 unread += chunk[..<Int(count)]
