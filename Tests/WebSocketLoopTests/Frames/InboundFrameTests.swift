@@ -113,6 +113,29 @@ import WebSocketsTestKit
         }
     }
 
+    /// A pong waits for its turn behind what the peer does not read yet, and is not dropped. The message is whole.
+    @Test(arguments: Side.allCases)
+    func aPingIsAnsweredThoughTheSocketIsFull(side: Side) async throws {
+        try await withPair(side, receiveBuffer: 32 << 10) { pair in
+            let (ours, count) = (pair.ours, 16 << 20)
+            async let sending: Void = ours.send(.binary([UInt8](repeating: 7, count: count)))
+            // The first bytes are there, and the rest is more than any socket takes.
+            _ = try await pair.peer.read(1)
+            try await pair.peer.send(
+                WebSocketWireFrame(WebSocketWireFrame.ping, [1, 2, 3]), .text("behind the ping"))
+            #expect(try await ours.receive() == .text("behind the ping"))
+            var pongs: [[UInt8]] = []
+            // The first byte of the message's frame is read already: its length, a client's mask, and the bytes.
+            _ = try await pair.peer.read(1 + 8 + (side == .client ? 4 : 0) + count)
+            while pongs.isEmpty {
+                let frame = try await pair.peer.readFrame()
+                if frame.opcode == WebSocketWireFrame.pong { pongs.append(frame.payload) }
+            }
+            #expect(pongs == [[1, 2, 3]])
+            try await sending
+        }
+    }
+
     @Test(arguments: Side.allCases, Compression.allCases)
     func controlFramesComeBetweenFragments(side: Side, compression: Compression) async throws {
         try await withPair(side, compression) { pair in

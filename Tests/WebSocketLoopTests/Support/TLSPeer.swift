@@ -17,6 +17,7 @@ final class TLSPeer: @unchecked Sendable {
     /// What came from the wire, and what has to go there.
     private let input: OpaquePointer
     private let output: OpaquePointer
+    private let protocols: [UInt8]
     private var unread: [UInt8] = []
     /// How many records.
     private var written: UInt64 = 0
@@ -26,7 +27,11 @@ final class TLSPeer: @unchecked Sendable {
     /// - Parameters:
     ///   - certificate: What a server shows.
     ///   - version: The latest that it speaks.
-    init(_ peer: WebSocketBytePeer, server certificate: ThrowawayCertificate? = nil, version: CInt = TLS1_3_VERSION) {
+    ///   - protocols: What a client offers with ALPN (RFC 7301), or a server chooses from.
+    init(
+        _ peer: WebSocketBytePeer, server certificate: ThrowawayCertificate? = nil, version: CInt = TLS1_3_VERSION,
+        protocols: [String] = []
+    ) {
         self.peer = peer
         context = SSL_CTX_new(certificate == nil ? TLS_client_method() : TLS_server_method())
         SSL_CTX_ctrl(context, SSL_CTRL_SET_MAX_PROTO_VERSION, Int(version), nil)
@@ -44,11 +49,31 @@ final class TLSPeer: @unchecked Sendable {
             X509_free(own)
             EVP_PKEY_free(key)
         }
+        self.protocols = protocols.flatMap { [UInt8($0.utf8.count)] + Array($0.utf8) }
         ssl = SSL_new(context)
         input = BIO_new(BIO_s_mem())
         output = BIO_new(BIO_s_mem())
         SSL_set_bio(ssl, input, output)
         if certificate == nil { SSL_set_connect_state(ssl) } else { SSL_set_accept_state(ssl) }
+        guard !protocols.isEmpty else { return }
+        SSL_set_alpn_protos(ssl, self.protocols, UInt32(self.protocols.count))
+        SSL_CTX_set_alpn_select_cb(
+            context,
+            { _, chosen, count, offered, offeredCount, own in
+                let own = Unmanaged<TLSPeer>.fromOpaque(own!).takeUnretainedValue().protocols
+                let result = chosen!.withMemoryRebound(to: UnsafeMutablePointer<UInt8>?.self, capacity: 1) {
+                    SSL_select_next_proto($0, count, own, UInt32(own.count), offered, offeredCount)
+                }
+                return result == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL
+            }, Unmanaged.passUnretained(self).toOpaque())
+    }
+
+    /// What both have agreed on with ALPN.
+    var negotiatedProtocol: String? {
+        var name: UnsafePointer<UInt8>?
+        var count: UInt32 = 0
+        SSL_get0_alpn_selected(ssl, &name, &count)
+        return name.map { String(decoding: UnsafeBufferPointer(start: $0, count: Int(count)), as: UTF8.self) }
     }
 
     deinit {
