@@ -56,32 +56,35 @@ struct IteratorTests {
             let servers = [try WebSocketBytePeerListener(), try WebSocketBytePeerListener()]
             let client = try clientConfiguration(on: loops)
             let serving = Task {
-                let first = try await servers[0].accept()
-                _ = try await first.acceptHandshake()
-                try await first.send(.close(1001))
-                _ = try await first.readFrame()
-                first.close()
-                let again = try await servers[0].accept()
-                _ = try await again.acceptHandshake()
-                again.reset()
-                let other = try await servers[1].accept()
-                _ = try await other.acceptHandshake()
-                try await other.send(.close(1001))
-                _ = try await other.readFrame()
-                other.close()
+                /// Takes a message, and so knows that the client's iterator has got the connection.
+                func serve(_ server: Int, _ end: (WebSocketBytePeer) async throws -> Void) async throws {
+                    let peer = try await servers[server].accept()
+                    _ = try await peer.acceptHandshake()
+                    _ = try await peer.readFrame()
+                    try await end(peer)
+                    peer.close()
+                }
+                @Sendable func close(_ peer: WebSocketBytePeer) async throws {
+                    try await peer.send(.close(1001))
+                    _ = try await peer.readFrame()
+                }
+                try await serve(0, close)
+                try await serve(0) { $0.reset() }
+                try await serve(1, close)
             }
             var policy = WebSocketReconnectPolicy()
             policy.strategy = .immediate
-            var ports: [Int?] = []
+            var targets: [String?] = []
             for try await socket in WebSocketClient.connections(
-                to: [dead, servers[0].port, servers[1].port].map { "ws://127.0.0.1:\($0)/" }, configuration: client,
-                reconnect: policy)
+                to: ["\(dead)/dead", "\(servers[0].port)/0", "\(servers[1].port)/1"].map { "ws://127.0.0.1:\($0)" },
+                configuration: client, reconnect: policy)
             {
-                ports.append(socket.remoteAddress?.port)
+                targets.append(socket.requestTarget)
+                try await socket.send("here")
                 _ = try? await socket.closed()
-                if ports.count == 3 { break }
+                if targets.count == 3 { break }
             }
-            #expect(ports == [servers[0].port, servers[0].port, servers[1].port])
+            #expect(targets == ["/0", "/0", "/1"])
             try await serving.value
         }
     }

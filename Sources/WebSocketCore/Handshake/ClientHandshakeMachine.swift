@@ -112,6 +112,14 @@ package struct ClientHandshakeMachine: Sendable {
         }
     }
 
+    /// The 101 came in front of the request's end, which would go out behind it, as frames.
+    package mutating func openedTooEarly() -> WebSocketError {
+        fail(
+            invalid(
+                "it answered with 101 before it had the whole request; send fewer or shorter headers, and tell those who run the server"
+            ))
+    }
+
     /// The time for a refusal's body is over.
     package mutating func bodyTimedOut() -> WebSocketError {
         switch state {

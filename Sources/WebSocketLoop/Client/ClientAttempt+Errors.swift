@@ -43,14 +43,6 @@ extension ClientAttempt {
                 reason: reason, .server, wasAskedForCertificate: wasAsked, isIdentified: request.isIdentified)
     }
 
-    /// What is not sent would go out behind the 101, as frames.
-    func answeredTooEarly() -> WebSocketError {
-        WebSocketError(
-            .handshakeInvalid,
-            "the server's handshake is not valid: it answered with 101 before it had the whole request; send fewer or shorter headers, and tell those who run the server",
-            phase: .upgrade)
-    }
-
     /// The connection ended before the answer was complete.
     func brokenOff() -> WebSocketError {
         switch stage {

@@ -141,7 +141,8 @@ extension ClientAttempt {
             after(Self.bodyTime) { [self] in
                 if let error = machine?.bodyTimedOut() { end(error) }
             }
-        case .open where !unsent.isEmpty: end(answeredTooEarly())
+        case .open where !unsent.isEmpty:
+            if let error = machine?.openedTooEarly() { end(error) }
         case .open(let opened): letGo(opened, behind: unsafe Array(bytes[taken...]))
         case .fail(let error): end(error)
         }

@@ -24,7 +24,8 @@ func withSecurePair(
                 url: WebSocketURL("wss://127.0.0.1:\(listener.port)/"), fields: [:], subprotocols: [],
                 options: .quiet, openTimeout: .seconds(60), tls: TestCertificate.client)
             async let connecting = loop.connect(request)
-            let tls = TLSPeer(try await listener.accept(), server: TestCertificate.shared, version: version,
+            let tls = TLSPeer(
+                try await listener.accept(), server: TestCertificate.shared, version: version,
                 protocols: protocols)
             try await tls.handshake()
             try await tls.write(WebSocketBytePeer.answer(to: try await tls.readHead()))
