@@ -100,7 +100,7 @@ import WebSocketsTestKit
         try await withScene(transport) { scene in
             let socket = try await scene.connect {
                 // Before the silence each ping is answered in time, on a busy machine too.
-                $0.options.keepAlive = .init(interval: .milliseconds(50), timeout: .milliseconds(1_500))
+                $0.options.keepAlive = .init(interval: .milliseconds(50), timeout: .seconds(5))
                 $0.options.closeTimeout = .milliseconds(100)
             }
             try await socket.send("first")

@@ -153,7 +153,7 @@ struct PythonServerTests {
         try await withLoops { loops in
             var configuration = try clientConfiguration(on: loops)
             configuration.options.closeTimeout = .milliseconds(100)
-            configuration.options.keepAlive = .init(interval: .milliseconds(50), timeout: .seconds(1))
+            configuration.options.keepAlive = .init(interval: .milliseconds(50), timeout: .seconds(5))
             try await Peer.echoServer { [configuration] peer in
                 let socket = try await WebSocketClient.connect(
                     to: "ws://127.0.0.1:\(peer.port)/", configuration: configuration)
@@ -172,8 +172,9 @@ struct PythonServerTests {
     func whatAServerDoesWrongHasItsOwnError(isSecure: Bool) async throws {
         try await withLoops { loops in
             var configuration = try clientConfiguration(Transport(isSecure: isSecure), on: loops)
-            configuration.options.closeTimeout = .milliseconds(100)
-            configuration.options.keepAlive = .init(interval: .milliseconds(50), timeout: .milliseconds(500))
+            // What is answered has seconds, on a busy machine too.
+            configuration.options.closeTimeout = .seconds(5)
+            configuration.options.keepAlive = .init(interval: .milliseconds(50), timeout: .seconds(5))
             let arguments = try ["--behaviour", "by-path", "--header", "X-Why: because"] + Self.tls(isSecure)
             try await Peer.echoServer(arguments) { [configuration] peer in
                 let url = "\(isSecure ? "wss" : "ws")://127.0.0.1:\(peer.port)"
@@ -193,7 +194,7 @@ struct PythonServerTests {
                 }
                 do {
                     var impatient = configuration
-                    impatient.openTimeout = .milliseconds(300)
+                    impatient.openTimeout = .seconds(3)
                     let error = try await failure {
                         try await WebSocketClient.connect(to: url + "/handshake-silent", configuration: impatient)
                     }

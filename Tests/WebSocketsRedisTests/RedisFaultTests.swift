@@ -96,8 +96,8 @@ import WebSocketsTestKit
         let redis = try RedisProcess()
         let brokers = try RedisTopics.brokers(2, redis) {
             $0.probeInterval = .milliseconds(200)
-            $0.probeTimeout = .seconds(2)
-            $0.connectTimeout = .seconds(2)
+            $0.probeTimeout = .seconds(5)
+            $0.connectTimeout = .seconds(5)
         }
         try await withTopicNodes(brokers) { nodes in
             let client = try await nodes[0].subscriber(of: "a")
@@ -355,8 +355,8 @@ import WebSocketsTestKit
             let brokers =
                 try RedisTopics.brokers(1, at: "redis://127.0.0.1:\(proxy.port)") {
                     $0.probeInterval = .milliseconds(200)
-                    $0.probeTimeout = .seconds(2)
-                    $0.connectTimeout = .seconds(2)
+                    $0.probeTimeout = .seconds(5)
+                    $0.connectTimeout = .seconds(5)
                 } + RedisTopics.brokers(2, redis)
             try await withTopicNodes(brokers) { nodes in
                 var clients: [TopicClient] = []

@@ -120,7 +120,7 @@ import WebSocketLoop
     @Test func redirectsShareTheDeadline() async throws {
         try await withLoops { group in
             let listener = try WebSocketBytePeerListener()
-            let request = try Self.request(listener.port, openTimeout: .milliseconds(500))
+            let request = try Self.request(listener.port, openTimeout: .seconds(3))
             async let connecting = error { await (try group.loops[0].connect(request)).end() }
             try await Self.redirect(listener, to: "/silent")
             let peer = try await listener.accept()

@@ -271,7 +271,7 @@ import WebSocketsTestKit
     }
 
     @Test func aSilentServerTimesOut() async throws {
-        let error = try await failure(openTimeout: .milliseconds(100)) { peer in
+        let error = try await failure(openTimeout: .seconds(2)) { peer in
             _ = try await peer.readHead()
             // The client hangs up, on a loop where nothing else happens.
             #expect(try await peer.readToEnd().isEmpty)
@@ -282,7 +282,7 @@ import WebSocketsTestKit
 
     /// The deadline is that of the whole attempt, however busily the server drips.
     @Test func aDrippingServerTimesOut() async throws {
-        let error = try await failure(openTimeout: .milliseconds(500), patience: .milliseconds(10)) { peer in
+        let error = try await failure(openTimeout: .seconds(2), patience: .milliseconds(10)) { peer in
             var head: WebSocketWireHead?
             while head == nil {
                 do { head = try await peer.readHead() } catch WebSocketBytePeerError.timedOut {}

@@ -11,6 +11,7 @@ import WebSocketsTestKit
 
 /// A peer is judged by what it can be blamed for: `Liveness` beside real sockets.
 @Suite(.timeLimit(.minutes(5))) struct LivenessOnTheWireTests {
+    /// A peer that has to answer in time has seconds, whatever else this machine does.
     private static func keepAlive(_ interval: Int, _ timeout: Int) -> WebSocketOptions {
         .with { $0.keepAlive = .init(interval: .milliseconds(interval), timeout: .milliseconds(timeout)) }
     }
@@ -26,7 +27,7 @@ import WebSocketsTestKit
     /// Rule 29: a handler held the loop past the deadline: the pong, and the message beside it, lie in the socket.
     @Test(arguments: Side.allCases, EventLoopJobTests.backends)
     func aHeldLoopReadsBeforeItJudges(side: Side, backend: WebSocketEventLoop.Backend) async throws {
-        try await withPair(side, options: Self.keepAlive(20, 300), backend: backend) { pair in
+        try await withPair(side, options: Self.keepAlive(20, 5_000), backend: backend) { pair in
             for round in 0..<2 {
                 let ping = try await Self.ping(at: pair.peer)
                 let (isHeld, gate) = (LoopSemaphore(), LoopSemaphore())
@@ -38,7 +39,7 @@ import WebSocketsTestKit
                 try await pair.peer.send(.init(WebSocketWireFrame.pong, ping))
                 try await pair.peer.send(.text("beside \(round)"))
                 // Past the deadline, on the kernel's clock.
-                try await Task.sleep(for: .milliseconds(700))
+                try await Task.sleep(for: .milliseconds(5_500))
                 gate.signal()
                 #expect(try await pair.ours.receive() == .text("beside \(round)"))
             }
@@ -70,12 +71,12 @@ import WebSocketsTestKit
     /// `wire.md` 2: the peer cannot put a pong inside a frame (RFC 6455 §5.4).
     @Test(arguments: Side.allCases, Compression.allCases)
     func aLongFrameThatArrivesSlowlyIsLife(side: Side, compression: Compression) async throws {
-        try await withPair(side, compression, options: Self.keepAlive(50, 1_000)) { pair in
+        try await withPair(side, compression, options: Self.keepAlive(50, 5_000)) { pair in
             // Little enough that a server's library hands it over only when it is whole.
             let frame = pair.peer.bytes(of: .init(WebSocketWireFrame.binary, [UInt8](repeating: 5, count: 2_000)))
             for piece in 0..<16 {
                 try await pair.peer.write(Array(frame[(piece * frame.count / 16)..<((piece + 1) * frame.count / 16)]))
-                try await Task.sleep(for: .milliseconds(200))
+                try await Task.sleep(for: .milliseconds(400))
             }
             #expect(try await pair.ours.receive().byteCount == 2_000)
             #expect(pair.ours.finalCloseInfo == nil)
@@ -97,14 +98,14 @@ import WebSocketsTestKit
             try await pair.peer.send(.init(WebSocketWireFrame.pong, ping))
             #expect(try await pinging.value > 0)
         }
-        try await withPair(side, options: Self.keepAlive(50, 600)) { pair in
+        try await withPair(side, options: Self.keepAlive(50, 4_000)) { pair in
             let started = ContinuousClock.now
-            for _ in 0..<4 {
+            for _ in 0..<3 {
                 _ = try await Self.ping(at: pair.peer)
                 try await pair.peer.send(.init(WebSocketWireFrame.pong, payload))
             }
             // One ping goes out for each timeout that the peer's other pongs have put off.
-            #expect(ContinuousClock.now - started > .milliseconds(1_500))
+            #expect(ContinuousClock.now - started > .milliseconds(7_500))
             #expect(pair.ours.finalCloseInfo == nil)
         }
     }
@@ -113,7 +114,7 @@ import WebSocketsTestKit
     @Test(arguments: Side.allCases)
     func aPeerThatTakesDataSlowlyIsNotLate(side: Side) async throws {
         // Room for several segments of the loopback's, or TCP itself stands still between its probes of the window.
-        try await withPair(side, options: Self.keepAlive(50, 2_000), receiveBuffer: 512 << 10) { pair in
+        try await withPair(side, options: Self.keepAlive(50, 5_000), receiveBuffer: 512 << 10) { pair in
             let size = 12 << 20
             try await pair.ours.send(.binary([UInt8](repeating: 1, count: size)))
             let step = size / 20
@@ -131,7 +132,7 @@ import WebSocketsTestKit
             left -= 2
             while left > 0 {
                 left -= try await pair.peer.read(min(left, step)).count
-                try await Task.sleep(for: .milliseconds(200))
+                try await Task.sleep(for: .milliseconds(400))
             }
             let ping = try await Self.ping(at: pair.peer)
             try await pair.peer.send(.init(WebSocketWireFrame.pong, ping))
@@ -184,12 +185,12 @@ import WebSocketsTestKit
     /// The peer's time to answer begins when the close frame is written, behind what was sent before.
     @Test(arguments: Side.allCases)
     func closeTimeoutBeginsWhenTheFrameIsWritten(side: Side) async throws {
-        let options = WebSocketOptions.with { $0.closeTimeout = .seconds(2) }
+        let options = WebSocketOptions.with { $0.closeTimeout = .seconds(5) }
         try await withPair(side, options: options, receiveBuffer: 32 << 10) { pair in
             let ours = pair.ours
             try await ours.send(.binary([UInt8](repeating: 1, count: Self.size)))
             async let closing = ours.close(WebSocketCloseFrame(code: .goingAway))
-            try await Task.sleep(for: .milliseconds(2_500))
+            try await Task.sleep(for: .milliseconds(5_500))
             let whole = try await pair.peer.readFrame().payload.count == Self.size
             #expect(whole)
             #expect(try await pair.peer.readFrame().closeCode == 1001)
